@@ -1,0 +1,147 @@
+"""Who the toys are: an identity is a choice for each of six named attributes.
+
+10 kinds x 9 colours x 5 patterns x 8 pattern colours x 8 accessories x 8 accessory colours
+= 230,400 identities; the pattern's and the accessory's colour always differ from the body's.
+One identity in ten is held out, by a hash of its number, so training and held-out identities are
+disjoint whatever the seed.
+"""
+
+import random
+from dataclasses import dataclass, replace
+
+KINDS = ("bear", "rabbit", "cat", "dog", "duck", "owl", "robot", "frog", "dragon", "elephant")
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black")
+PATTERNS = ("striped", "spotted", "checked", "starred", "patched")
+ACCESSORIES = ("top hat", "party hat", "crown", "scarf", "bow tie", "balloon", "boots", "glasses")
+ATTRIBUTES = ("kind", "colour", "pattern", "second", "accessory", "accessory_colour")
+
+N_IDENTITIES = len(KINDS) * len(COLOURS) * len(PATTERNS) * 8 * len(ACCESSORIES) * 8
+HELD_OUT_ONE_IN = 10
+
+CATEGORY_FACTS = {
+    "bear": "round ears",
+    "rabbit": "long ears",
+    "cat": "pointed ears",
+    "dog": "floppy ears",
+    "duck": "a flat beak",
+    "owl": "big round eyes",
+    "robot": "an antenna",
+    "frog": "a wide mouth",
+    "dragon": "two wings",
+    "elephant": "a long trunk",
+}
+
+MARKS = {
+    "striped": "stripes",
+    "spotted": "spots",
+    "checked": "checks",
+    "starred": "a star",
+    "patched": "a patch",
+}
+"""What the pattern puts on the belly, as a noun."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One toy. ``kind`` is its category; ``second`` is the colour of its pattern."""
+
+    kind: str
+    colour: str
+    pattern: str
+    second: str
+    accessory: str
+    accessory_colour: str
+
+    @property
+    def category(self) -> str:
+        return self.kind
+
+    @property
+    def description(self) -> str:
+        """One true sentence."""
+        return (f"It is a {self.colour} {self.kind} with {mark(self)} on its belly "
+                f"and {worn(self)}.")
+
+    @property
+    def features(self) -> list[str]:
+        """What tells it from others of its kind, and its kind from other kinds."""
+        return [f"a {self.colour} body", mark(self), worn(self), CATEGORY_FACTS[self.kind]]
+
+
+def mark(identity: Identity) -> str:
+    """The pattern as a noun phrase: ``white stripes``, ``a white star``."""
+    noun = MARKS[identity.pattern]
+    if noun.startswith("a "):
+        article = "an" if identity.second[0] in "aeiou" else "a"
+        return f"{article} {identity.second} {noun[2:]}"
+    return f"{identity.second} {noun}"
+
+
+def worn(identity: Identity) -> str:
+    """The accessory as a noun phrase: ``a red top hat``, ``red boots``."""
+    plural = identity.accessory in ("boots", "glasses")
+    article = "" if plural else ("an " if identity.accessory_colour[0] in "aeiou" else "a ")
+    return f"{article}{identity.accessory_colour} {identity.accessory}"
+
+
+def from_number(number: int) -> Identity:
+    """Identity 0 ... ``N_IDENTITIES`` - 1, one to one.
+
+    Raises:
+        IndexError: for a number outside the range.
+    """
+    if not 0 <= number < N_IDENTITIES:
+        raise IndexError(f"identity {number} is not in 0...{N_IDENTITIES - 1}")
+    number, kind = divmod(number, len(KINDS))
+    number, colour = divmod(number, len(COLOURS))
+    number, pattern = divmod(number, len(PATTERNS))
+    number, second = divmod(number, 8)
+    accessory_colour, accessory = divmod(number, len(ACCESSORIES))
+    body = COLOURS[colour]
+    others = _others(body)
+    return Identity(KINDS[kind], body, PATTERNS[pattern], others[second],
+                    ACCESSORIES[accessory], others[accessory_colour])
+
+
+def to_number(identity: Identity) -> int:
+    """The inverse of :func:`from_number`."""
+    others = _others(identity.colour)
+    number = others.index(identity.accessory_colour)
+    number = number * len(ACCESSORIES) + ACCESSORIES.index(identity.accessory)
+    number = number * 8 + others.index(identity.second)
+    number = number * len(PATTERNS) + PATTERNS.index(identity.pattern)
+    number = number * len(COLOURS) + COLOURS.index(identity.colour)
+    return number * len(KINDS) + KINDS.index(identity.kind)
+
+
+def is_held_out(identity: Identity) -> bool:
+    """Whether training must never see it (a fixed tenth of all identities)."""
+    # Multiplicative hash: neighbours in one attribute fall on either side independently.
+    return (to_number(identity) * 2654435761 % 2**32 >> 8) % HELD_OUT_ONE_IN == 0
+
+
+def draw_identity(rng: random.Random, *, held_out: bool) -> Identity:
+    """A random identity of one side of the split."""
+    while True:
+        identity = from_number(rng.randrange(N_IDENTITIES))
+        if is_held_out(identity) == held_out:
+            return identity
+
+
+def hard_negative(rng: random.Random, identity: Identity) -> Identity:
+    """Another toy, of the same side of the split, that differs in exactly one attribute."""
+    held_out = is_held_out(identity)
+    while True:
+        attribute = rng.choice(ATTRIBUTES)
+        other = replace(identity, **{attribute: rng.choice(_choices(attribute))})
+        legal = other.colour not in (other.second, other.accessory_colour)
+        if other != identity and legal and is_held_out(other) == held_out:
+            return other
+
+
+def _others(colour: str) -> tuple[str, ...]:
+    return tuple(c for c in COLOURS if c != colour)
+
+
+def _choices(attribute: str) -> tuple[str, ...]:
+    return {"kind": KINDS, "pattern": PATTERNS, "accessory": ACCESSORIES}.get(attribute, COLOURS)

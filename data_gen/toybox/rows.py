@@ -1,0 +1,197 @@
+"""Toybox rows: OCT, VLT and ICT from scenes whose truth is known, and targets to imitate.
+
+Row ``i`` of a task depends on the seed, the split, the task and ``i`` alone: any row can be made
+by itself, in any process, and a larger set begins with the smaller one.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from data_gen.names import draw_names
+from data_gen.prompts import load_prompts
+from data_gen.rows import ICT, OCT, VLT
+from data_gen.tasks import (
+    Reference,
+    draw_manner,
+    identity_consistency_row,
+    object_consistency_row,
+    visual_localization_row,
+)
+from data_gen.toybox.identity import Identity, draw_identity, hard_negative
+from data_gen.toybox.language import LENGTHS, caption
+from data_gen.toybox.scene import Scene, compose
+
+
+DESCRIPTION = "description"
+
+
+@dataclass
+class ToyboxSettings:
+    """What the rows are like. Shares are probabilities in 0-1."""
+
+    split: str = "train"  # train | heldout: whose identities
+    reference_px: int = 64  # side of reference pictures
+    query_px: int = 96  # side of query pictures; toys of a crowd need the room
+    hard_share: float = 0.5  # OCT negatives that differ in one attribute only
+    oct_toys: dict[int, float] = field(default_factory=lambda: {1: 0.7, 2: 0.3})
+    vlt_toys: dict[int, float] = field(default_factory=lambda: {2: 0.4, 3: 0.35, 4: 0.25})
+    vlt_hard_share: float = 0.2  # VLT scenes in which one other toy is a near twin
+    concepts: dict[int, float] = field(default_factory=lambda: {1: 0.45, 2: 0.35, 3: 0.2})
+    distractors: dict[int, float] = field(default_factory=lambda: {0: 0.4, 1: 0.4, 2: 0.2})
+    absent_share: float = 0.1  # ICT rows in which no reference is in the picture
+    stranger_share: float = 0.15  # ICT pictures with a toy that has no reference
+    info_share: float = 0.1  # references that come with their description
+    describe_toys: dict[int, float] = field(default_factory=lambda: {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1})
+    targets: bool = False  # add a column `target`: an answer to imitate (supervised training)
+    named_share: float = 0.15  # of targets of captions: those that use the names
+    # How often a target without names is short, medium, long; and one with names.
+    lengths: list[float] = field(default_factory=lambda: [0.3, 0.5, 0.2])
+    named_lengths: list[float] = field(default_factory=lambda: [0.1, 0.25, 0.65])
+    prompts: str | None = None  # template file; configs/prompts/default.yaml when None
+
+    def __post_init__(self):
+        if self.split not in ("train", "heldout"):
+            raise ValueError(f"split must be 'train' or 'heldout', not {self.split!r}")
+        for name in ("oct_toys", "vlt_toys", "concepts", "distractors", "describe_toys"):
+            setattr(self, name, {int(k): float(v) for k, v in getattr(self, name).items()})
+
+
+def toybox_rows(counts: dict[str, int], seed: int, settings: ToyboxSettings) -> Iterator[dict]:
+    """``counts[task]`` rows of each task, one task after the other.
+
+    Args:
+        counts: task -> number of rows; tasks are those of :data:`MAKERS`.
+        seed: rows of the same seed and settings are the same, byte for byte.
+
+    Raises:
+        ValueError: for a task the toybox does not make.
+    """
+    for task in counts:
+        if task not in MAKERS:
+            raise ValueError(f"the toybox makes {', '.join(MAKERS)}; not {task!r}")
+    for task, count in counts.items():
+        for index in range(count):
+            yield toybox_row(task, index, seed, settings)
+
+
+def toybox_row(task: str, index: int, seed: int, settings: ToyboxSettings) -> dict:
+    """Row ``index`` of a task. See :func:`toybox_rows`."""
+    row_id = f"toybox-{settings.split}-{seed}-{task}-{index}"
+    return MAKERS[task](random.Random(row_id), row_id, index, settings)
+
+
+def _object_consistency(rng, row_id, index, settings):
+    same = index % 2 == 0  # exactly balanced
+    (identity,) = draw_identities(rng, 1, settings)
+    others = draw_identities(rng, choose(rng, settings.oct_toys) - 1, settings, avoid=[identity])
+    kind = "same"
+    if not same:
+        hard = index // 2 % 1000 < settings.hard_share * 1000 if settings.hard_share in (0, 1) \
+            else rng.random() < settings.hard_share
+        shown = hard_negative(rng, identity) if hard else draw_identities(rng, 1, settings, [identity])[0]
+        kind = "hard" if hard else "easy"
+    scene = compose(rng, [identity if same else shown, *others], settings.query_px)
+    reference = draw_reference(rng, identity, draw_names(rng, 1)[0], settings)
+    row = object_consistency_row(rng, row_id, reference, scene.image, same=same,
+                                 source=f"toybox:{kind}", templates=load_templates(settings))
+    return _with_target(row, row["answer"], settings)
+
+
+def _visual_localization(rng, row_id, index, settings):
+    n = choose(rng, settings.vlt_toys)
+    identities = draw_identities(rng, n, settings)
+    if n > 1 and rng.random() < settings.vlt_hard_share:
+        identities[1] = hard_negative(rng, identities[0])
+    scene = compose(rng, identities, settings.query_px)
+    where = [toy.identity for toy in scene.toys].index(identities[0])
+    reference = draw_reference(rng, identities[0], draw_names(rng, 1)[0], settings)
+    row = visual_localization_row(rng, row_id, reference, scene.image, scene.boxes[where],
+                                  source=f"toybox:{n}", templates=load_templates(settings))
+    return _with_target(row, box_target(scene.boxes[where], settings), settings)
+
+
+def box_target(box, settings: ToyboxSettings) -> str:
+    """The answer to a question for a box, in pixels of the query."""
+    pixels = [round(v * settings.query_px) for v in box]
+    return f'{{"bbox_2d": {pixels}}}'
+
+
+def _identity_consistency(rng, row_id, index, settings):
+    absent = rng.random() < settings.absent_share
+    m = choose(rng, settings.concepts)
+    d = max(1, choose(rng, settings.distractors)) if absent else choose(rng, settings.distractors)
+    stranger = m < 4 and not absent and rng.random() < settings.stranger_share
+    identities = draw_identities(rng, m + d + stranger, settings)
+    in_scene, distractors = identities[: m + stranger], identities[m + stranger :]
+    scene = compose(rng, in_scene, settings.query_px)
+    shown = distractors if absent else in_scene[:m] + distractors
+    rng.shuffle(shown)
+    names = dict(zip(shown, draw_names(rng, len(shown)), strict=True))
+    references = [draw_reference(rng, i, names[i], settings) for i in shown]
+    manner = draw_manner(rng)
+    row = identity_consistency_row(
+        rng, row_id, references, [i in in_scene for i in shown], scene.image,
+        source=f"toybox:{0 if absent else m}+{d}", templates=load_templates(settings),
+        manner=manner,
+    )
+    return _with_target(row, caption_target(rng, scene, names, manner, settings), settings)
+
+
+def _description(rng, row_id, index, settings):
+    """A picture and a request, no reference: what a policy can do before it knows anybody."""
+    scene = compose(rng, draw_identities(rng, choose(rng, settings.describe_toys), settings),
+                    settings.query_px)
+    row = identity_consistency_row(rng, row_id, [], [], scene.image, source="toybox:describe",
+                                   templates=load_templates(settings))
+    return _with_target({**row, "task": DESCRIPTION},
+                        caption_target(rng, scene, {}, None, settings), settings)
+
+
+def caption_target(
+    rng: random.Random, scene: Scene, names: dict[Identity, str], manner: str | None,
+    settings: ToyboxSettings,
+) -> str:
+    """A caption to imitate. Most have no names and are short; asked for names, twice as many
+    use them. A caption that uses names uses those of all toys that have one, and is mostly long."""
+    share = settings.named_share * (2 if manner == "name" else 1)
+    named = rng.random() < share and any(toy.identity in names for toy in scene.toys)
+    spoken = [names.get(toy.identity) if named else None for toy in scene.toys]
+    length = rng.choices(LENGTHS, settings.named_lengths if named else settings.lengths)[0]
+    return caption(rng, scene, spoken, length)
+
+
+MAKERS = {
+    OCT: _object_consistency,
+    VLT: _visual_localization,
+    ICT: _identity_consistency,
+    DESCRIPTION: _description,
+}
+
+
+def load_templates(settings: ToyboxSettings) -> dict:
+    """The prompt templates that the settings name."""
+    return load_prompts(settings.prompts) if settings.prompts else load_prompts()
+
+
+def draw_reference(rng, identity: Identity, name: str, settings: ToyboxSettings) -> Reference:
+    view = compose(rng, [identity], settings.reference_px)
+    info = identity.description if rng.random() < settings.info_share else None
+    return Reference(view.image, name, info)
+
+
+def draw_identities(rng, n: int, settings: ToyboxSettings, avoid: list[Identity] = ()) -> list[Identity]:
+    found: list[Identity] = []
+    while len(found) < n:
+        identity = draw_identity(rng, held_out=settings.split == "heldout")
+        if identity not in found and identity not in avoid:
+            found.append(identity)
+    return found
+
+
+def choose(rng: random.Random, weights: dict[int, float]) -> int:
+    return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def _with_target(row: dict, target: str, settings: ToyboxSettings) -> dict:
+    return {**row, "target": target} if settings.targets else row

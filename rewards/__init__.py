@@ -1,0 +1,29 @@
+"""Rewards: what a completion is worth, as plain functions over a batch of rows.
+
+Every function here has TRL's own signature and works unchanged as a `reward_funcs` entry of a stock
+`trl.GRPOTrainer`. In a config it is named by its address, such as `rewards:mention_f1`; see
+`rewards.plugins` for a reward of one's own.
+
+    object_consistency    is the named thing of picture 1 in picture 2?   0 or 1
+    visual_localization   where is it?                                    0 or 1
+    mention_ratio         share of due names in the caption (RePIC)       0…1
+    mention_f1            set-level F1 of the names in the caption        0…1
+    repetition            penalty for n-grams written twice               −1…0
+    copying               penalty for n-grams taken from the prompt       −1…0
+
+Nothing here imports torch, knows a tokenizer, or knows where rows come from.
+"""
+
+from rewards.identity import mention_f1, mention_ratio
+from rewards.localization import visual_localization
+from rewards.object_consistency import object_consistency
+from rewards.penalties import copying, repetition
+
+__all__ = [
+    "copying",
+    "mention_f1",
+    "mention_ratio",
+    "object_consistency",
+    "repetition",
+    "visual_localization",
+]

@@ -1,0 +1,239 @@
+"""The one rule by which a name counts as written. Rewards and benchmarks both use it.
+
+1. Comparison. Names and text are compared after NFKC and case folding, with invisible characters
+   dropped; a run of whitespace or underscores equals one space, so `Bull_dog` is `bull dog`.
+2. Tags. `<name>` always counts, whatever the case and whatever stands around it: `< Bo >`,
+   `<<bo>>`, `<bo>'s`, `<bo's>`. A name of several words needs all of them in one tag.
+3. Closing tags. `</name>` never counts. The name is also reported as *closed*: a caption wrapped in
+   `<bo>…</bo>` is markup, and the rewards refuse it.
+4. Bare names, outside of tags, count only
+   a. whole: not inside another word, nor joined to one by a hyphen or an apostrophe, save the
+      possessive 's. `t-shirt`, `Bobby` and `Bo-like` name nobody; `Bo's` names Bo. Where a longer
+      listed name is written, a shorter one inside it is not;
+   b. from two letters or digits on. A name of one letter, or of none (an emoji), needs its tag;
+   c. not as ordinary words. If every word of a name is ordinary (`rewards.ordinary_words`), it must
+      be written as a name is: each word with a capital (`Black Widow`), and a single word not
+      merely because it opens a sentence (`Can of beer`), unless the name is given with a capital
+      (`Bond`), nor in capitals throughout unless so given. An underscore shows it too
+      (`backpack_dog`). A name that is no ordinary word counts in any case (`bo`).
+5. Scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese). Where words end cannot be
+   seen, so 4a asks no boundary there: `小明` counts in `小明在公园`, and wrongly in `小明星`. Two
+   borders can be seen, and hold: katakana runs are one word, and a mark belongs to its letter.
+6. Unlisted tags. Any other `<…>` of up to 80 characters that does not open with ASCII
+   punctuation is a name that nobody gave. `<br>` is one; `<|im_end|>` and `<!-- -->` are none.
+
+Left out: inflected and prefixed forms (Korean particles, Russian cases, Arabic prefixes) count only
+as tags; in a caption in Title Case an ordinary word looks like a name.
+
+Source: the strict rule was set after the defects of RePIC's released metric, which splits at
+whitespace (so `<black widow>` and possessives never match), and of a naive word match, which reads
+"t-shirt" as `<T>` and "a bond" as `<Bond>`.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rewards.ordinary_words import ORDINARY_WORDS
+from rewards.unicode_text import is_word, joined, normalise
+
+_TAG = re.compile(r"<([^<>]*)>")
+_SEPARATOR = re.compile(r"[\s_]+")
+_MAX_TAG = 80
+_SENTENCE_END = ".!?:;…。！？\n"
+_OPENING_SIGNS = " \t\"'“„«([{*#>•-"
+
+
+def find_names(text: str, names: Iterable[str]) -> Naming:
+    """Which of the given names a text writes, by the rule in this module's docstring.
+
+    Args:
+        text: any string; time is linear in its length, for each name.
+        names: bare names, as given in the row: `bo`, `black widow`.
+
+    Returns:
+        A `Naming`: the names as given in `names`, and unlisted tags in folded form.
+
+    Raises:
+        ValueError: a name is blank.
+    """
+    listed: dict[str, set[str]] = {}
+    for name in names:
+        listed.setdefault(_key(name), set()).add(name)
+    if "" in listed:
+        raise ValueError(f"one of the names is blank: {sorted(listed[''])!r}")
+
+    text = normalise(text)
+    written, closed, unlisted = set(), set(), set()
+    for tag in _TAG.finditer(text):
+        inside = tag[1].strip()
+        if inside.startswith("/"):
+            closed |= listed.get(_key(inside[1:]), set())
+            continue
+        key = _key(inside)
+        given = listed.get(key) or listed.get(key.removesuffix("'s"))
+        if given:
+            written |= given
+        elif key and len(key) <= _MAX_TAG and key[0] not in string.punctuation:
+            unlisted.add(key)
+    # NUL is neither letter nor space: no name can begin, end or continue across a tag.
+    bare_text = _TAG.sub(lambda tag: "\0" * len(tag[0]), text)
+    for key in _bare_names(bare_text, listed):
+        written |= listed[key]
+    return Naming(frozenset(written), frozenset(closed), frozenset(unlisted))
+
+
+def names_written(text: str, names: Iterable[str]) -> set[str]:
+    """The given names that a text writes; `find_names(text, names).written` as a set."""
+    return set(find_names(text, names).written)
+
+
+def unlisted_tags(text: str, names: Iterable[str]) -> set[str]:
+    """The tags in a text that are none of the given names, in folded form, without brackets."""
+    return set(find_names(text, names).unlisted)
+
+
+def tally(written: Iterable[str], due: Iterable[str], unlisted: Iterable[str] = ()) -> Tally:
+    """Compare the names written with the names that belong, as sets.
+
+    Args:
+        written: listed names that were written.
+        due: names that belong.
+        unlisted: tags that are nobody's name; each is one extra.
+
+    Returns:
+        A `Tally`; tallies add up, and the sum's precision, recall and F1 are the micro average.
+    """
+    written, due = set(written), set(due)
+    return Tally(
+        hits=len(written & due),
+        extra=len(written - due) + len(set(unlisted)),
+        missed=len(due - written),
+    )
+
+
+def _key(name: str) -> str:
+    """The form in which names are compared: folded words, one space between."""
+    return " ".join(word for word in _SEPARATOR.split(normalise(name).casefold()) if word)
+
+
+def _bare_names(text: str, listed: dict[str, set[str]]) -> set[str]:
+    """Keys of the listed names that stand bare in a normalised text whose tags are blotted out."""
+    folded, origin = _fold_with_origin(text)
+    taken = bytearray(len(folded))
+    found = set()
+    for key in sorted(listed, key=len, reverse=True):
+        if sum(char.isalnum() for char in key) < 2:
+            continue
+        words = key.split(" ")
+        ordinary = all(word in ORDINARY_WORDS for word in words)
+        for match in re.finditer(r"[\s_]+".join(map(re.escape, words)), folded):
+            start, end = match.span()
+            if taken[start] or taken[end - 1] or not _is_whole(folded, start, end):
+                continue
+            if ordinary:
+                first, last = (origin[start], origin[end - 1]) if origin else (start, end - 1)
+                if not _as_a_name(text, first, last + 1, listed[key]):
+                    continue
+            taken[start:end] = b"\1" * (end - start)
+            found.add(key)
+    return found
+
+
+def _fold_with_origin(text: str) -> tuple[str, list[int] | None]:
+    """Case-folded text and, where folding made it longer, each character's index before."""
+    folded = text.casefold()
+    if len(folded) == len(text):
+        return folded, None
+    return folded, [index for index, char in enumerate(text) for _ in char.casefold()]
+
+
+def _is_whole(text: str, start: int, end: int) -> bool:
+    """Rule 4a: the span is a word, or words, of its own."""
+    before, after = text[max(start - 2, 0) : start], text[end : end + 3]
+    if before and joined(before[-1], text[start]):
+        return False
+    if after and joined(text[end - 1], after[0]):
+        return False
+    if before == "</":  # a closing tag that the length limit cut off
+        return False
+    if len(before) == 2 and before[1] in "'-" and is_word(before[0]):
+        return False
+    if len(after) > 1 and after[0] in "'-" and is_word(after[1]):
+        return after[:2] == "'s" and not (len(after) > 2 and is_word(after[2]))
+    return True
+
+
+def _as_a_name(text: str, start: int, end: int, given: set[str]) -> bool:
+    """Rule 4c: an ordinary word, or several, spelt as a name is spelt."""
+    spelt = text[start:end]
+    if "_" in spelt:
+        return True
+    if spelt.isupper() and not any(name.isupper() for name in given):
+        return False
+    words = spelt.split()
+    if any(word[0].islower() for word in words):
+        return False
+    given_as_name = any(name != name.lower() for name in given)
+    return len(words) > 1 or given_as_name or not _opens_sentence(text, start)
+
+
+def _opens_sentence(text: str, start: int) -> bool:
+    """Whether only opening signs stand between a position and the sentence before it."""
+    window = text[max(start - 8, 0) : start]
+    before = window.rstrip(_OPENING_SIGNS)
+    return before[-1] in _SENTENCE_END if before else True
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What a text does with the names it was given.
+
+    Attributes:
+        written: given names that count as written, by tag or bare.
+        closed: given names whose closing tag `</name>` occurs, written or not.
+        unlisted: tags that are no given name, folded and without brackets.
+    """
+
+    written: frozenset[str]
+    closed: frozenset[str]
+    unlisted: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Set-level counts of one caption or, added up, of many.
+
+    Attributes:
+        hits: due names that were written.
+        extra: names written that do not belong.
+        missed: due names that were not written.
+    """
+
+    hits: int = 0
+    extra: int = 0
+    missed: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.hits + other.hits, self.extra + other.extra, self.missed + other.missed)
+
+    @property
+    def precision(self) -> float:
+        """hits / (hits + extra), in 0…1; 1 where nothing was written, for nothing is wrong."""
+        named = self.hits + self.extra
+        return self.hits / named if named else 1.0
+
+    @property
+    def recall(self) -> float:
+        """hits / (hits + missed), in 0…1; 1 where nothing was due, for nothing is missing."""
+        due = self.hits + self.missed
+        return self.hits / due if due else 1.0
+
+    @property
+    def f1(self) -> float:
+        """2 hits / (2 hits + extra + missed), in 0…1; 1 where nothing was due nor written."""
+        total = 2 * self.hits + self.extra + self.missed
+        return 2 * self.hits / total if total else 1.0

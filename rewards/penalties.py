@@ -1,0 +1,97 @@
+"""Penalties, off by default: name them in the config, with a weight, to switch them on.
+
+    repetition = −(1 − distinct n-grams / n-grams)              0: nothing is said twice
+    copying    = −(n-grams that stand in the prompt / n-grams)  −1: the prompt once more
+
+Words are folded and whole; signs and, in scripts without spaces, characters are words of their own;
+a word without end is cut into pieces, so that "aaaa…" repeats itself. A caption shorter than one
+n-gram gets 0.
+
+Source: n-gram penalties are common in text generation; copying of the given information is a defect
+that later work on personalised captioning reports for naming rewards.
+
+Cheats refused: one name fifty times, one letter a hundred thousand times (repetition); the echo of
+the prompt, and of its information text (copying). Not refused: copied text diluted by text of one's
+own, which lowers the share by as much as it adds.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rewards.parsing import completion_text, prompt_text
+from rewards.unicode_text import UNSPACED, normalise
+
+TASK = "identity_consistency"
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]{{1,24}}|[^\w\s]")
+
+
+def repetition(completions, *, task, ngram: int = 4, **_) -> list[float | None]:
+    """Penalty for saying the same thing again.
+
+    Args:
+        completions: B strings or conversations.
+        task: B task names; rows other than captions get None.
+        ngram: length of the compared pieces, in words, at least 1.
+
+    Returns:
+        B penalties, each in −1…0, or None.
+
+    Raises:
+        ValueError: `ngram` is below 1.
+
+    Source:
+        The module's docstring.
+    """
+    _check(ngram)
+    return [
+        _repeated(_ngrams(completion_text(completion), ngram)) if kind == TASK else None
+        for completion, kind in zip(completions, task, strict=True)
+    ]
+
+
+def copying(prompts, completions, *, task, ngram: int = 5, **_) -> list[float | None]:
+    """Penalty for giving the prompt's information text back.
+
+    Args:
+        prompts: B strings or conversations; all their text is compared, for the information stands
+            among it. A name alone is no copy: n-grams are longer than names.
+        completions: B strings or conversations.
+        task: B task names; rows other than captions get None.
+        ngram: length of the compared pieces, in words, at least 1.
+
+    Returns:
+        B penalties, each in −1…0, or None.
+
+    Raises:
+        ValueError: `ngram` is below 1.
+
+    Source:
+        The module's docstring.
+    """
+    _check(ngram)
+    return [
+        _copied(_ngrams(completion_text(completion), ngram), _ngrams(prompt_text(prompt), ngram))
+        if kind == TASK
+        else None
+        for prompt, completion, kind in zip(prompts, completions, task, strict=True)
+    ]
+
+
+def _ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    words = _WORD.findall(normalise(text).casefold())
+    return list(zip(*(words[start:] for start in range(n)), strict=False))
+
+
+def _repeated(ngrams: list) -> float:
+    return len(set(ngrams)) / len(ngrams) - 1.0 if ngrams else 0.0
+
+
+def _copied(ngrams: list, given: list) -> float:
+    known = set(given)
+    return -sum(ngram in known for ngram in ngrams) / len(ngrams) if ngrams else 0.0
+
+
+def _check(ngram: int) -> None:
+    if ngram < 1:
+        raise ValueError(f"ngram is {ngram!r}; it counts words and must be 1 or more")

@@ -1,0 +1,82 @@
+"""What the tests of the rewards share: a batch as TRL passes it, and the catalogue of cheats."""
+
+import pytest
+
+PROMPT = [
+    {
+        "role": "user",
+        "content": [
+            {"type": "image"},
+            {"type": "text", "text": "This is <bo>, a small brown dog with a red collar."},
+            {"type": "image"},
+            {
+                "type": "text",
+                "text": "This is <black widow>, a pink car with a black spider on it.",
+            },
+            {"type": "image"},
+            {"type": "text", "text": "This is <zuri>, a green frog with a crown."},
+            {"type": "image"},
+            {
+                "type": "text",
+                "text": "Describe the last picture. Answer only yes or no. Box as JSON.",
+            },
+        ],
+    }
+]
+
+CHEATS = {
+    "empty": "",
+    "whitespace": " \n\t\u00a0\u3000 " * 40,
+    "echo of the prompt": "\n".join(p["text"] for p in PROMPT[0]["content"] if "text" in p),
+    "all names listed": "<bo>, <black widow>, <zuri>, <小明>, <мила>. " * 4,
+    "one name 50 times": "<bo> " * 50,
+    "closing tags": "</bo> sits beside </black widow> " * 8,
+    "a caption wrapped in tags": "<bo>A dog</bo> beside <black widow>a car</black widow>. " * 4,
+    "yes and no": "yes no",
+    "whole-image box": "[0, 0, 1000, 1000]",
+    "twenty boxes": " ".join(f"[{i}, {i}, {i + 300}, {i + 300}]" for i in range(0, 400, 20)),
+    "100 k letters": "a" * 100_000,
+    "100 k brackets": "[(<" * 33_333,
+    "100 k combining marks": "a" + "\u0300\u0327" * 50_000,
+    "100 k numbers": "[" + "1, " * 33_333,
+    "control characters": "".join(map(chr, range(32))) * 8 + "\x7f\x80\x9f",
+    "right-to-left text": "\u202e\u05d1\u05d5 \u0628\u0648 seilf <ob> \u202c",
+    "lone surrogates": "\ud800 \udfff\ud800<\udc00> [\ud83d]",
+}
+
+
+@pytest.fixture(params=CHEATS)
+def cheat(request):
+    """Name and text of one thing that a policy might try, each in turn."""
+    return request.param, CHEATS[request.param]
+
+
+@pytest.fixture
+def batch():
+    """A function from texts and a task to the keyword arguments that TRL passes to a reward."""
+    return make_batch
+
+
+def make_batch(texts, task, **columns):
+    """Keyword arguments for a batch of B texts, all for one row; `columns` change the row.
+
+    The dog <bo> and the car <black widow> are in the picture, <zuri> is not. Each completion is
+    120 tokens long, the last of which (id 2) ends it.
+    """
+    row = {
+        "task": task,
+        "answer": "yes",
+        "box": [0.25, 0.25, 0.5, 0.5],
+        "box_frame": [1000, 1000],
+        "names": ["bo", "black widow"],
+        "absent_names": ["zuri"],
+        "completion_ids": [7] * 119 + [2],
+        "source": "test",
+    } | columns
+    return {name: [value] * len(texts) for name, value in row.items()} | {
+        "prompts": [PROMPT] * len(texts),
+        "completions": [[{"role": "assistant", "content": text}] for text in texts],
+        "trainer_state": None,
+        "log_metric": print,
+        "log_extra": print,
+    }
