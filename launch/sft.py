@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import set_seed
-from trl import SFTConfig, SFTTrainer, TrlParser
+from transformers import Trainer, TrainingArguments, set_seed
+from trl import TrlParser
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from data_gen.toybox.curriculum import curriculum, curriculum_row
 from data_gen.toybox.rows import ToyboxSettings
@@ -49,6 +50,21 @@ def dataset(args: BaseArguments) -> Dataset:
     return Dataset.from_dict({"index": range(args.n_rows)}).with_transform(draw)
 
 
+class TargetTrainer(Trainer):
+    """Cross-entropy of the assistant's tokens; the vocabulary is scored at those places only."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        inputs = dict(inputs)
+        labels = inputs.pop("labels")[:, 1:]
+        # Padded on the right, where no token of a causal model looks: no mask is needed.
+        inputs.pop("attention_mask")
+        hidden = model(**inputs, logits_to_keep=1, output_hidden_states=True).hidden_states[-1]
+        asked = labels != -100
+        logits = self.model.lm_head(hidden[:, :-1][asked]).float()
+        loss = torch.nn.functional.cross_entropy(logits, labels[asked])
+        return (loss, logits) if return_outputs else loss
+
+
 def start_policy(args: BaseArguments):
     """The model and its processor, loaded or made."""
     if args.policy:
@@ -62,19 +78,21 @@ def start_policy(args: BaseArguments):
 
 
 def main() -> None:
-    args, config = TrlParser((BaseArguments, SFTConfig)).parse_args_and_config()
+    args, config = TrlParser((BaseArguments, TrainingArguments)).parse_args_and_config()
     set_seed(config.seed)
     model, processor = start_policy(args)
+    if config.use_cpu:
+        model.set_attn_implementation({"text_config": "eager"})  # faster there, backward included
     use_attention_by_length(model)
-    # Conversations are padded on the right, where no token of a causal model looks: without a mask
-    # SDPA takes its causal kernel, which skips half of the work.
-    model.register_forward_pre_hook(
-        lambda _, args, kwargs: (args, {**kwargs, "attention_mask": None}), with_kwargs=True
-    )
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {args.n_rows:,} rows, "
           f"output in {config.output_dir}", flush=True)
-    trainer = SFTTrainer(model=model, args=config, train_dataset=dataset(args),
-                         processing_class=processor)
+    trainer = TargetTrainer(
+        model=model,
+        args=config,
+        train_dataset=dataset(args),
+        data_collator=DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True),
+        processing_class=processor,
+    )
     checkpoints = sorted(Path(config.output_dir).glob("checkpoint-*/trainer_state.json"),
                          key=lambda p: int(p.parent.name.split("-")[1]))
     resume = {"none": None, "auto": str(checkpoints[-1].parent) if checkpoints else None}
@@ -82,6 +100,7 @@ def main() -> None:
     if trainer.is_world_process_zero():
         out = Path(config.output_dir) / "policy"
         trained = trainer.accelerator.unwrap_model(trainer.model)
+        trained.set_attn_implementation("sdpa")
         trained.to(getattr(torch, args.save_dtype)).save_pretrained(out)
         processor.save_pretrained(out)
         (out / "recipe.json").write_text(json.dumps(

@@ -15,7 +15,7 @@ NAME = "flash_attention_by_length"
 
 
 def attention_by_length(
-    module, query, key, value, attention_mask=None, *, scaling, cu_seq_lens_q, dropout=0.0, **_
+    module, query, key, value, attention_mask=None, *, scaling, cu_seq_lens_q, **_
 ):
     """Bidirectional attention within each segment of a packed sequence.
 
@@ -36,9 +36,17 @@ def attention_by_length(
         begin = torch.tensor(begins, device=query.device)
         index = begin[:, None] + torch.arange(length, device=query.device)  # (n, length)
         q, k, v = (x[0].transpose(0, 1)[index].transpose(1, 2) for x in (query, key, value))
-        mixed = scaled_dot_product_attention(q, k, v, scale=scaling, dropout_p=dropout)
+        mixed = _attend(q, k, v, scaling)
         out = out.index_put((index,), mixed.transpose(1, 2).to(out.dtype))
     return out[None], None
+
+
+def _attend(q, k, v, scaling):
+    if q.device.type != "cpu":
+        return scaled_dot_product_attention(q, k, v, scale=scaling)
+    # On a CPU the fused kernel's backward costs more than these two products for short pictures.
+    return torch.softmax(q @ k.transpose(-1, -2) * scaling, dim=-1, dtype=torch.float32).to(
+        v.dtype) @ v
 
 
 AttentionInterface.register(NAME, attention_by_length)

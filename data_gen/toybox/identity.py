@@ -121,22 +121,42 @@ def is_held_out(identity: Identity) -> bool:
 
 
 def draw_identity(rng: random.Random, *, held_out: bool) -> Identity:
-    """A random identity of one side of the split."""
+    """A random identity of one side of the split that has a near twin on its side.
+
+    About 1 in 60 held-out identities has none; on the training side all have several.
+    """
     while True:
         identity = from_number(rng.randrange(N_IDENTITIES))
-        if is_held_out(identity) == held_out:
+        if is_held_out(identity) == held_out and (not held_out or twins(identity)):
             return identity
 
 
+def twins(identity: Identity) -> list[Identity]:
+    """All toys of the same side of the split that differ in exactly one attribute."""
+    changed = [replace(identity, **{attribute: value})
+               for attribute in ATTRIBUTES for value in _choices(attribute)]
+    return [other for other in changed if _legal(other) and other != identity
+            and is_held_out(other) == is_held_out(identity)]
+
+
 def hard_negative(rng: random.Random, identity: Identity) -> Identity:
-    """Another toy, of the same side of the split, that differs in exactly one attribute."""
+    """One of :func:`twins`, every attribute as likely as its number of twins allows.
+
+    Raises:
+        ValueError: where there is none (never for what :func:`draw_identity` gives).
+    """
+    if is_held_out(identity) and not twins(identity):
+        raise ValueError(f"{identity} has no near twin on its side of the split")
     held_out = is_held_out(identity)
     while True:
         attribute = rng.choice(ATTRIBUTES)
         other = replace(identity, **{attribute: rng.choice(_choices(attribute))})
-        legal = other.colour not in (other.second, other.accessory_colour)
-        if other != identity and legal and is_held_out(other) == held_out:
+        if other != identity and _legal(other) and is_held_out(other) == held_out:
             return other
+
+
+def _legal(identity: Identity) -> bool:
+    return identity.colour not in (identity.second, identity.accessory_colour)
 
 
 def _others(colour: str) -> tuple[str, ...]:

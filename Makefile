@@ -1,0 +1,32 @@
+# Two commands: `make demo` shows the whole loop, `make test` checks it. Both use the same .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/toybox_demo
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: demo test lint clean
+
+# Rebuilt only when what it is made from changes, so installing twice is quick.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "byname needs Python 3.11 or newer; set PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/python launch/generate.py --config configs/data/toybox.yaml
+	$(BIN)/accelerate launch --config_file configs/accelerate/cpu.yaml launch/grpo.py --config configs/grpo/toybox_demo.yaml
+	$(BIN)/python launch/evaluate.py --config configs/benchmarks/toybox.yaml --policy rl/toybox_base --policy $(RUN)/policy --out $(RUN)/eval
+	$(BIN)/python -m rl.report $(RUN)
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf runs .venv
