@@ -94,9 +94,11 @@ def check_row(row: dict, where: str = "row", *, n_images: int | None = None) -> 
     if n_images is None:
         n_images = len(row["images"] or [])
         for i, image in enumerate(row["images"] or []):
-            if isinstance(image, PILImage.Image) and not 0 < image.width * image.height <= MAX_PIXELS:
-                refuse("images", f"picture {i} is {image.width}x{image.height}; the limit is "
-                                 f"{MAX_PIXELS} pixels")
+            if not isinstance(image, PILImage.Image):
+                continue
+            w, h = image.size
+            if not 0 < w * h <= MAX_PIXELS:
+                refuse("images", f"picture {i} is {w}x{h}; the limit is {MAX_PIXELS} pixels")
     if placeholders != n_images:
         refuse("images", f"{n_images} pictures for {placeholders} placeholders in the prompt")
 

@@ -34,7 +34,8 @@ def object_consistency_row(
 ) -> dict:
     """OCT: is the thing of the first picture in the second? ``same`` is the truth."""
     prompt = conversation(rng, OCT, [reference.name], [reference.info], templates)
-    return _row(row_id, OCT, prompt, [reference.image, query], source, answer="yes" if same else "no")
+    answer = "yes" if same else "no"
+    return _row(row_id, OCT, prompt, [reference.image, query], source, answer=answer)
 
 
 def visual_localization_row(

@@ -64,6 +64,12 @@ class TargetTrainer(Trainer):
         loss = torch.nn.functional.cross_entropy(logits, labels[asked])
         return (loss, logits) if return_outputs else loss
 
+    # Why: transformers 5.23 resumes by matching saved names to module names, which differ for the
+    # Qwen2.5-VL family, not strictly: it would go on from fresh weights, with a mere warning.
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=torch.float32)
+        self.model.load_state_dict(saved.state_dict())
+
 
 def start_policy(args: BaseArguments):
     """The model and its processor, loaded or made."""

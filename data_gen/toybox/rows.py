@@ -5,7 +5,7 @@ by itself, in any process, and a larger set begins with the smaller one.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from data_gen.names import draw_names
@@ -21,7 +21,6 @@ from data_gen.tasks import (
 from data_gen.toybox.identity import Identity, draw_identity, hard_negative
 from data_gen.toybox.language import LENGTHS, caption
 from data_gen.toybox.scene import Scene, compose
-
 
 DESCRIPTION = "description"
 
@@ -42,7 +41,9 @@ class ToyboxSettings:
     absent_share: float = 0.1  # ICT rows in which no reference is in the picture
     stranger_share: float = 0.15  # ICT pictures with a toy that has no reference
     info_share: float = 0.1  # references that come with their description
-    describe_toys: dict[int, float] = field(default_factory=lambda: {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1})
+    describe_toys: dict[int, float] = field(
+        default_factory=lambda: {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1}
+    )
     targets: bool = False  # add a column `target`: an answer to imitate (supervised training)
     named_share: float = 0.15  # of targets of captions: those that use the names
     # How often a target without names is short, medium, long; and one with names.
@@ -87,9 +88,9 @@ def _object_consistency(rng, row_id, index, settings):
     others = draw_identities(rng, choose(rng, settings.oct_toys) - 1, settings, avoid=[identity])
     kind = "same"
     if not same:
-        hard = index // 2 % 1000 < settings.hard_share * 1000 if settings.hard_share in (0, 1) \
-            else rng.random() < settings.hard_share
-        shown = hard_negative(rng, identity) if hard else draw_identities(rng, 1, settings, [identity])[0]
+        hard = rng.random() < settings.hard_share
+        shown = (hard_negative(rng, identity) if hard
+                 else draw_identities(rng, 1, settings, [identity])[0])
         kind = "hard" if hard else "easy"
     scene = compose(rng, [identity if same else shown, *others], settings.query_px)
     reference = draw_reference(rng, identity, draw_names(rng, 1)[0], settings)
@@ -174,13 +175,19 @@ def load_templates(settings: ToyboxSettings) -> dict:
     return load_prompts(settings.prompts) if settings.prompts else load_prompts()
 
 
-def draw_reference(rng, identity: Identity, name: str, settings: ToyboxSettings) -> Reference:
+def draw_reference(
+    rng: random.Random, identity: Identity, name: str, settings: ToyboxSettings
+) -> Reference:
+    """A picture of the toy by itself, as its owner would show it."""
     view = compose(rng, [identity], settings.reference_px)
     info = identity.description if rng.random() < settings.info_share else None
     return Reference(view.image, name, info)
 
 
-def draw_identities(rng, n: int, settings: ToyboxSettings, avoid: list[Identity] = ()) -> list[Identity]:
+def draw_identities(
+    rng: random.Random, n: int, settings: ToyboxSettings, avoid: Sequence[Identity] = ()
+) -> list[Identity]:
+    """``n`` distinct identities of the settings' side of the split, none of them in ``avoid``."""
     found: list[Identity] = []
     while len(found) < n:
         identity = draw_identity(rng, held_out=settings.split == "heldout")
@@ -190,6 +197,7 @@ def draw_identities(rng, n: int, settings: ToyboxSettings, avoid: list[Identity]
 
 
 def choose(rng: random.Random, weights: dict[int, float]) -> int:
+    """A key of ``weights``, as likely as its weight."""
     return rng.choices(list(weights), list(weights.values()))[0]
 
 

@@ -222,8 +222,10 @@ def _face(kind):
         return _eyes(0.28, -0.64, 0.115) + one("ink", smile, False)
     if kind == "dragon":
         fangs = pair("eye", polygon(0.10, -0.08, 0.18, -0.08, 0.14, 0.04), False)
-        return _eyes(0.18, -0.36, 0.09, 0.45) + one("main_light", ellipse(0, -0.12, 0.24, 0.13, 16)) \
-            + pair("ink", ellipse(0.08, -0.16, 0.03, 0.03, 8), False) + fangs
+        snout = one("main_light", ellipse(0, -0.12, 0.24, 0.13, 16))
+        return _eyes(0.18, -0.36, 0.09, 0.45) + snout \
+            + pair("ink", ellipse(0.08, -0.16, 0.03, 0.03, 8), False) \
+            + fangs
     trunk = polygon(-0.10, -0.28, 0.10, -0.28, 0.12, 0.0, 0.26, 0.12, 0.20, 0.24, 0.02, 0.16,
                     -0.09, 0.0)
     return _eyes(0.20, -0.40, 0.08) + one("main_dark", trunk)

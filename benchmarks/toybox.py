@@ -1,0 +1,189 @@
+"""The held-out toybox benchmark: rows drawn on the fly, and what their answers are worth.
+
+Sets, each with identities that training never sees::
+
+    oct            is the toy in the picture? half of the negatives differ in one attribute only
+    vlt            where is it, among two to four toys?
+    naming_1 _2 _4 describe a picture of 1, 2 or 4 toys that were shown, beside 1-2 that are absent
+    naming_absent  describe a picture of none of the toys that were shown: no name is due
+    description    describe a picture, nobody was shown
+
+Row ``i`` of a set depends on the seed, the settings and ``i`` alone, so a smaller benchmark is the
+beginning of a larger one. Caption rows carry the truth about the scene in a column ``toys``.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from benchmarks.captions import attribute_metrics, length_metrics
+from benchmarks.intervals import Metric
+from benchmarks.localization import localization_metrics
+from benchmarks.naming import count_names, naming_metrics
+from benchmarks.recognition import recognition_metrics
+from benchmarks.runner import Prediction
+from data_gen.names import draw_names
+from data_gen.rows import OCT, VLT, check_row
+from data_gen.tasks import Reference, draw_manner, identity_consistency_row
+from data_gen.toybox.identity import Identity, draw_identity
+from data_gen.toybox.language import read_caption
+from data_gen.toybox.rows import ToyboxSettings, load_templates, toybox_row
+from data_gen.toybox.scene import compose
+
+SETS = {
+    "oct": "object consistency",
+    "vlt": "localization",
+    "naming_1": "naming, 1 concept and distractors",
+    "naming_2": "naming, 2 concepts and distractors",
+    "naming_4": "naming, 4 concepts and distractors",
+    "naming_absent": "naming, concept absent",
+    "description": "plain description",
+}
+"""Set -> what it is called in tables."""
+
+POOLS = {
+    "naming_all": "naming, these four pooled",
+    "captions": "captions, a name being due",
+}
+"""Metrics over several sets: pool -> what it is called in tables."""
+
+HEADLINES = ("oct/accuracy", "vlt/iou50", "naming_1/f1", "naming_2/f1", "naming_4/f1",
+             "naming_absent/names_nothing", "captions/at_floor", "captions/attribute_accuracy")
+
+GALLERY = {"naming_1": 4, "naming_2": 4, "naming_4": 2, "naming_absent": 2, "vlt": 6, "oct": 4,
+           "description": 2}
+"""Set -> how many of its first rows the report shows, in this order."""
+
+_NAMED = {"naming_1": 1, "naming_2": 2, "naming_4": 4}
+_ABSENT = "naming_absent"
+_DISTRACTORS = (1, 2)
+_SIZES = ("reference_px", "query_px", "prompts")
+
+
+def toybox_settings(overrides: dict | None = None) -> ToyboxSettings:
+    """Settings of held-out rows.
+
+    Args:
+        overrides: ``reference_px``, ``query_px`` (pixels) and ``prompts`` (template file).
+
+    Raises:
+        ValueError: another key; what the sets contain is fixed, or figures would not compare.
+    """
+    unknown = set(overrides or {}) - set(_SIZES)
+    if unknown:
+        raise ValueError(f"the toybox benchmark has no setting {', '.join(sorted(unknown))}; "
+                         f"it has {', '.join(_SIZES)}")
+    return ToyboxSettings(split="heldout", **(overrides or {}))
+
+
+def build_set(name: str, count: int, seed: int, settings: ToyboxSettings) -> list[dict]:
+    """The first ``count`` rows of a set, checked against the row contract.
+
+    Raises:
+        ValueError: no such set.
+    """
+    if name not in SETS:
+        raise ValueError(f"the toybox benchmark has no set {name!r}; it has {', '.join(SETS)}")
+    task = {"oct": OCT, "vlt": VLT}.get(name)
+    if task:
+        rows = [toybox_row(task, index, seed, settings) for index in range(count)]
+    else:
+        rows = [_caption_row(name, index, seed, settings) for index in range(count)]
+    for row in rows:
+        check_row(row, f"toybox benchmark, {name}")
+    return rows
+
+
+def score(
+    rows: dict[str, Sequence[dict]], predictions: dict[str, Sequence[Prediction]]
+) -> dict[str, Metric]:
+    """All metrics of one policy, ``<set>/<metric>`` and, over the naming sets, two pools:
+    ``captions`` (1, 2 and 4 concepts) and ``naming_all`` (these and the absent ones, whose every
+    name is an extra).
+
+    Args:
+        rows: set -> N rows.
+        predictions: set -> N predictions in the same order.
+    """
+    metrics: dict[str, Metric] = {}
+
+    def add(name: str, scorer: Callable, sets: Sequence[str], keep: Sequence[str] = ()):
+        present = [s for s in sets if rows.get(s)]
+        if present:
+            found = scorer([r for s in present for r in rows[s]],
+                           [p for s in present for p in predictions[s]])
+            metrics.update({f"{name}/{key}": m for key, m in found.items()
+                            if not keep or key in keep})
+
+    add("oct", _score_oct, ["oct"])
+    add("vlt", _score_vlt, ["vlt"])
+    named = ("precision", "recall", "f1", "names_used", "tokens", "at_floor",
+             "attribute_accuracy", "attribute_coverage")
+    for name in _NAMED:
+        add(name, _score_captions, [name], named)
+    # With no name due, recall and F1 say nothing.
+    add(_ABSENT, _score_captions, [_ABSENT],
+        ("names_nothing", "tokens", "at_floor", "attribute_accuracy", "attribute_coverage"))
+    add("naming_all", _score_captions, [*_NAMED, _ABSENT], ("precision", "recall", "f1"))
+    add("captions", _score_captions, list(_NAMED), ("names_used", "tokens", "at_floor",
+                                                   "attribute_accuracy", "attribute_coverage"))
+    add("description", _score_captions, ["description"],
+        ("tokens", "at_floor", "attribute_accuracy", "attribute_coverage", "names_nothing"))
+    return metrics
+
+
+def _score_oct(rows, predictions):
+    return recognition_metrics([p.text for p in predictions], [r["answer"] for r in rows],
+                               [r["source"] == "toybox:hard" for r in rows])
+
+
+def _score_vlt(rows, predictions):
+    return localization_metrics([p.text for p in predictions], [r["box"] for r in rows],
+                                [p.box_frame for p in predictions])
+
+
+def _score_captions(rows, predictions):
+    return {
+        **naming_metrics([count_names(p.text, r["names"], r["absent_names"])
+                          for r, p in zip(rows, predictions, strict=True)]),
+        **attribute_metrics([read_caption(p.text) for p in predictions],
+                            [r["toys"] for r in rows]),
+        **length_metrics([p.n_tokens for p in predictions]),
+    }
+
+
+def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> dict:
+    """A request to describe a scene, with the scene's truth in ``toys``, left to right.
+
+    Composed here and not by :func:`toybox_row`, whose rows do not tell who is in the scene.
+    """
+    row_id = f"toybox-{settings.split}-{seed}-{name}-{index}"
+    rng = random.Random(row_id)
+    toys_in = _NAMED.get(name) or rng.choice((1, 2, 3) if name == "description" else (1, 2))
+    shown_absent = 0 if name == "description" else rng.choice(_DISTRACTORS)
+    identities = _distinct(rng, toys_in + shown_absent)
+    present, absent = identities[:toys_in], identities[toys_in:]
+    scene = compose(rng, present, settings.query_px)
+    shown = absent + (present if name in _NAMED else [])
+    rng.shuffle(shown)
+    references = [
+        Reference(compose(rng, [identity], settings.reference_px).image, called)
+        for identity, called in zip(shown, draw_names(rng, len(shown)), strict=True)
+    ]
+    row = identity_consistency_row(
+        rng, row_id, references, [identity in present for identity in shown], scene.image,
+        source=f"toybox:{name}", templates=load_templates(settings),
+        manner=draw_manner(rng) if shown else None,
+    )
+    return {**row, "toys": [asdict(toy.identity) for toy in scene.toys]}
+
+
+def _distinct(rng: random.Random, n: int) -> list[Identity]:
+    found: list[Identity] = []
+    while len(found) < n:
+        identity = draw_identity(rng, held_out=True)
+        if identity not in found:
+            found.append(identity)
+    return found
+
+

@@ -1,0 +1,90 @@
+"""Post-train a policy with GRPO on a row set.
+
+    accelerate launch launch/grpo.py                                  # the demo recipe
+    accelerate launch --config_file configs/accelerate/zero2.yaml launch/grpo.py \
+        --config configs/grpo/repic_qwen2_5_vl_7b.yaml --learning_rate 5e-6
+
+Writes to runs/<name>/: config.resolved.yaml, log.jsonl, completions/*.parquet, checkpoints/, and
+policy/ (a full model, or an unmerged adapter that records its base). Stopped, it goes on from its
+last complete checkpoint when the same command is given again; see --resume.
+"""
+
+import os
+import sys
+import warnings
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a run reports to nobody unless asked
+
+import datasets
+from transformers.utils import logging
+
+from rl.policy import LoraSettings, load_policy, trainable_parameters
+from rl.records import RunLog
+from rl.settings import RunSettings, StartupError, parse, resolved
+from rl.startup import plan, prepare, write_config
+from rl.trainer import PolicyTrainer, TrainerOptions
+
+
+def main(argv: list[str]) -> int:
+    """Parse, check, print the plan, train, save. Returns the exit status."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    try:
+        settings, args = parse(argv)
+        ready = prepare(settings, args)
+        config = resolved(settings, args)  # before the trainer fills in what is left open
+        trainer = build(settings, args, ready)
+    except StartupError as error:
+        print(f"launch/grpo.py: {error}", file=sys.stderr)
+        return 2
+    if trainer.accelerator.is_main_process:
+        write_config(settings.output, config)
+        print(plan(settings, args, ready, trainable_parameters(trainer.model)), flush=True)
+    try:
+        trainer.train(resume_from_checkpoint=str(ready.checkpoint) if ready.checkpoint else None)
+    except KeyboardInterrupt:
+        print(f"\nstopped at step {trainer.state.global_step}; the same command goes on from the "
+              f"last checkpoint in {settings.checkpoints}/", file=sys.stderr)
+        return 130
+    policy = settings.output / "policy"
+    trainer.save_model(str(policy))
+    if trainer.accelerator.is_main_process:
+        (policy / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
+        print(f"policy saved to {policy}/")
+    return 0
+
+
+def build(settings: RunSettings, args, ready) -> PolicyTrainer:
+    """Load the weights and make the trainer."""
+    model, _ = load_policy(
+        settings.policy, dtype=settings.dtype, freeze_vision=settings.freeze_vision,
+        freeze_projector=settings.freeze_projector, trust_remote_code=args.trust_remote_code,
+        attn_implementation=settings.attn_implementation,
+    )
+    lora = None
+    if settings.lora_r:
+        # TRL wraps the model, so that the reference policy is the base with its adapter off.
+        lora = LoraSettings(settings.lora_r, settings.lora_alpha, settings.lora_dropout)
+        lora = lora.config_for(model)
+    options = TrainerOptions(
+        dynamic_sampling=settings.dynamic_sampling,
+        dynamic_sampling_limit=settings.dynamic_sampling_limit,
+        task_mix=settings.task_mix,
+        completions_dir=settings.output / "completions",
+        completions_every=settings.completions_every,
+        replay_completions=settings.replay_completions,
+    )
+    try:
+        return PolicyTrainer(
+            model, ready.rewards, args, ready.rows, ready.processor, options=options,
+            eval_dataset=ready.eval_rows, peft_config=lora,
+            callbacks=[RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm)],
+        )
+    except ValueError as error:
+        raise StartupError(" ".join(str(error).split())) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,204 @@
+"""What a run writes down: per-task numbers, completions as parquet, one JSON line per logged step.
+
+Completions hold the prompt's text and the row's id, not its pictures: those are in the row set,
+under the same id. TRL's own completion log is not used, because training and evaluation
+completions of one step share a file name there, and it knows neither task nor row.
+"""
+
+import json
+import math
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm.auto import tqdm
+from transformers import TrainerCallback
+
+
+@dataclass
+class Scored:
+    """Completions of one generation round over all processes, N = groups x G, in global order.
+
+    Attributes:
+        tasks, ids: of each completion's row.
+        lengths: completion tokens, the end token included.
+        cut_off: whether the completion hit the limit.
+        rewards: N x F, one column per reward function, NaN where a function does not judge a row.
+        totals: weighted sums over the functions; NaN where none judges the row.
+        group: completions per prompt, G.
+    """
+
+    tasks: list[str]
+    ids: list[str]
+    lengths: list[int]
+    cut_off: list[bool]
+    rewards: list[list[float]]
+    totals: list[float]
+    group: int
+
+    def varied(self) -> list[bool]:
+        """Whether the rewards of each group differ, within 1e-6; else it teaches nothing."""
+        groups = [self.totals[i : i + self.group] for i in range(0, len(self.totals), self.group)]
+        known = [[t for t in group if not math.isnan(t)] for group in groups]
+        return [bool(k) and max(k) - min(k) > 1e-6 for k in known]
+
+    def metrics(self) -> dict[str, float]:
+        """Per task and overall: mean and standard deviation of the reward, share of groups whose
+        rewards do not vary, share of completions cut off at the limit, mean completion tokens."""
+        varied = self.varied()
+        members = defaultdict(list)
+        for i, task in enumerate(self.tasks):
+            members[task].append(i)
+        named = {f"tasks/{task}/": indices for task, indices in sorted(members.items())}
+        metrics = {}
+        for prefix, indices in {**named, "groups/": range(len(self.tasks))}.items():
+            still = [not varied[i // self.group] for i in indices]
+            metrics[f"{prefix}zero_variance"] = _mean(still)
+            if prefix == "groups/":
+                continue
+            totals = [self.totals[i] for i in indices if not math.isnan(self.totals[i])]
+            mean = _mean(totals)
+            metrics[f"{prefix}reward"] = mean
+            metrics[f"{prefix}reward_std"] = _mean([(t - mean) ** 2 for t in totals]) ** 0.5
+            metrics[f"{prefix}cut_off"] = _mean([self.cut_off[i] for i in indices])
+            metrics[f"{prefix}length"] = _mean([self.lengths[i] for i in indices])
+        return metrics
+
+
+def _mean(values) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+@dataclass
+class CompletionLog:
+    """Completions as ``<directory>/<train or eval>_<step>.parquet``, one row per completion.
+
+    A file appears whole or not at all; a step that is run again after a resume is overwritten.
+    """
+
+    directory: Path
+    _rows: dict[str, tuple[int, list[dict]]] = field(default_factory=dict)
+
+    def add(self, mode: str, step: int, rows: list[dict]) -> None:
+        """Write ``rows`` beside what this step has already written in this mode."""
+        at, earlier = self._rows.get(mode, (step, []))
+        rows = [*(earlier if at == step else []), *rows]
+        self._rows[mode] = (step, rows)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        file = self.directory / f"{mode}_{step:06d}.parquet"
+        table = pa.Table.from_pylist(rows)
+        # A reward that judged nothing in this step is a column of nulls: still of numbers.
+        schema = pa.schema([(f.name, pa.float64() if pa.types.is_null(f.type) else f.type)
+                            for f in table.schema])
+        pq.write_table(table.cast(schema), file.with_suffix(".partial"))
+        file.with_suffix(".partial").replace(file)
+
+
+def completion_rows(
+    scored: Scored, reward_names: list[str], texts: list[tuple[str, str, list[int]]],
+    advantages: list[float], when: dict, first: int = 0,
+) -> list[dict]:
+    """The rows of a completion file.
+
+    Args:
+        scored: N completions. reward_names: of its F columns.
+        texts: for each, the prompt's text, the completion's, and its token ids.
+        advantages: N. when: columns that all share, such as the step.
+        first: completions that the same step has seen before.
+    """
+    return [
+        {**when, "place": first + i, "id": scored.ids[i], "index": i % scored.group,
+         "task": scored.tasks[i], "prompt": prompt, "completion": text, "completion_ids": tokens,
+         **{f"reward/{name}": _number(value) for name, value
+            in zip(reward_names, scored.rewards[i], strict=True)},
+         "reward": _number(scored.totals[i]), "advantage": advantages[i],
+         "length": scored.lengths[i], "cut_off": scored.cut_off[i]}
+        for i, (prompt, text, tokens) in enumerate(texts)
+    ]
+
+
+def read_completions(path: Path | None) -> dict[tuple, tuple[str, list[int]]] | None:
+    """Kept completions of training, to be replayed: (step, round, place) -> (row id, tokens)."""
+    if path is None:
+        return None
+    files = sorted(Path(path).glob("train_*.parquet")) if Path(path).is_dir() else [Path(path)]
+    columns = ["step", "round", "place", "id", "completion_ids"]
+    rows = [row for file in files for row in pq.read_table(file, columns=columns).to_pylist()]
+    return {(r["step"], r["round"], r["place"]): (r["id"], r["completion_ids"]) for r in rows}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def prompt_text(prompt: list[dict]) -> str:
+    """A conversation as plain text, pictures as ``[image]``, one line per message."""
+    lines = []
+    for message in prompt:
+        content = message["content"]
+        if not isinstance(content, str):
+            content = "".join("[image]" if part["type"] == "image" else part["text"] or ""
+                              for part in content)
+        lines.append(f"{message['role']}: {content}")
+    return "\n".join(lines)
+
+
+class RunLog(TrainerCallback):
+    """Appends every log of the trainer to ``log.jsonl`` and shows progress on one line.
+
+    A line: ``{"step", "epoch", "seconds", ...}``, numbers as TRL names them, null where there is
+    none. On resume, lines of steps after the checkpoint are dropped: they will be written again.
+    """
+
+    def __init__(self, path: Path, show: bool = True):
+        self.path, self.show = path, show
+        self.bar, self.started = None, time.monotonic()
+
+    def on_train_begin(self, args, state, control, **_):
+        self.started = time.monotonic()
+        if state.is_world_process_zero:
+            trim_log(self.path, state.global_step)
+            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step",
+                            disable=not self.show, dynamic_ncols=True)
+
+    def on_step_end(self, args, state, control, **_):
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if not state.is_world_process_zero or not logs:
+            return
+        numbers = {key: None if isinstance(value, float) and not math.isfinite(value) else value
+                   for key, value in logs.items()}
+        line = {"step": state.global_step, **numbers,
+                "seconds": round(time.monotonic() - self.started, 2)}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        shown = {"reward": "reward", "tokens": "completions/mean_length",
+                 "still": "groups/zero_variance", "kl": "kl"}
+        if self.bar is not None and "reward" in numbers:
+            self.bar.set_postfix({short: f"{numbers[key]:.3g}" for short, key in shown.items()
+                                  if numbers.get(key) is not None})
+
+    def on_train_end(self, args, state, control, **_):
+        if self.bar is not None:
+            self.bar.close()
+
+
+def trim_log(path: Path, step: int) -> None:
+    """Drop lines of steps after ``step``, and a last line that a kill left unfinished."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except json.JSONDecodeError:
+            continue
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(kept))
+    partial.replace(path)

@@ -1,0 +1,193 @@
+"""The settings of a GRPO run: ours here, everything about optimisation in TRL's ``GRPOConfig``.
+
+Both are read from one YAML file and the command line (which wins); unknown keys are errors.
+"""
+
+import difflib
+import json
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+
+import torch
+import yaml
+from trl import GRPOConfig, TrlParser
+
+DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "grpo" / "toybox_demo.yaml"
+
+
+class StartupError(ValueError):
+    """A reason not to start, as one sentence for whoever typed the command."""
+
+
+@dataclass
+class RunSettings:
+    """What a run is, beside the optimisation.
+
+    Args:
+        name: the run; everything it writes goes to ``<output_root>/<name>/``.
+        rows: row set to train on (a directory or parquet file of the row contract).
+        policy: hub id, model directory or adapter directory.
+    """
+
+    name: str = field(metadata={"help": "The run: it writes to <output_root>/<name>/."})
+    rows: str = field(metadata={"help": "Row set to train on."})
+    policy: str = field(metadata={"help": "Hub id, model directory or adapter directory."})
+    rewards: list[str] = field(metadata={"help": "Reward functions, such as rewards:mention_f1."})
+    reward_settings: dict | str | None = field(
+        default=None, metadata={"help": "Function name -> its settings."})
+    eval_rows: str | None = field(
+        default=None, metadata={"help": "Row set for the trainer's own evaluation; see "
+                                "eval_strategy and eval_steps."})
+    max_rows: int | None = field(default=None, metadata={"help": "Take only the first n rows."})
+    output_root: str = field(default="runs", metadata={"help": "Directory of all runs."})
+    dtype: str = field(default="float32", metadata={"help": "Of the weights."})
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "sdpa, flash_attention_2, ...; default: transformers'."})
+    freeze_vision: bool = field(default=True, metadata={"help": "No gradient in the tower."})
+    freeze_projector: bool = field(
+        default=True, metadata={"help": "No gradient between tower and language model."})
+    lora_r: int = field(default=0, metadata={"help": "Rank of LoRA, which trains nothing but "
+                                             "itself; 0 trains all that is not frozen."})
+    lora_alpha: int = field(default=128, metadata={"help": "LoRA's scale is alpha / r."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "On the adapter's input."})
+    min_pixels: int | None = field(
+        default=None, metadata={"help": "Smaller pictures are enlarged to this many pixels."})
+    max_pixels: int | None = field(
+        default=None, metadata={"help": "Larger pictures are reduced to this many pixels."})
+    box_convention: str | None = field(
+        default=None, metadata={"help": "pixels, thousand or unit; default: the family's."})
+    task_mix: dict | str | None = field(
+        default=None, metadata={"help": "Task -> share of the prompts; default: as in the rows."})
+    dynamic_sampling: bool = field(
+        default=False, metadata={"help": "Replace groups whose rewards do not vary."})
+    dynamic_sampling_limit: int = field(
+        default=3, metadata={"help": "Rounds of replacement per generation batch."})
+    completions_every: int = field(
+        default=1, metadata={"help": "Keep completions of every n-th step; 0 keeps none."})
+    replay_completions: str | None = field(
+        default=None, metadata={"help": "Train on the kept completions of another run."})
+    resume: str = field(default="auto", metadata={"help": "auto, none or a checkpoint's path."})
+
+    def __post_init__(self):
+        for name in ("reward_settings", "task_mix"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                try:
+                    setattr(self, name, json.loads(value))
+                except json.JSONDecodeError as error:
+                    raise StartupError(f"{name} is not JSON: {error}") from None
+
+    @property
+    def output(self) -> Path:
+        """Where the run writes."""
+        return Path(self.output_root) / self.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run keeps its checkpoints."""
+        return self.output / "checkpoints"
+
+
+# Set from `name` and `resume`, so that a run has one place and one way to go on.
+_OURS = {"output_dir": "name", "resume_from_checkpoint": "resume"}
+# Not part of what a run *is*: they may differ when it goes on.
+_MAY_DIFFER = {
+    "resume", "completions_every", "max_steps", "num_train_epochs", "save_steps", "save_strategy",
+    "save_total_limit", "logging_steps", "report_to", "eval_strategy", "eval_steps", "eval_rows",
+    "output_root", "disable_tqdm",
+}
+
+
+def parse(argv: list[str]) -> tuple[RunSettings, GRPOConfig]:
+    """Read settings from ``--config FILE`` (default: the demo's) and the command line.
+
+    Raises:
+        StartupError: an unknown key, a missing or unreadable file, or values that do not fit
+            together (such as a group size that does not divide the batch).
+    """
+    argv = [part for arg in argv for part in
+            (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
+    if "--config" not in argv:
+        argv = ["--config", str(DEFAULT_CONFIG), *argv]
+    _check_keys(argv[argv.index("--config") + 1 :][:1])
+    if not torch.accelerator.is_available() and "--use_cpu" not in argv:
+        # Launchers of several processes do not pass accelerate's own `use_cpu` on.
+        argv += ["--use_cpu", "true"]
+    parser = TrlParser((RunSettings, GRPOConfig), allow_abbrev=False)
+    parser.error = _refuse  # argparse would print two hundred options first
+    try:
+        settings, args, unknown = parser.parse_args_and_config(argv, return_remaining_strings=True)
+        if unknown:
+            raise StartupError(f"unknown option {unknown[0]}{_hint(unknown[0].lstrip('-'))}")
+    except StartupError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise StartupError(_one_line(error)) from None
+    given = {a[2:].split("=")[0].replace("-", "_") for a in argv if a.startswith("--")}
+    for theirs, ours in _OURS.items():
+        if theirs in given:
+            raise StartupError(f"'{theirs}' is set from '{ours}': give that instead")
+    args.output_dir = str(settings.checkpoints)
+    if args.report_to is None:
+        args.report_to = []
+    return settings, args
+
+
+def resolved(settings: RunSettings, args: GRPOConfig) -> dict:
+    """Every setting of the run and every TRL argument that is not TRL's default; ``--config``
+    reads it back."""
+    skip = {"output_dir", "use_cpu", "generation_batch_size", "accelerator_config", "logging_dir",
+            "deepspeed", "deepspeed_plugin", "distributed_state", "parallelism_config"}
+    plain = (bool, int, float, str, list, dict, type(None))
+    trl = {}
+    for f in fields(GRPOConfig):
+        value = getattr(args, f.name, None)
+        value = getattr(value, "value", value)  # enums
+        default = f.default if f.default is not MISSING else (
+            f.default_factory() if f.default_factory is not MISSING else None)
+        default = getattr(default, "value", default)
+        if f.init and f.name not in skip and value != default and isinstance(value, plain):
+            trl[f.name] = value
+    return {**asdict(settings), **trl}
+
+
+def changed(old: dict, new: dict) -> list[str]:
+    """Settings that make ``new`` another run than ``old``, as ``key: old -> new``."""
+    return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in sorted({*old, *new})
+            if key not in _MAY_DIFFER and old.get(key) != new.get(key)]
+
+
+def _check_keys(paths: list[str]) -> None:
+    if not paths:
+        raise StartupError("--config needs a file")
+    path = Path(paths[0])
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise StartupError(f"cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise StartupError(f"{path} is not YAML: {_one_line(error)}") from None
+    if not isinstance(config, dict):
+        raise StartupError(f"{path} holds no settings")
+    for key in config:
+        if key in _OURS:
+            raise StartupError(f"{path}: '{key}' is set from '{_OURS[key]}': give that instead")
+        if key not in _known():
+            raise StartupError(f"{path}: unknown key '{key}'{_hint(str(key))}")
+
+
+def _known() -> set[str]:
+    return {f.name for cls in (RunSettings, GRPOConfig) for f in fields(cls) if f.init} | {"env"}
+
+
+def _hint(key: str) -> str:
+    near = difflib.get_close_matches(key, _known(), 1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _refuse(message: str):
+    raise StartupError(message)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

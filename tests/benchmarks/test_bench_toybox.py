@@ -1,0 +1,121 @@
+import json
+import random
+
+import pytest
+
+from benchmarks import toybox
+from benchmarks.intervals import value
+from benchmarks.runner import Prediction, row_digest
+from data_gen.toybox.draw import Placed
+from data_gen.toybox.identity import Identity, is_held_out
+from data_gen.toybox.language import _one_sentence
+from data_gen.toybox.rows import toybox_row
+
+
+@pytest.fixture(scope="module")
+def rows():
+    settings = toybox.toybox_settings({"reference_px": 24, "query_px": 32})
+    return {name: toybox.build_set(name, 12, 5, settings) for name in toybox.SETS}
+
+
+def oracle(row: dict) -> Prediction:
+    """The right answer; captions say of each toy all there is."""
+    if row["answer"]:
+        text = row["answer"]
+    elif row["box"]:
+        text = json.dumps({"bbox_2d": [v * 100 for v in row["box"]]})
+    else:
+        names = [*row["names"], *[None] * 4]  # which toy has which name is not scored
+        text = " ".join(
+            _one_sentence(Placed(Identity(**toy), 0.5, 0.5, 0.5, 0.0), name, "plain")
+            for toy, name in zip(row["toys"], names, strict=False))
+    return Prediction(row["id"], text, 120, [100.0, 100.0])
+
+
+def test_the_truth_scores_full_marks(rows):
+    found = toybox.score(rows, {n: [oracle(r) for r in of_set] for n, of_set in rows.items()})
+    for key, metric in found.items():
+        assert value(metric) == pytest.approx(120 if key.endswith("/tokens") else 1), key
+    assert set(toybox.HEADLINES) <= set(found)
+    assert {key.split("/")[0] for key in found} == {*toybox.SETS, *toybox.POOLS}
+
+
+def test_silence_scores_nothing(rows):
+    silent = {n: [Prediction(r["id"], "", 0, [1, 1]) for r in of_set] for n, of_set in rows.items()}
+    found = toybox.score(rows, silent)
+    assert value(found["naming_2/f1"]) == value(found["oct/accuracy"]) == 0
+    assert value(found["vlt/mean_iou"]) == value(found["captions/at_floor"]) == 0
+    assert value(found["naming_absent/names_nothing"]) == 1
+
+
+def test_naming_everything_shown_does_not_pay(rows):
+    def parrot(row):
+        return Prediction(row["id"], " ".join(f"<{n}>" for n in row["names"] + row["absent_names"]),
+                          120)
+
+    captions = {n: r for n, r in rows.items() if n.startswith("naming")}
+    found = toybox.score(captions, {n: [parrot(r) for r in rs] for n, rs in captions.items()})
+    assert value(found["naming_1/recall"]) == 1 and value(found["naming_1/precision"]) <= 0.5
+    assert value(found["naming_absent/names_nothing"]) == 0
+    # Absent concepts count against the pool.
+    assert value(found["naming_all/precision"]) < value(found["naming_4/precision"])
+
+
+def test_what_the_sets_hold(rows):
+    for m in (1, 2, 4):
+        for row in rows[f"naming_{m}"]:
+            assert len(row["names"]) == m == len(row["toys"])
+            assert len(row["absent_names"]) in (1, 2)
+            assert len(row["images"]) == m + len(row["absent_names"]) + 1
+    assert all(not r["names"] and r["absent_names"] for r in rows["naming_absent"])
+    assert all(not r["names"] and len(r["images"]) == 1 for r in rows["description"])
+    assert sum(r["answer"] == "yes" for r in rows["oct"]) == 6
+    assert {r["source"] for r in rows["oct"]} == {"toybox:same", "toybox:easy", "toybox:hard"}
+
+
+def test_all_toys_are_held_out(rows):
+    toys = [Identity(**toy) for of_set in rows.values() for row in of_set
+            for toy in row.get("toys", [])]
+    assert len(toys) > 80 and all(map(is_held_out, toys))
+
+
+def test_names_stand_beside_their_own_toys(rows):
+    """Each name's reference picture shows a toy, in the order of the names in the prompt."""
+    for row in rows["naming_2"]:
+        said = "".join(part["text"] or "" for part in row["prompt"][0]["content"])
+        order = sorted(row["names"] + row["absent_names"], key=lambda n: said.index(f"<{n}>"))
+        assert len(order) == len(row["images"]) - 1
+
+
+def test_a_small_benchmark_begins_a_large_one_and_seeds_differ():
+    settings = toybox.toybox_settings({"reference_px": 16, "query_px": 16})
+    small = toybox.build_set("naming_1", 3, 5, settings)
+    large = toybox.build_set("naming_1", 5, 5, settings)
+    assert [row_digest(r) for r in small] == [row_digest(r) for r in large[:3]]
+    other = toybox.build_set("naming_1", 3, 6, settings)
+    assert not {row_digest(r) for r in small} & {row_digest(r) for r in other}
+
+
+def test_rows_are_not_those_of_training():
+    settings = toybox.toybox_settings({"reference_px": 16, "query_px": 16})
+    held_out = {row_digest(r) for r in toybox.build_set("oct", 4, 5, settings)}
+    settings.split = "train"
+    assert not held_out & {row_digest(toybox_row("object_consistency", i, 5, settings))
+                           for i in range(4)}
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="no set 'oct2'"):
+        toybox.build_set("oct2", 1, 0, toybox.toybox_settings())
+    with pytest.raises(ValueError, match="no setting hard_share"):
+        toybox.toybox_settings({"hard_share": 0})
+
+
+def test_any_text_is_scored(rows):
+    rng = random.Random(0)
+    alphabet = "<>/[]{}, .yesno019abc\u202e\ud800\x00é小"
+    junk = {n: [Prediction(r["id"], "".join(rng.choices(alphabet, k=200)), 7, [9.0, 9.0])
+                for r in of_set] for n, of_set in rows.items()}
+    for key, metric in toybox.score(rows, junk).items():
+        number = value(metric)
+        assert number != number or number >= 0, key

@@ -1,0 +1,123 @@
+"""launch/evaluate.py from start to end, with a policy that knows nothing."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.tiny import save_tiny_policy
+
+ROOT = Path(__file__).parents[2]
+CONFIG = {
+    "size": "tiny",
+    "sizes": {"tiny": {"oct": 4, "vlt": 3, "naming_1": 2, "naming_absent": 2, "description": 0}},
+    "max_new_tokens": {"oct": 2, "vlt": 3, "captions": 4},
+    "settings": {"reference_px": 16, "query_px": 16},
+    "batch_size": 2,
+    "resamples": 50,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location("evaluate", ROOT / "launch" / "evaluate.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["evaluate"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    return save_tiny_policy(tmp_path_factory.mktemp("evaluate") / "policy")
+
+
+@pytest.fixture
+def run(program, tmp_path, monkeypatch):
+    """Runs the program with changes to the config; gives the output directory."""
+
+    def run(*arguments, **changes):
+        config = tmp_path / "config.yaml"
+        config.write_text(yaml.safe_dump({**CONFIG, **changes}))
+        out = tmp_path / "eval"
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", "--config", str(config), "--out",
+                                          str(out), *map(str, arguments)])
+        program.main()
+        return out
+
+    return run
+
+
+def test_two_policies_side_by_side_and_again(run, policy, program, monkeypatch, capsys):
+    arguments = ("--policy", f"base={policy}", "--policy", f"trained={policy}")
+    out = run(*arguments)
+    result = json.loads((out / "evaluation.json").read_text())
+    metric = result["metrics"]["oct/accuracy"]
+    assert set(metric["values"]) == {"base", "trained"}
+    assert metric["change"]["trained"]["value"] == 0
+    assert {key.split("/")[0] for key in result["metrics"]} == {
+        "oct", "vlt", "naming_1", "naming_absent", "naming_all", "captions"}
+    assert [p["label"] for p in result["policies"]] == ["base", "trained"]
+    assert result["counts"] == {"oct": 4, "vlt": 3, "naming_1": 2, "naming_absent": 2}
+    assert "| base | trained |" in (out / "evaluation.md").read_text()
+    assert "| base | trained |" in capsys.readouterr().out
+    samples = json.loads((out / "gallery.json").read_text())
+    assert len(samples) == 11 and set(samples[0]["outputs"]) == {"base", "trained"}
+
+    # Again: everything is read back, nothing is loaded.
+    def must_not_load(*_, **__):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(program, "load_policy", must_not_load)
+    run(*arguments)
+    again = json.loads((out / "evaluation.json").read_text())
+    assert again["metrics"] == result["metrics"]
+
+    # A killed run: the file of one set is gone.
+    (out / "predictions" / "trained" / "vlt.jsonl").unlink()
+    with pytest.raises(AssertionError, match="loaded"):
+        run(*arguments)
+
+
+@pytest.mark.parametrize(("changes", "sentence"), [
+    ({"sizzle": "small"}, "sizzle"),
+    ({"size": "huge"}, "size 'huge' is none of the config's: tiny"),
+    ({"sizes": {"tiny": {"oct2": 3}}}, "no set 'oct2'"),
+    ({"sizes": {"tiny": {"oct": "many"}}}, "must be a number of rows"),
+    ({"sizes": {"tiny": {"oct": 0}}}, "scores nothing"),
+    ({"settings": {"hard_share": 0}}, "no setting hard_share"),
+    ({"max_new_tokens": {"oct": 3}}, "max_new_tokens needs exactly"),
+])
+def test_refused_before_weights_load(run, policy, program, monkeypatch, changes, sentence):
+    monkeypatch.setattr(program, "load_policy", None)
+    with pytest.raises(SystemExit) as refused:
+        run("--policy", policy, **changes)
+    assert sentence in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_missing_policy(run, program, monkeypatch):
+    monkeypatch.setattr(program, "load_policy", None)
+    with pytest.raises(SystemExit, match="no policy to evaluate"):
+        run()
+    with pytest.raises(SystemExit, match=r"policy '\./nowhere': there is no such directory"):
+        run("--policy", "./nowhere")
+
+
+def test_the_shipped_config_is_understood(program):
+    config = yaml.safe_load((ROOT / "configs" / "benchmarks" / "toybox.yaml").read_text())
+    assert set(config) <= set(program.EvaluateArguments.__dataclass_fields__)
+    for size, counts in config["sizes"].items():
+        assert set(counts) == set(program.toybox.SETS), size
+    program.toybox.toybox_settings(config["settings"])

@@ -1,0 +1,57 @@
+"""One process, two, and two under ZeRO-2 and ZeRO-3 train the same, given the same completions."""
+
+import pytest
+import torch
+
+from rl.policy import load_policy
+from tests.launch.launching import completions, launch, log
+
+
+@pytest.fixture(scope="module")
+def one(tiny):
+    """One process, two micro-batches of 8: the run whose completions the others replay."""
+    done = launch("cpu", tiny, "one")
+    run = tiny["runs"] / "one"
+    assert "on 1 process(es)" in done.stdout and f"policy saved to {run}/policy/" in done.stdout
+    model, _ = load_policy(run / "policy")
+    start, _ = load_policy(tiny["policy"])
+    before = dict(start.named_parameters())
+    assert max((p - before[n]).abs().max() for n, p in model.named_parameters()) > 1e-3
+    return run, dict(model.named_parameters())
+
+
+@pytest.mark.parametrize("config", ["cpu_2", "zero2_cpu_2", "zero3_cpu_2"])
+def test_two_processes_agree_with_one(tiny, one, config):
+    recorded, weights = one
+    done = launch(config, tiny, config, "--per_device_train_batch_size", "4",
+                  "--replay_completions", str(recorded / "completions"))
+    assert done.stdout.count("on 2 process(es)") == 1  # the plan is printed once
+    run = tiny["runs"] / config
+    kept = list(zip(completions(recorded), completions(run), strict=True))
+    assert len(kept) == 3
+    for a, b in kept:
+        assert [(r["id"], r["completion_ids"]) for r in a] == [
+            (r["id"], r["completion_ids"]) for r in b]
+        for key in ("reward", "advantage", "reward/vowels", "reward/spaces"):
+            assert [r[key] for r in a] == pytest.approx([r[key] for r in b], abs=1e-6), key
+    assert any("[image]" not in r["prompt"] for step in completions(run) for r in step)
+    for a, b in zip(log(recorded), log(run), strict=True):
+        for key in ("reward", "groups/zero_variance", "completions/mean_length", "entropy"):
+            assert a[key] == pytest.approx(b[key], abs=1e-4), key
+    model, _ = load_policy(run / "policy")
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter, weights[name], atol=2e-5, rtol=1e-4, msg=name)
+
+
+def test_two_processes_sample_and_replace_together(tiny):
+    """Dynamic sampling with other numbers of still groups on the two processes."""
+    reward = "tests/rl/letter_reward.py:even_rows"
+    launch("cpu_2", tiny, "dynamic", "--dynamic_sampling", "true", "--rewards", reward,
+           "--reward_weights", "1", "--per_device_train_batch_size", "4")
+    lines = log(tiny["runs"] / "dynamic")
+    for line, rows in zip(lines, completions(tiny["runs"] / "dynamic"), strict=True):
+        still = sum(r["round"] == 0 and int(r["id"][-1]) % 2 for r in rows) // 4
+        assert line["dynamic_sampling/still"] == still
+        assert line["dynamic_sampling/drawn"] == sum(r["round"] > 0 for r in rows) / 4
+        assert line["dynamic_sampling/replaced"] + line["dynamic_sampling/left"] == still
+    assert sum(line["dynamic_sampling/replaced"] for line in lines) > 0

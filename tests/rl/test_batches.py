@@ -1,0 +1,69 @@
+import torch
+
+from rl.batches import cut, join, load_pieces, save_pieces
+
+
+def _batch() -> dict:
+    """4 rows, P = 4, C = 3; rows 0-1 have two images of 4 patches, rows 2-3 one of 8."""
+    prompt_mask = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1]])
+    completion_mask = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 0, 0]])
+    ids = torch.arange(1, 17).view(4, 4)
+    mm = torch.cat([prompt_mask, torch.zeros(4, 3, dtype=torch.long)], dim=1)
+    return {
+        "prompt_ids": ids * prompt_mask, "prompt_mask": prompt_mask,
+        "completion_ids": torch.arange(101, 113).view(4, 3) * completion_mask,
+        "completion_mask": completion_mask, "advantages": torch.tensor([0.1, 0.2, 0.3, 0.4]),
+        "num_items_in_batch": torch.tensor(7),
+        "ref_per_token_logps": torch.arange(-12.0, 0).view(4, 3) * completion_mask,
+        "mm_token_type_ids": mm, "num_images": [2, 2, 1, 1],
+        "image_grid_thw": torch.tensor([[1, 2, 2]] * 4 + [[1, 2, 4]] * 2),
+        "pixel_values": torch.arange(32.0).view(32, 1),
+    }
+
+
+def _same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        if isinstance(a[key], torch.Tensor):
+            assert torch.equal(a[key], b[key]), key
+        else:
+            assert a[key] == b[key]
+
+
+def test_cutting_and_joining_gives_the_batch_back():
+    for rows in (1, 2, 4):
+        _same(join(cut(_batch(), rows), 0, trim=False), _batch())
+        _same(join(cut(_batch(), rows), 0), _batch())  # nothing to trim in the whole
+
+
+def test_a_part_is_padded_to_its_own_longest_row():
+    batch, pieces = _batch(), cut(_batch(), 2)
+    part = join(pieces[:1], 0)
+    assert part["prompt_ids"].tolist() == [[3, 4], [7, 8]]
+    assert part["completion_ids"].tolist() == [[101, 0], [104, 105]]
+    assert torch.equal(part["ref_per_token_logps"], batch["ref_per_token_logps"][:2, :2])
+    assert part["mm_token_type_ids"].tolist() == [[1, 1, 0, 0]] * 2
+    assert part["pixel_values"].size(0) == 16 and part["num_images"] == [2, 2]
+    assert part["num_items_in_batch"] == 7
+    assert "pixel_values" in pieces[0] and len(pieces[0]["pixel_values"]) == 2
+
+
+def test_pieces_of_rounds_of_other_widths_join():
+    narrow = join(cut(_batch(), 2)[:1], 0)
+    joined = join([*cut(narrow, 2), *cut(_batch(), 2)[1:]], 0)
+    _same(joined, _batch())
+
+
+def test_rows_without_pictures():
+    batch = {k: v for k, v in _batch().items()
+             if k not in ("num_images", "image_grid_thw", "pixel_values", "mm_token_type_ids")}
+    _same(join(cut(batch, 1), 0), batch)
+
+
+def test_saved_pieces_come_back_equal(tmp_path):
+    batches = [cut(_batch(), 1), cut(_batch(), 2)]
+    save_pieces(batches, tmp_path / "pieces.safetensors")
+    again = load_pieces(tmp_path / "pieces.safetensors", torch.device("cpu"))
+    assert [len(pieces) for pieces in again] == [4, 2]
+    for pieces, loaded in zip(batches, again, strict=True):
+        _same(join(pieces, 0), {k: join(loaded, 0)[k] for k in join(pieces, 0)})

@@ -1,0 +1,58 @@
+from collections import Counter
+
+import pytest
+from trl.trainer.utils import RepeatSampler
+
+from rl.order import GroupSampler, Kind, Replacements
+
+IMAGE, TEXT, OTHER = Kind("a", True), Kind("a", False), Kind("b", True)
+
+
+def test_one_kind_comes_in_trls_own_order_epoch_by_epoch():
+    settings = dict(shuffle=True, seed=3)
+    stock = RepeatSampler(range(23), mini_repeat_count=2, batch_size=4, repeat_count=3, **settings)
+    epoch = 0
+    ours = GroupSampler([IMAGE] * 23, prompts=4, group=2, repeat=3, epoch=lambda: epoch, **settings)
+    assert len(ours) == len(stock)
+    assert list(ours) == list(stock)
+    epoch = 1
+    second = list(stock)
+    assert list(ours) == second
+    assert list(ours) == second  # asking again changes nothing: a resume finds the same order
+
+
+def test_rows_with_and_without_pictures_are_never_in_one_batch():
+    kinds = [IMAGE, IMAGE, TEXT] * 7
+    sampler = GroupSampler(kinds, prompts=3, group=2, seed=1)
+    batches = sampler.batches(0)
+    assert all(len({kinds[i].images for i in batch}) == 1 for batch in batches)
+    assert {kinds[batch[0]].images for batch in batches} == {True, False}
+    assert len(list(sampler)) == len(sampler) == len(batches) * 6
+
+
+def test_the_only_batch_of_a_rare_kind_is_filled_up():
+    kinds = [IMAGE] * 8 + [TEXT]
+    batches = GroupSampler(kinds, prompts=4, group=2).batches(0)
+    assert [8, 8, 8, 8] in batches and len(batches) == 3
+
+
+def test_task_mix_gives_each_task_its_share_and_every_epoch_the_same_length():
+    kinds = [IMAGE] * 30 + [OTHER] * 10
+    sampler = GroupSampler(kinds, prompts=4, group=1, mix={"a": 1, "b": 3})
+    drawn = Counter(kinds[i].task for i in sampler)
+    assert drawn == {"a": 10, "b": 30}
+    assert len(sampler.batches(5)) == len(sampler.batches(0))
+    with pytest.raises(ValueError, match="task_mix names 'c', but the rows hold: a, b"):
+        GroupSampler(kinds, prompts=4, group=1, mix={"c": 1})
+
+
+def test_replacements_are_of_the_wanted_kind_fresh_and_the_same_after_a_restart():
+    kinds = [IMAGE, OTHER] * 5
+    one = Replacements(kinds, seed=0)
+    first = one.draw([[IMAGE, OTHER], [IMAGE, IMAGE]])
+    assert [[kinds[i] for i in rank] for rank in first] == [[IMAGE, OTHER], [IMAGE, IMAGE]]
+    two = Replacements(kinds, seed=0, cursors=dict(one.cursors))
+    second = one.draw([[IMAGE, IMAGE]])
+    assert two.draw([[IMAGE, IMAGE]]) == second
+    used = [i for rank in (*first, *second) for i in rank if kinds[i] == IMAGE]
+    assert sorted(used) == [0, 2, 4, 6, 8]  # all five before any comes again

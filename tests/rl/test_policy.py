@@ -1,0 +1,159 @@
+import json
+
+import pytest
+import torch
+from datasets import Dataset
+from PIL import Image
+
+from data_gen.rows import FEATURES, encode_image
+from rl.measure import prompt_tokens
+from rl.policy import (
+    LoraSettings,
+    add_box_frame,
+    load_policy,
+    load_processor,
+    trainable_parameters,
+    vision_token_ids,
+)
+from tests.tiny import tiny_rows
+
+
+def _model_inputs(processor, row):
+    content = [{"type": "image", "image": image} for image in row["images"]]
+    content.append({"type": "text", "text": "What is it?"})
+    return processor.apply_chat_template(
+        [[{"role": "user", "content": content}]], tokenize=True, return_dict=True,
+        add_generation_prompt=True, return_tensors="pt")
+
+
+def test_frozen_parts_are_frozen_and_the_rest_is_not(policy_path):
+    def part(model, word):
+        return {p.requires_grad for n, p in model.named_parameters() if word in n}
+
+    model, processor = load_policy(policy_path)
+    assert processor.tokenizer.padding_side == "left"
+    assert part(model, "visual") == {False} and part(model, "language_model") == {True}
+    model, _ = load_policy(policy_path, freeze_projector=False)
+    assert part(model, "visual.blocks") == {False} and part(model, "merger") == {True}
+    model, _ = load_policy(policy_path, freeze_vision=False, freeze_projector=False)
+    assert {p.requires_grad for p in model.parameters()} == {True}
+
+
+@pytest.mark.parametrize("projector", [True, False])
+def test_no_gradient_enters_a_frozen_tower_under_checkpointing(policy_path, rows, projector):
+    model, processor = load_policy(policy_path, freeze_projector=projector,
+                                   lora=None if not projector else LoraSettings(4, 8, 0.0))
+    plain = model.get_base_model() if projector else model
+    plain.train()
+    plain.gradient_checkpointing_enable()
+    plain.enable_input_require_grads()  # what TRL does; it hooks the tower's patch embedding too
+    seen = {}
+
+    def remember(name):
+        return lambda module, args, output: seen.update({name: output})
+
+    plain.model.visual.blocks[-1].register_forward_hook(remember("block"))
+    inputs = _model_inputs(processor, rows[0])
+    out = model(**inputs, labels=inputs["input_ids"])
+    out.loss.backward()
+    block = seen["block"]
+    assert not (block[0] if isinstance(block, tuple) else block).requires_grad
+    grads = {n: p.grad for n, p in model.named_parameters()}
+    tower = [g for n, g in grads.items() if "visual" in n and "merger" not in n]
+    assert all(g is None for g in tower)
+    moved = "lora_B" if projector else "merger"
+    assert all(g is not None and g.abs().sum() > 0 for n, g in grads.items()
+               if moved in n and "bias" not in n and "k_proj" not in n)
+
+
+def test_lora_touches_the_language_model_only(policy_path):
+    model, _ = load_policy(policy_path, lora=LoraSettings(4, 8, 0.0))
+    names = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert names and all("lora_" in n and ".language_model.layers." in n for n in names)
+    count = trainable_parameters(model)
+    assert count.trainable == count.parts["adapter"] == sum(
+        p.numel() for p in model.parameters() if p.requires_grad)
+    assert "adapter" in str(count) and "%" in str(count)
+
+
+def test_an_adapter_is_saved_unmerged_and_opens_with_its_base(policy_path, rows, tmp_path):
+    model, processor = load_policy(policy_path, lora=LoraSettings(4, 8, 0.0))
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(policy_path)
+    assert not list((tmp_path / "adapter").glob("model*.safetensors"))
+
+    again, processor = load_policy(tmp_path / "adapter")
+    base, _ = load_policy(policy_path)
+    inputs = _model_inputs(processor, rows[0])
+    with torch.no_grad():
+        want, got, plain = (m(**inputs).logits for m in (model, again, base))
+    torch.testing.assert_close(got, want)
+    assert (got - plain).abs().max() > 1e-3
+    assert trainable_parameters(again).parts["language"] == 0
+    with pytest.raises(ValueError, match="already is an adapter"):
+        load_policy(tmp_path / "adapter", lora=LoraSettings())
+
+
+def test_weights_that_are_no_safetensors_are_refused(policy_path, tmp_path):
+    model, _ = load_policy(policy_path)
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        load_policy(tmp_path)
+
+
+def test_remote_code_is_not_run_unasked(policy_path, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(
+        {"model_type": "mine", "auto_map": {"AutoConfig": "evil.Config"}}))
+    (tmp_path / "evil.py").write_text("raise SystemExit('ran remote code')")
+    with pytest.raises(ValueError, match="trust_remote_code|custom code"):
+        load_policy(tmp_path)
+
+
+def test_every_vision_special_token_is_listed_and_none_else(policy_path):
+    model, processor = load_policy(policy_path)
+    tokens = processor.tokenizer.convert_ids_to_tokens(vision_token_ids(model, processor))
+    assert set(tokens) == {"<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
+                           "<|image_pad|>", "<|video_pad|>"}
+
+
+def test_prompt_tokens_are_those_of_the_processor(policy_path, tmp_path):
+    processor = load_processor(policy_path)
+    rows = tiny_rows(6, text_only=1)
+    for i, row in enumerate(rows):  # sizes that are enlarged, kept, reduced, and not square
+        row["images"] = [im.resize(((20, 64, 200)[i % 3], (30, 64, 90)[i % 3]))
+                         for im in row["images"]]
+    rows = Dataset.from_list(rows, features=FEATURES)
+    counted = prompt_tokens(rows, processor)
+    for row, n in zip(rows, counted, strict=True):
+        text = processor.apply_chat_template(row["prompt"], add_generation_prompt=True)
+        whole = processor(text=[text], images=[row["images"]] if row["images"] else None)
+        assert len(whole["input_ids"][0]) == n
+
+
+def test_box_frame_is_the_real_resize_of_the_query(policy_path, tmp_path):
+    processor = load_processor(policy_path)
+    rows = tiny_rows(3, text_only=1)
+    sideways = Image.new("RGB", (150, 70))
+    exif = sideways.getexif()
+    exif[0x0112] = 6  # shown turned by 90 degrees: 70 wide, 150 high
+    file = tmp_path / "sideways.jpg"
+    sideways.save(file, exif=exif)
+    stored = {"bytes": file.read_bytes(), "path": None}
+    items = [{**rows[0], "images": [encode_image(rows[0]["images"][0]), stored]}, rows[3]]
+    data = Dataset.from_list(items, features=FEATURES)
+
+    pixels = add_box_frame(data, processor, "qwen2_5_vl")
+    inputs = processor.image_processor(images=[data[0]["images"][-1]], return_tensors="pt")
+    _, h, w = inputs["image_grid_thw"][0].tolist()
+    assert data[0]["images"][-1].size == (70, 150)
+    assert pixels["box_frame"] == [[w * 8.0, h * 8.0], None]
+    assert add_box_frame(data, processor, "qwen3_vl")["box_frame"][0] == [1000.0, 1000.0]
+    assert add_box_frame(data, processor, "other", "unit")["box_frame"][0] == [1.0, 1.0]
+    with pytest.raises(ValueError, match="'other' writes boxes is not known.*pixels, thousand"):
+        add_box_frame(data, processor, "other")
