@@ -10,11 +10,9 @@ or one above the other, whichever keeps them larger; its ``source`` says so.
 Left out: localization rows (such photos have no boxes), and finding near-copies among photos.
 """
 
-import hashlib
 import os
 import random
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,22 +24,19 @@ from PIL import Image
 
 from data_gen import tasks
 from data_gen.names import draw_names
-from data_gen.photos import (
-    LeftOut,
-    PhotoError,
-    Subject,
-    fitted,
-    open_photo,
-    printable,
-    scan,
-)
+from data_gen.photos import PhotoError, fitted, open_photo
 from data_gen.rows import ICT, OCT
-
-CLASSES_FILES = ("classes", "classes.txt", "classes.csv", "prompts_and_classes.txt")
-"""Looked for in the root, in this order."""
-
-HEADERS = ("subject", "subject_name", "name", "folder")
-"""First cells of a classes file's header line."""
+from data_gen.subjects import (
+    CLASSES_FILES,
+    FolderError,
+    Subject,
+    folded,
+    is_heldout,
+    printable,
+    read_classes,
+    scan,
+    summary,
+)
 
 CACHED_PHOTOS = 64
 """Decoded photos held in memory: 50 MB at 512 px."""
@@ -50,10 +45,6 @@ MAX_MULTI = 3
 """Most subjects in one query (2506.18369 uses 2-3 references)."""
 
 MAX_DISTRACTORS = 2
-
-
-class FolderError(ValueError):
-    """The folders cannot give the rows that were asked for; the message says what to do."""
 
 
 def folder_rows(
@@ -104,27 +95,40 @@ def folder_rows(
         FolderError: nothing usable, too few subjects or an impossible setting; at the call, not at
             the first row.
     """
-    shares = {"multi": multi_share, "distractor": distractor_share, "absent": absent_share,
-              "hard": hard_share, "info": info_share}
+    shares = {
+        "multi": multi_share,
+        "distractor": distractor_share,
+        "absent": absent_share,
+        "hard": hard_share,
+        "info": info_share,
+    }
     _check_settings(counts, size, side, split, {**shares, "heldout": heldout_share})
     root = Path(root)
     if not root.is_dir():
         raise FolderError(f"{root} is no directory; give one that holds <subject>/*.jpg")
-    file = Path(classes) if classes else next(
-        (root / name for name in CLASSES_FILES if os.path.isfile(root / name)), None)
+    file = (
+        Path(classes)
+        if classes
+        else next((root / name for name in CLASSES_FILES if os.path.isfile(root / name)), None)
+    )
     try:
         subjects, left_out = scan(root, size, side, keep=file)
     except OSError as error:
         raise FolderError(f"{root} cannot be listed ({error.strerror})") from None
     kinds = read_classes(file) if file else {}
     for subject in subjects:
-        subject.kind = kinds.get(_folded(subject.name))
+        subject.kind = kinds.get(folded(subject.name))
     line = summary(subjects, left_out, classes=file)
     if not subjects:
-        raise FolderError(f"{root} holds no usable photo; give a directory with photos at "
-                          f"<subject>/*.jpg ({line})")
-    pool = [s for s in subjects if split is None
-            or is_heldout(s.name, heldout_share) == (split == "heldout")]
+        raise FolderError(
+            f"{root} holds no usable photo; give a directory with photos at "
+            f"<subject>/*.jpg ({line})"
+        )
+    pool = [
+        s
+        for s in subjects
+        if split is None or is_heldout(s.name, heldout_share) == (split == "heldout")
+    ]
     report(line + (f"; split '{split}' takes {len(pool)} of the subjects" if split else ""))
     if skipped is not None:
         skipped.update({reason: len(paths) for reason, paths in left_out.items()})
@@ -134,71 +138,6 @@ def folder_rows(
     make = {OCT: source.object_row, ICT: source.identity_row}
     queues = [[((i + 0.5) / n, task, i) for i in range(n)] for task, n in sorted(counts.items())]
     return (make[task](i) for _, task, i in merge(*queues))
-
-
-def is_heldout(name: str, share: float) -> bool:
-    """Whether a subject is held out: by a hash of its name alone, so that it stays on its side
-    when other subjects come and go, whatever the seed."""
-    digest = hashlib.sha256(f"byname:{_folded(name)}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < share
-
-
-def read_classes(path: str | Path) -> dict[str, str]:
-    """Read each subject's class, a line each: ``cat2,cat`` (or ``:``, ``;``, ``=``, tab, space).
-
-    ``#`` starts a comment; a header is passed over. Where there is a line ``subject_name,class``,
-    as in DreamBooth's ``prompts_and_classes.txt``, only the block below it counts.
-
-    Returns:
-        Subject, normalised and lower-cased -> class.
-
-    Raises:
-        FolderError: the file cannot be read, or a line is not understood.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FolderError(f"classes file {path} cannot be read ({error})") from None
-    lines = list(enumerate(text.splitlines(), start=1))
-    for number, line in lines:
-        if line.replace(" ", "").lower() == "subject_name,class":
-            below = lines[number:]
-            end = next((i for i, (_, text) in enumerate(below) if not text.strip()), len(below))
-            lines = below[:end]
-            break
-    kinds: dict[str, str] = {}
-    for number, line in lines:
-        line = line.partition("#")[0].strip()
-        cells = line.split(next((mark for mark in ",\t;:=" if mark in line), None), 1)
-        cells = [cell.strip().strip("\"'").strip() for cell in cells]
-        if line and (len(cells) != 2 or not all(cells)):
-            raise FolderError(f"{path}, line {number}: expected 'subject,class', found {line!r}")
-        if line and cells[0].lower() not in HEADERS:
-            kinds[_folded(cells[0])] = cells[1]
-    return kinds
-
-
-def summary(subjects: list[Subject], left_out: LeftOut, *, classes: Path | None = None) -> str:
-    """One line: what is used, what is left out and why, and what cannot serve fully."""
-
-    def some(items: list[str]) -> str:
-        return f"({', '.join(items[:3])}{', …' if len(items) > 3 else ''})"
-
-    photos = sum(len(s.photos) for s in subjects)
-    line = f"folders: {photos} photos of {len(subjects)} subjects used"
-    if left_out:
-        reasons = sorted(left_out.items(), key=lambda item: (-len(item[1]), item[0]))
-        line += f"; left out {sum(map(len, left_out.values()))}: "
-        line += ", ".join(f"{len(paths)} {reason} {some(paths)}" for reason, paths in reasons)
-    single = [s.name for s in subjects if len(s.photos) == 1]
-    if single:
-        line += f"; {len(single)} with one photo, shown only as another subject {some(single)}"
-    unknown = [s.name for s in subjects if s.kind is None]
-    if classes is None and subjects:
-        line += "; no classes file, so no hard negatives and no info"
-    elif unknown:
-        line += f"; {len(unknown)} without a class in {classes.name} {some(unknown)}"
-    return line
 
 
 def composite(photos: list[Image.Image], size: int, side: str = "long") -> Image.Image:
@@ -221,8 +160,9 @@ def composite(photos: list[Image.Image], size: int, side: str = "long") -> Image
     for i, (photo, length) in enumerate(zip(photos, lengths, strict=True)):
         first, last = round(start), round(start + length * scale)
         last = max(first + 1, last - (seam if i + 1 < len(photos) else 0))
-        panel = photo.resize((last - first, height) if across else (width, last - first),
-                             Image.Resampling.LANCZOS)
+        panel = photo.resize(
+            (last - first, height) if across else (width, last - first), Image.Resampling.LANCZOS
+        )
         canvas.paste(panel, (first, 0) if across else (0, first))
         start += length * scale
     return canvas
@@ -235,17 +175,12 @@ def _class_sentence(kind: str) -> str:
     return f"It is {'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}."
 
 
-@lru_cache(4096)
-def _folded(name: str) -> str:
-    """A name as compared: some file systems store é as two characters, others as one."""
-    return unicodedata.normalize("NFC", name).casefold()
-
-
 def _check_settings(counts: dict, size: int, side: str, split: str | None, shares: dict) -> None:
     for task, n in counts.items():
         if task not in (OCT, ICT):
-            raise FolderError(f"folders of photos give {OCT} and {ICT} rows, no {task}; take it "
-                              f"out of counts")
+            raise FolderError(
+                f"folders of photos give {OCT} and {ICT} rows, no {task}; take it out of counts"
+            )
         if not isinstance(n, int) or n < 0:
             raise FolderError(f"counts: {task}: must be a whole number from 0, not {n!r}")
     if not isinstance(size, int) or size < 16:
@@ -262,13 +197,17 @@ def _check_settings(counts: dict, size: int, side: str, split: str | None, share
 def _check_subjects(pool: list[Subject], counts: dict, shares: dict, where: str) -> None:
     pairs = sum(len(s.photos) > 1 for s in pool)
     if pairs < 1:
-        raise FolderError(f"{where}: {len(pool)} subjects, none with two photos; add photos: a row "
-                          f"needs a reference and another photo of the same subject")
+        raise FolderError(
+            f"{where}: {len(pool)} subjects, none with two photos; add photos: a row "
+            f"needs a reference and another photo of the same subject"
+        )
     if len(pool) < 2 and counts.get(OCT):
         raise FolderError(f"{where}: one subject; {OCT} rows need another to say no to: add one")
-    for share, needs, have in (("multi", "two subjects with two photos each", pairs),
-                               ("distractor", "two subjects", len(pool)),
-                               ("absent", "two subjects", len(pool))):
+    for share, needs, have in (
+        ("multi", "two subjects with two photos each", pairs),
+        ("distractor", "two subjects", len(pool)),
+        ("absent", "two subjects", len(pool)),
+    ):
         if counts.get(ICT) and shares[share] and have < 2:
             raise FolderError(f"{where}: {share}_share needs {needs}; add photos or set it to 0")
 
@@ -288,10 +227,10 @@ class Source:
         self.root, self.pool, self.seed, self.prefix = root, pool, seed, prefix
         self.size, self.side, self.shares, self.templates = size, side, shares, templates
         self.pairs = [s for s in pool if len(s.photos) > 1]
-        kinds = Counter(_folded(s.kind) for s in pool if s.kind)
+        kinds = Counter(folded(s.kind) for s in pool if s.kind)
         self.words = {word for kind in kinds for word in kind.split()}
         # Subjects without a classmate cannot have hard negatives: the others have more of them.
-        able = sum(kinds[_folded(s.kind or "")] > 1 for s in self.pairs) / len(self.pairs)
+        able = sum(kinds[folded(s.kind or "")] > 1 for s in self.pairs) / len(self.pairs)
         self.hard = min(1.0, shares["hard"] / able) if able else 0.0
         self.open = lru_cache(CACHED_PHOTOS)(self._open)
         self.shuffled = lru_cache(4)(self._shuffled)
@@ -312,14 +251,21 @@ class Source:
             how = "hard" if _classmates(subject, other) else "other"
         (reference,) = self._references(rng, [shown])
         return tasks.object_consistency_row(
-            rng, row_id, reference, self.open(query.path), same=same, templates=self.templates,
-            source=f"folders: {self._where(shown)} | {self._where(query)} ({how})")
+            rng,
+            row_id,
+            reference,
+            self.open(query.path),
+            same=same,
+            templates=self.templates,
+            source=f"folders: {self._where(shown)} | {self._where(query)} ({how})",
+        )
 
     def identity_row(self, i: int) -> dict:
         """Row ``i``: references of subjects in the query, of distractors, or of none in it."""
         row_id, rng = self._start(ICT, i)
-        multi, absent, crowded = (rng.random() < self.shares[share]
-                                  for share in ("multi", "absent", "distractor"))
+        multi, absent, crowded = (
+            rng.random() < self.shares[share] for share in ("multi", "absent", "distractor")
+        )
         owned = [self._turn(ICT, i)]
         if multi:
             others = [s for s in self.pairs if s is not owned[0]]
@@ -347,13 +293,17 @@ class Source:
         rng.shuffle(seen)
         photos = [self.open(shot.path) for shot in seen]
         return tasks.identity_consistency_row(
-            rng, row_id, self._references(rng, [shot for shot, _ in shown]),
+            rng,
+            row_id,
+            self._references(rng, [shot for shot, _ in shown]),
             [here for _, here in shown],
             photos[0] if len(photos) == 1 else composite(photos, self.size, self.side),
-            manner=tasks.draw_manner(rng), templates=self.templates,
+            manner=tasks.draw_manner(rng),
+            templates=self.templates,
             source=f"folders: {' + '.join(self._where(s) for s, _ in shown)} | "
-                   + ("composite " if len(seen) > 1 else "")
-                   + " + ".join(map(self._where, seen)))
+            + ("composite " if len(seen) > 1 else "")
+            + " + ".join(map(self._where, seen)),
+        )
 
     def _start(self, task: str, i: int) -> tuple[str, random.Random]:
         row_id = f"{self.prefix}-{self.seed}-{task}-{i}"
@@ -385,9 +335,12 @@ class Source:
                 names.append(name)
         return [
             tasks.Reference(
-                self.open(shot.path), name,
+                self.open(shot.path),
+                name,
                 _class_sentence(shot.subject.kind)
-                if rng.random() < self.shares["info"] and shot.subject.kind else None)
+                if rng.random() < self.shares["info"] and shot.subject.kind
+                else None,
+            )
             for shot, name in zip(shots, names, strict=True)
         ]
 
@@ -395,12 +348,13 @@ class Source:
         try:
             return open_photo(path, self.size, self.side)
         except PhotoError as reason:
-            raise FolderError(f"{path}: {reason}, though it was fine at the start; was it changed "
-                              f"meanwhile?") from None
+            raise FolderError(
+                f"{path}: {reason}, though it was fine at the start; was it changed meanwhile?"
+            ) from None
 
     def _where(self, shot: Shot) -> str:
         return printable(shot.path.relative_to(self.root))
 
 
 def _classmates(a: Subject, b: Subject) -> bool:
-    return bool(a.kind and b.kind) and _folded(a.kind) == _folded(b.kind)
+    return bool(a.kind and b.kind) and folded(a.kind) == folded(b.kind)

@@ -23,6 +23,7 @@ from rl.records import RunLog
 from rl.settings import RunSettings, StartupError, parse, resolved
 from rl.startup import plan, prepare, write_config
 from rl.trainer import PolicyTrainer, TrainerOptions
+from rl.vision_attention import use_attention_by_length
 
 
 def main(argv: list[str]) -> int:
@@ -63,6 +64,7 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         freeze_projector=settings.freeze_projector, trust_remote_code=args.trust_remote_code,
         attn_implementation=settings.attn_implementation,
     )
+    use_attention_by_length(model)
     lora = None
     if settings.lora_r:
         # TRL wraps the model, so that the reference policy is the base with its adapter off.

@@ -4,20 +4,13 @@ Nothing is downloaded: the tokenizer is trained on the spot on the project's own
 """
 
 import random
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2_5_VLProcessor,
-)
-from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
-from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+from transformers import Qwen2_5_VLProcessor
 
 from data_gen.names import draw_names
 from data_gen.prompts import load_prompts
@@ -28,81 +21,26 @@ from data_gen.tasks import (
     object_consistency_row,
     visual_localization_row,
 )
+from rl.tiny_policy import TinyPolicy, build_model, build_processor, train_tokenizer
 
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
-           "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
-    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
-    "<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+SHAPE = TinyPolicy(
+    vocab_size=384, hidden_size=48, layers=2, heads=4, kv_heads=2, intermediate_size=96,
+    vision_hidden_size=32, vision_layers=2, vision_intermediate_size=64, max_image_px=64,
 )
 
 
-def tiny_processor(
-    vocab_size: int = 384, min_pixels: int = 32 * 32, max_pixels: int = 64 * 64
-) -> Qwen2_5_VLProcessor:
+def tiny_processor() -> Qwen2_5_VLProcessor:
     """A Qwen2.5-VL processor: byte-level BPE, patch 8, merge 2 (64x64 pixels = 16 image tokens)."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    tokenizer.train_from_iterator([str(load_prompts()), "yes no user assistant system " * 50],
-                                  trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>",
-        additional_special_tokens=SPECIAL, padding_side="left", model_max_length=100_000,
-    )
-    sizes = dict(patch_size=8, merge_size=2, temporal_patch_size=1)
-    return Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(
-            size={"shortest_edge": min_pixels, "longest_edge": max_pixels}, **sizes),
-        tokenizer=fast,
-        video_processor=Qwen2VLVideoProcessor(**sizes),
-        chat_template=CHAT_TEMPLATE,
-    )
-
-
-def tiny_model(processor: Qwen2_5_VLProcessor, seed: int = 0, context: int = 2048):
-    """A random Qwen2.5-VL of some 0.1 M parameters: 2 language and 2 vision layers."""
-    token_id = processor.tokenizer.convert_tokens_to_ids
-    torch.manual_seed(seed)
-    config = Qwen2_5_VLConfig(
-        text_config=dict(
-            vocab_size=len(processor.tokenizer), hidden_size=48, intermediate_size=96,
-            num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-            max_position_embeddings=context, tie_word_embeddings=True,
-            rope_parameters={"rope_type": "default", "mrope_section": [2, 2, 2],
-                             "rope_theta": 10_000.0},
-            bos_token_id=None, eos_token_id=token_id("<|im_end|>"),
-            pad_token_id=token_id("<|endoftext|>"),
-        ),
-        vision_config=dict(
-            depth=2, hidden_size=32, intermediate_size=64, num_heads=2, out_hidden_size=48,
-            patch_size=8, spatial_merge_size=2, temporal_patch_size=1, window_size=64,
-            fullatt_block_indexes=[1],
-        ),
-        image_token_id=token_id("<|image_pad|>"), video_token_id=token_id("<|video_pad|>"),
-        vision_start_token_id=token_id("<|vision_start|>"),
-        vision_end_token_id=token_id("<|vision_end|>"),
-        tie_word_embeddings=True,
-    )
-    model = Qwen2_5_VLForConditionalGeneration(config)
-    model.generation_config.eos_token_id = token_id("<|im_end|>")
-    model.generation_config.pad_token_id = token_id("<|endoftext|>")
-    return model
+    corpus = [str(load_prompts()), "yes no user assistant system " * 50]
+    return build_processor(train_tokenizer(corpus, SHAPE.vocab_size), SHAPE)
 
 
 def save_tiny_policy(path: str | Path, seed: int = 0, context: int = 2048) -> Path:
-    """Write a tiny policy (model and processor) as ``from_pretrained`` reads it."""
+    """Write a random policy of some 0.1 M parameters as ``from_pretrained`` reads it."""
+    torch.manual_seed(seed)
     processor = tiny_processor()
-    tiny_model(processor, seed, context).save_pretrained(path)
+    shape = replace(SHAPE, max_position_embeddings=context)
+    build_model(processor.tokenizer, shape).save_pretrained(path)
     processor.save_pretrained(path)
     return Path(path)
 

@@ -6,9 +6,10 @@ from trl import GRPOConfig
 
 from rl.measure import prompt_tokens
 from rl.policy import LoraSettings, add_box_frame, load_policy, trainable_parameters
+from rl.tiny_policy import CHAT_TEMPLATE
 from rl.trainer import PolicyTrainer
 from tests.rl.letter_reward import vowels
-from tests.tiny import CHAT_TEMPLATE, tiny_processor
+from tests.tiny import tiny_processor
 
 
 def save_tiny_qwen3(path):
@@ -25,7 +26,7 @@ def save_tiny_qwen3(path):
                              "rope_theta": 1e4, "mrope_interleaved": True}),
         vision_config=dict(
             depth=2, hidden_size=32, intermediate_size=64, num_heads=2, out_hidden_size=48,
-            patch_size=8, spatial_merge_size=2, temporal_patch_size=1,
+            patch_size=8, spatial_merge_size=2, temporal_patch_size=2,
             num_position_embeddings=64, deepstack_visual_indexes=[0]),
         image_token_id=token_id("<|image_pad|>"), video_token_id=token_id("<|video_pad|>"),
         vision_start_token_id=token_id("<|vision_start|>"),
