@@ -8,8 +8,8 @@ from rl.vision_attention import NAME, use_attention_by_length
 
 
 @pytest.fixture
-def tower(tiny):
-    model = AutoModelForImageTextToText.from_pretrained(tiny["policy"], dtype=torch.float32)
+def tower(policy_path):
+    model = AutoModelForImageTextToText.from_pretrained(policy_path, dtype=torch.float32)
     return model
 
 
