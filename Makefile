@@ -22,6 +22,8 @@ demo: .venv/installed
 	$(BIN)/python launch/evaluate.py --config configs/benchmarks/toybox.yaml --policy rl/toybox_base --policy $(RUN)/policy --out $(RUN)/eval
 	$(BIN)/python -m rl.report $(RUN)
 
+# Tiny models: a second thread waits more than it works.
+test: export OMP_NUM_THREADS := 1
 test: .venv/installed
 	$(BIN)/python -m pytest
 

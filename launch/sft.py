@@ -51,7 +51,11 @@ def dataset(args: BaseArguments) -> Dataset:
 
 
 class TargetTrainer(Trainer):
-    """Cross-entropy of the assistant's tokens; the vocabulary is scored at those places only."""
+    """Cross-entropy of the assistant's tokens; the vocabulary is scored at those places only.
+
+    Every answer weighs the same, however long: in a mean over tokens a "yes" is drowned by the
+    captions beside it, and comparing is never learned.
+    """
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
@@ -61,7 +65,11 @@ class TargetTrainer(Trainer):
         hidden = model(**inputs, logits_to_keep=1, output_hidden_states=True).hidden_states[-1]
         asked = labels != -100
         logits = self.model.lm_head(hidden[:, :-1][asked]).float()
-        loss = torch.nn.functional.cross_entropy(logits, labels[asked])
+        begins = asked & ~torch.nn.functional.pad(asked, (1, 0))[:, :-1]
+        answer = begins.flatten().cumsum(0)[asked.flatten()] - 1
+        weights = 1.0 / answer.bincount()[answer]
+        losses = torch.nn.functional.cross_entropy(logits, labels[asked], reduction="none")
+        loss = (weights * losses).sum() / weights.sum()
         return (loss, logits) if return_outputs else loss
 
     # Why: transformers 5.23 resumes by matching saved names to module names, which differ for the

@@ -29,7 +29,8 @@ from data_gen.toybox.scene import compose
 
 CONVERSATION = "conversation"
 BLOCK = 32
-REFERENCES = {1: 0.55, 2: 0.35, 3: 0.1}
+CAPTIONED = 0.5  # conversations in which a caption is asked for, too
+REFERENCES = {1: 0.45, 2: 0.45, 3: 0.1}
 
 
 @dataclass
@@ -78,7 +79,7 @@ def conversation_row(rng: random.Random, n: int, settings: ToyboxSettings) -> di
     The first turn is worded like a row of its task, so what is learned here serves there.
     """
     shown = draw_identities(rng, n, settings)
-    fates = rng.choices(("present", "twin", "absent"), (0.56, 0.22, 0.22), k=len(shown))
+    fates = rng.choices(("present", "twin", "absent"), (0.5, 0.2, 0.3), k=len(shown))
     scene_identities = [i if fate == "present" else hard_negative(rng, i)
                         for i, fate in zip(shown, fates, strict=True) if fate != "absent"]
     room = 4 - len(scene_identities)
@@ -96,7 +97,8 @@ def conversation_row(rng: random.Random, n: int, settings: ToyboxSettings) -> di
             where = [toy.identity for toy in scene.toys].index(identity)
             questions.append((VLT, names[identity], box_target(scene.boxes[where], settings), None))
     manner = draw_manner(rng)
-    questions.append((ICT, "", caption_target(rng, scene, names, manner, settings), manner))
+    if rng.random() < CAPTIONED:
+        questions.append((ICT, "", caption_target(rng, scene, names, manner, settings), manner))
     rng.shuffle(questions)
 
     messages = []

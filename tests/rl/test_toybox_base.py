@@ -1,0 +1,39 @@
+"""The shipped tiny base: small, safe to load, and a describer of toys it has never seen."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.intervals import value
+from benchmarks.runner import Prediction, generate
+from benchmarks.toybox import build_set, score, toybox_settings
+from rl.policy import load_policy
+
+BASE = Path(__file__).parents[2] / "rl" / "toybox_base"
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_policy(BASE)
+
+
+def test_it_is_small_and_holds_no_pickle(base):
+    model, _ = base
+    assert sum(p.numel() for p in model.parameters()) <= 5_000_000
+    assert model.config.model_type == "qwen2_5_vl"
+    assert sum(f.stat().st_size for f in BASE.iterdir()) <= 12_000_000
+    assert {f.suffix for f in BASE.iterdir()} <= {".safetensors", ".json", ".jinja", ".md"}
+
+
+def test_it_describes_held_out_toys_and_seldom_names_them(base):
+    model, processor = base
+    rows = {name: build_set(name, 24, 5, toybox_settings())
+            for name in ("description", "naming_1")}
+    predictions = {}
+    for name, of_set in rows.items():
+        done = generate(model, processor, of_set, max_new_tokens=160, batch_size=24)
+        predictions[name] = [Prediction(row["id"], text, n)
+                             for row, (text, n) in zip(of_set, done, strict=True)]
+    found = {key: value(metric) for key, metric in score(rows, predictions).items()}
+    assert found["description/attribute_accuracy"] > 0.7
+    assert found["naming_1/names_used"] < 0.5
