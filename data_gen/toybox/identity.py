@@ -135,7 +135,7 @@ def twins(identity: Identity) -> list[Identity]:
     """All toys of the same side of the split that differ in exactly one attribute."""
     changed = [replace(identity, **{attribute: value})
                for attribute in ATTRIBUTES for value in _choices(attribute)]
-    return [other for other in changed if _legal(other) and other != identity
+    return [other for other in changed if is_legal(other) and other != identity
             and is_held_out(other) == is_held_out(identity)]
 
 
@@ -151,11 +151,12 @@ def hard_negative(rng: random.Random, identity: Identity) -> Identity:
     while True:
         attribute = rng.choice(ATTRIBUTES)
         other = replace(identity, **{attribute: rng.choice(_choices(attribute))})
-        if other != identity and _legal(other) and is_held_out(other) == held_out:
+        if other != identity and is_legal(other) and is_held_out(other) == held_out:
             return other
 
 
-def _legal(identity: Identity) -> bool:
+def is_legal(identity: Identity) -> bool:
+    """Whether the pattern's and the accessory's colour differ from the body's."""
     return identity.colour not in (identity.second, identity.accessory_colour)
 
 
