@@ -14,5 +14,5 @@ def test_the_quoted_reward_is_the_tested_one():
 def test_every_file_and_config_it_names_exists():
     named = set(re.findall(r"(?:configs|launch|docs|rl|data_gen|rewards)/[\w/]+\.(?:yaml|py|png)",
                            README))
-    assert len(named) > 8
+    assert len(named) >= 8
     assert not [name for name in named if not (ROOT / name).exists()]

@@ -135,7 +135,7 @@ def conversation_row(rng: random.Random, n: int, settings: ToyboxSettings) -> di
 def comparison_row(rng: random.Random, settings: ToyboxSettings) -> dict:
     """One reference, one toy in the query: who is each, what do they share, are they the same?"""
     (known,) = draw_identities(rng, 1, settings)
-    seen = known if rng.random() < 0.4 else _relative(rng, known, settings)
+    seen = known if rng.random() < 0.33 else _relative(rng, known, settings)
     scene = compose(rng, [seen], settings.query_px)
     name = draw_names(rng, 1)[0]
     reference = draw_reference(rng, known, name, settings)
@@ -172,8 +172,8 @@ def _name_questions(told: list[str], here: list[str]) -> list[tuple[str, str]]:
 
 
 def _relative(rng: random.Random, known: Identity, settings: ToyboxSettings) -> Identity:
-    """A toy that shares some attributes with ``known``: all but one, most, or about half."""
-    change = rng.choice((0.0, 0.3, 0.7))
+    """A toy that shares some attributes with ``known``: all but one, about half, or few."""
+    change = rng.choice((0.0, 0.5, 0.9))
     if not change:
         return hard_negative(rng, known)
     while True:

@@ -35,5 +35,5 @@ def test_it_describes_held_out_toys_and_seldom_names_them(base):
         predictions[name] = [Prediction(row["id"], text, n)
                              for row, (text, n) in zip(of_set, done, strict=True)]
     found = {key: value(metric) for key, metric in score(rows, predictions).items()}
-    assert found["description/attribute_accuracy"] > 0.7
+    assert found["description/attribute_accuracy"] > 0.5  # guessing gives 0.14
     assert found["naming_1/names_used"] < 0.5
