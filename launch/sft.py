@@ -53,8 +53,8 @@ def dataset(args: BaseArguments) -> Dataset:
 class TargetTrainer(Trainer):
     """Cross-entropy of the assistant's tokens; the vocabulary is scored at those places only.
 
-    Every answer weighs the same, however long: in a mean over tokens a "yes" is drowned by the
-    captions beside it, and comparing is never learned.
+    An answer of n tokens weighs sqrt(n): in a mean over tokens a "yes" is drowned by the captions
+    beside it, in a mean over answers what a list shows is drowned by guessing at "yes".
     """
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -67,7 +67,7 @@ class TargetTrainer(Trainer):
         logits = self.model.lm_head(hidden[:, :-1][asked]).float()
         begins = asked & ~torch.nn.functional.pad(asked, (1, 0))[:, :-1]
         answer = begins.flatten().cumsum(0)[asked.flatten()] - 1
-        weights = 1.0 / answer.bincount()[answer]
+        weights = answer.bincount()[answer] ** -0.5
         losses = torch.nn.functional.cross_entropy(logits, labels[asked], reduction="none")
         loss = (weights * losses).sum() / weights.sum()
         return (loss, logits) if return_outputs else loss

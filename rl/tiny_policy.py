@@ -155,7 +155,7 @@ def toybox_corpus(seed: int = 0, n: int = 6000) -> Iterable[str]:
     """Text to train the tokenizer on: prompts, answers, and every name in tags."""
     from data_gen.names import all_names
     from data_gen.prompts import load_prompts
-    from data_gen.toybox.curriculum import comparison_row
+    from data_gen.toybox.quiz import QuizSettings, quiz_row
     from data_gen.toybox.rows import MAKERS, ToyboxSettings, toybox_row
 
     rng = random.Random(seed)
@@ -165,7 +165,7 @@ def toybox_corpus(seed: int = 0, n: int = 6000) -> Iterable[str]:
         yield from (part["text"] for part in row["prompt"][0]["content"] if part["text"])
         yield row["target"]
     for _ in range(n // 6):
-        turns = comparison_row(rng, settings)["messages"]
+        turns = quiz_row(rng, settings, QuizSettings())["messages"]
         yield from (part["text"] for turn in turns for part in turn["content"] if part["text"])
     yield json.dumps(load_prompts(), ensure_ascii=False)
     for name in all_names():

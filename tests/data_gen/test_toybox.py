@@ -11,11 +11,36 @@ from data_gen.names import all_names
 from data_gen.prompts import load_prompts
 from data_gen.rows import ICT, OCT, VLT, check_row, encode_image, read_rows, write_rows
 from data_gen.toybox import identity as toys
-from data_gen.toybox.curriculum import curriculum, curriculum_row
+from data_gen.toybox.curriculum import INVENTORY, QUIZ, curriculum, curriculum_row
 from data_gen.toybox.draw import GROUNDS, STYLES, Placed, Stage, box_of, draw_scene, outline
-from data_gen.toybox.identity import ATTRIBUTES, N_IDENTITIES, from_number, is_held_out, to_number
+from data_gen.toybox.identity import (
+    ATTRIBUTES,
+    N_IDENTITIES,
+    from_number,
+    is_held_out,
+    mark,
+    to_number,
+    worn,
+)
 from data_gen.toybox.language import LENGTHS, VOICES, caption, read_caption
-from data_gen.toybox.rows import DESCRIPTION, ToyboxSettings, toybox_row, toybox_rows
+from data_gen.toybox.quiz import (
+    COMPARE_ASK,
+    INVENTORY_ASK,
+    NAMED_ASK,
+    RECALL_ASK,
+    TOLD_ASK,
+    WHO_ASK,
+    QuizSettings,
+    inventory,
+    quiz_row,
+)
+from data_gen.toybox.rows import (
+    DESCRIPTION,
+    ToyboxSettings,
+    draw_identities,
+    toybox_row,
+    toybox_rows,
+)
 from data_gen.toybox.scene import compose
 
 COUNTS = {OCT: 24, VLT: 12, ICT: 24, DESCRIPTION: 4}
@@ -236,16 +261,42 @@ def test_settings_and_tasks_are_checked():
 
 def test_a_curriculum_goes_through_its_stages_and_answers_every_question():
     stages = curriculum(
-        [{"until": 0.5, "mix": {DESCRIPTION: 1}}, {"until": 1, "mix": {"conversation": 1}}],
+        [{"until": 0.5, "mix": {INVENTORY: 1}}, {"until": 1, "mix": {QUIZ: 1, DESCRIPTION: 1}}],
         ToyboxSettings(),
     )
     rows = [curriculum_row(i, 40, 0, stages) for i in range(40)]
     assert all(len(row["messages"]) == 2 and len(row["images"]) == 1 for row in rows[:20])
     assert any(len(row["messages"]) > 2 for row in rows[20:])
     for row in rows:
-        assert [m["role"] for m in row["messages"][:2]] == ["user", "assistant"]
+        roles = [m["role"] for m in row["messages"]]
+        assert roles == ["user", "assistant"] * (len(roles) // 2)
         parts = [part for message in row["messages"] for part in message["content"]]
         assert sum(part["type"] == "image" for part in parts) == len(row["images"])
+
+
+def test_an_inventory_says_all_six_attributes_of_every_toy_and_its_box():
+    scene = compose(random.Random(0), draw_identities(random.Random(0), 3, ToyboxSettings()), 96)
+    listed = inventory(scene, {}, ToyboxSettings(query_px=96)).split("; ")
+    for text, toy, box in zip(listed, scene.toys, scene.boxes, strict=True):
+        colour, kind, *_ = text.split(", ")[0].split()
+        assert (colour, kind) == (toy.identity.colour, toy.identity.kind)
+        assert mark(toy.identity) in text and worn(toy.identity) in text
+        assert text.endswith(f"[{', '.join(str(round(v * 96)) for v in box)}]")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_quiz_is_answered_truly(seed):
+    quiz = QuizSettings(references={1: 1}, strangers={0: 1}, questions=99)
+    row = quiz_row(random.Random(seed), ToyboxSettings(), quiz)
+    turns = [message["content"][-1]["text"].split("\n")[-1] for message in row["messages"]]
+    said = dict(zip(turns[::2], turns[1::2], strict=True))
+    told = said.pop(TOLD_ASK)
+    same = next(answer for ask, answer in said.items() if "yes or no" in ask)
+    compared = said[COMPARE_ASK.format(name=told[1:-1])].split()
+    assert (same == "yes") == all(word == "yes" for word in compared) and len(compared) == 6
+    assert said[WHO_ASK] == (told if same == "yes" else "nobody")
+    seen = said.get(INVENTORY_ASK) or said[NAMED_ASK].removeprefix(f"{told}, ")
+    assert (seen == said[RECALL_ASK.format(name=told[1:-1])]) == (same == "yes")
 
 
 def test_a_curriculum_must_end_at_one():
