@@ -1,7 +1,7 @@
 """Measure policies on a benchmark, side by side.
 
     python launch/evaluate.py --config configs/benchmarks/toybox.yaml \
-        --policy rl/toybox_base --policy runs/demo/policy --out runs/demo/eval
+        --policy rl/toybox_base --policy runs/toybox_demo/policy --out runs/toybox_demo/eval
 
 Writes ``evaluation.json``, ``evaluation.md``, ``gallery.json`` (samples for the report) and
 ``predictions/<policy>/<set>.jsonl``; a run that was killed goes on from the latter.

@@ -165,7 +165,7 @@ def toybox_corpus(seed: int = 0, n: int = 6000) -> Iterable[str]:
         yield from (part["text"] for part in row["prompt"][0]["content"] if part["text"])
         yield row["target"]
     for _ in range(n // 6):
-        turns = quiz_row(rng, settings, QuizSettings())["messages"]
+        turns = quiz_row(rng, rng.randint(1, 3), settings, QuizSettings())["messages"]
         yield from (part["text"] for turn in turns for part in turn["content"] if part["text"])
     yield json.dumps(load_prompts(), ensure_ascii=False)
     for name in all_names():

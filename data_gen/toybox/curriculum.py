@@ -10,10 +10,13 @@ import random
 from dataclasses import dataclass, field, replace
 
 from data_gen.toybox.quiz import QuizSettings, inventory_row, quiz_row, says
-from data_gen.toybox.rows import ToyboxSettings, toybox_row
+from data_gen.toybox.rows import ToyboxSettings, choose, toybox_row
 
 INVENTORY = "inventory"
 QUIZ = "quiz"
+BLOCK = 48
+"""Neighbours are of one task, and quizzes among them have equally many references: a batch is
+padded to its longest row, and processes wait for the slowest."""
 
 
 @dataclass
@@ -50,11 +53,13 @@ def curriculum_row(index: int, total: int, seed: int, stages: Stages) -> dict:
     """Row ``index`` of ``total``: ``{"messages", "images"}``, the assistant's turns included."""
     stage, settings, quiz = next(
         s for s in stages if index < s[0].until * total or s is stages[-1])
-    task = random.Random(f"{seed}-{index}").choices(list(stage.mix), list(stage.mix.values()))[0]
+    block = random.Random(f"{seed}-{index // BLOCK}")
+    task = block.choices(list(stage.mix), list(stage.mix.values()))[0]
     if task == INVENTORY:
         return inventory_row(random.Random(f"{task}-{seed}-{index}"), settings)
     if task == QUIZ:
-        return quiz_row(random.Random(f"{task}-{seed}-{index}"), settings, quiz)
+        n = choose(block, quiz.references)
+        return quiz_row(random.Random(f"{task}-{seed}-{index}"), n, settings, quiz)
     row = toybox_row(task, index, seed, settings)
     return {"messages": [*row["prompt"], says("assistant", row["target"])],
             "images": row["images"]}

@@ -65,9 +65,8 @@ def inventory_row(rng: random.Random, settings: ToyboxSettings) -> dict:
             "images": [scene.image]}
 
 
-def quiz_row(rng: random.Random, settings: ToyboxSettings, quiz: QuizSettings) -> dict:
-    """References, a query, and several questions about them, the tasks' own among them."""
-    n = choose(rng, quiz.references)
+def quiz_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSettings) -> dict:
+    """``n`` references, a query, and several questions about them, the tasks' own among them."""
     shown = draw_identities(rng, n, settings)
     names = dict(zip(shown, draw_names(rng, n), strict=True))
     fates = rng.choices(("present", "relative", "absent"),

@@ -286,8 +286,8 @@ def test_an_inventory_says_all_six_attributes_of_every_toy_and_its_box():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_quiz_is_answered_truly(seed):
-    quiz = QuizSettings(references={1: 1}, strangers={0: 1}, questions=99)
-    row = quiz_row(random.Random(seed), ToyboxSettings(), quiz)
+    quiz = QuizSettings(strangers={0: 1}, questions=99)
+    row = quiz_row(random.Random(seed), 1, ToyboxSettings(), quiz)
     turns = [message["content"][-1]["text"].split("\n")[-1] for message in row["messages"]]
     said = dict(zip(turns[::2], turns[1::2], strict=True))
     told = said.pop(TOLD_ASK)
