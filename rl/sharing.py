@@ -48,6 +48,12 @@ class Sharing:
         if self.prompt:
             shared_prompt.use_shared_attention(plain)
 
+    def __str__(self) -> str:
+        """What is shared, and what is not and why, in one line."""
+        shared = [name for name, on in (("prompts", self.prompt), ("pictures", self.vision)) if on]
+        line = "shared in a group: " + (" and ".join(shared) or "nothing")
+        return line + "".join(f"; {name} not: {why}" for name, why in self.reasons.items())
+
     def _allowed(self, name: str, switch: str, why_not) -> bool:
         if switch not in SWITCH:
             raise ValueError(f"{name} must be one of {', '.join(SWITCH)}, not {switch!r}")
@@ -79,7 +85,7 @@ class Sharing:
             yield
 
     def log_probabilities(self, model, usual, ids, mask, completion: int, fields: dict,
-                          num_images: list[int] | None, autocast, entropy: bool):
+                          num_images: list[int] | None, rows: int, autocast, entropy: bool):
         """Per-token log-probabilities and entropies of completions, shared where it pays.
 
         Args:
@@ -89,6 +95,7 @@ class Sharing:
             completion: C.
             fields: ``pixel_values``, ``image_grid_thw``, ``mm_token_type_ids``; no others.
             num_images: pictures per row.
+            rows: completions in one forward pass, as in the unshared path.
             autocast: context manager of the forward pass.
             entropy: whether entropies are wanted.
 
@@ -101,8 +108,17 @@ class Sharing:
         groups = split(groups, prompt, completion + 1, self.most_tokens)
         if not self.always and share_of_tokens(groups, prompt, completion) > WORTH_IT:
             return usual()
-        result = self._packed(model, ids, mask, completion, groups, fields, counts, autocast,
-                              entropy)
+        parts = []
+        for chunk in _chunks(groups, rows):
+            members = [row for group in chunk for row in group]
+            inside = {row: i for i, row in enumerate(members)}
+            parts.append(self._packed(
+                model, ids[members], mask[members], completion,
+                [[inside[row] for row in group] for group in chunk],
+                take_rows(fields, members, counts), [counts[row] for row in members], autocast,
+                entropy))
+        logps, entropies = zip(*parts, strict=True)
+        result = torch.cat(logps), torch.cat(entropies) if entropy else None
         if not self.checked:
             self.checked = True
             with torch.no_grad():
@@ -138,6 +154,17 @@ class Sharing:
                         position_ids=packed.position_ids, labels=packed.labels,
                         fused_lm_head=True, shared_prompt=packed.layout, **vision)
         return (packed.unpack(out.log_probs), packed.unpack(out.entropy) if entropy else None)
+
+
+def _chunks(groups: list[list[int]], rows: int) -> list[list[list[int]]]:
+    """Neighbouring groups together, as long as they have at most ``rows`` rows."""
+    chunks: list[list[list[int]]] = []
+    for group in groups:
+        if chunks and sum(map(len, chunks[-1])) + len(group) <= rows:
+            chunks[-1].append(group)
+        else:
+            chunks.append([group])
+    return chunks
 
 
 def _body(model):

@@ -183,7 +183,8 @@ class PolicyTrainer(GRPOTrainer):
             return usual()
         logps, entropies = self.sharing.log_probabilities(
             model, lambda: usual()[:2], input_ids, attention_mask, logits_to_keep, fields,
-            num_images, self.accelerator.autocast, compute_entropy)
+            num_images, batch_size or input_ids.size(0), self.accelerator.autocast,
+            compute_entropy)
         return logps, entropies, None
 
     # Why: it is where rewards, rows and completions meet, gathered from all processes.
@@ -236,6 +237,8 @@ class PolicyTrainer(GRPOTrainer):
         path = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
         if self._mid_generation():
             save_pieces([batch["piece"] for batch in self._buffered_inputs], self._buffer(path))
+            if self.sharing.shelf:
+                self.sharing.shelf.save(self._pictures(path))
         if self.args.should_save:
             state = {"step": self._step, "cursors": self._replacements.cursors}
             (path / resume.STATE).write_text(json.dumps(state))
@@ -264,12 +267,17 @@ class PolicyTrainer(GRPOTrainer):
         if self._mid_generation():
             batches = load_pieces(self._buffer(Path(checkpoint)), self.accelerator.device)
             self._buffered_inputs = [{"piece": pieces} for pieces in batches]
+            if self.sharing.shelf:
+                self.sharing.shelf.load(self._pictures(Path(checkpoint)), self.accelerator.device)
 
     def _mid_generation(self) -> bool:
         return self._step % (self.args.steps_per_generation * self.num_iterations) != 0
 
     def _buffer(self, checkpoint: Path) -> Path:
         return checkpoint / f"generation_{self.accelerator.process_index}.safetensors"
+
+    def _pictures(self, checkpoint: Path) -> Path:
+        return checkpoint / f"pictures_{self.accelerator.process_index}.safetensors"
 
     def _replace_still_groups(self, inputs: list[dict], output: dict) -> dict:
         """Replace groups whose rewards do not vary.
