@@ -30,12 +30,12 @@ class Picture:
     """One distinct picture: pixels until its features are known, features after.
 
     ``pixels``: (rows, ...) as the processor gives them for this picture, rows > 1 where it gives
-    patches; ``grid``: (3,) or ``None``; ``features``: (tokens, D), followed by one of the same
-    shape per deepstack layer.
+    patches; ``shape``: of its tickets; ``grid``: (3,) or ``None``; ``features``: (tokens, D),
+    followed by one of the same shape per deepstack layer.
     """
 
     pixels: torch.Tensor | None
-    rows: int
+    shape: tuple[int, ...]
     grid: torch.Tensor | None
     features: list[torch.Tensor] = field(default_factory=list)
 
@@ -98,7 +98,7 @@ class PictureShelf:
         """Read what :meth:`save` wrote."""
         for name, tensor in sorted(load_file(path).items(), key=lambda item: item[0]):
             number = int(name.split("/")[0])
-            picture = self.pictures.setdefault(number, Picture(None, 0, None))
+            picture = self.pictures.setdefault(number, Picture(None, (), None))
             picture.features.append(tensor.to(device))
             self.numbers["train"][f"resumed {number}"] = number
             self.next = max(self.next, number + 1)
@@ -114,7 +114,9 @@ class PictureShelf:
                 raise ValueError(f"the processor gives {', '.join(sorted(set(made) - FIELDS))}")
             grid = made["image_grid_thw"][0] if "image_grid_thw" in made else None
             pixels = made["pixel_values"]
-            self.pictures[self.next] = Picture(pixels, pixels.size(0), grid)
+            # Processors without patches read a picture's size off its pixels.
+            shape = pixels.shape if grid is None else (pixels.size(0), 1)
+            self.pictures[self.next] = Picture(pixels, shape, grid)
             shelf[content] = self.next
             self.next += 1
         return shelf[content]
@@ -152,7 +154,9 @@ class PictureShelf:
         self._stacked = isinstance(out.pooler_output, torch.Tensor)
         pooled = list(out.pooler_output)
         sizes = [part.size(0) for part in pooled]
-        deep = [layer.split(sizes) for layer in getattr(out, "deepstack_features", None) or []]
+        deep = [layer.split(sizes) if isinstance(layer, torch.Tensor) else layer
+                for layer in getattr(out, "deepstack_features", None) or []]
+        self._deep_joined = bool(deep) and isinstance(out.deepstack_features[0], torch.Tensor)
         return [[part, *(layer[i] for layer in deep)] for i, part in enumerate(pooled)]
 
     def _gather(self, numbers: list[int]):
@@ -160,8 +164,9 @@ class PictureShelf:
         pooled = [part[0] for part in parts]
         out = {"pooler_output": torch.stack(pooled) if self._stacked else tuple(pooled)}
         if len(parts[0]) > 1:
-            out["deepstack_features"] = [torch.cat(layer) for layer in
-                                         zip(*(part[1:] for part in parts), strict=True)]
+            layers = zip(*(part[1:] for part in parts), strict=True)
+            out["deepstack_features"] = [torch.cat(layer) if self._deep_joined else layer
+                                         for layer in layers]
         return self._kind(**out)
 
 
@@ -175,8 +180,8 @@ class _TicketOffice:
         flat = make_flat_list_of_images(images)
         taken = [self.shelf.number(image, self.real, kwargs) for image in flat]
         pictures = [self.shelf.pictures[n] for n in taken]
-        tickets = torch.cat([torch.full((p.rows, 1), n) for n, p in zip(taken, pictures,
-                                                                        strict=True)])
+        tickets = torch.cat([torch.tensor(n).expand(p.shape)
+                             for n, p in zip(taken, pictures, strict=True)])
         grids = [p.grid for p in pictures if p.grid is not None]
         return BatchFeature({"pixel_values": tickets,
                              **({"image_grid_thw": torch.stack(grids)} if grids else {})})
@@ -272,7 +277,7 @@ class _Pixels:
 
 
 def _by_row(key: str, fields: dict, counts: list[int]) -> tuple[torch.Tensor, ...]:
-    if key == "image_grid_thw" or "image_grid_thw" not in fields:
+    if key == "image_grid_thw" or fields.get("image_grid_thw") is None:
         return fields[key].split(counts)
     patches = [part.prod(-1).sum().item() for part in fields["image_grid_thw"].split(counts)]
     return fields[key].split(patches)
