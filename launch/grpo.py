@@ -42,7 +42,8 @@ def main(argv: list[str]) -> int:
         return 2
     if trainer.accelerator.is_main_process:
         write_config(settings.output, config)
-        print(plan(settings, args, ready, trainable_parameters(trainer.model)), flush=True)
+        print(plan(settings, args, ready, trainable_parameters(trainer.model)))
+        print(trainer.sharing, flush=True)
     try:
         trainer.train(resume_from_checkpoint=str(ready.checkpoint) if ready.checkpoint else None)
     except KeyboardInterrupt:
@@ -77,6 +78,8 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         completions_dir=settings.output / "completions",
         completions_every=settings.completions_every,
         replay_completions=settings.replay_completions,
+        share_prompt=settings.share_prompt,
+        share_vision=settings.share_vision,
     )
     try:
         return PolicyTrainer(

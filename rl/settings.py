@@ -62,6 +62,12 @@ class RunSettings:
         default=False, metadata={"help": "Replace groups whose rewards do not vary."})
     dynamic_sampling_limit: int = field(
         default=3, metadata={"help": "Rounds of replacement per generation batch."})
+    share_prompt: str = field(
+        default="auto", metadata={"help": "auto, on or off: a group's prompt goes through the "
+                                  "model once (rl/sharing.py)."})
+    share_vision: str = field(
+        default="auto", metadata={"help": "auto, on or off: each distinct picture goes through "
+                                  "processor and frozen tower once."})
     completions_every: int = field(
         default=1, metadata={"help": "Keep completions of every n-th step; 0 keeps none."})
     replay_completions: str | None = field(
@@ -94,7 +100,7 @@ _OURS = {"output_dir": "name", "resume_from_checkpoint": "resume"}
 _MAY_DIFFER = {
     "resume", "completions_every", "max_steps", "num_train_epochs", "save_steps", "save_strategy",
     "save_total_limit", "logging_steps", "report_to", "eval_strategy", "eval_steps", "eval_rows",
-    "output_root", "disable_tqdm",
+    "output_root", "disable_tqdm", "share_prompt", "share_vision",
 }
 
 

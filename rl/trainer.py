@@ -26,11 +26,12 @@ from rl.batches import cut, join, load_pieces, save_pieces
 from rl.order import GroupSampler, Replacements, kind_of, plain_row, row_kinds
 from rl.policy import barred, trainable_parameters
 from rl.records import CompletionLog, Scored, completion_rows, prompt_text, read_completions
+from rl.sharing import Sharing
 
 OVERRIDDEN = (
     "_get_train_sampler", "_get_eval_sampler", "_prepare_inputs", "_calculate_rewards",
     "_generate_and_score_completions", "_generate_single_turn", "_save_checkpoint",
-    "_load_optimizer_and_scheduler", "_load_from_checkpoint",
+    "_load_optimizer_and_scheduler", "_load_from_checkpoint", "_get_per_token_logps_and_entropies",
 )
 
 
@@ -48,6 +49,7 @@ class TrainerOptions:
         completions_every: keep those of every n-th step.
         replay_completions: directory or file of kept completions to train on instead of sampling,
             for debugging and for comparing set-ups; rows and order must be those of the recording.
+        share_prompt, share_vision: ``auto``, ``on`` or ``off``, see :class:`rl.sharing.Sharing`.
     """
 
     dynamic_sampling: bool = False
@@ -56,6 +58,8 @@ class TrainerOptions:
     completions_dir: Path | None = None
     completions_every: int = 1
     replay_completions: Path | None = None
+    share_prompt: str = "off"
+    share_vision: str = "off"
 
 
 class PolicyTrainer(GRPOTrainer):
@@ -88,6 +92,11 @@ class PolicyTrainer(GRPOTrainer):
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
 
+        # Before the first forward pass, whoever makes it; behind TRL's own patches of the model.
+        self.sharing = Sharing(self.model, processing_class, prompt=self.options.share_prompt,
+                               vision=self.options.share_vision)
+        if self.ref_model is not None:
+            self.sharing.with_reference(self.accelerator.unwrap_model(self.ref_model))
         self._piece_rows = gcd(args.per_device_train_batch_size, self.num_generations)
         self._kinds = row_kinds(train_dataset)
         self._replacements = Replacements(self._kinds, args.seed)
@@ -144,9 +153,39 @@ class PolicyTrainer(GRPOTrainer):
         now = (self.model.training, self.state.global_step, number)
         self._place = self._place + len(self._scored.ids) if now == self._now else 0
         self._rows, self._round, self._now = inputs, number, now
-        output = super()._generate_and_score_completions(inputs)
+        plain = self.accelerator.unwrap_model(self.model)
+        mode = "train" if self.model.training else "eval"
+        with self.sharing.generating(plain, mode, fresh=number == 0):
+            output = super()._generate_and_score_completions(inputs)
         self._keep_completions(output)
         return output
+
+    # Why: the prompt of a group goes through the model once. Equal to the unshared pass.
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None,
+        compute_entropy=False, compute_aux_loss=False, pixel_values=None, image_grid_thw=None,
+        num_images=None, pixel_attention_mask=None, spatial_shapes=None, num_tiles=None,
+        image_sizes=None, token_type_ids=None, mm_token_type_ids=None, image_position_ids=None,
+    ):
+        others = dict(pixel_attention_mask=pixel_attention_mask, spatial_shapes=spatial_shapes,
+                      num_tiles=num_tiles, image_sizes=image_sizes, token_type_ids=token_type_ids,
+                      image_position_ids=image_position_ids)
+        fields = dict(pixel_values=pixel_values, image_grid_thw=image_grid_thw,
+                      mm_token_type_ids=mm_token_type_ids)
+
+        def usual():
+            return GRPOTrainer._get_per_token_logps_and_entropies(
+                self, model, input_ids, attention_mask, logits_to_keep, batch_size,
+                compute_entropy, compute_aux_loss, num_images=num_images, **fields, **others)
+
+        if not self.sharing.prompt or compute_aux_loss or any(
+                value is not None for value in others.values()):
+            return usual()
+        logps, entropies = self.sharing.log_probabilities(
+            model, lambda: usual()[:2], input_ids, attention_mask, logits_to_keep, fields,
+            num_images, batch_size or input_ids.size(0), self.accelerator.autocast,
+            compute_entropy)
+        return logps, entropies, None
 
     # Why: it is where rewards, rows and completions meet, gathered from all processes.
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
@@ -198,6 +237,8 @@ class PolicyTrainer(GRPOTrainer):
         path = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
         if self._mid_generation():
             save_pieces([batch["piece"] for batch in self._buffered_inputs], self._buffer(path))
+            if self.sharing.shelf:
+                self.sharing.shelf.save(self._pictures(path))
         if self.args.should_save:
             state = {"step": self._step, "cursors": self._replacements.cursors}
             (path / resume.STATE).write_text(json.dumps(state))
@@ -226,12 +267,17 @@ class PolicyTrainer(GRPOTrainer):
         if self._mid_generation():
             batches = load_pieces(self._buffer(Path(checkpoint)), self.accelerator.device)
             self._buffered_inputs = [{"piece": pieces} for pieces in batches]
+            if self.sharing.shelf:
+                self.sharing.shelf.load(self._pictures(Path(checkpoint)), self.accelerator.device)
 
     def _mid_generation(self) -> bool:
         return self._step % (self.args.steps_per_generation * self.num_iterations) != 0
 
     def _buffer(self, checkpoint: Path) -> Path:
         return checkpoint / f"generation_{self.accelerator.process_index}.safetensors"
+
+    def _pictures(self, checkpoint: Path) -> Path:
+        return checkpoint / f"pictures_{self.accelerator.process_index}.safetensors"
 
     def _replace_still_groups(self, inputs: list[dict], output: dict) -> dict:
         """Replace groups whose rewards do not vary.

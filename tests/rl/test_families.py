@@ -1,41 +1,16 @@
-"""The same trainer on another family: Qwen3-VL, whose tower feeds several language layers."""
+"""The same trainer on other families of models."""
 
+import pytest
 import torch
-from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, Qwen3VLProcessor
+from transformers import set_seed
 from trl import GRPOConfig
 
 from rl.measure import prompt_tokens
 from rl.policy import LoraSettings, add_box_frame, load_policy, trainable_parameters
-from rl.tiny_policy import CHAT_TEMPLATE
-from rl.trainer import PolicyTrainer
+from rl.trainer import PolicyTrainer, TrainerOptions
+from tests.rl.families import save_tiny_llava, save_tiny_qwen3
 from tests.rl.letter_reward import vowels
-from tests.tiny import tiny_processor
-
-
-def save_tiny_qwen3(path):
-    """A random Qwen3-VL with the tiny tokenizer and picture sizes."""
-    parts = tiny_processor()
-    token_id = parts.tokenizer.convert_tokens_to_ids
-    torch.manual_seed(0)
-    Qwen3VLForConditionalGeneration(Qwen3VLConfig(
-        text_config=dict(
-            vocab_size=len(parts.tokenizer), hidden_size=48, intermediate_size=96,
-            num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=12,
-            max_position_embeddings=2048, bos_token_id=None, eos_token_id=token_id("<|im_end|>"),
-            rope_parameters={"rope_type": "default", "mrope_section": [2, 2, 2],
-                             "rope_theta": 1e4, "mrope_interleaved": True}),
-        vision_config=dict(
-            depth=2, hidden_size=32, intermediate_size=64, num_heads=2, out_hidden_size=48,
-            patch_size=8, spatial_merge_size=2, temporal_patch_size=2,
-            num_position_embeddings=64, deepstack_visual_indexes=[0]),
-        image_token_id=token_id("<|image_pad|>"), video_token_id=token_id("<|video_pad|>"),
-        vision_start_token_id=token_id("<|vision_start|>"),
-        vision_end_token_id=token_id("<|vision_end|>"), tie_word_embeddings=True,
-    )).save_pretrained(path)
-    Qwen3VLProcessor(
-        image_processor=parts.image_processor, tokenizer=parts.tokenizer,
-        video_processor=parts.video_processor, chat_template=CHAT_TEMPLATE).save_pretrained(path)
-    return path
+from tests.rl.test_trainer import make, weights
 
 
 def test_qwen3_vl_trains(rows, tmp_path):
@@ -58,3 +33,21 @@ def test_qwen3_vl_trains(rows, tmp_path):
     trainer.train()
     moved = [n for n, p in trainer.model.named_parameters() if "lora_B" in n and p.abs().sum() > 0]
     assert moved and all("language_model" in n for n in moved)
+
+
+@pytest.mark.parametrize("save", [save_tiny_qwen3, save_tiny_llava])
+@pytest.mark.parametrize("settings", [
+    dict(beta=0.1, gradient_checkpointing=True), dict(lora=LoraSettings(4, 8, 0.0))
+], ids=["full", "lora"])
+def test_sharing_changes_nothing_in_other_families(save, settings, rows, tmp_path):
+    path = save(tmp_path / "policy")
+    ends = []
+    for switch in ("off", "on"):
+        options = TrainerOptions(share_prompt=switch, share_vision=switch)
+        trainer = make(path, rows, tmp_path, options=options, max_steps=3, **settings)
+        set_seed(0)
+        trainer.train()
+        ends.append(weights(trainer))
+    assert trainer.sharing.prompt and trainer.sharing.checked and trainer.sharing.shelf.encoded
+    for name in ends[0]:
+        torch.testing.assert_close(ends[1][name], ends[0][name], atol=1e-4, rtol=0, msg=name)

@@ -1,0 +1,69 @@
+"""Generation that reads each distinct prompt once.
+
+``generate`` is still transformers' own, with all its sampling options. Before it, the distinct
+prompts of the batch go through the model, all but their last token; the cache is then repeated for
+the completions of a group, and ``generate`` goes on from there.
+"""
+
+from contextlib import contextmanager
+
+import torch
+from peft import PeftModel
+from transformers import DynamicCache
+
+from rl.shared_prompt import groups_of, prompt_positions
+from rl.vision_features import images_per_row, pictures_of_rows, take_rows
+
+PICTURE_FIELDS = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
+
+
+@contextmanager
+def prompts_prefilled_once(model):
+    """While this lasts, ``model.generate`` prefills each distinct prompt once.
+
+    A batch in which no prompt comes twice is left to the plain ``generate``.
+    """
+    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    usual = plain.generate
+
+    def generate(input_ids, attention_mask, generation_config=None, **fields):
+        if not set(fields) <= set(PICTURE_FIELDS):
+            return usual(input_ids=input_ids, attention_mask=attention_mask,
+                         generation_config=generation_config, **fields)
+        groups = groups_of(input_ids, attention_mask, pictures_of_rows(
+            fields, images_per_row(input_ids, fields, plain.config)))
+        if len(groups) == input_ids.size(0):
+            return usual(input_ids=input_ids, attention_mask=attention_mask,
+                         generation_config=generation_config, **fields)
+        cache = _prefill(plain, groups, input_ids, attention_mask, fields)
+        return usual(input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache,
+                     generation_config=generation_config)
+
+    plain.generate = generate
+    try:
+        yield
+    finally:
+        del plain.generate
+
+
+def _prefill(model, groups, input_ids, attention_mask, fields) -> DynamicCache:
+    """Keys and values of all prompt tokens but the last, for every row of the batch."""
+    first = [group[0] for group in groups]
+    repeats = torch.tensor([n for n, group in enumerate(groups) for _ in group],
+                           device=input_ids.device)
+    vision = take_rows(fields, first, images_per_row(input_ids, fields, model.config))
+    ids, mask = input_ids[first], attention_mask[first]
+    positions = prompt_positions(model.base_model, ids, mask, **{
+        key: vision[key] for key in ("image_grid_thw", "mm_token_type_ids") if key in vision})
+    if "mm_token_type_ids" in vision:
+        vision["mm_token_type_ids"] = vision["mm_token_type_ids"][:, :-1]
+    cache = DynamicCache(config=model.config.get_text_config())
+    with torch.no_grad():
+        model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1],
+              position_ids=positions[..., :-1], past_key_values=cache, use_cache=True,
+              logits_to_keep=1, **vision)
+    cache.batch_select_indices(repeats)
+    if positions.ndim == 3:  # what mRoPE adds to the count of tokens, from the last one on
+        deltas = positions[0, :, -1] - (mask.sum(-1) - 1)
+        model.base_model.rope_deltas = deltas[repeats, None]
+    return cache

@@ -1,0 +1,174 @@
+"""What a group's completions share, put together: pictures, prefill, and the loss's forward pass.
+
+Each kind has a switch (``auto``, ``on``, ``off``), a reason where the model does not allow it, and
+a check of itself on first use: the shared result is compared with the unshared one, and a mismatch
+switches it off with a warning. ``auto`` further asks whether it pays (:data:`WORTH_IT`).
+"""
+
+import warnings
+from contextlib import ExitStack, contextmanager
+
+import torch
+from peft import PeftModel
+
+from rl import shared_prompt, vision_features
+from rl.shared_prefill import prompts_prefilled_once
+from rl.shared_prompt import WORTH_IT, groups_of, pack, prompt_positions, share_of_tokens, split
+from rl.vision_features import PictureShelf, pictures_of_rows, take_rows
+
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25, torch.float16: 0.1}
+"""Largest difference of log-probabilities, in nats, that counts as rounding on first use."""
+
+SWITCH = ("auto", "on", "off")
+
+
+class Sharing:
+    """Sharing for one trainer.
+
+    Args:
+        model: the policy as the trainer holds it.
+        processor: its processor.
+        prompt, vision: ``auto``, ``on`` (an error where it cannot be) or ``off``.
+        most_tokens: a packed row has at most this many; larger groups are cut.
+
+    Raises:
+        ValueError: a switch that is none, or ``on`` for a model that does not allow it.
+    """
+
+    def __init__(self, model, processor, *, prompt="auto", vision="auto", most_tokens=16384):
+        self.most_tokens = most_tokens
+        self.always = prompt == "on"
+        self.checked = False
+        self.reasons: dict[str, str] = {}
+        plain = model.get_base_model() if isinstance(model, PeftModel) else model
+        self.vision = self._allowed("share_vision", vision,
+                                    lambda: vision_features.why_not(model, processor))
+        self.prompt = self._allowed("share_prompt", prompt, lambda: shared_prompt.why_not(plain))
+        self.shelf = PictureShelf(model, processor) if self.vision else None
+        if self.prompt:
+            shared_prompt.use_shared_attention(plain)
+
+    def __str__(self) -> str:
+        """What is shared, and what is not and why, in one line."""
+        shared = [name for name, on in (("prompts", self.prompt), ("pictures", self.vision)) if on]
+        line = "shared in a group: " + (" and ".join(shared) or "nothing")
+        return line + "".join(f"; {name} not: {why}" for name, why in self.reasons.items())
+
+    def _allowed(self, name: str, switch: str, why_not) -> bool:
+        if switch not in SWITCH:
+            raise ValueError(f"{name} must be one of {', '.join(SWITCH)}, not {switch!r}")
+        if switch == "off":
+            return False
+        if reason := why_not():
+            if switch == "on":
+                raise ValueError(f"{name} is on, but {reason}")
+            self.reasons[name] = reason
+        return name not in self.reasons
+
+    def with_reference(self, reference) -> None:
+        """Let a separate reference model take part."""
+        if self.shelf:
+            self.shelf.share_with(reference)
+        if self.prompt:
+            shared_prompt.use_shared_attention(reference)
+
+    @contextmanager
+    def generating(self, model, mode: str, *, fresh: bool):
+        """Around a generation round: tickets for pictures, prompts prefilled once."""
+        with ExitStack() as stack:
+            if self.shelf:
+                if fresh:
+                    self.shelf.begin(mode)
+                stack.enter_context(self.shelf.tickets())
+            if self.prompt:
+                stack.enter_context(prompts_prefilled_once(model))
+            yield
+
+    def log_probabilities(self, model, usual, ids, mask, completion: int, fields: dict,
+                          num_images: list[int] | None, rows: int, autocast, entropy: bool):
+        """Per-token log-probabilities and entropies of completions, shared where it pays.
+
+        Args:
+            model: as it is called in training (it may be wrapped).
+            usual: called without arguments, gives the unshared result.
+            ids, mask: (B, P + C).
+            completion: C.
+            fields: ``pixel_values``, ``image_grid_thw``, ``mm_token_type_ids``; no others.
+            num_images: pictures per row.
+            rows: completions in one forward pass, as in the unshared path.
+            autocast: context manager of the forward pass.
+            entropy: whether entropies are wanted.
+
+        Returns:
+            (B, C) log-probabilities, 0 in padding, and as many entropies or ``None``.
+        """
+        prompt = ids.size(1) - completion
+        counts = num_images or [0] * ids.size(0)
+        groups = groups_of(ids[:, :prompt], mask[:, :prompt], pictures_of_rows(fields, counts))
+        groups = split(groups, prompt, completion + 1, self.most_tokens)
+        if not self.always and share_of_tokens(groups, prompt, completion) > WORTH_IT:
+            return usual()
+        parts = []
+        for chunk in _chunks(groups, rows):
+            members = [row for group in chunk for row in group]
+            inside = {row: i for i, row in enumerate(members)}
+            parts.append(self._packed(
+                model, ids[members], mask[members], completion,
+                [[inside[row] for row in group] for group in chunk],
+                take_rows(fields, members, counts), [counts[row] for row in members], autocast,
+                entropy))
+        logps, entropies = zip(*parts, strict=True)
+        result = torch.cat(logps), torch.cat(entropies) if entropy else None
+        if not self.checked:
+            self.checked = True
+            with torch.no_grad():
+                logps, entropies = usual()
+            gap = ((result[0] - logps) * mask[:, prompt:]).abs().max().item()
+            dtype = next(model.parameters()).dtype
+            if torch.is_autocast_enabled(ids.device.type):
+                dtype = torch.bfloat16
+            if not gap <= TOLERANCE.get(dtype, 1e-4):
+                self.prompt = False
+                self.reasons["share_prompt"] = f"first use differed by {gap:.2g} nats"
+                warnings.warn(
+                    f"share_prompt is switched off: its log-probabilities differ from the "
+                    f"unshared ones by {gap:.2g} nats", stacklevel=2)
+                return usual()
+        return result
+
+    def _packed(self, model, ids, mask, completion, groups, fields, counts, autocast, entropy):
+        prompt = ids.size(1) - completion
+        first = [group[0] for group in groups]
+        vision = take_rows(fields, first, counts)
+        types = vision.pop("mm_token_type_ids", None)
+        where = {key: vision[key] for key in ("image_grid_thw",) if key in vision}
+        if types is not None:
+            where["mm_token_type_ids"] = types[:, :prompt]
+        positions = prompt_positions(_body(model), ids[first, :prompt], mask[first, :prompt],
+                                     **where)
+        packed = pack(ids, mask, completion, groups, positions)
+        # Four dimensions: transformers hands the mask on as it is, and the layout rules.
+        unused = ids.new_zeros((len(groups), 1, 1, 1), dtype=torch.bool)
+        with autocast():
+            out = model(input_ids=packed.input_ids, attention_mask=unused,
+                        position_ids=packed.position_ids, labels=packed.labels,
+                        fused_lm_head=True, shared_prompt=packed.layout, **vision)
+        return (packed.unpack(out.log_probs), packed.unpack(out.entropy) if entropy else None)
+
+
+def _chunks(groups: list[list[int]], rows: int) -> list[list[list[int]]]:
+    """Neighbouring groups together, as long as they have at most ``rows`` rows."""
+    chunks: list[list[list[int]]] = []
+    for group in groups:
+        if chunks and sum(map(len, chunks[-1])) + len(group) <= rows:
+            chunks[-1].append(group)
+        else:
+            chunks.append([group])
+    return chunks
+
+
+def _body(model):
+    """The model inside whatever wraps it for distributed training and adapters."""
+    while hasattr(model, "module"):
+        model = model.module
+    return (model.get_base_model() if isinstance(model, PeftModel) else model).base_model

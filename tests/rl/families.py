@@ -1,0 +1,69 @@
+"""Random models of other families, built on the spot with the tiny tokenizer."""
+
+import torch
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+)
+
+from rl.tiny_policy import CHAT_TEMPLATE
+from tests.tiny import tiny_processor
+
+
+def save_tiny_qwen3(path):
+    """A Qwen3-VL: its tower feeds several language layers (deepstack)."""
+    parts = tiny_processor()
+    token_id = parts.tokenizer.convert_tokens_to_ids
+    torch.manual_seed(0)
+    Qwen3VLForConditionalGeneration(Qwen3VLConfig(
+        text_config=dict(
+            vocab_size=len(parts.tokenizer), hidden_size=48, intermediate_size=96,
+            num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=12,
+            max_position_embeddings=2048, bos_token_id=None, eos_token_id=token_id("<|im_end|>"),
+            rope_parameters={"rope_type": "default", "mrope_section": [2, 2, 2],
+                             "rope_theta": 1e4, "mrope_interleaved": True}),
+        vision_config=dict(
+            depth=2, hidden_size=32, intermediate_size=64, num_heads=2, out_hidden_size=48,
+            patch_size=8, spatial_merge_size=2, temporal_patch_size=2,
+            num_position_embeddings=64, deepstack_visual_indexes=[0]),
+        image_token_id=token_id("<|image_pad|>"), video_token_id=token_id("<|video_pad|>"),
+        vision_start_token_id=token_id("<|vision_start|>"),
+        vision_end_token_id=token_id("<|vision_end|>"), tie_word_embeddings=True,
+    )).save_pretrained(path)
+    Qwen3VLProcessor(
+        image_processor=parts.image_processor, tokenizer=parts.tokenizer,
+        video_processor=parts.video_processor, chat_template=CHAT_TEMPLATE).save_pretrained(path)
+    return path
+
+
+def save_tiny_llava(path):
+    """A LLaVA: every picture the same number of tokens, plain positions."""
+    tokenizer = tiny_processor().tokenizer
+    token_id = tokenizer.convert_tokens_to_ids
+    torch.manual_seed(0)
+    LlavaForConditionalGeneration(LlavaConfig(
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=48, intermediate_size=96, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048,
+            bos_token_id=None, eos_token_id=token_id("<|im_end|>"),
+            pad_token_id=token_id("<|endoftext|>")).to_dict(),
+        vision_config=CLIPVisionConfig(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+            image_size=32, patch_size=8).to_dict(),
+        image_token_index=token_id("<|image_pad|>"), vision_feature_layer=-1,
+        image_seq_length=16,
+    )).save_pretrained(path)
+    LlavaProcessor(
+        image_processor=CLIPImageProcessor(size={"shortest_edge": 32},
+                                           crop_size={"height": 32, "width": 32}),
+        tokenizer=tokenizer, patch_size=8, vision_feature_select_strategy="default",
+        num_additional_image_tokens=1, image_token="<|image_pad|>", chat_template=CHAT_TEMPLATE,
+    ).save_pretrained(path)
+    return path
