@@ -41,10 +41,10 @@ class BaseArguments:
 
 def dataset(args: BaseArguments) -> Dataset:
     """Rows as conversations, drawn when they are asked for."""
-    stages = curriculum(args.stages, ToyboxSettings(**args.toybox))
+    stages = curriculum(args.stages, args.n_rows, ToyboxSettings(**args.toybox))
 
     def draw(batch: dict) -> dict:
-        rows = [curriculum_row(i, args.n_rows, args.rows_seed, stages) for i in batch["index"]]
+        rows = [curriculum_row(i, args.rows_seed, stages) for i in batch["index"]]
         return {key: [row[key] for row in rows] for key in ("messages", "images")}
 
     return Dataset.from_dict({"index": range(args.n_rows)}).with_transform(draw)

@@ -21,11 +21,10 @@ padded to its longest row, and processes wait for the slowest."""
 
 @dataclass
 class Stage:
-    """A stretch of training. ``until``: where it ends, as a share of all rows; ``mix``: task ->
-    weight, with :data:`INVENTORY` and :data:`QUIZ` beside the toybox's tasks; ``settings`` and
+    """A stretch of training. ``until``: the row at which it ends; ``mix``: task -> weight, with :data:`INVENTORY` and :data:`QUIZ` beside the toybox's tasks; ``settings`` and
     ``quiz``: changes to :class:`ToyboxSettings` and :class:`QuizSettings` while it lasts."""
 
-    until: float
+    until: int
     mix: dict[str, float]
     settings: dict = field(default_factory=dict)
     quiz: dict = field(default_factory=dict)
@@ -34,25 +33,25 @@ class Stage:
 Stages = list[tuple[Stage, ToyboxSettings, QuizSettings]]
 
 
-def curriculum(stages: list[dict], settings: ToyboxSettings) -> Stages:
+def curriculum(stages: list[dict], n_rows: int, settings: ToyboxSettings) -> Stages:
     """Read stages from a config; each with the settings it uses.
 
     Raises:
-        ValueError: stages out of order, or not ending at 1.
+        ValueError: stages out of order, or the last one not ending at ``n_rows``.
         TypeError: for an unknown setting.
     """
     read = [Stage(**stage) for stage in stages]
     ends = [stage.until for stage in read]
-    if not ends or ends != sorted(ends) or ends[-1] != 1:
-        raise ValueError(f"stages must end in order and the last one at 1, not at {ends}")
+    if not ends or ends != sorted(ends) or ends[-1] != n_rows:
+        raise ValueError(f"stages must end in order and the last one at n_rows ({n_rows}), "
+                         f"not at {ends}")
     return [(stage, replace(settings, targets=True, **stage.settings), QuizSettings(**stage.quiz))
             for stage in read]
 
 
-def curriculum_row(index: int, total: int, seed: int, stages: Stages) -> dict:
-    """Row ``index`` of ``total``: ``{"messages", "images"}``, the assistant's turns included."""
-    stage, settings, quiz = next(
-        s for s in stages if index < s[0].until * total or s is stages[-1])
+def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
+    """Row ``index``: ``{"messages", "images"}``, the assistant's turns included."""
+    stage, settings, quiz = next(s for s in stages if index < s[0].until)
     block = random.Random(f"{seed}-{index // BLOCK}")
     task = block.choices(list(stage.mix), list(stage.mix.values()))[0]
     if task == INVENTORY:

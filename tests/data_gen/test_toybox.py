@@ -261,12 +261,12 @@ def test_settings_and_tasks_are_checked():
 
 def test_a_curriculum_goes_through_its_stages_and_answers_every_question():
     stages = curriculum(
-        [{"until": 0.5, "mix": {INVENTORY: 1}}, {"until": 1, "mix": {QUIZ: 1, DESCRIPTION: 1}}],
-        ToyboxSettings(),
+        [{"until": 96, "mix": {INVENTORY: 1}}, {"until": 384, "mix": {QUIZ: 1, DESCRIPTION: 1}}],
+        384, ToyboxSettings(),
     )
-    rows = [curriculum_row(i, 40, 0, stages) for i in range(40)]
-    assert all(len(row["messages"]) == 2 and len(row["images"]) == 1 for row in rows[:20])
-    assert any(len(row["messages"]) > 2 for row in rows[20:])
+    rows = [curriculum_row(i, 0, stages) for i in range(0, 384, 6)]
+    assert all(len(row["messages"]) == 2 and len(row["images"]) == 1 for row in rows[:16])
+    assert any(len(row["messages"]) > 2 for row in rows[16:])
     for row in rows:
         roles = [m["role"] for m in row["messages"]]
         assert roles == ["user", "assistant"] * (len(roles) // 2)
@@ -299,6 +299,6 @@ def test_a_quiz_is_answered_truly(seed):
     assert (seen == said[RECALL_ASK.format(name=told[1:-1])]) == (same == "yes")
 
 
-def test_a_curriculum_must_end_at_one():
-    with pytest.raises(ValueError, match="last one at 1"):
-        curriculum([{"until": 0.5, "mix": {OCT: 1}}], ToyboxSettings())
+def test_a_curriculum_must_end_at_the_last_row():
+    with pytest.raises(ValueError, match=r"last one at n_rows \(100\), not at \[50\]"):
+        curriculum([{"until": 50, "mix": {OCT: 1}}], 100, ToyboxSettings())

@@ -17,8 +17,8 @@ CONFIG = {
              "intermediate_size": 96, "vision_hidden_size": 32, "vision_layers": 2,
              "vision_intermediate_size": 64, "max_image_px": 64},
     "toybox": {"query_px": 64},
-    "stages": [{"until": 0.5, "mix": {"description": 1}},
-               {"until": 1.0, "mix": {"conversation": 1}}],
+    "stages": [{"until": 12, "mix": {"description": 1}},
+               {"until": 24, "mix": {"quiz": 1}}],
     "save_dtype": "float32",
     "per_device_train_batch_size": 4, "learning_rate": 1e-3, "num_train_epochs": 1,
     "train_sampling_strategy": "sequential", "remove_unused_columns": False, "bf16": False,
@@ -63,5 +63,5 @@ def test_resumed_training_equals_training_that_never_stopped(whole, tmp_path):
 
 
 def test_stages_are_checked(tmp_path):
-    done = run(tmp_path, stages=[{"until": 0.5, "mix": {"description": 1}}])
-    assert done.returncode != 0 and "last one at 1" in done.stderr
+    done = run(tmp_path, stages=[{"until": 12, "mix": {"description": 1}}])
+    assert done.returncode != 0 and "last one at n_rows (24)" in done.stderr
