@@ -48,6 +48,7 @@ class QuizSettings:
     present: float = 0.5  # references that are in the picture
     relative: float = 0.25  # ... that have a relative there instead; the others have neither
     questions: int = 5  # at most, of all there are
+    told_first: float = 0.0  # quizzes that begin with the names: nothing before gives them away
 
     def __post_init__(self):
         for name in ("references", "strangers"):
@@ -89,6 +90,9 @@ def quiz_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSet
         questions = recognise + others
         rng.shuffle(questions)
         questions = questions[: quiz.questions]
+    if quiz.told_first and rng.random() < quiz.told_first:
+        told = (TOLD_ASK, _tags(names.values()))
+        questions = [told, *(q for q in questions if q != told)][: quiz.questions]
     return {"messages": _messages(rng, references, questions, settings),
             "images": [*(r.image for r in references), scene.image]}
 
