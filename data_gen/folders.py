@@ -17,12 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from heapq import merge
 from pathlib import Path
 
 from PIL import Image
 
 from data_gen import tasks
+from data_gen.maker import RowMaker, all_rows, interleaved, stamp_of
 from data_gen.names import draw_names
 from data_gen.photos import PhotoError, fitted, open_photo
 from data_gen.rows import ICT, OCT
@@ -47,7 +47,12 @@ MAX_MULTI = 3
 MAX_DISTRACTORS = 2
 
 
-def folder_rows(
+def folder_rows(root: str | Path, **settings) -> Iterator[dict]:
+    """The rows of :func:`folder_maker`, one after the other."""
+    return all_rows(folder_maker(root, **settings))
+
+
+def folder_maker(
     root: str | Path,
     *,
     seed: int,
@@ -65,7 +70,7 @@ def folder_rows(
     skipped: Counter | None = None,
     templates: dict | None = None,
     report: Callable[[str], None] = print,
-) -> Iterator[dict]:
+) -> RowMaker:
     """Rows made from the photos below ``root``. The same seed and photos give the same rows.
 
     A row depends on its id and the seed only, so asking for more rows of one task changes no other
@@ -136,8 +141,18 @@ def folder_rows(
     prefix = f"folders-{split}" if split else "folders"
     source = Source(root, pool, seed, prefix, size, side, shares, templates)
     make = {OCT: source.object_row, ICT: source.identity_row}
-    queues = [[((i + 0.5) / n, task, i) for i in range(n)] for task, n in sorted(counts.items())]
-    return (make[task](i) for _, task, i in merge(*queues))
+    photos = [photo for subject in pool for photo in subject.photos]
+    return RowMaker(
+        counts,
+        lambda task, i: make[task](i),
+        order=interleaved,
+        left_out={reason: len(paths) for reason, paths in left_out.items()},
+        stamp=stamp_of(
+            str(templates),
+            str([subject.kind for subject in pool]),
+            *(part for p in photos for part in (printable(p.relative_to(root)), p)),
+        ),
+    )
 
 
 def composite(photos: list[Image.Image], size: int, side: str = "long") -> Image.Image:
