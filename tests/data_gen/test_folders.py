@@ -8,7 +8,8 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw
 
-from data_gen.folders import composite, folder_rows
+from data_gen.folders import folder_rows
+from data_gen.montage import composite
 from data_gen.photos import open_photo
 from data_gen.rows import ICT, OCT, check_row, encode_image, read_rows, write_rows
 from data_gen.subjects import FolderError, is_heldout, read_classes
@@ -317,5 +318,5 @@ def test_the_config_holds_arguments_of_folder_rows():
     settings = yaml.safe_load((REPO / "configs/data/folders.yaml").read_text())
     assert settings.pop("generator") == "folders" and settings.pop("out")
     assert sum(settings["counts"].values()) == 1000
-    row = next(folder_rows(DREAMBOOTH, **settings, report=lambda line: None))
+    row = folder_rows(DREAMBOOTH, **settings, report=lambda line: None)[0]
     check_row(row)

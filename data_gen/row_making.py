@@ -1,0 +1,233 @@
+"""Rows of every task from any source, each by itself.
+
+Row ``i`` of a task depends on the source, the seed, the task and ``i`` alone, so that any process
+can make any row and a larger set begins with the smaller one. A picture that cannot be used is
+counted and the row is made of other things, the same ones in every process.
+
+Object consistency: a thing and another view of it (yes), or another thing (no); rows 2k and 2k + 1
+are about one thing and differ in their answer, so the reference alone tells nothing. Localization:
+the box of a thing of which another view, or words, are given; in a source without boxes the query
+is a composite of pictures, and the box is a panel. Identity consistency: one reference, or two or
+three ("multi": of one scene where the source has scenes, otherwise in a composite), with
+distractors, and with queries that hold none of the references.
+
+Left out: a thing that is seen in one picture only is its own reference. Its close-up and what is
+asked about it then share pixels, however cropped or mirrored.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from data_gen import tasks
+from data_gen.boxes import Framed, pad, relative, surroundings
+from data_gen.choosing import Chooser
+from data_gen.montage import composite, panels
+from data_gen.rows import ICT, OCT, VLT
+from data_gen.showing import Shares, Showing
+from data_gen.sources import PictureError, Source, SourceError, View
+
+MAX_MULTI = 3
+"""Most things with a reference in one query (2506.18369 uses 2-3 references)."""
+
+MAX_DISTRACTORS = 2
+
+MAX_TRIES = 20
+"""Attempts at one row before giving up: most of a source's pictures are unusable then."""
+
+
+class RowMaker:
+    """Makes the rows of one source.
+
+    Args:
+        source: things and scenes.
+        seed: of every draw.
+        prefix: begins every row's id; ``source.name`` if ``None``.
+        shares: how often which kind of row.
+        size: largest length of the bounded side of every picture, in pixels.
+        side: which side ``size`` bounds: ``long`` or ``short``.
+        nearest: neighbours of things, see :class:`data_gen.choosing.Chooser`.
+        templates: from :func:`data_gen.prompts.load_prompts`.
+        skipped: is given pictures that turned out to be unusable, reason -> number of pictures.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        seed: int,
+        *,
+        prefix: str | None = None,
+        shares: Shares | None = None,
+        size: int = 512,
+        side: str = "long",
+        nearest: Mapping[int, Sequence[int]] | None = None,
+        templates: dict | None = None,
+        skipped: Counter | None = None,
+    ):
+        self.source, self.things = source, source.things
+        self.prefix = f"{prefix or source.name}-{seed}"
+        self.shares, self.size, self.side = shares or Shares(), size, side
+        self.templates = templates
+        self.skipped = Counter() if skipped is None else skipped
+        self.choose = Chooser(self.things, self.prefix, self.shares.hard, nearest,
+                              len(source.scenes))
+        self.show = Showing(self.things, self.shares, size, side, self.choose.index.words)
+        self.bad: set[str] = set()
+        self.makers = {OCT: self._object, VLT: self._localization, ICT: self._identity}
+        self.tasks = tuple(self.makers)
+
+    def make(self, task: str, i: int) -> dict:
+        """Row ``i`` of a task.
+
+        Raises:
+            SourceError: nothing else to show, or no usable picture in :data:`MAX_TRIES` attempts.
+        """
+        row_id = f"{self.prefix}-{task}-{i}"
+        for attempt in range(MAX_TRIES):
+            again = f"/{attempt}" if attempt else ""
+            try:
+                return self.makers[task](random.Random(row_id + again), row_id, i, again)
+            except PictureError as error:
+                last = error
+                if error.where not in self.bad:
+                    self.bad.add(error.where)
+                    self.skipped[error.reason] += 1
+        raise SourceError(f"row {row_id}: no usable picture in {MAX_TRIES} attempts; the last was "
+                          f"{last}")
+
+    # ---- one method per task ----
+
+    def _object(self, rng: random.Random, row_id: str, i: int, again: str) -> dict:
+        subject = self.choose.turn(OCT + again, i // 2)
+        yes_first = random.Random(f"{self.prefix}/yes first/{i // 2}").random() < 0.5
+        same = yes_first == (i % 2 == 0)
+        if same:
+            shown, query = self.show.two_views(rng, subject)
+            how = "same"
+        else:
+            shown = rng.choice(self.things[subject].views)
+            other, how = self._other(rng, subject)
+            query = rng.choice(self.things[other].views)
+        (reference,) = self.show.references(rng, [(subject, shown)])
+        picture = query.open()
+        if query.box:
+            around = surroundings(rng, Framed(picture, query.box))
+            picture = self.show.maybe_mirrored(rng, around).image
+        return tasks.object_consistency_row(
+            rng, row_id, reference, self.show.bounded(picture), same=same, templates=self.templates,
+            source=f"{self.source.name}: {shown.where} | {query.where} ({how})")
+
+    def _localization(self, rng: random.Random, row_id: str, i: int, again: str) -> dict:
+        if not self.choose.index.boxed:
+            return self._panel_localization(rng, row_id, i, again)
+        subject = self.choose.turn(VLT + again, i, "boxed")
+        views = self.things[subject].views
+        query = rng.choice([view for view in views if view.box])
+        framed = Framed(query.open(), query.box)
+        others = [view for view in views if view.of != query.of]
+        if others:
+            framed = self.show.maybe_mirrored(rng, framed)
+        if rng.random() < self.shares.padded:
+            most = max(framed.image.size) // 4
+            framed = pad(framed, *(rng.randint(0, most) for _ in range(4)))
+        picture, name = self.show.bounded(framed.image), self.source.name
+        if others:
+            shown = rng.choice(others)
+            (reference,) = self.show.references(rng, [(subject, shown)])
+            return tasks.visual_localization_row(
+                rng, row_id, reference, picture, framed.box, templates=self.templates,
+                source=f"{name}: {shown.where} | {query.where}")
+        called = self.show.names(rng, 1)[0] if rng.random() < self.shares.named else None
+        return tasks.told_localization_row(
+            rng, row_id, query.told, called, picture, framed.box, templates=self.templates,
+            source=f"{name}: {query.where} (told)")
+
+    def _panel_localization(self, rng: random.Random, row_id: str, i: int, again: str) -> dict:
+        subject = self.choose.turn(VLT + again, i)
+        shown, query = self.show.two_views(rng, subject)
+        taken, seen = [subject], [query]
+        for _ in range(rng.randint(1, MAX_MULTI - 1)):
+            found = self.choose.another(rng, subject, taken, set())
+            if found:
+                taken.append(found[0])
+                seen.append(rng.choice(self.things[found[0]].views))
+        rng.shuffle(seen)
+        photos = [view.open() for view in seen]
+        whole, places = panels([photo.size for photo in photos], self.size, self.side)
+        (reference,) = self.show.references(rng, [(subject, shown)])
+        return tasks.visual_localization_row(
+            rng, row_id, reference, composite(photos, self.size, self.side),
+            relative(places[seen.index(query)], whole), templates=self.templates,
+            source=f"{self.source.name}: {shown.where} | composite "
+            + " + ".join(view.where for view in seen))
+
+    def _identity(self, rng: random.Random, row_id: str, i: int, again: str) -> dict:
+        multi, absent, crowded = (
+            rng.random() < share
+            for share in (self.shares.multi, self.shares.absent, self.shares.distractor))
+        if multi and self.source.scenes:
+            owned, shown, seen = self._scene(rng, i, again)
+        else:
+            owned = [self.choose.turn(ICT + again, i)]
+            # With nobody in the query, somebody else must be left to be in it.
+            most = min(MAX_MULTI, len(self.choose.pairs), len(self.things) - absent)
+            for _ in range(rng.randint(min(2, most), most) - 1 if multi else 0):
+                more = self.choose.another_pair(rng, owned)
+                owned += [] if more is None else [more]
+            shown, seen = zip(*(self.show.two_views(rng, t) for t in owned), strict=True)
+        taken = list(owned)
+        pictures = self.show.pictures(*owned)
+        here = [(t, view, not absent) for t, view in zip(owned, shown, strict=True)]
+
+        def strangers(n: int) -> list[tuple[int, View]]:
+            found = []
+            for _ in range(n):
+                other = self.choose.another(rng, rng.choice(owned), taken, pictures)
+                if other is None:
+                    break
+                taken.append(other[0])
+                pictures.update(self.show.pictures(other[0]))
+                found.append((other[0], rng.choice(self.things[other[0]].views)))
+            return found
+
+        if absent:
+            seen = [view for _, view in strangers(len(seen))]
+            if not seen:
+                raise SourceError(f"{self.source.name}: nothing is left to show in place of the "
+                                  f"references; add things or set absent_share to 0")
+        if crowded:
+            here += [(t, v, False) for t, v in strangers(rng.randint(1, MAX_DISTRACTORS))]
+        seen = list(seen)
+        rng.shuffle(here)
+        rng.shuffle(seen)
+        photos = [view.open() for view in seen]
+        return tasks.identity_consistency_row(
+            rng, row_id, self.show.references(rng, [(t, view) for t, view, _ in here]),
+            [present for _, _, present in here],
+            self.show.bounded(photos[0]) if len(photos) == 1
+            else composite(photos, self.size, self.side),
+            manner=tasks.draw_manner(rng), templates=self.templates,
+            source=f"{self.source.name}: {' + '.join(view.where for _, view, _ in here)} | "
+            + ("composite " if len(seen) > 1 else "") + " + ".join(view.where for view in seen))
+
+    # ---- choices ----
+
+    def _scene(self, rng: random.Random, i: int, again: str) -> tuple[list[int], list, list]:
+        """2-3 things of one scene, a view of each to be shown (of another picture where there is
+        one), and the scene itself."""
+        scene = self.source.scenes[self.choose.turn("scenes" + again, i, "scenes")]
+        owned = rng.sample(scene.things, rng.randint(2, min(MAX_MULTI, len(scene.things))))
+        shown, seen = [], []
+        for t in owned:
+            views = self.things[t].views
+            elsewhere = [view for view in views if view.of != scene.picture]
+            seen = [view for view in views if view.of == scene.picture]
+            shown.append(rng.choice(elsewhere or seen))
+        return owned, shown, seen[:1]
+
+    def _other(self, rng: random.Random, subject: int) -> tuple[int, str]:
+        found = self.choose.another(rng, subject, [subject], self.show.pictures(subject))
+        if found is None:
+            raise SourceError(f"{self.source.name}: no other thing to tell "
+                              f"{self.things[subject].key!r} from; add things")
+        return found
