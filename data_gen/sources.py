@@ -101,9 +101,14 @@ class Source:
     scenes: Sequence[Scene] = ()
 
 
-def kind_sentence(kind: str) -> str:
-    """``It is a backpack.``, ``It is an owl.``, ``These are glasses.``"""
-    if re.search(r"[^siu]s$", kind.lower()):
+def kind_sentence(kind: str, head: str | None = None) -> str:
+    """``It is a backpack.``, ``It is an owl.``, ``These are glasses.``
+
+    Args:
+        kind: what a thing is.
+        head: its word that tells singular from plural, where that is not the last one.
+    """
+    if re.search(r"[^siu]s$", (head or kind).lower()):
         return f"These are {kind}."
     return f"It is {'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}."
 
