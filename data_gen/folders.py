@@ -9,15 +9,15 @@ Left out: localization rows (such photos have no boxes), and finding near-copies
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
 
+from data_gen.maker import RowMaker, all_rows, interleaved, stamp_of
 from data_gen.photos import PhotoError, open_photo
-from data_gen.row_making import RowMaker
-from data_gen.row_sets import RowSet
+from data_gen.row_making import SourceRows
 from data_gen.rows import ICT, OCT
 from data_gen.showing import Shares
 from data_gen.sources import Source, SourceError, Thing, View, kind_sentence
@@ -37,7 +37,12 @@ CACHED_PHOTOS = 64
 """Decoded photos held in memory: 50 MB at 512 px."""
 
 
-def folder_rows(
+def folder_rows(root: str | Path, **settings) -> Iterator[dict]:
+    """The rows of :func:`folder_maker`, one after the other."""
+    return all_rows(folder_maker(root, **settings))
+
+
+def folder_maker(
     root: str | Path,
     *,
     seed: int,
@@ -55,7 +60,7 @@ def folder_rows(
     skipped: Counter | None = None,
     templates: dict | None = None,
     report: Callable[[str], None] = print,
-) -> RowSet:
+) -> RowMaker:
     """Rows made from the photos below ``root``. The same seed and photos give the same rows.
 
     A row depends on its id and the seed only, so asking for more rows of one task changes no other
@@ -122,9 +127,20 @@ def folder_rows(
     _check_subjects(pool, counts, shares, f"{root}" + (f", split '{split}'" if split else ""))
     prefix = f"folders-{split}" if split else "folders"
     source = folder_source(root, pool, size, side)
-    maker = RowMaker(source, seed, prefix=prefix, shares=shares, size=size, side=side,
-                     templates=templates)
-    return RowSet(counts, maker.make)
+    rows = SourceRows(source, seed, prefix=prefix, shares=shares, size=size, side=side,
+                      templates=templates)
+    photos = [photo for subject in pool for photo in subject.photos]
+    return RowMaker(
+        counts,
+        rows.make,
+        order=interleaved,
+        left_out={reason: len(paths) for reason, paths in left_out.items()},
+        stamp=stamp_of(
+            str(templates),
+            str([subject.kind for subject in pool]),
+            *(part for p in photos for part in (printable(p.relative_to(root)), p)),
+        ),
+    )
 
 
 def folder_source(root: Path, subjects: list[Subject], size: int, side: str) -> Source:

@@ -6,6 +6,7 @@ objectConsistency, imageQuality: 0-5 or null} and ``description`` {item, descrip
 category, description_valid}, whose keys vary by collection; the two structs may also be JSON text.
 """
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -83,15 +84,34 @@ def light_rows(file: Path, skipped: Counter) -> Iterator[tuple[Place, dict]]:
         except (OSError, pa.ArrowException):
             skipped["unreadable row group"] += 1
             continue
-        for row in range(table.num_rows):
-            try:
-                (light,) = table.slice(row, 1).to_pylist()
-            except UnicodeDecodeError:
+        for row, light in enumerate(_dictionaries(table)):
+            if light is None:
                 skipped["text that is not UTF-8"] += 1
                 continue
             for column in ("quality_assessment", "description"):
                 light[column] = _struct(light.get(column))
             yield Place(file, group, row), light
+
+
+def _dictionaries(table: pa.Table) -> list[dict | None]:
+    """The rows of a table; ``None`` for one with text that is not UTF-8."""
+    try:
+        return table.to_pylist()
+    except UnicodeDecodeError:
+        if table.num_rows == 1:
+            return [None]
+        return [row for i in range(table.num_rows) for row in _dictionaries(table.slice(i, 1))]
+
+
+def footer_digest(file: Path) -> str:
+    """A digest of a parquet file's size and footer, which holds the sizes and places of all that is
+    in it: the pictures themselves would take long to read."""
+    with open(file, "rb") as opened:
+        length = opened.seek(0, 2)
+        opened.seek(max(0, length - 8))
+        footer = int.from_bytes(opened.read(4), "little")
+        opened.seek(max(0, length - 8 - footer))
+        return hashlib.sha256(f"{length}".encode() + opened.read()).hexdigest()
 
 
 def pair_picture(place: Place) -> Image.Image:

@@ -1,6 +1,5 @@
 """Picture pairs from the hub, kept on disk as they come."""
 
-import os
 import re
 from itertools import islice
 from pathlib import Path
@@ -10,6 +9,7 @@ import pyarrow.parquet as pq
 from datasets import Image, IterableDataset, load_dataset
 from tqdm import tqdm
 
+from data_gen.shards import atomic_file
 from data_gen.sources import SourceError
 
 PART_ROWS = 500
@@ -73,9 +73,8 @@ def keep_pairs(stream: IterableDataset, folder: Path, limit: int | None) -> None
         if chunk:
             table = pa.Table.from_pylist(chunk, schema=stream.features.arrow_schema
                                          if stream.features else None)
-            partial = folder / "unfinished"
-            pq.write_table(table, partial, row_group_size=GROUP_ROWS)
-            os.replace(partial, folder / f"part-{part:05d}.parquet")
+            with atomic_file(folder / f"part-{part:05d}.parquet") as file:
+                pq.write_table(table, file, row_group_size=GROUP_ROWS)
             part += 1
             bar.update(len(chunk))
             left = None if left is None else left - len(chunk)

@@ -1,8 +1,8 @@
 """Rows of every task from any source, each by itself.
 
 Row ``i`` of a task depends on the source, the seed, the task and ``i`` alone, so that any process
-can make any row and a larger set begins with the smaller one. A picture that cannot be used is
-counted and the row is made of other things, the same ones in every process.
+can make any row and a larger set begins with the smaller one. A row whose picture turns out to be
+unusable is skipped.
 
 Object consistency: a thing and another view of it (yes), or another thing (no); rows 2k and 2k + 1
 are about one thing and differ in their answer, so the reference alone tells nothing. Localization:
@@ -16,12 +16,12 @@ asked about it then share pixels, however cropped or mirrored.
 """
 
 import random
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from data_gen import tasks
 from data_gen.boxes import Framed, pad, relative, surroundings
 from data_gen.choosing import Chooser
+from data_gen.maker import Skipped
 from data_gen.montage import composite, panels
 from data_gen.rows import ICT, OCT, VLT
 from data_gen.showing import Shares, Showing
@@ -32,11 +32,8 @@ MAX_MULTI = 3
 
 MAX_DISTRACTORS = 2
 
-MAX_TRIES = 20
-"""Attempts at one row before giving up: most of a source's pictures are unusable then."""
 
-
-class RowMaker:
+class SourceRows:
     """Makes the rows of one source.
 
     Args:
@@ -48,7 +45,6 @@ class RowMaker:
         side: which side ``size`` bounds: ``long`` or ``short``.
         nearest: neighbours of things, see :class:`data_gen.choosing.Chooser`.
         templates: from :func:`data_gen.prompts.load_prompts`.
-        skipped: is given pictures that turned out to be unusable, reason -> number of pictures.
     """
 
     def __init__(
@@ -62,43 +58,33 @@ class RowMaker:
         side: str = "long",
         nearest: Mapping[int, Sequence[int]] | None = None,
         templates: dict | None = None,
-        skipped: Counter | None = None,
     ):
         self.source, self.things = source, source.things
         self.prefix = f"{prefix or source.name}-{seed}"
         self.shares, self.size, self.side = shares or Shares(), size, side
         self.templates = templates
-        self.skipped = Counter() if skipped is None else skipped
         self.choose = Chooser(self.things, self.prefix, self.shares.hard, nearest,
                               len(source.scenes))
         self.show = Showing(self.things, self.shares, size, side, self.choose.index.words)
-        self.bad: set[str] = set()
         self.makers = {OCT: self._object, VLT: self._localization, ICT: self._identity}
         self.tasks = tuple(self.makers)
 
-    def make(self, task: str, i: int) -> dict:
-        """Row ``i`` of a task.
+    def make(self, task: str, i: int) -> dict | Skipped:
+        """Row ``i`` of a task; skipped where one of its pictures cannot be used.
 
         Raises:
-            SourceError: nothing else to show, or no usable picture in :data:`MAX_TRIES` attempts.
+            SourceError: nothing is left to show.
         """
         row_id = f"{self.prefix}-{task}-{i}"
-        for attempt in range(MAX_TRIES):
-            again = f"/{attempt}" if attempt else ""
-            try:
-                return self.makers[task](random.Random(row_id + again), row_id, i, again)
-            except PictureError as error:
-                last = error
-                if error.where not in self.bad:
-                    self.bad.add(error.where)
-                    self.skipped[error.reason] += 1
-        raise SourceError(f"row {row_id}: no usable picture in {MAX_TRIES} attempts; the last was "
-                          f"{last}")
+        try:
+            return self.makers[task](random.Random(row_id), row_id, i)
+        except PictureError as error:
+            return Skipped(error.reason)
 
     # ---- one method per task ----
 
-    def _object(self, rng: random.Random, row_id: str, i: int, again: str) -> dict:
-        subject = self.choose.turn(OCT + again, i // 2)
+    def _object(self, rng: random.Random, row_id: str, i: int) -> dict:
+        subject = self.choose.turn(OCT, i // 2)
         yes_first = random.Random(f"{self.prefix}/yes first/{i // 2}").random() < 0.5
         same = yes_first == (i % 2 == 0)
         if same:
@@ -117,10 +103,10 @@ class RowMaker:
             rng, row_id, reference, self.show.bounded(picture), same=same, templates=self.templates,
             source=f"{self.source.name}: {shown.where} | {query.where} ({how})")
 
-    def _localization(self, rng: random.Random, row_id: str, i: int, again: str) -> dict:
+    def _localization(self, rng: random.Random, row_id: str, i: int) -> dict:
         if not self.choose.index.boxed:
-            return self._panel_localization(rng, row_id, i, again)
-        subject = self.choose.turn(VLT + again, i, "boxed")
+            return self._panel_localization(rng, row_id, i)
+        subject = self.choose.turn(VLT, i, "boxed")
         views = self.things[subject].views
         query = rng.choice([view for view in views if view.box])
         framed = Framed(query.open(), query.box)
@@ -139,11 +125,11 @@ class RowMaker:
                 source=f"{name}: {shown.where} | {query.where}")
         called = self.show.names(rng, 1)[0] if rng.random() < self.shares.named else None
         return tasks.told_localization_row(
-            rng, row_id, query.told, called, picture, framed.box, templates=self.templates,
-            source=f"{name}: {query.where} (told)")
+            rng, row_id, rng.choice(query.told), called, picture, framed.box,
+            templates=self.templates, source=f"{name}: {query.where} (told)")
 
-    def _panel_localization(self, rng: random.Random, row_id: str, i: int, again: str) -> dict:
-        subject = self.choose.turn(VLT + again, i)
+    def _panel_localization(self, rng: random.Random, row_id: str, i: int) -> dict:
+        subject = self.choose.turn(VLT, i)
         shown, query = self.show.two_views(rng, subject)
         taken, seen = [subject], [query]
         for _ in range(rng.randint(1, MAX_MULTI - 1)):
@@ -161,14 +147,14 @@ class RowMaker:
             source=f"{self.source.name}: {shown.where} | composite "
             + " + ".join(view.where for view in seen))
 
-    def _identity(self, rng: random.Random, row_id: str, i: int, again: str) -> dict:
+    def _identity(self, rng: random.Random, row_id: str, i: int) -> dict:
         multi, absent, crowded = (
             rng.random() < share
             for share in (self.shares.multi, self.shares.absent, self.shares.distractor))
         if multi and self.source.scenes:
-            owned, shown, seen = self._scene(rng, i, again)
+            owned, shown, seen = self._scene(rng, i)
         else:
-            owned = [self.choose.turn(ICT + again, i)]
+            owned = [self.choose.turn(ICT, i)]
             # With nobody in the query, somebody else must be left to be in it.
             most = min(MAX_MULTI, len(self.choose.pairs), len(self.things) - absent)
             for _ in range(rng.randint(min(2, most), most) - 1 if multi else 0):
@@ -212,10 +198,10 @@ class RowMaker:
 
     # ---- choices ----
 
-    def _scene(self, rng: random.Random, i: int, again: str) -> tuple[list[int], list, list]:
+    def _scene(self, rng: random.Random, i: int) -> tuple[list[int], list, list]:
         """2-3 things of one scene, a view of each to be shown (of another picture where there is
         one), and the scene itself."""
-        scene = self.source.scenes[self.choose.turn("scenes" + again, i, "scenes")]
+        scene = self.source.scenes[self.choose.turn("scenes", i, "scenes")]
         owned = rng.sample(scene.things, rng.randint(2, min(MAX_MULTI, len(scene.things))))
         shown, seen = [], []
         for t in owned:

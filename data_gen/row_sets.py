@@ -1,62 +1,32 @@
-"""Sets of rows that can be had one by one, and what a source can be asked for."""
+"""What a source can be asked for, and its rows as the writer wants them."""
 
-from collections.abc import Callable, Iterator, Mapping
-
-import numpy as np
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from data_gen.choosing import NEGATIVES
-from data_gen.row_making import RowMaker
+from data_gen.maker import RowMaker, interleaved, stamp_of
+from data_gen.row_making import SourceRows
 from data_gen.rows import VLT
-from data_gen.showing import Shares
 from data_gen.sources import SourceError
 
-SHARES = tuple(f"{name}_share" for name in Shares.__dataclass_fields__)
-"""Settings of every source whose rows :class:`RowMaker` makes."""
 
-
-class RowSet:
-    """``counts[task]`` rows of each task, the tasks interleaved: a sequence whose rows are made
-    when they are asked for, in any order, by any process.
+def row_maker(rows: SourceRows, counts: Mapping[str, int], left_out: Mapping[str, int],
+              stamp: str) -> RowMaker:
+    """``counts[task]`` rows of each task of one source, the tasks interleaved.
 
     Args:
+        rows: of the source.
         counts: task -> number of rows.
-        make: makes row ``i`` of a task from both.
-    """
-
-    def __init__(self, counts: Mapping[str, int], make: Callable[[str, int], dict]):
-        self.counts, self.make = dict(counts), make
-        self.tasks = sorted(self.counts)
-        numbers = [self.counts[task] for task in self.tasks]
-        # Row i of n stands at (i + 1/2) / n of the way; ties go by task.
-        place = np.concatenate([(np.arange(n) + 0.5) / n for n in numbers] or [np.zeros(0)])
-        code = np.repeat(np.arange(len(numbers), dtype=np.int16), numbers)
-        index = np.concatenate([np.arange(n, dtype=np.int32) for n in numbers] or [np.zeros(0)])
-        order = np.lexsort((code, place))
-        self.code, self.index = code[order], index[order]
-
-    def __len__(self) -> int:
-        return len(self.code)
-
-    def key(self, n: int) -> tuple[str, int]:
-        """Task of the ``n``-th row, and its number in the task."""
-        return self.tasks[self.code[n]], int(self.index[n])
-
-    def __getitem__(self, n: int) -> dict:
-        return self.make(*self.key(n))
-
-    def __iter__(self) -> Iterator[dict]:
-        return (self[n] for n in range(len(self)))
-
-
-def row_set(maker: RowMaker, counts: Mapping[str, int]) -> RowSet:
-    """The rows of one source.
+        left_out: what the source left out before any row was made, reason -> count.
+        stamp: a digest of what the source was read from.
 
     Raises:
         SourceError: what the source cannot give, with what it lacks and what to do.
     """
-    name, index = maker.source.name, maker.choose.index
-    check_counts(counts, maker.tasks, name)
-    boxed, pairs, things = bool(index.boxed), bool(maker.choose.pairs), len(maker.things)
+    name, index = rows.source.name, rows.choose.index
+    check_counts(counts, rows.tasks, name)
+    boxed, pairs, things = bool(index.boxed), bool(rows.choose.pairs), len(rows.things)
     if any(n and not pairs and not (task == VLT and boxed) for task, n in counts.items()):
         raise SourceError(f"{name}: none of {things} things can be both reference and query: add "
                           f"pictures, or loosen the filters")
@@ -65,7 +35,17 @@ def row_set(maker: RowMaker, counts: Mapping[str, int]) -> RowSet:
     if index.has_boxes and not boxed and counts.get(VLT):
         raise SourceError(f"{name}: no thing with a box has another view, or words that tell it; "
                           f"take {VLT} out of counts")
-    return RowSet(counts, maker.make)
+    return RowMaker(dict(counts), rows.make, order=interleaved, left_out=dict(left_out),
+                    stamp=stamp_of(stamp, str(rows.templates)))
+
+
+def file_digest(paths: Iterable[str | Path]) -> str:
+    """A digest of files' contents, in their order, in little memory."""
+    parts = []
+    for path in paths:
+        with open(path, "rb") as file:
+            parts.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return stamp_of(*parts)
 
 
 def check_counts(counts: Mapping[str, int], tasks: tuple[str, ...], name: str) -> None:

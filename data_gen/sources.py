@@ -45,15 +45,15 @@ class View:
         where: file and place in it, as the rows' ``source`` tells it; differs for every view.
         open: the whole picture, RGB; raises :class:`PictureError`.
         box: where in the picture the thing is, in 0-1; ``None``: the picture shows just the thing.
-        told: words that pick the thing out among all that the picture shows, such as ``the man on
-            the left``, for a question that comes without a reference picture.
+        told: phrases each of which picks the thing out among all that the picture shows, such as
+            ``the man on the left``, for a question that comes without a reference picture.
         picture: what views in the same picture have in common; ``where`` if ``None``.
     """
 
     where: str
     open: Callable[[], Image.Image]
     box: Box | None = None
-    told: str | None = None
+    told: tuple[str, ...] = ()
     picture: str | None = None
 
     @property

@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from data_gen.pair_files import light_rows, parquet_files
+from data_gen.maker import RowMaker, stamp_of
+from data_gen.pair_files import footer_digest, light_rows, parquet_files
 from data_gen.pair_stream import fetch_pairs, is_hub_id
 from data_gen.pairs import Pairs, category_of
-from data_gen.row_making import RowMaker
-from data_gen.row_sets import RowSet, check_negatives, check_pictures, row_set
+from data_gen.row_making import SourceRows
+from data_gen.row_sets import check_negatives, check_pictures, file_digest, row_maker
 from data_gen.showing import Shares
 from data_gen.sources import Source, SourceError, read_neighbours
 
@@ -28,7 +29,7 @@ ITEM_KEYS = ("item", "instance", "subject", "object")
 """Keys of ``description`` that may say what the thing is, the first that does counts."""
 
 
-def subjects200k_rows(
+def subjects200k_maker(
     path: str | Path,
     *,
     seed: int,
@@ -48,10 +49,9 @@ def subjects200k_rows(
     absent_share: float = 0.15,
     hard_share: float = 0.5,
     info_share: float = 0.5,
-    skipped: Counter | None = None,
     templates: dict | None = None,
     report: Callable[[str], None] = print,
-) -> RowSet:
+) -> RowMaker:
     """Rows made from pairs.
 
     Args:
@@ -73,14 +73,12 @@ def subjects200k_rows(
             ``<file>:<row group>:<row>``.
         multi_share, distractor_share, absent_share, hard_share, info_share: see
             :class:`data_gen.showing.Shares`.
-        skipped: is given what was left out, reason -> number.
         templates: from :func:`data_gen.prompts.load_prompts`.
         report: is given a line that says how many pairs are used and why others are not.
 
     Raises:
         SourceError: nothing usable or an impossible setting; at the call, not at the first row.
     """
-    skipped = Counter() if skipped is None else skipped
     check_pictures(size, side)
     check_negatives(negatives, neighbours)
     shares = Shares(multi_share, distractor_share, absent_share, hard_share, info_share)
@@ -90,22 +88,23 @@ def subjects200k_rows(
     left_out = read_pairs(pairs, thresholds(quality), keep_unassessed=keep_unassessed,
                           collections=collections, limit=limit)
     report(summary(pairs, left_out))
-    skipped.update(left_out)
     if not pairs:
         raise SourceError(f"{path}: {summary(pairs, left_out)}; lower 'quality', or set "
                           f"keep_unassessed where nobody assessed the pairs")
     source = Source("subjects200k", pairs)
-    nearest = read_neighbours(neighbours, source.things, skipped) if neighbours else None
-    maker = RowMaker(source, seed, shares=shares, size=size, side=side, nearest=nearest,
-                     templates=templates, skipped=skipped)
-    return row_set(maker, counts)
+    nearest = read_neighbours(neighbours, source.things, left_out) if neighbours else None
+    rows = SourceRows(source, seed, shares=shares, size=size, side=side, nearest=nearest,
+                      templates=templates)
+    stamp = stamp_of(*(part for file in pairs.files for part in (file.name, footer_digest(file))),
+                     file_digest([neighbours] if neighbours else []))
+    return row_maker(rows, counts, left_out, stamp)
 
 
 def thresholds(quality: Mapping[str, float] | None) -> dict[str, float]:
     """The least score for each of :data:`SCORES`."""
     quality = dict(quality or {})
     for name, least in quality.items():
-        if name not in SCORES or isinstance(least, bool) or not isinstance(least, (int, float)):
+        if name not in SCORES or type(least) not in (int, float):
             raise SourceError(f"quality: {name}: {least!r}; give {', '.join(SCORES)} numbers 0-5")
     return {name: quality.get(name, 5) for name in SCORES}
 
@@ -119,7 +118,7 @@ def read_pairs(
     limit: int | None = None,
 ) -> Counter:
     """Fill ``pairs`` with what passes, in the order of the files. Arguments as for
-    :func:`subjects200k_rows`.
+    :func:`subjects200k_maker`.
 
     Returns:
         Why rows were left out, reason -> number of rows.

@@ -1,60 +1,83 @@
-"""Make a row set: rows as parquet, a manifest, and a contact sheet to look at.
+"""Make a row set: rows as parquet or WebDataset tar, a manifest, a contact sheet. Or look at one.
 
     python launch/generate.py --config configs/data/toybox.yaml
     python launch/generate.py --config configs/data/folders.yaml --root PHOTOS --out runs/rows/mine
+    accelerate launch --config_file configs/accelerate/cpu_2.yaml launch/generate.py --config ...
+    python launch/generate.py --inspect runs/rows/mine
 
-A config names a ``generator`` (``toybox`` or ``folders``), ``out`` and ``seed``; its other keys
-are the generator's own settings. ``--key value`` on the command line replaces a key; values are
-read as YAML, so ``--counts "{object_consistency: 100}"`` works.
+A config names a ``generator`` (see ``GENERATORS``), ``out``, ``seed`` and ``counts``, and may name
+a ``format`` (``parquet`` or ``webdataset``) and ``rows_per_shard``; its other keys are the
+generator's own settings. ``--key value`` on the command line replaces a key; values are read as
+YAML, so ``--counts "{object_consistency: 100}"`` works.
+
+A set that was stopped, however rudely, is gone on with by the same command. Processes share the
+work, and the rows and files are the same however many there are; on several nodes they must share
+a file system.
 """
 
 import argparse
 import inspect
+import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
-from datasets import Value
-from tqdm import tqdm
 
-from data_gen.contact_sheet import contact_sheet
-from data_gen.folders import folder_rows
+from data_gen.disk import NoRoomError
+from data_gen.folders import folder_maker
+from data_gen.inspection import inspect_rows
+from data_gen.maker import RowMaker
+from data_gen.making import make_rows
 from data_gen.prompts import load_prompts
-from data_gen.rows import read_rows, write_rows
-from data_gen.toybox.rows import ToyboxSettings, toybox_rows
+from data_gen.shards import FORMATS, ROWS_PER_SHARD
+from data_gen.toybox.rows import ToyboxSettings, toybox_maker
 
 DEFAULT = "configs/data/toybox.yaml"
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the config, make the rows, write the set, draw the sheet."""
+    """Read the config, make this process's share of the rows; or inspect a set."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        config = read_config(sys.argv[1:] if argv is None else argv)
-        generate(config)
-    except (ValueError, FileNotFoundError, FileExistsError, yaml.YAMLError) as error:
+        if "--inspect" in argv:
+            look(argv)
+        else:
+            generate(read_config(argv))
+    except (ValueError, FileNotFoundError, FileExistsError, NoRoomError, yaml.YAMLError) as error:
         sys.exit(f"generate: {error}")
 
 
-def generate(config: dict) -> dict:
-    """Make the row set that ``config`` describes. Returns its manifest."""
+def generate(config: dict) -> dict | None:
+    """Make the row set that ``config`` describes. Returns its manifest, once it is whole."""
     config = dict(config)
     generator, out = config.pop("generator"), Path(config.pop("out"))
     seed, counts = config.pop("seed"), config.pop("counts")
-    skipped: Counter[str] = Counter()
-    rows = GENERATORS[generator](counts, seed, config, skipped)
-    extra = {"target": Value("string")} if config.get("targets") else None
+    form = config.pop("format", "parquet")
+    size = config.pop("rows_per_shard", ROWS_PER_SHARD)
+    # Set by `accelerate launch`, torchrun and their like.
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     start = time.monotonic()
-    bar = tqdm(rows, total=sum(counts.values()), unit="row", desc=str(out), mininterval=1)
-    manifest = write_rows(bar, out, seed=seed, generator=generator, skipped=skipped,
-                          settings={"counts": counts, **config}, extra_features=extra)
-    rate = manifest["rows"] / (time.monotonic() - start)
-    contact_sheet(read_rows(out), out / "contact_sheet.png")
-    print(f"{manifest['rows']} rows {manifest['tasks']} at {rate:.0f} rows/s in {out}")
+    maker = GENERATORS[generator].maker(counts, seed, dict(config))
+    manifest = make_rows(maker, out, seed=seed, generator=generator, form=form, rank=rank,
+                         settings={"counts": counts, **config}, rows_per_shard=size, world=world)
+    if manifest:
+        print(f"{manifest['rows']} rows {manifest['tasks']} in {out}, "
+              f"{time.monotonic() - start:.0f} s")
     return manifest
+
+
+def look(argv: list[str]) -> None:
+    """``--inspect PATH``: print what is there; report and contact sheet go to ``--out``."""
+    parser = argparse.ArgumentParser(description=inspect_rows.__doc__.splitlines()[0])
+    parser.add_argument("--inspect", type=Path, required=True, metavar="PATH")
+    parser.add_argument("--out", type=Path, help="runs/inspect/<name of the set>")
+    args = parser.parse_args(argv)
+    out = args.out or Path("runs/inspect") / (args.inspect.resolve().stem or "rows")
+    print(inspect_rows(args.inspect, out))
 
 
 def read_config(argv: list[str]) -> dict:
@@ -68,7 +91,11 @@ def read_config(argv: list[str]) -> dict:
     parser.add_argument("--config", default=DEFAULT)
     known, rest = parser.parse_known_args(argv)
     path = Path(known.config)
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text (at byte {error.start}); save it as that"
+                         ) from None
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no settings")
     if len(rest) % 2 or any(not key.startswith("--") for key in rest[::2]):
@@ -81,7 +108,15 @@ def read_config(argv: list[str]) -> dict:
     for key in ("out", "seed", "counts"):
         if key not in config:
             raise ValueError(f"{path}: '{key}' is missing")
-    allowed = {"generator", "out", "seed", "counts", *SETTINGS[config["generator"]]}
+    if config.get("format", "parquet") not in FORMATS:
+        raise ValueError(f"{path}: format must be {' or '.join(FORMATS)}, not {config['format']!r}")
+    counts = config["counts"]
+    if not isinstance(counts, dict) or any(type(n) is not int or n < 0 for n in counts.values()):
+        raise ValueError(f"{path}: counts must say how many rows of each task, not {counts!r}")
+    size = config.get("rows_per_shard", ROWS_PER_SHARD)
+    if type(size) is not int or size < 1:
+        raise ValueError(f"{path}: rows_per_shard must be a whole number from 1, not {size!r}")
+    allowed = {*COMMON, *GENERATORS[config["generator"]].settings}
     unknown = sorted(set(config) - allowed)
     if unknown:
         raise ValueError(f"{path}: unknown key '{unknown[0]}'; a {config['generator']} config "
@@ -89,22 +124,29 @@ def read_config(argv: list[str]) -> dict:
     return config
 
 
-def _toybox(counts: dict, seed: int, settings: dict, skipped: Counter) -> Iterator[dict]:
-    return toybox_rows(counts, seed, ToyboxSettings(**settings))
+def _toybox(counts: dict, seed: int, settings: dict) -> RowMaker:
+    return toybox_maker(counts, seed, ToyboxSettings(**settings))
 
 
-def _folders(counts: dict, seed: int, settings: dict, skipped: Counter) -> Iterator[dict]:
-    settings = dict(settings)
+def _folders(counts: dict, seed: int, settings: dict) -> RowMaker:
     prompts = settings.pop("prompts", None)
     templates = load_prompts(prompts) if prompts else None
-    return folder_rows(seed=seed, counts=counts, skipped=skipped, templates=templates, **settings)
+    return folder_maker(seed=seed, counts=counts, templates=templates, **settings)
 
 
-GENERATORS = {"toybox": _toybox, "folders": _folders}
-SETTINGS = {
-    "toybox": {f.name for f in fields(ToyboxSettings)},
-    "folders": {*inspect.signature(folder_rows).parameters, "prompts"}
-    - {"seed", "counts", "skipped", "templates", "report"},
+class Generator(NamedTuple):
+    """A source of rows: what makes them from counts, seed and settings, and which settings."""
+
+    maker: Callable[[dict, int, dict], RowMaker]
+    settings: set[str]
+
+
+COMMON = {"generator", "out", "seed", "counts", "format", "rows_per_shard"}
+
+GENERATORS = {
+    "toybox": Generator(_toybox, {f.name for f in fields(ToyboxSettings)}),
+    "folders": Generator(_folders, {*inspect.signature(folder_maker).parameters, "prompts"}
+                         - {"seed", "counts", "skipped", "templates", "report"}),
 }
 
 

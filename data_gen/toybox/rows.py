@@ -8,6 +8,9 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from datasets import Value
+
+from data_gen.maker import RowMaker, all_rows, stamp_of
 from data_gen.names import draw_names
 from data_gen.prompts import load_prompts
 from data_gen.rows import ICT, OCT, VLT
@@ -59,6 +62,11 @@ class ToyboxSettings:
 
 
 def toybox_rows(counts: dict[str, int], seed: int, settings: ToyboxSettings) -> Iterator[dict]:
+    """The rows of :func:`toybox_maker`, one task after the other."""
+    return all_rows(toybox_maker(counts, seed, settings))
+
+
+def toybox_maker(counts: dict[str, int], seed: int, settings: ToyboxSettings) -> RowMaker:
     """``counts[task]`` rows of each task, one task after the other.
 
     Args:
@@ -66,14 +74,17 @@ def toybox_rows(counts: dict[str, int], seed: int, settings: ToyboxSettings) -> 
         seed: rows of the same seed and settings are the same, byte for byte.
 
     Raises:
-        ValueError: for a task the toybox does not make.
+        ValueError: for a task the toybox does not make, or templates that cannot be used.
     """
     for task in counts:
         if task not in MAKERS:
             raise ValueError(f"the toybox makes {', '.join(MAKERS)}; not {task!r}")
-    for task, count in counts.items():
-        for index in range(count):
-            yield toybox_row(task, index, seed, settings)
+    return RowMaker(
+        counts,
+        lambda task, index: toybox_row(task, index, seed, settings),
+        columns={"target": Value("string")} if settings.targets else {},
+        stamp=stamp_of(str(load_templates(settings))),
+    )
 
 
 def toybox_row(task: str, index: int, seed: int, settings: ToyboxSettings) -> dict:

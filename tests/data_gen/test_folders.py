@@ -318,5 +318,5 @@ def test_the_config_holds_arguments_of_folder_rows():
     settings = yaml.safe_load((REPO / "configs/data/folders.yaml").read_text())
     assert settings.pop("generator") == "folders" and settings.pop("out")
     assert sum(settings["counts"].values()) == 1000
-    row = folder_rows(DREAMBOOTH, **settings, report=lambda line: None)[0]
+    row = next(folder_rows(DREAMBOOTH, **settings, report=lambda line: None))
     check_row(row)

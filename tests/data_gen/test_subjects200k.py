@@ -18,11 +18,12 @@ from PIL import Image
 
 from data_gen import pair_stream
 from data_gen.boxes import absolute
+from data_gen.maker import RowMaker, Skipped, all_rows
 from data_gen.pair_stream import fetch_pairs, is_hub_id, keep_pairs
 from data_gen.pairs import Pairs, category_of, half_boxes
 from data_gen.rows import ICT, OCT, VLT, check_row
 from data_gen.sources import SourceError, write_neighbours
-from data_gen.subjects200k import read_pairs, subjects200k_rows, thresholds
+from data_gen.subjects200k import read_pairs, subjects200k_maker, thresholds
 
 SAMPLE = Path(__file__).parents[2].parent / "shared" / "data" / "subjects200k"
 needs_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason="no ../shared/data/subjects200k here")
@@ -58,9 +59,13 @@ def write(path: Path, rows: list[dict], group: int = 4) -> Path:
     return path
 
 
-def made(path, counts=None, **settings):
+def maker(path, counts=None, **settings) -> RowMaker:
     settings = {"seed": 0, "size": 24, "inset": 0, "report": lambda line: None} | settings
-    return subjects200k_rows(path, counts=counts or {OCT: 8}, **settings)
+    return subjects200k_maker(path, counts=counts or {OCT: 8}, **settings)
+
+
+def made(*args, **settings) -> list[dict]:
+    return list(all_rows(maker(*args, **settings)))
 
 
 def number(where: str, group: int = 4) -> int:
@@ -184,15 +189,15 @@ def test_the_filter_counts_what_it_leaves_out(tmp_path):
             row(4, quality_assessment=FULL | {"imageQuality": None}),
             row(5, collection="collection_9"),
             row(6, description={"item": "x", "description_valid": False})]
-    path, lines, skipped = write(tmp_path / "a.parquet", rows), [], Counter()
-    made(path, collections=["collection_1"], report=lines.append, skipped=skipped)
+    path, lines = write(tmp_path / "a.parquet", rows), []
+    left_out = maker(path, collections=["collection_1"], report=lines.append).left_out
     assert lines == ["subjects200k: 2 pairs used; left out 5: 2 not assessed, 1 objectConsistency "
                      "below 5, 1 of another collection, 1 description not valid"]
-    assert skipped == {"not assessed": 2, "objectConsistency below 5": 1,
-                       "of another collection": 1, "description not valid": 1}
-    made(path, quality={"objectConsistency": 3}, keep_unassessed=True, report=lines.append)
+    assert left_out == {"not assessed": 2, "objectConsistency below 5": 1,
+                        "of another collection": 1, "description not valid": 1}
+    maker(path, quality={"objectConsistency": 3}, keep_unassessed=True, report=lines.append)
     assert lines[1] == "subjects200k: 6 pairs used; left out 1: 1 description not valid"
-    made(path, limit=2, report=lines.append)
+    maker(path, limit=2, report=lines.append)
     assert lines[2] == "subjects200k: 2 pairs used"
 
 
@@ -203,12 +208,17 @@ def test_damaged_rows_and_files_are_counted_and_the_rest_is_used(tmp_path):
     rows[7]["image"]["bytes"] = pair(7, 32, 30)
     write(tmp_path / "a.parquet", rows)
     (tmp_path / "b.parquet").write_bytes(b"PAR1 or not")
+    rows = maker(tmp_path, {OCT: 60, ICT: 60})
+    assert rows.left_out == {"unreadable parquet file": 1}
     skipped = Counter()
-    for made_row in made(tmp_path, {OCT: 60, ICT: 60}, skipped=skipped):
-        check_row(made_row)
-        assert not {3, 5, 7} & {number(where) for views in told(made_row) for where in views}
-    assert skipped == {"unreadable parquet file": 1, "truncated": 1, "no picture in the row": 1,
-                       "not two squares side by side": 1}
+    for made_row in (rows.make(task, i) for task in (OCT, ICT) for i in range(60)):
+        if isinstance(made_row, Skipped):
+            skipped[made_row.reason] += 1
+        else:
+            check_row(made_row)
+            assert not {3, 5, 7} & {number(where) for views in told(made_row) for where in views}
+    assert set(skipped) == {"truncated", "no picture in the row", "not two squares side by side"}
+    assert sum(skipped.values()) < 80
 
 
 def test_text_that_is_not_utf8_costs_its_row_only(tmp_path):
@@ -256,7 +266,7 @@ def test_yes_comes_from_one_pair_and_no_from_two(tmp_path):
 
 def test_one_source_gives_all_tasks(tmp_path):
     path = write(tmp_path / "a.parquet", [row(i) for i in range(9)])
-    rows = list(made(path, {OCT: 6, VLT: 6, ICT: 6}))
+    rows = (made(path, {OCT: 6, VLT: 6, ICT: 6}))
     assert Counter(made_row["task"] for made_row in rows) == {OCT: 6, VLT: 6, ICT: 6}
     for made_row in rows:
         check_row(made_row)
@@ -358,7 +368,7 @@ def test_what_was_fetched_is_not_fetched_again(tmp_path):
 @needs_sample
 def test_three_real_pairs_give_rows_of_every_task():
     lines = []
-    rows = list(made(SAMPLE, {OCT: 12, VLT: 6, ICT: 12}, size=128, inset=1, multi_share=0.5,
+    rows = (made(SAMPLE, {OCT: 12, VLT: 6, ICT: 12}, size=128, inset=1, multi_share=0.5,
                      report=lines.append))
     assert lines == ["subjects200k: 3 pairs used"]
     for made_row in rows:

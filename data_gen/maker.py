@@ -1,0 +1,74 @@
+"""What a source of rows gives to the writer: rows that can be made one by one, by index.
+
+A row that depends on nothing but its index can be made by any process, in any sitting, and comes
+out the same. That is all that sharding, resuming and splitting work over machines rest on.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from heapq import merge
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Skipped(NamedTuple):
+    """In the place of a row that cannot be had. ``reason`` is counted in the manifest."""
+
+    reason: str
+
+
+Places = Iterator[tuple[str, int]]
+"""Which rows a set has, in order: (task, index)."""
+
+
+def one_after_the_other(counts: dict[str, int]) -> Places:
+    """All rows of a task, then all of the next."""
+    return ((task, index) for task, count in counts.items() for index in range(count))
+
+
+def interleaved(counts: dict[str, int]) -> Places:
+    """Tasks spread evenly, so that any stretch of the set has their proportions."""
+    queues = [_spread(task, count) for task, count in sorted(counts.items())]
+    return ((task, index) for _, task, index in merge(*queues))
+
+
+def _spread(task: str, count: int) -> Iterator[tuple[float, str, int]]:
+    return (((index + 0.5) / count, task, index) for index in range(count))
+
+
+@dataclass
+class RowMaker:
+    """Rows by index.
+
+    Args:
+        counts: task -> number of rows; a source of several parts may use any label for them.
+        make: row ``index`` of a task, or :class:`Skipped`. The same row whenever it is asked for.
+        order: in which order rows stand in the set.
+        columns: ``datasets`` features of columns beyond the contract's.
+        left_out: what was left out before any row was made, reason -> count.
+        stamp: what rows depend on beside the settings, such as a digest of the files read: a
+            half-made set is only gone on with under the same stamp.
+    """
+
+    counts: dict[str, int]
+    make: Callable[[str, int], dict | Skipped]
+    order: Callable[[dict[str, int]], Places] = one_after_the_other
+    columns: dict = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    stamp: str = ""
+
+
+def all_rows(maker: RowMaker) -> Iterator[dict]:
+    """The rows of a maker in their order, without those that are skipped."""
+    made = (maker.make(task, index) for task, index in maker.order(maker.counts))
+    return (row for row in made if not isinstance(row, Skipped))
+
+
+def stamp_of(*parts: str | Path) -> str:
+    """A digest of texts and of files' contents, in their order."""
+    whole = hashlib.sha256()
+    for part in parts:
+        data = part.read_bytes() if isinstance(part, Path) else part.encode("utf-8", "replace")
+        whole.update(len(data).to_bytes(8, "big") + data)
+    return whole.hexdigest()[:16]
