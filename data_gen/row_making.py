@@ -25,12 +25,16 @@ from data_gen.maker import Skipped
 from data_gen.montage import composite, panels
 from data_gen.rows import ICT, OCT, VLT
 from data_gen.showing import Shares, Showing
-from data_gen.sources import PictureError, Source, SourceError, View
+from data_gen.sources import PictureError, Source, View
 
 MAX_MULTI = 3
 """Most things with a reference in one query (2506.18369 uses 2-3 references)."""
 
 MAX_DISTRACTORS = 2
+
+
+class NoOther(Exception):
+    """A row needs another thing, and none is left that could stand for one."""
 
 
 class SourceRows:
@@ -70,16 +74,15 @@ class SourceRows:
         self.tasks = tuple(self.makers)
 
     def make(self, task: str, i: int) -> dict | Skipped:
-        """Row ``i`` of a task; skipped where one of its pictures cannot be used.
-
-        Raises:
-            SourceError: nothing is left to show.
-        """
+        """Row ``i`` of a task; skipped where one of its pictures cannot be used, or where there is
+        no other thing that it needs."""
         row_id = f"{self.prefix}-{task}-{i}"
         try:
             return self.makers[task](random.Random(row_id), row_id, i)
         except PictureError as error:
             return Skipped(error.reason)
+        except NoOther:
+            return Skipped("nothing else to show")
 
     # ---- one method per task ----
 
@@ -179,8 +182,7 @@ class SourceRows:
         if absent:
             seen = [view for _, view in strangers(len(seen))]
             if not seen:
-                raise SourceError(f"{self.source.name}: nothing is left to show in place of the "
-                                  f"references; add things or set absent_share to 0")
+                raise NoOther
         if crowded:
             here += [(t, v, False) for t, v in strangers(rng.randint(1, MAX_DISTRACTORS))]
         seen = list(seen)
@@ -214,6 +216,5 @@ class SourceRows:
     def _other(self, rng: random.Random, subject: int) -> tuple[int, str]:
         found = self.choose.another(rng, subject, [subject], self.show.pictures(subject))
         if found is None:
-            raise SourceError(f"{self.source.name}: no other thing to tell "
-                              f"{self.things[subject].key!r} from; add things")
+            raise NoOther
         return found
