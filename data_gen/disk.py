@@ -19,13 +19,15 @@ class NoRoomError(RuntimeError):
     """The disk is too small, or full; the message says how much is needed and what is kept."""
 
 
-def check_room(maker: RowMaker, folder: Path, rows: int) -> None:
-    """Refuse to start on ``rows`` rows that will not fit on the disk of ``folder``.
+def check_room(maker: RowMaker, folder: Path, rows: int, where: str) -> None:
+    """Refuse to start on ``rows`` rows that will not fit on the disk of ``folder``; ``where``, the
+    generator, is for messages.
 
     Raises:
         NoRoomError: they will not.
+        RowError: a row breaks the contract.
     """
-    needed = SPARE * rows * row_bytes(maker)
+    needed = SPARE * rows * row_bytes(maker, where)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise NoRoomError(f"{rows} rows need about {megabytes(needed)} and the disk of {folder} "
@@ -33,14 +35,14 @@ def check_room(maker: RowMaker, folder: Path, rows: int) -> None:
                           "--out")
 
 
-def row_bytes(maker: RowMaker) -> float:
+def row_bytes(maker: RowMaker, where: str) -> float:
     """About how many bytes a row takes on disk, from a few rows."""
     total = sum(maker.counts.values())
     step = max(1, total // SAMPLE)
     places = islice(maker.order(maker.counts), 0, None, step)
     rows = [maker.make(*place) for place in islice(places, SAMPLE)]
     features = all_features(maker.columns)
-    made = [stored(row, features, "sample") for row in rows if not isinstance(row, Skipped)]
+    made = [stored(row, features, where) for row in rows if not isinstance(row, Skipped)]
     sizes = [sum(len(image["bytes"] or b"") for image in row.pop("images")) + len(str(row))
              for row in made]
     return sum(sizes) / len(sizes) if sizes else 0.0

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_gen.contact_sheet import contact_sheet
 from data_gen.contract import RowError, check_row, open_picture
-from data_gen.reading import files_of, repeated_id, sample_rows, stored_rows
+from data_gen.reading import files_of, lost_shards, repeated_id, sample_rows, stored_rows
 from data_gen.shards import digest, write_json
 
 EXAMPLES = 3
@@ -121,6 +121,7 @@ def _report(found: Findings, path: str | Path, files: list[Path]) -> dict:
         "path": str(path),
         "files": len(files),
         "bytes": sum(file.stat().st_size for file in files),
+        "lost_shards": lost_shards(path),
         "rows": rows,
         "bad_rows": found.bad.total(),
         "bad_by_reason": dict(found.bad.most_common()),
@@ -159,6 +160,7 @@ def _text(report: dict) -> str:
     lines = [
         f"{report['path']}: {rows:,} good rows, {report['bad_rows']:,} bad, in {report['files']} "
         f"files of {report['bytes'] / 1e6:,.1f} MB",
+        *(f"  lost: {name}, which the manifest lists" for name in report["lost_shards"]),
         *(f"  bad: {n:,} x {reason}\n       e.g. {report['examples'][reason][0]}"
           for reason, n in report["bad_by_reason"].items()),
     ]

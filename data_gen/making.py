@@ -137,7 +137,7 @@ def _make_share(maker: RowMaker, partial: Path, settled: dict, rank: int, world:
     def rows_in(shards: Iterable[int]) -> int:
         return sum(min(size, total - number * size) for number in shards)
 
-    check_room(maker, partial, rows_in(missing))
+    check_room(maker, partial, rows_in(missing), settled["generator"])
     features = all_features(maker.columns)
     share = rows_in(range(rank, -(-total // size), world))
     label = partial.name.removesuffix(".partial") + (f" 1/{world}" if world > 1 else "")

@@ -8,8 +8,7 @@ from data_gen.maker import stamp_of
 
 VERSIONS = ("byname", "datasets", "pyarrow", "pillow", "numpy")
 
-NOT_IN_ROWS = ("contact_sheet.py", "disk.py", "inspection.py", "making.py", "measure.py",
-               "reading.py", "rows.py")
+NOT_IN_ROWS = ("contact_sheet.py", "disk.py", "inspection.py", "making.py", "reading.py", "rows.py")
 """Code that may change in the middle of a set: no row depends on it."""
 
 

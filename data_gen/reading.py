@@ -36,6 +36,9 @@ def read_rows(path: str | Path) -> Dataset:
         RowError: at the first row that breaks the contract, with file, row id, column and reason.
     """
     files = files_of(path)
+    lost = lost_shards(path)
+    if lost:
+        raise RowError(f"{path}: lacks {lost[0]}, which its manifest lists; make or fetch it again")
     ids = array("Q")
     for file in files:
         for row in stored_rows(file):
@@ -60,6 +63,10 @@ def files_of(path: str | Path) -> list[Path]:
     path = Path(path)
     if path.is_file():
         return [path]
+    partial = path.with_name(path.name + ".partial")
+    if not path.exists() and partial.exists():
+        raise FileNotFoundError(f"no rows at {path}; a half-made set is at {partial}: give the "
+                                "command that made it again")
     files = sorted(file for file in path.rglob("*") if file.suffix in ENDINGS)
     if not files:
         raise FileNotFoundError(
@@ -67,6 +74,16 @@ def files_of(path: str | Path) -> list[Path]:
             f"`python launch/generate.py --config configs/data/toybox.yaml`"
         )
     return files
+
+
+def lost_shards(path: str | Path) -> list[str]:
+    """Shards that the manifest at ``path`` lists, if there is one, and that are not there."""
+    try:
+        manifest = json.loads((Path(path) / "manifest.json").read_text(encoding="utf-8"))
+        listed = [shard["file"] for shard in manifest.get("shards", [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # no manifest, or somebody else's
+    return [name for name in listed if not (Path(path) / "data" / name).is_file()]
 
 
 def stored_rows(file: Path, columns: Iterable[str] | None = None) -> Iterator[dict | RowError]:
@@ -162,7 +179,7 @@ def _python(batch: pa.RecordBatch, i: int, where: str) -> dict | RowError:
 
 
 def _tar_rows(file: Path) -> Iterator[dict | RowError]:
-    with tarfile.open(file) as tar:
+    with tarfile.open(file, "r:") as tar:
         key, parts = None, {}
         for member in tar:
             if not member.isfile():
@@ -174,8 +191,17 @@ def _tar_rows(file: Path) -> Iterator[dict | RowError]:
                 parts = {}
             key = (folder, stem)
             parts[ending.lower()] = tar.extractfile(member).read()
+        if not _has_end(file):  # without it, tarfile takes a file cut off anywhere for a whole one
+            raise tarfile.ReadError("it ends too early")
         if key is not None:
             yield _assembled(parts, f"{file}: row '{key[1]}'")
+
+
+def _has_end(file: Path) -> bool:
+    """Whether a tar ends with the two empty blocks that say that this is all."""
+    with open(file, "rb") as tar:
+        tar.seek(-1024, 2)
+        return not any(tar.read())
 
 
 def _assembled(parts: dict[str, bytes], where: str) -> dict | RowError:

@@ -51,6 +51,25 @@ class Tally:
     ids: list[int] = field(default_factory=list)
 
 
+class Spool(io.BytesIO):
+    """What the parquet writer takes for its file. It must not meet a full disk itself: it would
+    try to write the rest whenever it is disposed of."""
+
+    gone = 0
+
+    def drained(self) -> bytes:
+        """What was written since the last time."""
+        data = self.getvalue()
+        self.gone += len(data)
+        self.seek(0)
+        self.truncate()
+        return data
+
+    def tell(self) -> int:
+        """Where in the file the writer is, in bytes."""
+        return self.gone + super().tell()
+
+
 def write_shard(
     data: Path, number: int, made: Iterable[dict | Skipped], *, form: str, features: Features,
     where: str,
@@ -161,18 +180,20 @@ def _chained(first: dict, rest: Iterator[dict]) -> Iterator[dict]:
 
 
 def _write_parquet(file: IO[bytes], rows: Iterator[dict], features: Features, key: str) -> None:
-    schema = features.arrow_schema
-    with pq.ParquetWriter(file, schema, compression="none") as writer:
-        group: list[dict] = []
-        size = 0
+    schema, spool = features.arrow_schema, Spool()
+    group: list[dict] = []
+    size = 0
+    with pq.ParquetWriter(spool, schema, compression="none") as writer:
         for row in rows:
             group.append(row)
             size += sum(len(image["bytes"] or b"") for image in row["images"])
             if len(group) == ROWS_PER_GROUP or size >= BYTES_PER_GROUP:
                 writer.write_table(pa.Table.from_pylist(group, schema=schema))
+                file.write(spool.drained())
                 group, size = [], 0
         if group:
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
+    file.write(spool.drained())
 
 
 def _write_tar(file: IO[bytes], rows: Iterator[dict], features: Features, key: str) -> None:

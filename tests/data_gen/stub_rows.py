@@ -1,0 +1,34 @@
+"""Rows that cost nothing to make, for tests of writing and reading."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from data_gen.maker import RowMaker
+from data_gen.making import make_rows
+from data_gen.rows import ICT, OCT
+
+
+def stub_row(task: str = ICT, index: int = 0, **changes) -> dict:
+    """A good row with one picture of 8 by 8 pixels, another one for each index."""
+    parts = [{"type": "image", "text": None}, {"type": "text", "text": "This is <bo>."}]
+    picture = Image.new("RGB", (8, 8), (index % 256, index // 256 % 256, 7))
+    return {"id": f"{task}-{index}", "task": task, "prompt": [{"role": "user", "content": parts}],
+            "images": [picture], "answer": "yes" if task == OCT else None, "box": None,
+            "names": ["bo"], "absent_names": [], "source": "stub: one"} | changes
+
+
+def stub_maker(rows: int = 20, **more) -> RowMaker:
+    """Half of the rows captions, half of them questions."""
+    return RowMaker({ICT: rows // 2, OCT: rows - rows // 2}, stub_row, **more)
+
+
+def make(out: Path, maker: RowMaker | None = None, **more) -> dict | None:
+    """Make a set of stub rows, three to a shard."""
+    settings = {"seed": 1, "generator": "stub", "rows_per_shard": 3, **more}
+    return make_rows(maker or stub_maker(), out, **settings)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of a set."""
+    return {str(f.relative_to(out)): f.read_bytes() for f in out.rglob("*") if f.is_file()}
