@@ -141,7 +141,7 @@ def check_sources(sources: Mapping[str, Mapping], generators: Mapping[str, Gener
         shares, caps = source.get("shares"), source.get("caps") or {}
         if not isinstance(shares, Mapping) or any(
                 type(v) not in (int, float) or not 0 <= v < float("inf") for v in shares.values()):
-            raise SourceError(f"{where}: shares must give each task a weight from 0, not {shares!r}")
+            raise SourceError(f"{where}: shares must give tasks weights from 0, not {shares!r}")
         if not isinstance(caps, Mapping) or any(type(v) is not int or v < 0 for v in caps.values()):
             raise SourceError(f"{where}: caps must give tasks whole numbers from 0, not {caps!r}")
 
@@ -152,7 +152,5 @@ def _maker(name: str, source: Mapping, counts: dict, seed: int, generators: Mapp
     own_seed = source.get("seed", random.Random(f"{seed}/{name}").randrange(2**31))
     try:
         return generators[source["generator"]].maker(counts, own_seed, settings)
-    except TypeError as error:  # a setting without which the generator cannot be called
-        raise SourceError(f"mixture: source '{name}': {error}") from None
     except (ValueError, OSError) as error:
         raise SourceError(f"mixture: source '{name}': {error}") from None

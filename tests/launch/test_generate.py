@@ -51,7 +51,9 @@ def test_it_refuses_with_one_sentence(tmp_path, changes, extra, sentence):
     assert str(stop.value).startswith("generate: ") and sentence in str(stop.value)
 
 
-@pytest.mark.parametrize("name", ["toybox", "toybox_repic", "folders"])
+@pytest.mark.parametrize("name", [
+    "toybox", "toybox_repic", "folders", "subjects200k", "detection", "released", "repic_2k",
+    "personal_20k"])
 def test_the_shipped_configs_are_valid(name):
     extra = ["--root", "photos"] if name == "folders" else []
     assert read_config(["--config", f"configs/data/{name}.yaml", *extra])["counts"]
