@@ -27,6 +27,9 @@ LIGHT = ("collection", "quality_assessment", "description")
 CACHED_GROUPS = 4
 """Row groups whose pictures are held in memory, as they lie in the file."""
 
+OPEN_FILES = 16
+"""Files that are kept open: what a file's footer says takes some 30 KB for each row group."""
+
 MAX_GROUP_BYTES = 512 * 2**20
 """Largest row group that is read. The published files have some tens of MB in each."""
 
@@ -64,7 +67,7 @@ def light_rows(file: Path, skipped: Counter) -> Iterator[tuple[Place, dict]]:
         SourceError: a column is missing, or a row group is too large to be read.
     """
     try:
-        parquet = pq.ParquetFile(file)
+        parquet = _opened(file, os.getpid())
     except (OSError, pa.ArrowException):
         skipped["unreadable parquet file"] += 1
         return
@@ -107,11 +110,10 @@ def footer_digest(file: Path) -> str:
     """A digest of a parquet file's size and footer, which holds the sizes and places of all that is
     in it: the pictures themselves would take long to read."""
     with open(file, "rb") as opened:
-        length = opened.seek(0, 2)
-        opened.seek(max(0, length - 8))
+        length = opened.seek(-8, os.SEEK_END) + 8
         footer = int.from_bytes(opened.read(4), "little")
         opened.seek(max(0, length - 8 - footer))
-        return hashlib.sha256(f"{length}".encode() + opened.read()).hexdigest()
+        return f"{length} {hashlib.file_digest(opened, 'sha256').hexdigest()}"
 
 
 def pair_picture(place: Place) -> Image.Image:
@@ -138,7 +140,7 @@ def _pictures(file: Path, group: int, process: int) -> pa.ChunkedArray:
     return _opened(file, process).read_row_group(group, columns=["image"]).column("image")
 
 
-@lru_cache(8)
+@lru_cache(OPEN_FILES)
 def _opened(file: Path, process: int) -> pq.ParquetFile:
     """Open once per process: a forked process must not share its parent's place in the file."""
     return pq.ParquetFile(file)

@@ -164,27 +164,20 @@ class SourceRows:
                 more = self.choose.another_pair(rng, owned)
                 owned += [] if more is None else [more]
             shown, seen = zip(*(self.show.two_views(rng, t) for t in owned), strict=True)
-        taken = list(owned)
-        pictures = self.show.pictures(*owned)
-        here = [(t, view, not absent) for t, view in zip(owned, shown, strict=True)]
-
-        def strangers(n: int) -> list[tuple[int, View]]:
-            found = []
-            for _ in range(n):
-                other = self.choose.another(rng, rng.choice(owned), taken, pictures)
-                if other is None:
-                    break
-                taken.append(other[0])
-                pictures.update(self.show.pictures(other[0]))
-                found.append((other[0], rng.choice(self.things[other[0]].views)))
-            return found
-
+        strangers: list[tuple[int, View]] = []
         if absent:
-            seen = [view for _, view in strangers(len(seen))]
-            if not seen:
+            strangers = self._strangers(rng, owned, [], len(seen))
+            if not strangers:  # with fewer references, more things can stand for none of them
+                owned, shown = owned[:1], shown[:1]
+                strangers = self._strangers(rng, owned, [], 1)
+            if not strangers:
                 raise NoOther
+            seen = [view for _, view in strangers]
+        here = [(t, view, not absent) for t, view in zip(owned, shown, strict=True)]
         if crowded:
-            here += [(t, v, False) for t, v in strangers(rng.randint(1, MAX_DISTRACTORS))]
+            also = [t for t, _ in strangers]
+            more = self._strangers(rng, owned, also, rng.randint(1, MAX_DISTRACTORS))
+            here += [(t, view, False) for t, view in more]
         seen = list(seen)
         rng.shuffle(here)
         rng.shuffle(seen)
@@ -212,6 +205,21 @@ class SourceRows:
             seen = [view for view in views if view.of == scene.picture]
             shown.append(rng.choice(elsewhere or seen))
         return owned, shown, seen[:1]
+
+    def _strangers(self, rng: random.Random, owned: list[int], also: list[int], n: int
+                   ) -> list[tuple[int, View]]:
+        """Up to ``n`` things that are neither ``owned`` nor in ``also``, nor seen in a picture with
+        one of these, each with a view."""
+        taken, found = [*owned, *also], []
+        pictures = self.show.pictures(*taken)
+        for _ in range(n):
+            other = self.choose.another(rng, rng.choice(owned), taken, pictures)
+            if other is None:
+                break
+            taken.append(other[0])
+            pictures |= self.show.pictures(other[0])
+            found.append((other[0], rng.choice(self.things[other[0]].views)))
+        return found
 
     def _other(self, rng: random.Random, subject: int) -> tuple[int, str]:
         found = self.choose.another(rng, subject, [subject], self.show.pictures(subject))
