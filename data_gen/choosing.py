@@ -142,9 +142,11 @@ class Chooser:
         if len(self.index.blocks) < 2 or of == "scenes":
             return array("i", rng.sample(pool, len(pool)))
         # Block by block: what lies together on disk is read together.
-        inside = set(pool)
+        inside = bytearray(len(self.things))
+        for t in pool:
+            inside[t] = 1
         order = rng.sample(list(self.index.blocks), len(self.index.blocks))
-        members = ([t for t in self.index.blocks[block] if t in inside] for block in order)
+        members = ([t for t in self.index.blocks[block] if inside[t]] for block in order)
         return array("i", (t for block in members for t in rng.sample(block, len(block))))
 
 

@@ -27,7 +27,7 @@ LIGHT = ("collection", "quality_assessment", "description")
 CACHED_GROUPS = 4
 """Row groups whose pictures are held in memory, as they lie in the file."""
 
-OPEN_FILES = 16
+OPEN_FILES = 4
 """Files that are kept open: what a file's footer says takes some 30 KB for each row group."""
 
 MAX_GROUP_BYTES = 512 * 2**20
@@ -67,7 +67,7 @@ def light_rows(file: Path, skipped: Counter) -> Iterator[tuple[Place, dict]]:
         SourceError: a column is missing, or a row group is too large to be read.
     """
     try:
-        parquet = _opened(file, os.getpid())
+        parquet = _opened(file, _state(file))
     except (OSError, pa.ArrowException):
         skipped["unreadable parquet file"] += 1
         return
@@ -123,7 +123,7 @@ def pair_picture(place: Place) -> Image.Image:
         PictureError: with the file, the row group and the row.
     """
     try:
-        column = _pictures(place.file, place.group, os.getpid())
+        column = _pictures(place.file, place.group, _state(place.file))
         value = column[place.row]
         data = value["bytes"].as_py() if pa.types.is_struct(value.type) else value.as_py()
         if not data:
@@ -136,14 +136,20 @@ def pair_picture(place: Place) -> Image.Image:
 
 
 @lru_cache(CACHED_GROUPS)
-def _pictures(file: Path, group: int, process: int) -> pa.ChunkedArray:
-    return _opened(file, process).read_row_group(group, columns=["image"]).column("image")
+def _pictures(file: Path, group: int, state: tuple) -> pa.ChunkedArray:
+    return _opened(file, state).read_row_group(group, columns=["image"]).column("image")
 
 
 @lru_cache(OPEN_FILES)
-def _opened(file: Path, process: int) -> pq.ParquetFile:
-    """Open once per process: a forked process must not share its parent's place in the file."""
+def _opened(file: Path, state: tuple) -> pq.ParquetFile:
     return pq.ParquetFile(file)
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    """What an open file is good for: as long as it is not written anew, and in one process, as a
+    forked one would share its place in the file."""
+    now = os.stat(file)
+    return os.getpid(), now.st_mtime_ns, now.st_size
 
 
 def _struct(value: dict | str | None) -> dict:
