@@ -54,19 +54,17 @@ class Limits:
 
 @dataclass
 class Kept:
-    """What is of use: places of boxes by picture, and files and edges (pixels, in their picture).
+    """What is of use.
 
     Attributes:
-        boxes: picture -> places of its boxes.
+        boxes: picture -> places of its boxes, which now end within the picture.
         files: picture -> where it is.
-        edges: box -> x1 y1 x2 y2, within the picture.
         alone: boxes whose category no other box of the picture has, used or not.
         left_out: reason -> number of boxes (or pictures, where it says so).
     """
 
     boxes: dict[int, list[int]]
     files: dict[int, Path]
-    edges: dict[int, Box]
     alone: set[int]
     left_out: Counter
 
@@ -74,7 +72,7 @@ class Kept:
 def useful_boxes(
     found: Annotations, folder: Path, limits: Limits, categories: set[str] | None = None
 ) -> Kept:
-    """Sort out boxes.
+    """Sort out boxes, and clip those that reach a little beyond their picture.
 
     Args:
         found: as read.
@@ -86,7 +84,7 @@ def useful_boxes(
     by_picture: dict[int, array] = defaultdict(lambda: array("i"))
     for i, picture in enumerate(found.picture):
         by_picture[picture].append(i)
-    kept = Kept({}, {}, {}, set(), left_out)
+    kept = Kept({}, {}, set(), left_out)
     for picture, boxes in by_picture.items():
         if found.files[picture] and not found.sizes[picture][0]:
             found.sizes[picture] = _size_on_disk(folder, found.files[picture])
@@ -96,21 +94,19 @@ def useful_boxes(
             reason, box = _judge(found, i, limits, categories)
             if reason is None and any(
                 found.category[i] == found.category[j]
-                and iou(box, kept.edges[j]) >= limits.duplicate_iou for j in good
+                and iou(box, found.box(j)) >= limits.duplicate_iou for j in good
             ):
                 reason = "duplicate"
             if reason:
                 left_out[reason] += 1
                 continue
             good.append(i)
-            kept.edges[i] = box
+            found.put(i, box)
         if not good:
             continue
         file = find_file(folder, found.files[picture])
         if file is None:
             left_out["picture missing on disk"] += 1
-            for i in good:
-                del kept.edges[i]
             continue
         kept.boxes[picture], kept.files[picture] = good, file
         kept.alone.update(i for i in good if seen[found.category[i]] == 1)

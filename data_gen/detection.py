@@ -128,7 +128,7 @@ def detection_source(found: Annotations, kept: Kept, limits: Limits, name: str) 
     boxes = Boxes(found, kept)
     scenes = []
     for picture, places in kept.boxes.items():
-        chosen = [places[k] for k in apart([kept.edges[i] for i in places], limits.max_overlap)]
+        chosen = [places[k] for k in apart([found.box(i) for i in places], limits.max_overlap)]
         things = tuple(dict.fromkeys(boxes.thing[i] for i in chosen))
         if len(things) > 1:
             scenes.append(Scene(found.files[picture], things))
@@ -170,7 +170,7 @@ class Boxes(Sequence):
             told = (f"the {kind}",)
         file, size = self.found.files[picture], self.found.sizes[picture]
         return View(f"{file}#{self.found.ids[i]}", lambda: self.opened(picture),
-                    relative(self.kept.edges[i], size), told, file)
+                    relative(self.found.box(i), size), told, file)
 
     def _kind(self, i: int) -> str | None:
         category = self.found.category[i]
@@ -194,7 +194,8 @@ class Boxes(Sequence):
 
 def summary(name: str, kept: Kept) -> str:
     """One line: how many boxes are used, how many are not and why."""
-    line = f"{name}: {len(kept.edges)} boxes in {len(kept.boxes)} pictures used"
+    boxes = sum(map(len, kept.boxes.values()))
+    line = f"{name}: {boxes} boxes in {len(kept.boxes)} pictures used"
     if kept.left_out:
         line += f"; left out {sum(kept.left_out.values())}: "
         line += ", ".join(f"{n} {reason}" for reason, n in kept.left_out.most_common())

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from datasets import Image, IterableDataset, load_dataset
 from tqdm import tqdm
 
+from data_gen.disk import is_full
 from data_gen.shards import atomic_file
 from data_gen.sources import SourceError
 
@@ -48,12 +49,15 @@ def fetch_pairs(hub_id: str, cache: str | Path, limit: int | None = None) -> Pat
     try:
         stream = load_dataset(hub_id, split="train", streaming=True)
         keep_pairs(stream.skip(have), folder, None if limit is None else limit - have)
-    except (OSError, ValueError, RuntimeError) as error:
-        # datasets and huggingface_hub raise ConnectionError, FileNotFoundError, HTTP errors (all
-        # OSError), ValueError and, offline, their own kinds of these.
+    except Exception as error:
+        # Below load_dataset lie several libraries, each with its own errors for a network that is
+        # down, a name that is not there, a file that is damaged.
+        if isinstance(error, OSError) and is_full(error):
+            raise SourceError(f"the disk of {folder} is full; whole files of pairs are kept: make "
+                              f"room and give the same command again") from None
         raise SourceError(
-            f"hub data set {hub_id} cannot be read ({str(error).splitlines()[0]}); check the name "
-            f"and the network, or give a folder of its parquet files"
+            f"hub data set {hub_id} cannot be read ({(str(error) or repr(error)).splitlines()[0]});"
+            f" check the name and the network, or give a folder of its parquet files"
         ) from None
     return folder
 

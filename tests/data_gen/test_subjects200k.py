@@ -1,5 +1,6 @@
 """Subjects200K: which pairs are used, where their halves are, and what rows claim of them."""
 
+import errno
 import io
 import json
 import random
@@ -353,6 +354,19 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(SourceError, match="hub data set nobody/nothing cannot be read .*network"):
+        fetch_pairs("nobody/nothing", tmp_path, 5)
+
+
+@pytest.mark.parametrize(("error", "sentence"), [
+    (OSError(errno.ENOSPC, "No space left"), "the disk of .* is full; whole files .* make room"),
+    (RuntimeError(), "cannot be read .RuntimeError"),
+])
+def test_what_goes_wrong_while_streaming_is_one_sentence(tmp_path, monkeypatch, error, sentence):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(pair_stream, "load_dataset", fail)
+    with pytest.raises(SourceError, match=sentence):
         fetch_pairs("nobody/nothing", tmp_path, 5)
 
 
