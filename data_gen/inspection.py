@@ -135,17 +135,17 @@ def _report(found: Findings, path: str | Path, files: list[Path]) -> dict:
         "image_sizes": dict(found.image_sizes.most_common(10)),
         "image_sides": [min(sides), max(sides)] if sides else [],
         "duplicates": {
-            "rows_with_an_earlier_id": rows - len(set(found.ids)),
+            "rows_with_an_earlier_id": rows - len(_counts(found.ids)),
             "an_id_used_twice": repeated_id(path, found.ids),
             "rows_with_a_picture_twice": found.rows_with_twins,
-            "pictures_in_several_rows": _repeated(found.pictures),
+            "pictures_in_several_rows": int((_counts(found.pictures) > 1).sum()),
         },
     }
 
 
-def _repeated(digests: array) -> int:
-    counts = np.unique(np.frombuffer(digests, dtype=np.uint64), return_counts=True)[1]
-    return int((counts > 1).sum())
+def _counts(digests: array) -> np.ndarray:
+    """How often each distinct digest comes."""
+    return np.unique(np.frombuffer(digests, dtype=np.uint64), return_counts=True)[1]
 
 
 def _text(report: dict) -> str:

@@ -95,9 +95,10 @@ def make_rows(
     except OSError as error:
         if not is_full(error):
             raise
-        held = sum(tally.rows for tally in _tallies(partial))
+        kept = whole if whole.exists() else partial
+        held = sum(tally.rows for tally in _tallies(kept))
         raise NoRoomError(
-            f"the disk of {out.parent} is full; {held} rows in whole shards are kept in {partial}: "
+            f"the disk of {out.parent} is full; {held} rows in whole shards are kept in {kept}: "
             "make room and give the same command again") from None
 
 

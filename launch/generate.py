@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> None:
             generate(read_config(argv))
     except (ValueError, FileNotFoundError, FileExistsError, NoRoomError, yaml.YAMLError) as error:
         sys.exit(f"generate: {error}")
+    except KeyboardInterrupt:
+        sys.exit("generate: stopped; the same command goes on after the last whole shard")
 
 
 def generate(config: dict) -> dict | None:

@@ -52,6 +52,16 @@ def test_a_disk_that_fills_up_keeps_every_whole_shard(tmp_path, monkeypatch, for
     assert contents(tmp_path / "set") == contents(tmp_path / "undisturbed")
 
 
+def test_a_disk_that_fills_up_while_the_set_is_closed_keeps_all_of_it(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with monkeypatch.context() as patch, pytest.raises(NoRoomError, match="20 rows in whole sh"):
+        patch.setattr(making, "contact_sheet", full)
+        make(tmp_path / "set")
+    assert make(tmp_path / "set")["rows"] == 20
+
+
 def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
     small = tmp_path / "small"
     small.mkdir()

@@ -1,5 +1,6 @@
 """The generate command: a set, a manifest and a sheet; and what it says when it cannot."""
 
+import errno
 import json
 
 import pytest
@@ -43,12 +44,57 @@ def test_targets_become_a_column(tmp_path):
         ({"counts": {"dance": 3}}, [], "not 'dance'"),
         ({"split": "test"}, [], "split must be"),
         ({"generator": "folders"}, ["--root", "nowhere"], "nowhere"),
+        ({}, ["--format", "csv"], "format must be parquet or webdataset, not 'csv'"),
+        ({}, ["--rows_per_shard", "0"], "rows_per_shard must be a whole number from 1, not 0"),
+        ({"counts": {"object_consistency": -1}}, [], "counts must say how many rows"),
+        ({"counts": 4}, [], "counts must say how many rows"),
     ],
 )
 def test_it_refuses_with_one_sentence(tmp_path, changes, extra, sentence):
     with pytest.raises(SystemExit) as stop:
         main([*config(tmp_path, **changes), *extra])
     assert str(stop.value).startswith("generate: ") and sentence in str(stop.value)
+
+
+def test_a_config_that_is_not_utf8_is_named(tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("generator: toybox  # caf\u00e9".encode("latin-1"))
+    with pytest.raises(SystemExit, match=r"latin.yaml: is not UTF-8 text \(at byte 24\)"):
+        main(["--config", str(path)])
+
+
+def test_each_process_makes_its_share_and_the_last_one_says_so(tmp_path, capsys, monkeypatch):
+    command = [*config(tmp_path), "--rows_per_shard", "2", "--format", "webdataset"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, said in (("1", ""), ("0", "7 rows")):
+        monkeypatch.setenv("RANK", rank)
+        main(command)
+        assert capsys.readouterr().out.startswith(said)
+        assert (tmp_path / "set").exists() == bool(said)
+    assert len(list((tmp_path / "set/data").glob("*.tar"))) == 4
+    assert len(read_rows(tmp_path / "set")) == 7
+
+
+def test_other_settings_over_a_half_made_set_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    main([*config(tmp_path), "--rows_per_shard", "2"])
+    with pytest.raises(SystemExit, match=r"\(seed was 3 and is 4\); .* or remove it"):
+        main([*config(tmp_path), "--rows_per_shard", "2", "--seed", "4"])
+
+
+@pytest.mark.parametrize(("fails_with", "sentence"), [
+    (OSError(errno.ENOSPC, "No space left on device"), "is full; 0 rows in whole shards are kept"),
+    (KeyboardInterrupt(), "stopped; the same command goes on"),
+])
+def test_what_stops_it_is_one_sentence(tmp_path, monkeypatch, fails_with, sentence):
+    def fail(*_):
+        raise fails_with
+
+    monkeypatch.setattr("data_gen.shards.os.fsync", fail)
+    with pytest.raises(SystemExit) as stop:
+        main(config(tmp_path))
+    assert str(stop.value).startswith("generate: ") and sentence in str(stop.value)
+    assert "\n" not in str(stop.value)
 
 
 @pytest.mark.parametrize("name", [
