@@ -69,7 +69,8 @@ class Annotations:
     def add(self, item: dict, picture: int, category: int, box: Box | None) -> int:
         """One more box."""
         i = len(self.ids)
-        self.ids.append(str(item.get("id", item.get("ann_id", item.get("ref_id", i)))))
+        name = str(item.get("id", item.get("ann_id", item.get("ref_id", i))))
+        self.ids.append(name.encode("utf-8", "replace").decode())
         self.picture.append(picture)
         self.category.append(category)
         self.edges.extend(box or [math.nan] * 4)

@@ -26,7 +26,8 @@ class Index:
         members: kind -> the things of that kind.
         blocks: block -> its things.
         single: things seen in one picture only, without a box: they cannot be reference and query.
-        boxed: things with a view that has a box and either another view or words that tell it.
+        boxed: things whose box can be asked for.
+        has_boxes: whether any view has a box.
         words: words that occur in categories, casefolded.
     """
 
@@ -47,11 +48,11 @@ class Index:
             if kind >= 0:
                 self.members[kind].append(i)
             self.blocks[thing.block].append(i)
-            framed = [view for view in thing.views if view.box is not None]
-            self.has_boxes |= bool(framed)
+            framed = any(view.box for view in thing.views)
+            self.has_boxes |= framed
             if len(thing.views) < 2 and not framed:
                 self.single.add(i)
-            if framed and (len(thing.views) > 1 or framed[0].told):
+            if framed and thing.askable:
                 self.boxed.append(i)
         self.words = {word for kind in kinds for word in kind.split()}
 

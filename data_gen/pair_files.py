@@ -28,10 +28,10 @@ CACHED_GROUPS = 4
 """Row groups whose pictures are held in memory, as they lie in the file."""
 
 OPEN_FILES = 4
-"""Files that are kept open: what a file's footer says takes some 30 KB for each row group."""
+"""Files that are kept open, with what their footers say of every row group."""
 
 MAX_GROUP_BYTES = 512 * 2**20
-"""Largest row group that is read. The published files have some tens of MB in each."""
+"""Largest row group that is read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from PIL import Image
 from data_gen.pair_files import Place, pair_picture
 from data_gen.photos import fitted
 from data_gen.sources import PictureError, Thing, View, kind_sentence
+from data_gen.subjects import printable
 
 CACHED_PAIRS = 16
 """Decoded pairs held in memory: 25 MB at 512 px."""
@@ -61,8 +62,8 @@ class Pairs:
     def __getitem__(self, i: int) -> Thing:
         item, category = self.items[i]
         file, group, row = self.files[self.file[i]], self.group[i], self.row[i]
-        name = file.relative_to(self.root).as_posix() if file != self.root else file.name
-        key = f"{name}:{group}:{row}"
+        name = file.relative_to(self.root) if file != self.root else file.name
+        key = f"{printable(name)}:{group}:{row}"
         views = tuple(View(f"{key} {name}", lambda half=half: self._open(i, half))
                       for half, name in enumerate(("left", "right")))
         return Thing(key, views, category, item and _sentence(item), label=item,

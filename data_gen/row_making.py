@@ -111,7 +111,7 @@ class SourceRows:
             return self._panel_localization(rng, row_id, i)
         subject = self.choose.turn(VLT, i, "boxed")
         views = self.things[subject].views
-        query = rng.choice([view for view in views if view.box])
+        query = rng.choice(self.things[subject].askable)
         framed = Framed(query.open(), query.box)
         others = [view for view in views if view.of != query.of]
         if others:

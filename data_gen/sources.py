@@ -82,6 +82,12 @@ class Thing:
     label: str | None = None
     block: int = 0
 
+    @property
+    def askable(self) -> list[View]:
+        """Views whose box can be asked for: by a view in another picture, or in words."""
+        return [view for view in self.views if view.box and (
+            view.told or any(other.of != view.of for other in self.views))]
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:

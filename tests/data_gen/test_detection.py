@@ -236,6 +236,13 @@ def test_a_category_without_a_name_or_with_bytes_that_are_no_text(tmp_path):
     assert maker(path).left_out == {"category not listed, or without a name": 8}
 
 
+def test_an_id_that_is_no_text_can_still_be_written(tmp_path):
+    path = coco(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b'"id": 1,', b'"id": "\xff#1",'))
+    sources = {row["source"] for row in made(path, {VLT: 24})}
+    assert "detection: 0.png#?#1 (told)" in sources and all(s.encode() for s in sources)
+
+
 def test_a_damaged_picture_costs_its_rows_only(tmp_path):
     path = coco(tmp_path)
     file = tmp_path / "images" / "2.png"

@@ -3,6 +3,8 @@
 import hashlib
 from collections import Counter
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -164,9 +166,6 @@ def test_a_neighbour_table_that_does_not_fit_is_refused(tmp_path, content):
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content == {"a": [1]}:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         pq.write_table(pa.table(content), path)
     elif content:
         write_neighbours(path, content)
@@ -205,6 +204,18 @@ def test_with_another_view_the_reference_is_that_view():
         box = tuple(round(v) for v in absolute(row["box"], query.size))
         middle = (box[0] + box[2]) // 2, (box[1] + box[3]) // 2
         assert query.getpixel(middle) == colour(number(shown))
+
+
+def test_views_that_neither_another_picture_nor_words_tell_are_not_asked_for():
+    """Two boxes of one thing in one picture, of which only one is told."""
+    source = scenes(2)
+    first, second = source.things[0].views[0], source.things[1].views[0]
+    untold = View("s0#99", second.open, second.box, (), second.picture)
+    source.things[:3] = [Thing("0", (first, untold)), Thing("2", (untold,))]
+    source.scenes = ()
+    rows = rows_of(source, {VLT: 40}, size=64)
+    asked = {row["source"].removeprefix("made: ").removesuffix(" (told)") for row in rows}
+    assert asked == {"s0#0", "s1#3", "s1#4", "s1#5"}
 
 
 def test_without_boxes_the_box_is_a_panel():

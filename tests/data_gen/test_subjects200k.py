@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_gen import pair_stream
+from data_gen import pair_files, pair_stream
 from data_gen.boxes import absolute
 from data_gen.maker import RowMaker, Skipped, all_rows
 from data_gen.pair_stream import fetch_pairs, is_hub_id, keep_pairs
@@ -250,6 +250,13 @@ def test_what_is_impossible_is_said_in_one_sentence(tmp_path, change, settings, 
     change(path)
     with pytest.raises(SourceError, match=sentence):
         made(path.parent, **settings)
+
+
+def test_a_row_group_that_memory_may_not_hold_is_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.parquet", [row(0), row(1)])
+    monkeypatch.setattr(pair_files, "MAX_GROUP_BYTES", 100)
+    with pytest.raises(SourceError, match="a.parquet: row group 0 holds .* row groups of 100 rows"):
+        made(path)
 
 
 # ---- rows ----
