@@ -358,7 +358,6 @@ def test_a_stream_is_kept_part_by_part_and_taken_up_where_it_ended(tmp_path, mon
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(SourceError, match="hub data set nobody/nothing cannot be read .*network"):
         fetch_pairs("nobody/nothing", tmp_path, 5)
