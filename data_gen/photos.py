@@ -6,6 +6,7 @@ sRGB), HEIC (pillow has no decoder for it), and all frames of an animation but t
 """
 
 import errno
+import io
 import os
 import stat
 import warnings
@@ -76,6 +77,26 @@ def open_photo(path: str | Path, size: int, side: str = "long") -> Image.Image:
         raise PhotoError(reason_of(error, path)) from None
 
 
+def open_picture(data: bytes) -> Image.Image:
+    """A picture that comes as bytes (of a parquet column) rather than as a file: RGB, in its own
+    size, not turned.
+
+    Raises:
+        PhotoError: the reason, whatever is wrong with the bytes.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                if image.width * image.height > MAX_PHOTO_PIXELS:
+                    raise PhotoError("too large")
+                return to_rgb(image)
+    except PhotoError:
+        raise
+    except Exception as error:  # see open_photo
+        raise PhotoError(reason_of(error, head=data[:12])) from None
+
+
 def _decoded(image: Image.Image, size: int, side: str) -> Image.Image:
     if image.width * image.height > MAX_PHOTO_PIXELS:
         raise PhotoError("too large")
@@ -110,11 +131,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def reason_of(error: Exception, path: str | Path) -> str:
-    """What is wrong with the file, in two or three words."""
+def reason_of(error: Exception, path: str | Path | None = None, *, head: bytes = b"") -> str:
+    """What is wrong with the file at ``path``, or with bytes that begin with ``head``, in two or
+    three words."""
     if isinstance(error, UnidentifiedImageError):
-        with open(path, "rb") as file:
-            head = file.read(12)
+        if path is not None:
+            with open(path, "rb") as file:
+                head = file.read(12)
         if head[4:8] == b"ftyp" and head[8:] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
             return "HEIC (convert it to JPEG)"
         return "damaged" if head.startswith(PHOTO_HEADS) else "not an image"

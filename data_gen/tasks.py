@@ -53,6 +53,24 @@ def visual_localization_row(
     return _row(row_id, VLT, prompt, [reference.image, query], source, box=list(box))
 
 
+def told_localization_row(
+    rng: random.Random,
+    row_id: str,
+    told: str,
+    name: str | None,
+    query: Image.Image,
+    box: tuple[float, float, float, float],
+    *,
+    source: str,
+    templates: dict | None = None,
+) -> dict:
+    """VLT of a thing that nobody has a picture of: ``told`` picks it out in words (``the man on the
+    left``). With a ``name`` the question is for the name, without one for the words."""
+    names = [name] if name else []
+    prompt = conversation(rng, VLT, names, [None] * len(names), templates, told=told)
+    return _row(row_id, VLT, prompt, [query], source, box=list(box))
+
+
 def identity_consistency_row(
     rng: random.Random,
     row_id: str,

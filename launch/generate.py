@@ -27,13 +27,17 @@ from typing import NamedTuple
 
 import yaml
 
+from data_gen.detection import detection_maker
 from data_gen.disk import NoRoomError
 from data_gen.folders import folder_maker
 from data_gen.inspection import inspect_rows
 from data_gen.maker import RowMaker
 from data_gen.making import make_rows
+from data_gen.mixture import mixture_maker
 from data_gen.prompts import load_prompts
+from data_gen.released import released_maker
 from data_gen.shards import FORMATS, ROWS_PER_SHARD
+from data_gen.subjects200k import subjects200k_maker
 from data_gen.toybox.rows import ToyboxSettings, toybox_maker
 
 DEFAULT = "configs/data/toybox.yaml"
@@ -130,10 +134,9 @@ def _toybox(counts: dict, seed: int, settings: dict) -> RowMaker:
     return toybox_maker(counts, seed, ToyboxSettings(**settings))
 
 
-def _folders(counts: dict, seed: int, settings: dict) -> RowMaker:
-    prompts = settings.pop("prompts", None)
-    templates = load_prompts(prompts) if prompts else None
-    return folder_maker(seed=seed, counts=counts, templates=templates, **settings)
+def _mixture(counts: dict, seed: int, settings: dict) -> RowMaker:
+    sources = {name: made for name, made in GENERATORS.items() if name != "mixture"}
+    return mixture_maker(counts, seed, settings.get("sources"), sources)
 
 
 class Generator(NamedTuple):
@@ -145,10 +148,33 @@ class Generator(NamedTuple):
 
 COMMON = {"generator", "out", "seed", "counts", "format", "rows_per_shard"}
 
+
+def _source(maker: Callable[..., RowMaker]) -> Generator:
+    """A generator whose settings are the arguments of ``maker``."""
+    arguments = inspect.signature(maker).parameters
+    settings = {*arguments, "prompts"} - {"seed", "counts", "templates", "report", "skipped"}
+    needed = [name for name in arguments
+              if name in settings and arguments[name].default is inspect.Parameter.empty]
+
+    def make(counts: dict, seed: int, given: dict) -> RowMaker:
+        missing = [name for name in needed if name not in given]
+        if missing:
+            raise ValueError(f"'{missing[0]}' is missing")
+        prompts = given.get("prompts")
+        given = {name: value for name, value in given.items() if name != "prompts"}
+        return maker(seed=seed, counts=counts,
+                     templates=load_prompts(prompts) if prompts else None, **given)
+
+    return Generator(make, settings)
+
+
 GENERATORS = {
     "toybox": Generator(_toybox, {f.name for f in fields(ToyboxSettings)}),
-    "folders": Generator(_folders, {*inspect.signature(folder_maker).parameters, "prompts"}
-                         - {"seed", "counts", "skipped", "templates", "report"}),
+    "folders": _source(folder_maker),
+    "subjects200k": _source(subjects200k_maker),
+    "detection": _source(detection_maker),
+    "released": _source(released_maker),
+    "mixture": Generator(_mixture, {"sources"}),
 }
 
 

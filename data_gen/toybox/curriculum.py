@@ -21,8 +21,9 @@ padded to its longest row, and processes wait for the slowest."""
 
 @dataclass
 class Stage:
-    """A stretch of training. ``until``: the row at which it ends; ``mix``: task -> weight, with :data:`INVENTORY` and :data:`QUIZ` beside the toybox's tasks; ``settings`` and
-    ``quiz``: changes to :class:`ToyboxSettings` and :class:`QuizSettings` while it lasts."""
+    """A stretch of training. ``until``: the row at which it ends; ``mix``: task -> weight, with
+    :data:`INVENTORY` and :data:`QUIZ` beside the toybox's tasks; ``settings`` and ``quiz``: changes
+    to :class:`ToyboxSettings` and :class:`QuizSettings` while it lasts."""
 
     until: int
     mix: dict[str, float]

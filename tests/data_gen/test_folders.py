@@ -8,7 +8,8 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw
 
-from data_gen.folders import composite, folder_rows
+from data_gen.folders import folder_rows
+from data_gen.montage import composite
 from data_gen.photos import open_photo
 from data_gen.rows import ICT, OCT, check_row, encode_image, read_rows, write_rows
 from data_gen.subjects import FolderError, is_heldout, read_classes

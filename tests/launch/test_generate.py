@@ -97,7 +97,9 @@ def test_what_stops_it_is_one_sentence(tmp_path, monkeypatch, fails_with, senten
     assert "\n" not in str(stop.value)
 
 
-@pytest.mark.parametrize("name", ["toybox", "toybox_repic", "folders"])
+@pytest.mark.parametrize("name", [
+    "toybox", "toybox_repic", "folders", "subjects200k", "detection", "released", "repic_2k",
+    "personal_20k"])
 def test_the_shipped_configs_are_valid(name):
     extra = ["--root", "photos"] if name == "folders" else []
     assert read_config(["--config", f"configs/data/{name}.yaml", *extra])["counts"]

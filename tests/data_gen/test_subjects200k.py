@@ -1,0 +1,396 @@
+"""Subjects200K: which pairs are used, where their halves are, and what rows claim of them."""
+
+import errno
+import io
+import json
+import random
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from data_gen import pair_files, pair_stream
+from data_gen.boxes import absolute
+from data_gen.maker import RowMaker, Skipped, all_rows
+from data_gen.pair_stream import fetch_pairs, is_hub_id, keep_pairs
+from data_gen.pairs import Pairs, category_of, half_boxes
+from data_gen.rows import ICT, OCT, VLT, check_row
+from data_gen.sources import SourceError, write_neighbours
+from data_gen.subjects200k import read_pairs, subjects200k_maker, thresholds
+
+SAMPLE = Path(__file__).parents[2].parent / "shared" / "data" / "subjects200k"
+needs_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason="no ../shared/data/subjects200k here")
+
+FULL = {"compositeStructure": 5, "objectConsistency": 5, "imageQuality": 5}
+
+
+def colour(i: int) -> tuple[int, int, int]:
+    return 30 + 23 * (i % 9), 250 - 29 * (i % 7), (90 * i) % 256
+
+
+def pair(i: int, side: int = 32, margin: int = 2) -> bytes:
+    """Two squares of one colour on white, as PNG bytes."""
+    image = Image.new("RGB", (2 * side + 3 * margin, side + 2 * margin), "white")
+    for x in (margin, side + 2 * margin):
+        image.paste(colour(i), (x, margin, x + side, margin + side))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def row(i: int, **changes) -> dict:
+    return {"image": {"bytes": pair(i), "path": None}, "collection": "collection_1",
+            "quality_assessment": FULL,
+            "description": {"item": f"Item {i} vase", "description_0": "here",
+                            "description_1": "there", "category": None,
+                            "description_valid": True}} | changes
+
+
+def write(path: Path, rows: list[dict], group: int = 4) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=group)
+    return path
+
+
+def maker(path, counts=None, **settings) -> RowMaker:
+    settings = {"seed": 0, "size": 24, "inset": 0, "report": lambda line: None} | settings
+    return subjects200k_maker(path, counts=counts or {OCT: 8}, **settings)
+
+
+def made(*args, **settings) -> list[dict]:
+    return list(all_rows(maker(*args, **settings)))
+
+
+def number(where: str, group: int = 4) -> int:
+    """The row of the only file that a view is of."""
+    _, g, r = where.split(" ")[0].split(":")
+    return int(g) * group + int(r)
+
+
+def told(row: dict) -> tuple[list[str], list[str]]:
+    shown, seen = row["source"].removeprefix("subjects200k: ").split(" (")[0].split(" | ")
+    return shown.split(" + "), seen.removeprefix("composite ").split(" + ")
+
+
+# ---- geometry ----
+
+
+@pytest.mark.parametrize(("size", "boxes"), [
+    ((1048, 528), [(8, 8, 520, 520), (528, 8, 1040, 520)]),
+    ((2072, 1040), [(8, 8, 1032, 1032), (1040, 8, 2064, 1032)]),
+    ((2096, 1056), [(16, 16, 1040, 1040), (1056, 16, 2080, 1040)]),
+    ((2048, 1024), [(0, 0, 1024, 1024), (1024, 0, 2048, 1024)]),
+])
+def test_the_published_geometries(size, boxes):
+    assert half_boxes(*size) == boxes
+
+
+@given(st.integers(8, 1500), st.integers(0, 40), st.integers(0, 3))
+def test_halves_of_any_size_are_found_and_other_proportions_refused(side, margin, inset):
+    width, height = 2 * side + 3 * margin, side + 2 * margin
+    boxes = half_boxes(width, height, inset)
+    if margin <= height / 8:
+        assert boxes == [(x + inset, margin + inset, x + side - inset, margin + side - inset)
+                         for x in (margin, 2 * margin + side)]
+    assert half_boxes(2 * height + 1, height) is None and half_boxes(height, height) is None
+
+
+@pytest.mark.shared
+@needs_sample
+def test_real_halves_hold_no_border_pixels():
+    """The outermost line of a crop is like the next one; with the margin in it, it would not be."""
+    pairs = Pairs(SAMPLE, 1, 512, "long")
+    assert not read_pairs(pairs, thresholds(None)) and len(pairs) == 3
+    for thing in (pairs[i] for i in range(3)):
+        for view in thing.views:
+            picture = view.open()
+            assert picture.size == (510, 510)
+            for turned in range(4):
+                lines = np.rot90(np.asarray(picture, dtype=float), turned)
+                steps = np.abs(np.diff(lines[:5], axis=0)).mean((1, 2))
+                assert steps[0] < 2 * steps[1:].mean() + 1
+
+
+@pytest.mark.shared
+@needs_sample
+def test_real_rows_without_the_inset_are_the_published_crops():
+    pairs = Pairs(SAMPLE, 0, 512, "long")
+    read_pairs(pairs, thresholds(None))
+    data = pq.read_table(SAMPLE / "sample-00000.parquet").column("image")[1]["bytes"].as_py()
+    whole = Image.open(io.BytesIO(data)).convert("RGB")
+    assert [view.open().tobytes() for view in pairs[1].views] == [
+        whole.crop(box).tobytes() for box in ((8, 8, 520, 520), (528, 8, 1040, 520))]
+
+
+# ---- what the text says ----
+
+
+@pytest.mark.parametrize(("item", "category"), [
+    ("Hedgehog", "hedgehog"),
+    ("Painting of Honfleur harbor by Monet", "painting"),
+    ("Crisp, golden beverage in glass or bottle", "beverage"),
+    ("vintage typewriter, black", "typewriter"),
+    ("A pair of red sneakers", "sneaker"),
+    ("iPhone 12", "iphone"),
+    ("Ceramic mug (blue)", "mug"),
+    ("sunglasses", "sunglasses"),
+    ("Puppies", "puppy"),
+    ("Wooden boxes", "box"),
+    ("水壺", "水壺"),
+    ("12", None),
+    (" , ", None),
+])
+def test_category_from_the_text(item, category):
+    assert category_of(item) == category
+
+
+@given(st.text(max_size=60))
+def test_any_text_gives_a_category_or_none(item):
+    category = category_of(item)
+    assert category is None or (category == category.lower() and " " not in category and category)
+
+
+def test_a_category_that_is_given_counts_and_the_item_becomes_the_info(tmp_path):
+    path = write(tmp_path / "a.parquet", [
+        row(0, description={"item": "Paintings of a cat", "category": "art"}),
+        row(1, description={"item": "Old vase", "category": None})])
+    pairs = Pairs(path, 0, 24, "long")
+    read_pairs(pairs, thresholds(None))
+    assert [(t.category, t.info) for t in pairs] == [
+        ("art", "These are paintings of a cat."), ("vase", "It is an old vase.")]
+
+
+def test_descriptions_whose_keys_vary(tmp_path):
+    write(tmp_path / "a.parquet", [row(0), row(1, description={"item": None, "category": None})])
+    write(tmp_path / "b.parquet", [row(2, description={"instance": "Red mug", "text1": "x"})])
+    write(tmp_path / "c.parquet", [
+        row(3, description=json.dumps({"item": "tin robot"}), quality_assessment=json.dumps(FULL)),
+        row(4, description="no JSON", quality_assessment=json.dumps(FULL))])
+    pairs = Pairs(tmp_path, 0, 24, "long")
+    assert not read_pairs(pairs, thresholds(None))
+    assert [t.category for t in pairs] == ["vase", None, "mug", "robot", None]
+    for made_row in made(tmp_path, {OCT: 20, VLT: 6, ICT: 12}):
+        check_row(made_row)
+
+
+# ---- what is used and what is not ----
+
+
+def test_the_filter_counts_what_it_leaves_out(tmp_path):
+    low = FULL | {"objectConsistency": 4}
+    rows = [row(0), row(1), row(2, quality_assessment=low), row(3, quality_assessment=None),
+            row(4, quality_assessment=FULL | {"imageQuality": None}),
+            row(5, collection="collection_9"),
+            row(6, description={"item": "x", "description_valid": False})]
+    path, lines = write(tmp_path / "a.parquet", rows), []
+    left_out = maker(path, collections=["collection_1"], report=lines.append).left_out
+    assert lines == ["subjects200k: 2 pairs used; left out 5: 2 not assessed, 1 objectConsistency "
+                     "below 5, 1 of another collection, 1 description not valid"]
+    assert left_out == {"not assessed": 2, "objectConsistency below 5": 1,
+                        "of another collection": 1, "description not valid": 1}
+    maker(path, quality={"objectConsistency": 3}, keep_unassessed=True, report=lines.append)
+    assert lines[1] == "subjects200k: 6 pairs used; left out 1: 1 description not valid"
+    maker(path, limit=2, report=lines.append)
+    assert lines[2] == "subjects200k: 2 pairs used"
+
+
+def test_damaged_rows_and_files_are_counted_and_the_rest_is_used(tmp_path):
+    rows = [row(i) for i in range(12)]
+    rows[3]["image"]["bytes"] = rows[3]["image"]["bytes"][:60]
+    rows[5]["image"]["bytes"] = None
+    rows[7]["image"]["bytes"] = pair(7, 32, 30)
+    write(tmp_path / "a.parquet", rows)
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 or not")
+    rows = maker(tmp_path, {OCT: 60, ICT: 60})
+    assert rows.left_out == {"unreadable parquet file": 1}
+    skipped = Counter()
+    for made_row in (rows.make(task, i) for task in (OCT, ICT) for i in range(60)):
+        if isinstance(made_row, Skipped):
+            skipped[made_row.reason] += 1
+        else:
+            check_row(made_row)
+            assert not {3, 5, 7} & {number(where) for views in told(made_row) for where in views}
+    assert set(skipped) == {"truncated", "no picture in the row", "not two squares side by side"}
+    assert sum(skipped.values()) < 80
+
+
+def test_text_that_is_not_utf8_costs_its_row_only(tmp_path):
+    table = pa.Table.from_pylist([row(0), row(1), row(2)])
+    items = pa.array([b"red vase", b"\xff\xfe", b"mug"]).cast(pa.binary())
+    bad = pa.Array.from_buffers(pa.string(), 3, items.buffers())
+    table = table.set_column(table.column_names.index("description"), "description",
+                             pa.StructArray.from_arrays([bad], ["item"]))
+    pq.write_table(table, tmp_path / "a.parquet")
+    pairs = Pairs(tmp_path, 0, 24, "long")
+    assert read_pairs(pairs, thresholds(None)) == {"text that is not UTF-8": 1}
+    assert [t.category for t in pairs] == ["vase", "mug"]
+
+
+@pytest.mark.parametrize(("change", "settings", "sentence"), [
+    (lambda p: p.unlink(), {}, "no parquet file there; give a file, a folder of them, or a hub id"),
+    (lambda p: write(p, [{"image": b"", "text": "x"}]), {}, "column 'description' is missing"),
+    (lambda p: write(p, [row(0, quality_assessment=None)]), {}, "0 pairs used; left out 1: 1 not"),
+    (lambda p: None, {"quality": {"beauty": 3}}, "quality: beauty: 3; give compositeStructure"),
+    (lambda p: None, {"negatives": "nearest"}, "negatives: nearest and a table in 'neighbours'"),
+    (lambda p: None, {"negatives": "random"}, "negatives must be one of category, nearest"),
+    (lambda p: None, {"size": 8}, "size must be a whole number of pixels from 16"),
+    (lambda p: None, {"hard_share": 7}, "hard_share must be from 0 to 1"),
+    (lambda p: None, {"counts": {"dance": 1}}, "there is no 'dance'"),
+])
+def test_what_is_impossible_is_said_in_one_sentence(tmp_path, change, settings, sentence):
+    path = write(tmp_path / "set" / "a.parquet", [row(0), row(1)])
+    change(path)
+    with pytest.raises(SourceError, match=sentence):
+        made(path.parent, **settings)
+
+
+def test_a_row_group_that_memory_may_not_hold_is_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.parquet", [row(0), row(1)])
+    monkeypatch.setattr(pair_files, "MAX_GROUP_BYTES", 100)
+    with pytest.raises(SourceError, match="a.parquet: row group 0 holds .* row groups of 100 rows"):
+        made(path)
+
+
+# ---- rows ----
+
+
+def test_yes_comes_from_one_pair_and_no_from_two(tmp_path):
+    path = write(tmp_path / "a.parquet", [row(i) for i in range(9)])
+    for made_row in made(path, {OCT: 60}):
+        (shown,), (seen,) = told(made_row)
+        same = number(shown) == number(seen)
+        assert made_row["answer"] == ("yes" if same else "no") and shown != seen
+        for picture, where in zip(made_row["images"], (shown, seen), strict=True):
+            assert picture.getcolors() == [(24 * 24, colour(number(where)))]
+
+
+def test_one_source_gives_all_tasks(tmp_path):
+    path = write(tmp_path / "a.parquet", [row(i) for i in range(9)])
+    rows = (made(path, {OCT: 6, VLT: 6, ICT: 6}))
+    assert Counter(made_row["task"] for made_row in rows) == {OCT: 6, VLT: 6, ICT: 6}
+    for made_row in rows:
+        check_row(made_row)
+    query = rows[[r["task"] for r in rows].index(VLT)]
+    panel = query["images"][1].crop(tuple(
+        round(v) for v in absolute(query["box"], query["images"][1].size)))
+    assert [c for _, c in panel.getcolors()] == [colour(number(told(query)[0][0]))]
+
+
+def test_hard_negatives_by_category_and_by_neighbour_table(tmp_path):
+    kinds = ["vase", "vase", "mug", "mug", "hat", "hat"]
+    path = write(tmp_path / "a.parquet", [
+        row(i, description={"item": f"{i} thing", "category": kind})
+        for i, kind in enumerate(kinds)])
+    for made_row in made(path, {OCT: 40}, hard_share=1.0):
+        shown, seen = (number(where) for (where,) in told(made_row))
+        assert kinds[shown] == kinds[seen]
+
+    def key(i):
+        return f"a.parquet:{i // 4}:{i % 4}"
+
+    write_neighbours(tmp_path / "near", {key(i): [key((i + 3) % 6)] for i in range(6)})
+    rows = made(path, {OCT: 40}, hard_share=1.0, negatives="nearest", neighbours=tmp_path / "near")
+    for made_row in rows:
+        shown, seen = (number(where) for (where,) in told(made_row))
+        assert seen in (shown, (shown + 3) % 6)
+
+
+def test_pairs_of_the_same_item_are_never_told_apart(tmp_path):
+    path = write(tmp_path / "a.parquet", [
+        row(i, description={"item": f"phone {i % 3}"}) for i in range(9)])
+    for made_row in made(path, {OCT: 60}):
+        shown, seen = (number(where) for (where,) in told(made_row))
+        assert shown == seen or shown % 3 != seen % 3
+
+
+# ---- memory ----
+
+
+def test_what_is_held_of_a_pair_is_a_few_numbers(tmp_path):
+    """Light columns only, whatever the pictures weigh, and shared where texts repeat."""
+    blob = random.Random(0).randbytes(40_000)
+    path = write(tmp_path / "a.parquet", [
+        row(i % 7, image={"bytes": blob, "path": None}) for i in range(2000)], group=100)
+    tracemalloc.start()
+    pairs = Pairs(path, 0, 24, "long")
+    read_pairs(pairs, thresholds(None))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(pairs) == 2000 and held / 2000 < 60
+
+
+# ---- the hub ----
+
+
+def test_hub_ids_are_told_from_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own" / "pairs").mkdir(parents=True)
+    assert is_hub_id("Yuanshi/Subjects200K")
+    assert not any(map(is_hub_id, ["own/pairs", "/a/b", "../a/b", "a", "./a", str(tmp_path)]))
+
+
+def test_a_stream_is_kept_part_by_part_and_taken_up_where_it_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(pair_stream, "PART_ROWS", 3)
+    file = write(tmp_path / "hub" / "a.parquet", [row(i) for i in range(10)])
+
+    def stream():
+        return load_dataset("parquet", data_files=str(file), split="train", streaming=True,
+                            cache_dir=str(tmp_path / "hf"))
+
+    keep_pairs(stream(), tmp_path / "kept", 4)
+    parts = sorted(p.name for p in (tmp_path / "kept").iterdir())
+    assert parts == ["part-00000.parquet", "part-00001.parquet"]
+    keep_pairs(stream().skip(4), tmp_path / "kept", None)
+    tables = [pq.read_table(p) for p in sorted((tmp_path / "kept").glob("*.parquet"))]
+    assert [t.num_rows for t in tables] == [3, 1, 3, 3]
+    kept = [value for t in tables for value in t.column("image").to_pylist()]
+    assert [value["bytes"] for value in kept] == [pair(i) for i in range(10)]
+    assert (tmp_path / "kept/complete").exists()
+    assert Counter(r["answer"] for r in made(tmp_path / "kept")) == {"yes": 4, "no": 4}
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(SourceError, match="hub data set nobody/nothing cannot be read .*network"):
+        fetch_pairs("nobody/nothing", tmp_path, 5)
+
+
+@pytest.mark.parametrize(("error", "sentence"), [
+    (OSError(errno.ENOSPC, "No space left"), "the disk of .* is full; whole files .* make room"),
+    (RuntimeError(), "cannot be read .RuntimeError"),
+])
+def test_what_goes_wrong_while_streaming_is_one_sentence(tmp_path, monkeypatch, error, sentence):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(pair_stream, "load_dataset", fail)
+    with pytest.raises(SourceError, match=sentence):
+        fetch_pairs("nobody/nothing", tmp_path, 5)
+
+
+def test_what_was_fetched_is_not_fetched_again(tmp_path):
+    write(tmp_path / "nobody--nothing" / "part-00000.parquet", [row(i) for i in range(6)])
+    assert fetch_pairs("nobody/nothing", tmp_path, 6) == tmp_path / "nobody--nothing"
+
+
+# ---- the real thing ----
+
+
+@pytest.mark.shared
+@needs_sample
+def test_three_real_pairs_give_rows_of_every_task():
+    lines = []
+    rows = (made(SAMPLE, {OCT: 12, VLT: 6, ICT: 12}, size=128, inset=1, multi_share=0.5,
+                     report=lines.append))
+    assert lines == ["subjects200k: 3 pairs used"]
+    for made_row in rows:
+        check_row(made_row)
+    assert Counter(r["answer"] for r in rows) == {"yes": 6, "no": 6, None: 18}
