@@ -17,12 +17,13 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from transformers import BatchFeature
 from transformers.image_utils import make_flat_list_of_images
+from transformers.utils import ModelOutput
 
 FIELDS = {"pixel_values", "image_grid_thw"}
-TOLERANCE = 1e-5
 
 
 @dataclass
@@ -38,6 +39,15 @@ class Picture:
     shape: tuple[int, ...]
     grid: torch.Tensor | None
     features: list[torch.Tensor] = field(default_factory=list)
+
+
+@dataclass
+class PictureFeatures(ModelOutput):
+    """What models read of ``get_image_features``: per picture (tokens, D), stacked in one tensor
+    where the model does so, and the same per deepstack layer."""
+
+    pooler_output: torch.Tensor | tuple[torch.Tensor, ...] | None = None
+    deepstack_features: list | None = None
 
 
 class PictureShelf:
@@ -58,7 +68,7 @@ class PictureShelf:
         self.numbers: dict[str, dict[str, int]] = {"train": {}, "eval": {}}
         self.next = 0
         self.encoded = self.asked = 0
-        self.broken: str | None = None
+        self.joined = {"pooled": False, "deep": False}  # tensors, or tuples of one per picture
         self._mode = "train"
         self._inner = _inner(model)
         self._encode = self._inner.get_image_features
@@ -92,16 +102,18 @@ class PictureShelf:
         for number, picture in self.pictures.items():
             for i, part in enumerate(picture.features):
                 tensors[f"{number}/{i}"] = part.detach().cpu().contiguous()
-        save_file(tensors, path, metadata={"next": str(self.next)})
+        save_file(tensors, path, metadata={key: str(int(on)) for key, on in self.joined.items()})
 
     def load(self, path: Path, device: torch.device) -> None:
         """Read what :meth:`save` wrote."""
-        for name, tensor in sorted(load_file(path).items(), key=lambda item: item[0]):
-            number = int(name.split("/")[0])
-            picture = self.pictures.setdefault(number, Picture(None, (), None))
-            picture.features.append(tensor.to(device))
-            self.numbers["train"][f"resumed {number}"] = number
-            self.next = max(self.next, number + 1)
+        with safe_open(path, framework="pt") as file:
+            self.joined = {key: on == "1" for key, on in file.metadata().items()}
+            for name in sorted(file.keys()):
+                number = int(name.split("/")[0])
+                picture = self.pictures.setdefault(number, Picture(None, (), None))
+                picture.features.append(file.get_tensor(name).to(device))
+                self.numbers["train"][f"resumed {number}"] = number
+                self.next = max(self.next, number + 1)
 
     def number(self, image, real, kwargs: dict) -> int:
         """The number of a picture, processed now if it is new."""
@@ -150,24 +162,21 @@ class PictureShelf:
         grids = [p.grid for p in pictures if p.grid is not None]
         grid = [torch.stack(grids).to(device)] if grids else []
         out = self._encode(pixels, *grid, return_dict=True)
-        self._kind = type(out)
-        self._stacked = isinstance(out.pooler_output, torch.Tensor)
+        self.joined["pooled"] = isinstance(out.pooler_output, torch.Tensor)
         pooled = list(out.pooler_output)
         sizes = [part.size(0) for part in pooled]
         deep = [layer.split(sizes) if isinstance(layer, torch.Tensor) else layer
                 for layer in getattr(out, "deepstack_features", None) or []]
-        self._deep_joined = bool(deep) and isinstance(out.deepstack_features[0], torch.Tensor)
+        self.joined["deep"] = bool(deep) and isinstance(out.deepstack_features[0], torch.Tensor)
         return [[part, *(layer[i] for layer in deep)] for i, part in enumerate(pooled)]
 
     def _gather(self, numbers: list[int]):
         parts = [self.pictures[n].features for n in numbers]
         pooled = [part[0] for part in parts]
-        out = {"pooler_output": torch.stack(pooled) if self._stacked else tuple(pooled)}
-        if len(parts[0]) > 1:
-            layers = zip(*(part[1:] for part in parts), strict=True)
-            out["deepstack_features"] = [torch.cat(layer) if self._deep_joined else layer
-                                         for layer in layers]
-        return self._kind(**out)
+        layers = zip(*(part[1:] for part in parts), strict=True)
+        deep = [torch.cat(layer) if self.joined["deep"] else layer for layer in layers]
+        return PictureFeatures(torch.stack(pooled) if self.joined["pooled"] else tuple(pooled),
+                               deep or None)
 
 
 class _TicketOffice:
