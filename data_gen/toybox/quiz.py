@@ -56,7 +56,7 @@ class QuizSettings:
 
 
 def inventory_row(rng: random.Random, settings: ToyboxSettings) -> dict:
-    """A picture without references: each toy's attributes and, among several, its box."""
+    """A picture without references: each toy's attributes and its box."""
     scene = compose(rng, draw_identities(rng, choose(rng, settings.describe_toys), settings),
                     settings.query_px)
     picture = {"type": "image", "text": None}
@@ -100,14 +100,14 @@ def quiz_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSet
 def inventory(scene: Scene, names: dict[Identity, str], settings: ToyboxSettings) -> str:
     """``red dragon, blue stripes, a green top hat [12, 8, 40, 60]; ...``, left to right.
 
-    A toy by itself goes without the box; one that has a name begins with it.
+    A toy that has a name begins with it. Boxes are learned from here: where a picture's tokens
+    stand is found late, if one toy by itself does not teach it.
     """
     listed = []
     for toy, box in zip(scene.toys, scene.boxes, strict=True):
         name = names.get(toy.identity)
         facts = f"<{name}>, {profile(toy.identity)}" if name else profile(toy.identity)
-        where = f" {[round(v * settings.query_px) for v in box]}" if len(scene.toys) > 1 else ""
-        listed.append(facts + where)
+        listed.append(f"{facts} {[round(v * settings.query_px) for v in box]}")
     return "; ".join(listed)
 
 

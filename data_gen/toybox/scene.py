@@ -19,7 +19,7 @@ from data_gen.toybox.draw import (
 )
 from data_gen.toybox.identity import Identity
 
-HEIGHTS = {1: (0.46, 0.74), 2: (0.36, 0.50), 3: (0.30, 0.40), 4: (0.28, 0.36)}
+HEIGHTS = {1: (0.50, 0.78), 2: (0.42, 0.56), 3: (0.36, 0.46), 4: (0.32, 0.40)}
 """Height of an upright toy, as a share of the picture, by the number of toys in it."""
 
 Box = tuple[float, float, float, float]
