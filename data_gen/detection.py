@@ -30,6 +30,7 @@ from data_gen.sources import (
     Thing,
     View,
     kind_sentence,
+    left_out_clause,
     read_neighbours,
 )
 
@@ -195,8 +196,5 @@ class Boxes(Sequence):
 def summary(name: str, kept: Kept) -> str:
     """One line: how many boxes are used, how many are not and why."""
     boxes = sum(map(len, kept.boxes.values()))
-    line = f"{name}: {boxes} boxes in {len(kept.boxes)} pictures used"
-    if kept.left_out:
-        line += f"; left out {sum(kept.left_out.values())}: "
-        line += ", ".join(f"{n} {reason}" for reason, n in kept.left_out.most_common())
-    return line
+    return (f"{name}: {boxes} boxes in {len(kept.boxes)} pictures used"
+            + left_out_clause(kept.left_out))

@@ -18,12 +18,12 @@ from PIL import Image
 from data_gen.maker import RowMaker, all_rows, interleaved, stamp_of
 from data_gen.photos import PhotoError, open_photo
 from data_gen.row_making import SourceRows
+from data_gen.row_sets import check_counts, check_pictures
 from data_gen.rows import ICT, OCT
 from data_gen.showing import Shares
 from data_gen.sources import Source, SourceError, Thing, View, kind_sentence
 from data_gen.subjects import (
     CLASSES_FILES,
-    FolderError,
     Subject,
     folded,
     is_heldout,
@@ -87,17 +87,16 @@ def folder_maker(
         report: is given the summary line: photos used, photos left out and why.
 
     Raises:
-        FolderError: nothing usable, too few subjects or an impossible setting; at the call, not at
+        SourceError: nothing usable, too few subjects or an impossible setting; at the call, not at
             the first row.
     """
-    _check_settings(counts, size, side, split, heldout_share)
-    try:
-        shares = Shares(multi_share, distractor_share, absent_share, hard_share, info_share)
-    except SourceError as error:
-        raise FolderError(str(error)) from None
+    check_counts(counts, (OCT, ICT), "folders")
+    check_pictures(size, side)
+    _check_split(split, heldout_share)
+    shares = Shares(multi_share, distractor_share, absent_share, hard_share, info_share)
     root = Path(root)
     if not root.is_dir():
-        raise FolderError(f"{root} is no directory; give one that holds <subject>/*.jpg")
+        raise SourceError(f"{root} is no directory; give one that holds <subject>/*.jpg")
     file = (
         Path(classes)
         if classes
@@ -106,13 +105,13 @@ def folder_maker(
     try:
         subjects, left_out = scan(root, size, side, keep=file)
     except OSError as error:
-        raise FolderError(f"{root} cannot be listed ({error.strerror})") from None
+        raise SourceError(f"{root} cannot be listed ({error.strerror})") from None
     kinds = read_classes(file) if file else {}
     for subject in subjects:
         subject.kind = kinds.get(folded(subject.name))
     line = summary(subjects, left_out, classes=file)
     if not subjects:
-        raise FolderError(
+        raise SourceError(
             f"{root} holds no usable photo; give a directory with photos at "
             f"<subject>/*.jpg ({line})"
         )
@@ -146,7 +145,7 @@ def folder_maker(
 def folder_source(root: Path, subjects: list[Subject], size: int, side: str) -> Source:
     """Subjects below ``root`` as things; their photos are opened when they are needed.
 
-    Opening raises :class:`FolderError` for a photo that was fine when it was scanned.
+    Opening raises :class:`SourceError` for a photo that was fine when it was scanned.
     """
 
     @lru_cache(CACHED_PHOTOS)
@@ -154,7 +153,7 @@ def folder_source(root: Path, subjects: list[Subject], size: int, side: str) -> 
         try:
             return open_photo(path, size, side)
         except PhotoError as reason:
-            raise FolderError(
+            raise SourceError(
                 f"{path}: {reason}, though it was fine at the start; was it changed meanwhile?"
             ) from None
 
@@ -167,37 +166,26 @@ def folder_source(root: Path, subjects: list[Subject], size: int, side: str) -> 
     ])
 
 
-def _check_settings(counts: dict, size: int, side: str, split: str | None, held: float) -> None:
-    for task, n in counts.items():
-        if task not in (OCT, ICT):
-            raise FolderError(
-                f"folders of photos give {OCT} and {ICT} rows, no {task}; take it out of counts"
-            )
-        if not isinstance(n, int) or n < 0:
-            raise FolderError(f"counts: {task}: must be a whole number from 0, not {n!r}")
-    if not isinstance(size, int) or size < 16:
-        raise FolderError(f"size must be a whole number of pixels from 16, not {size!r}")
-    if side not in ("long", "short"):
-        raise FolderError(f"side must be 'long' or 'short', not {side!r}")
+def _check_split(split: str | None, heldout_share: float) -> None:
     if split not in (None, "train", "heldout"):
-        raise FolderError(f"split must be 'train', 'heldout' or null, not {split!r}")
-    if not isinstance(held, (int, float)) or not 0 <= held <= 1:
-        raise FolderError(f"heldout_share must be from 0 to 1, not {held!r}")
+        raise SourceError(f"split must be 'train', 'heldout' or null, not {split!r}")
+    if type(heldout_share) not in (int, float) or not 0 <= heldout_share <= 1:
+        raise SourceError(f"heldout_share must be from 0 to 1, not {heldout_share!r}")
 
 
 def _check_subjects(pool: list[Subject], counts: dict, shares: Shares, where: str) -> None:
     pairs = sum(len(s.photos) > 1 for s in pool)
     if pairs < 1:
-        raise FolderError(
+        raise SourceError(
             f"{where}: {len(pool)} subjects, none with two photos; add photos: a row "
             f"needs a reference and another photo of the same subject"
         )
     if len(pool) < 2 and counts.get(OCT):
-        raise FolderError(f"{where}: one subject; {OCT} rows need another to say no to: add one")
+        raise SourceError(f"{where}: one subject; {OCT} rows need another to say no to: add one")
     for share, needs, have in (
         ("multi", "two subjects with two photos each", pairs),
         ("distractor", "two subjects", len(pool)),
         ("absent", "two subjects", len(pool)),
     ):
         if counts.get(ICT) and getattr(shares, share) and have < 2:
-            raise FolderError(f"{where}: {share}_share needs {needs}; add photos or set it to 0")
+            raise SourceError(f"{where}: {share}_share needs {needs}; add photos or set it to 0")

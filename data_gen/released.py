@@ -27,7 +27,7 @@ from data_gen.prompts import load_prompts
 from data_gen.released_entries import Defect, Entry, read_entry
 from data_gen.row_sets import check_counts, check_pictures, file_digest
 from data_gen.rows import ICT, OCT, VLT
-from data_gen.sources import SourceError
+from data_gen.sources import SourceError, left_out_clause
 from data_gen.tasks import draw_manner
 
 FRAMES = ("image", "square")
@@ -75,10 +75,7 @@ def released_maker(
     if not folder.is_dir():
         raise SourceError(f"{images} is no folder; give the one that holds the pictures")
     entries, places, left_out = _entries(path, folder, targets)
-    line = f"{name}: {len(entries)} rows used"
-    if left_out:
-        line += f"; left out {left_out.total()}: "
-        line += ", ".join(f"{n} {reason}" for reason, n in left_out.most_common())
+    line = f"{name}: {len(entries)} rows used{left_out_clause(left_out)}"
     report(line)
     for task, n in counts.items():
         if n > len(places[task]):

@@ -24,6 +24,12 @@ class SourceError(ValueError):
     """A source cannot give what was asked for. The message names the file and the remedy."""
 
 
+def left_out_clause(left_out: Counter) -> str:
+    """``; left out 12: 9 crowd, 3 cut off``: ends a source's summary line. Empty for nothing."""
+    reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.most_common())
+    return f"; left out {left_out.total()}: {reasons}" if left_out else ""
+
+
 class PictureError(ValueError):
     """One picture cannot be used; rows do without it.
 

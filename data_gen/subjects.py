@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_gen.photos import PhotoError, open_photo, reason_of
+from data_gen.sources import SourceError
 
 CLASSES_FILES = ("classes", "classes.txt", "classes.csv", "prompts_and_classes.txt")
 """Looked for in the root, in this order."""
@@ -23,10 +24,6 @@ HEADERS = ("subject", "subject_name", "name", "folder")
 """First cells of a classes file's header line."""
 
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
-
-
-class FolderError(ValueError):
-    """The folders cannot give the rows that were asked for; the message says what to do."""
 
 
 @dataclass(eq=False)
@@ -113,12 +110,12 @@ def read_classes(path: str | Path) -> dict[str, str]:
         Subject, normalised and lower-cased -> class.
 
     Raises:
-        FolderError: the file cannot be read, or a line is not understood.
+        SourceError: the file cannot be read, or a line is not understood.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise FolderError(f"classes file {path} cannot be read ({error})") from None
+        raise SourceError(f"classes file {path} cannot be read ({error})") from None
     lines = list(enumerate(text.splitlines(), start=1))
     for number, line in lines:
         if line.replace(" ", "").lower() == "subject_name,class":
@@ -132,7 +129,7 @@ def read_classes(path: str | Path) -> dict[str, str]:
         cells = line.split(next((mark for mark in ",\t;:=" if mark in line), None), 1)
         cells = [cell.strip().strip("\"'").strip() for cell in cells]
         if line and (len(cells) != 2 or not all(cells)):
-            raise FolderError(f"{path}, line {number}: expected 'subject,class', found {line!r}")
+            raise SourceError(f"{path}, line {number}: expected 'subject,class', found {line!r}")
         if line and cells[0].lower() not in HEADERS:
             kinds[folded(cells[0])] = cells[1]
     return kinds

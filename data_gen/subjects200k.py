@@ -21,7 +21,7 @@ from data_gen.pairs import Pairs, category_of
 from data_gen.row_making import SourceRows
 from data_gen.row_sets import check_negatives, check_pictures, file_digest, row_maker
 from data_gen.showing import Shares
-from data_gen.sources import Source, SourceError, read_neighbours
+from data_gen.sources import Source, SourceError, left_out_clause, read_neighbours
 
 SCORES = ("compositeStructure", "objectConsistency", "imageQuality")
 
@@ -145,11 +145,7 @@ def read_pairs(
 
 def summary(pairs: Pairs, left_out: Counter) -> str:
     """One line: how many pairs are used, how many are not and why."""
-    line = f"subjects200k: {len(pairs)} pairs used"
-    if left_out:
-        line += f"; left out {sum(left_out.values())}: "
-        line += ", ".join(f"{n} {reason}" for reason, n in left_out.most_common())
-    return line
+    return f"subjects200k: {len(pairs)} pairs used{left_out_clause(left_out)}"
 
 
 def _refusal(row: dict, least: Mapping[str, float], keep_unassessed: bool,

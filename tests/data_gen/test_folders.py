@@ -9,10 +9,10 @@ import yaml
 from PIL import Image, ImageDraw
 
 from data_gen.folders import folder_rows
-from data_gen.montage import composite
 from data_gen.photos import open_photo
 from data_gen.rows import ICT, OCT, check_row, encode_image, read_rows, write_rows
-from data_gen.subjects import FolderError, is_heldout, read_classes
+from data_gen.sources import SourceError
+from data_gen.subjects import is_heldout, read_classes
 
 REPO = Path(__file__).parents[2]
 DREAMBOOTH = REPO.parent / "shared" / "data" / "dreambooth"
@@ -134,25 +134,6 @@ def test_a_thing_is_not_called_by_the_word_for_a_class(tmp_path):
     assert len(names) > 800 and not names & {"Mario", "Lisa"}
 
 
-# ---- composites ----
-
-
-@pytest.mark.parametrize(("sizes", "side", "expected"), [
-    ([(40, 40), (40, 40)], "long", (64, 32)),    # squares: side by side
-    ([(30, 60), (30, 60)], "long", (64, 64)),    # upright ones too
-    ([(60, 30), (60, 30)], "long", (64, 64)),    # wide ones: one above the other
-    ([(40, 40)] * 3, "short", (96, 32)),
-])
-def test_composite_keeps_photos_large_within_the_bound(sizes, side, expected):
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)][: len(sizes)]
-    photos = [Image.new("RGB", (2 * w, 2 * h), colour)
-              for (w, h), colour in zip(sizes, colours, strict=True)]
-    whole = composite(photos, 64 if side == "long" else 32, side)
-    assert whole.size == expected
-    area = {colour: n for n, colour in whole.getcolors()}
-    assert all(area[c] / (whole.width * whole.height) > 0.9 / len(sizes) for c in colours)
-
-
 # ---- the same every time ----
 
 
@@ -212,11 +193,11 @@ def test_classes_files(tmp_path, text):
 
 def test_a_classes_file_that_is_not_understood_is_refused_with_its_line(tmp_path):
     (tmp_path / "classes.txt").write_text("cat2,cat\nmug\n")
-    with pytest.raises(FolderError, match=r"classes.txt, line 2: expected 'subject,class'"):
+    with pytest.raises(SourceError, match=r"classes.txt, line 2: expected 'subject,class'"):
         read_classes(tmp_path / "classes.txt")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     for name in ("binary", "nowhere.txt"):
-        with pytest.raises(FolderError, match=f"{name} cannot be read"):
+        with pytest.raises(SourceError, match=f"{name} cannot be read"):
             read_classes(tmp_path / name)
 
 
@@ -258,7 +239,7 @@ def test_one_summary_line_names_what_is_left_out(toys):
     ({"cat": 1, "dog": 1}, {}, "2 subjects, none with two photos; add photos"),
     ({"cat": 2}, {}, "one subject; object_consistency rows need another"),
     ({"cat": 2}, {"counts": {ICT: 1}}, "multi_share needs two subjects .* or set it to 0"),
-    ({"cat": 2, "dog": 2}, {"counts": {"visual_localization": 1}}, "no visual_localization; take"),
+    ({"cat": 2, "dog": 2}, {"counts": {"visual_localization": 1}}, "there is no .visual_localization.: take"),
     ({"cat": 2, "dog": 2}, {"counts": {OCT: -1}}, "must be a whole number from 0"),
     ({"cat": 2, "dog": 2}, {"multi_share": 1.5}, "multi_share must be from 0 to 1"),
     ({"cat": 2, "dog": 2}, {"size": 0}, "size must be a whole number of pixels from 16"),
@@ -270,9 +251,9 @@ def test_one_summary_line_names_what_is_left_out(toys):
 def test_what_is_impossible_is_refused_at_the_call(tmp_path, subjects, settings, sentence):
     folder_of(tmp_path, subjects)
     settings = {"seed": 0, "counts": {OCT: 4}, "report": lambda line: None} | settings
-    with pytest.raises(FolderError, match=sentence):
+    with pytest.raises(SourceError, match=sentence):
         folder_rows(tmp_path, **settings)  # no row was asked for yet
-    with pytest.raises(FolderError, match="is no directory"):
+    with pytest.raises(SourceError, match="is no directory"):
         folder_rows(tmp_path / "elsewhere", seed=0, counts={OCT: 4})
 
 
@@ -290,7 +271,7 @@ def test_a_photo_that_vanishes_meanwhile_is_named(toys):
     rows = folder_rows(toys, seed=0, counts={OCT: 50}, report=lambda line: None)
     for photo in (toys / "cat").iterdir():
         photo.unlink()
-    with pytest.raises(FolderError, match=r"cat/\d.png: broken link, though it was fine"):
+    with pytest.raises(SourceError, match=r"cat/\d.png: broken link, though it was fine"):
         list(rows)
 
 
