@@ -15,6 +15,7 @@ that see themselves in both directions); :func:`why_not` names them.
 
 import sys
 from dataclasses import dataclass
+from inspect import signature
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -51,19 +52,17 @@ class Packed:
     """A micro-batch of B completions as N packed rows.
 
     Shapes: ``input_ids``, ``labels``: (N, P + G W); ``position_ids``: (N, ...) or (3, N, ...);
-    ``first``: the first row of each group in the micro-batch; ``place``: (B, 2) each completion's
-    group and branch.
+    ``place``: (B, 2) group and branch of each completion, in the order of the groups' members.
     """
 
     input_ids: torch.Tensor
     labels: torch.Tensor
     position_ids: torch.Tensor
     layout: Layout
-    first: list[int]
     place: torch.Tensor
 
     def unpack(self, per_token: torch.Tensor) -> torch.Tensor:
-        """(N, P + G W - 1) values of labels, shifted by one, to (B, C)."""
+        """(N, P + G W - 1) values of labels, shifted by one, to (B, C), ordered as ``place``."""
         layout = self.layout
         branches = per_token[:, layout.prefix :].new_zeros(
             per_token.size(0), layout.branches * layout.width)
@@ -108,9 +107,9 @@ def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
     """Build the packed rows.
 
     Args:
-        input_ids, attention_mask: (B, P + C), prompts padded left, completions right.
+        input_ids, attention_mask: (any, P + C), prompts padded left, completions right.
         completion: C.
-        groups: rows that share a prompt, together 0 ... B - 1.
+        groups: rows that share a prompt, B in all.
         prompt_positions: (N, P) or (3, N, P) positions of each group's prompt.
     """
     prompt = input_ids.size(1) - completion
@@ -130,14 +129,12 @@ def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
     steps = torch.arange(W, device=device).repeat(G)
     positions = torch.cat(
         [prompt_positions[..., :-1], prompt_positions[..., -1:] + steps], dim=-1)
-    place = torch.empty(input_ids.size(0), 2, dtype=torch.long, device=device)
-    for n, group in enumerate(groups):
-        for g, row in enumerate(group):
-            place[row, 0], place[row, 1] = n, g
+    place = torch.tensor([(n, g) for n, group in enumerate(groups) for g in range(len(group))],
+                         device=device)
     return Packed(
         torch.cat([prefix, branch_ids.reshape(N, -1)], dim=1),
         torch.cat([torch.full_like(prefix, -100), labels.reshape(N, -1)], dim=1),
-        positions, Layout(attention_mask[first, : prompt - 1].bool(), W, G), first, place)
+        positions, Layout(attention_mask[first, : prompt - 1].bool(), W, G), place)
 
 
 def prompt_positions(model, input_ids, attention_mask, **vision) -> torch.Tensor:
@@ -162,8 +159,9 @@ def use_shared_attention(model) -> None:
     """Let the decoder's attention understand packed rows; all others go where they went before."""
     config = model.get_decoder().config
     before = config._attn_implementation
-    if before == NAME:
+    if before.startswith(NAME):
         return
+    name = f"{NAME}_{before}"  # another model of this process may go elsewhere
 
     def attention(module, query, key, value, mask, shared_prompt: Layout | None = None, **kwargs):
         if shared_prompt is None:
@@ -172,9 +170,9 @@ def use_shared_attention(model) -> None:
             return usual(module, query, key, value, mask, **kwargs)
         return _by_parts(query, key, value, kwargs["scaling"], shared_prompt), None
 
-    AttentionInterface.register(NAME, attention)
-    AttentionMaskInterface.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS[before])
-    config._attn_implementation = NAME
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
+    config._attn_implementation = name
 
 
 def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor:
@@ -221,7 +219,8 @@ def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor
 def _attend(q, k, v, mask, scaling):
     if q.device.type != "cpu":
         return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
-    scores = (q @ k.transpose(-1, -2) * scaling).masked_fill(~mask, torch.finfo(q.dtype).min)
+    scores = q @ k.transpose(-1, -2) * scaling  # under autocast of another dtype than q
+    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return torch.softmax(scores, -1, dtype=torch.float32).to(v.dtype) @ v
 
 
@@ -232,7 +231,9 @@ def why_not(model) -> str | None:
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
         return f"it has {', '.join(sorted(kinds - {'full_attention'}))} layers"
-    if getattr(config, "use_bidirectional_attention", None):
+    # Gemma and PaliGemma are told by token types which tokens are pictures.
+    if "token_type_ids" in signature(type(model).forward).parameters or getattr(
+            config, "use_bidirectional_attention", None):
         return "pictures see themselves in both directions"
     if "flash" in (config._attn_implementation or ""):
         return f"{config._attn_implementation} takes no packed rows; use sdpa"
