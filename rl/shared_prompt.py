@@ -24,8 +24,6 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "shared_prompt"
-WORTH_IT = 0.95
-"""Share where it leaves at most this part of the tokens."""
 
 
 @dataclass
@@ -70,36 +68,6 @@ class Packed:
         branches[:, :-1] = per_token[:, layout.prefix :]
         branches = branches.view(-1, layout.branches, layout.width)[..., :-1]
         return branches[self.place[:, 0], self.place[:, 1]]
-
-
-def groups_of(prompt_ids, prompt_mask, pictures: list) -> list[list[int]]:
-    """Neighbouring rows with the same prompt and the same pictures.
-
-    Args:
-        prompt_ids, prompt_mask: (B, P).
-        pictures: per row something comparable by ``==`` that identifies its pictures.
-    """
-    groups: list[list[int]] = []
-    for row in range(prompt_ids.size(0)):
-        last = groups[-1][-1] if groups else None
-        same = (last is not None and pictures[row] == pictures[last]
-                and torch.equal(prompt_ids[row], prompt_ids[last])
-                and torch.equal(prompt_mask[row], prompt_mask[last]))
-        groups[-1].append(row) if same else groups.append([row])
-    return groups
-
-
-def split(groups: list[list[int]], prompt: int, width: int, most: int) -> list[list[int]]:
-    """Cut groups so that no packed row has more than ``most`` tokens (one branch at least)."""
-    room = max((most - prompt) // width, 1)
-    return [group[i : i + room] for group in groups for i in range(0, len(group), room)]
-
-
-def share_of_tokens(groups: list[list[int]], prompt: int, completion: int) -> float:
-    """Tokens of the packed rows over tokens of the unshared ones: the predicted cost."""
-    rows = sum(map(len, groups))
-    packed = len(groups) * (prompt - 1 + max(map(len, groups)) * (completion + 1))
-    return packed / (rows * (prompt + completion))
 
 
 def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
