@@ -183,8 +183,10 @@ class _Run(TrainerCallback):
         def pictures(module, args, kwargs):
             self.measured.pictures += len(kwargs["grid_thw"])
 
-        model.get_decoder().register_forward_pre_hook(tokens, with_kwargs=True)
-        model.base_model.visual.register_forward_pre_hook(pictures, with_kwargs=True)
+        for each in (model, self.trainer.ref_model):
+            if each is not None:
+                each.get_decoder().register_forward_pre_hook(tokens, with_kwargs=True)
+                each.base_model.visual.register_forward_pre_hook(pictures, with_kwargs=True)
 
 
 def _alternating(completions, **_):
