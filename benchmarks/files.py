@@ -93,14 +93,23 @@ def find_picture(path: str, roots: dict[str, str | Path]) -> Path | None:
     Args:
         path: as published, such as ``./data/dreambooth/dog/00.jpg``.
         roots: beginning of published paths -> folder where what follows it lies; the longest that
-            fits counts, ``""`` fits all. Leading folders that are not there are passed over, and
-            no path leads out of its folder.
+            fits counts. ``""`` fits all; then leading folders that are not there are passed over.
+            No path leads out of its folder.
     """
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
-    best: tuple[int, Path] | None = None
+    best: tuple[list[str], Path] | None = None
     for start, folder in roots.items():
         head = [part for part in start.split("/") if part not in ("", ".")]
-        if parts[: len(head)] == head and (best is None or len(head) > best[0]):
-            best = len(head), Path(folder)
-    rest = "/".join(parts[best[0] :]) if best else ""
-    return find_file(best[1], rest) if rest and "\0" not in rest else None
+        if parts[: len(head)] == head and (best is None or len(head) > len(best[0])):
+            best = head, Path(folder)
+    if best is None or "\0" in path or ".." in parts:
+        return None
+    head, folder = best
+    rest = parts[len(head) :]
+    try:
+        if not head:
+            return find_file(folder, "/".join(rest))
+        file = folder.joinpath(*rest)
+        return file if file.is_file() else None
+    except OSError:  # a name that is longer than names can be
+        return None
