@@ -22,7 +22,7 @@ _LETTER = r"(?P<letter>[A-Z])"
 _FORMS = (
     re.compile(rf"[\s*(\[\"']*{_LETTER}[\s*)\]\"'.,:]*", re.IGNORECASE),  # all there is
     re.compile(rf"\(?{_LETTER}[).:](?!\w)"),  # at the beginning
-    re.compile(rf"\b(?:answer|option|choice)\b(?: is)?\s*:?\s*[*(\[\"']*{_LETTER}(?![\w'])"),
+    re.compile(rf"\b(?i:answer|option|choice)\b(?: is)?\s*:?\s*[*(\[\"']*{_LETTER}(?![\w'])"),
 )
 _WORDS = re.compile(r"\w+")
 
