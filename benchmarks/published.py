@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.captions import length_metrics
 from benchmarks.controls import TITLES as CONTROL_TITLES
 from benchmarks.controls import control_sets
-from benchmarks.files import BenchmarkError, LeftOut
+from benchmarks.files import BenchmarkError, LeftOut, leave
 from benchmarks.intervals import Metric, ratio
 from benchmarks.loaders import (
     choice_questions,
@@ -105,7 +105,7 @@ def build_sets(
     Args:
         kind: one of :data:`KINDS`.
         settings: where its files are.
-        limit: the first so many questions; all when ``None``. Controls are made from these.
+        limit: the first so many questions, and the controls of these; all when ``None``.
 
     Raises:
         BenchmarkError: nothing usable is left.
@@ -115,10 +115,16 @@ def build_sets(
     if limit is not None and limit < 1:
         raise BenchmarkError("limit must be 1 or more; an empty benchmark scores nothing")
     found = _load(kind, settings)
-    questions = found.questions[:limit]
-    controls = control_sets(questions, settings.controls, settings.seed)
-    return ({kind: questions, **{f"{kind}_{name}": of for name, of in controls.items()}},
-            found.left_out)
+    sets = {kind: found.questions[:limit]}
+    # All questions lend pictures and references to the controls of the first few.
+    for name, of in control_sets(found.questions, settings.controls, settings.seed).items():
+        ids = {f"{question.id}-{name}" for question in sets[kind]}
+        sets[f"{kind}_{name}"] = [question for question in of if question.id in ids]
+    for name in settings.controls:
+        if not sets.get(f"{kind}_{name}"):
+            sets.pop(f"{kind}_{name}", None)
+            leave(found.left_out, "control without any question", name)
+    return sets, found.left_out
 
 
 def titles(kind: str) -> dict[str, str]:

@@ -161,6 +161,22 @@ def test_nothing_to_score_is_an_error(run, files):
             path=str(files / "queries.json"))
 
 
+def test_the_controls_of_a_few_questions_draw_on_all(files):
+    pattern = str(files / "photos" / "{name}" / "00.png")
+    settings = published_settings({
+        "path": str(files / "queries.json"), "images": str(files), "reference_pictures": pattern,
+        "controls": ["absent", "wrong", "none"]})
+    few, _ = build_sets("naming", settings, limit=1)
+    assert {name: len(of) for name, of in few.items()} == {
+        "naming": 1, "naming_absent": 1, "naming_wrong": 1, "naming_none": 1}
+    everything, _ = build_sets("naming", settings)
+    assert few["naming_absent"] == everything["naming_absent"][:1]
+    write(files / "queries.json", {"./photos/bo/01.png": ["<bo>"]})
+    alone, left_out = build_sets("naming", settings)
+    assert set(alone) == {"naming", "naming_none"}
+    assert left_out["control without any question"] == ["absent", "wrong"]
+
+
 @pytest.mark.parametrize("name", ["repic_naming", "yollava_recognition", "yollava_qa"])
 def test_the_shipped_configs_are_understood(program, name, monkeypatch):
     config = yaml.safe_load((ROOT / "configs" / "benchmarks" / f"{name}.yaml").read_text())
