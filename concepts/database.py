@@ -54,6 +54,7 @@ class Database:
 
     Attributes:
         left_out: reason -> tags of the entries, or of those whose pictures, are not used.
+        loaded: changes whenever :meth:`concepts` has read the file anew.
     """
 
     def __init__(self, path: str | Path, root: str | Path | None = None, *, prefix: str = "",
@@ -63,7 +64,7 @@ class Database:
         self.prefix, self.need_images = prefix, need_images
         self.left_out: dict[str, list[str]] = {}
         self._concepts: dict[str, Concept] = {}
-        self._stamp: tuple | None = None
+        self.loaded: tuple | None = None
 
     def concepts(self) -> Mapping[str, Concept]:
         """Name -> concept, as the file says now, in its order.
@@ -75,10 +76,6 @@ class Database:
         if not self._concepts:
             raise DatabaseError(f"{self.path} holds no usable concept{self._reasons()}")
         return MappingProxyType(self._concepts)
-
-    def version(self) -> tuple:
-        """Changes whenever the file has changed."""
-        return stamp_of(self.path)
 
     def summary(self) -> str:
         """One line: how many concepts and pictures, and what is left out and why."""
@@ -207,8 +204,8 @@ class Database:
             raise DatabaseError(f"{self.path} cannot be written ({error.strerror})") from None
 
     def _refresh(self) -> None:
-        stamp = self.version()  # before reading: what is put in place meanwhile is seen next time
-        if stamp == self._stamp:
+        stamp = stamp_of(self.path)  # before reading: what comes meanwhile is seen next time
+        if stamp == self.loaded:
             return
         content, twice = read_database(self.path)
         left_out: dict[str, list[str]] = defaultdict(list)
@@ -230,7 +227,7 @@ class Database:
                 continue
             taken.add(name_key(concept.name))
             concepts[concept.name] = concept
-        self._concepts, self.left_out, self._stamp = concepts, dict(left_out), stamp
+        self._concepts, self.left_out, self.loaded = concepts, dict(left_out), stamp
 
     def _find(self, entries: dict, name: str) -> str:
         """The tag of an entry, whose name may be written as captions may write it."""
