@@ -5,8 +5,8 @@ query, also one by another process. An edit takes a lock, reads the file anew, c
 puts a whole new file in place: two processes that edit at once lose nothing, and entries that could
 not be read here stay in the file as they are.
 
-Left out: a server, and a history of edits. An edit writes the whole file: a few milliseconds for a
-thousand concepts, seconds for a million.
+Left out: a server, and a history of edits. An edit writes the whole file: many concepts are better
+added at once (:meth:`Database.add_all`).
 """
 
 import hashlib

@@ -15,7 +15,6 @@ Left out: models with code of their own, and fine-tuning.
 """
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -82,6 +81,7 @@ def load_encoder(
     Raises:
         EncoderError: there is no such encoder, or it cannot be loaded.
     """
+    spec = str(spec)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     path = Path(spec)
     if spec == "imagenet":
@@ -159,7 +159,6 @@ def _open_clip(target: str):
     if not schema and not tag:
         raise EncoderError(f"encoder 'open_clip:{target}' names no weights; write "
                            "'open_clip:ARCHITECTURE:TAG', TAG being a tag or a file")
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.WARNING))
     model, preprocess = open_clip.create_model_from_pretrained(name, tag or None)
     tokenizer = open_clip.get_tokenizer(name)
 

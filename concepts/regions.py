@@ -4,6 +4,7 @@ A proposer takes a picture and gives boxes ``(x1, y1, x2, y2)`` in 0-1, the like
 detectors are what RAP and RePIC use; the windows need no weights.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -139,6 +140,7 @@ def ultralytics_model(
     if Path(model).suffix != ".onnx" or not Path(model).is_file():
         raise DetectorError(f"detector {model!r} is no .onnx file; export the detector to ONNX "
                             "(its .pt files are pickles and are not opened)")
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would install packages unasked
     try:
         from ultralytics import YOLO
     except ImportError:

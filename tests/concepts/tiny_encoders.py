@@ -38,7 +38,8 @@ def save_tokenizer(path: Path) -> PreTrainedTokenizerFast:
         single="<bos> $A <eos>",
         special_tokens=[(token, vocabulary[token]) for token in ("<bos>", "<eos>")])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>",
-                                   unk_token="<unk>", bos_token="<bos>", eos_token="<eos>")
+                                   unk_token="<unk>", bos_token="<bos>", eos_token="<eos>",
+                                   model_max_length=LENGTH)
     fast.save_pretrained(path)
     return fast
 
