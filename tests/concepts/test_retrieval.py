@@ -147,9 +147,12 @@ def save_owl(path):
     text = {**size, "vocab_size": len(tokens), "max_position_embeddings": 16,
             "eos_token_id": tokens.eos_token_id, "bos_token_id": tokens.bos_token_id,
             "pad_token_id": tokens.pad_token_id}
-    config = OwlViTConfig(text_config=text, projection_dim=24,
+    config = OwlViTConfig(text_config=text, projection_dim=32,
                           vision_config={**size, "image_size": 32, "patch_size": 8})
-    OwlViTForObjectDetection(config).save_pretrained(path)
+    model = OwlViTForObjectDetection(config)
+    for weight in model.box_head.parameters():
+        weight.data *= 0.01  # as it is, its boxes have no width
+    model.save_pretrained(path)
     images = OwlViTImageProcessor(size={"height": 32, "width": 32}, do_center_crop=False)
     Processor(images, tokens).save_pretrained(path)
     return path
