@@ -16,6 +16,7 @@ import resource
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import faiss
@@ -58,11 +59,12 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     try:
-        if args.what == "recall":
-            measured = leave_one_out(args.root, args.encoder, args.cache, regions=args.regions)
-        else:
-            measured = {"dim": args.dim, "queries": args.queries, "sizes": [
-                search_times(n, args.dim, args.queries) for n in args.concepts]}
+        with redirect_stdout(sys.stderr):  # libraries log there when they are first imported
+            if args.what == "recall":
+                measured = leave_one_out(args.root, args.encoder, args.cache, regions=args.regions)
+            else:
+                measured = {"dim": args.dim, "queries": args.queries, "sizes": [
+                    search_times(n, args.dim, args.queries) for n in args.concepts]}
     except (DatabaseError, EncoderError, ValueError) as error:
         sys.exit(f"measure: {error}")
     machine = {"threads": 1, "processor": platform.processor() or platform.machine(),
