@@ -81,7 +81,7 @@ def leave_one_out(
         root: ``<subject>/*.jpg``.
         spec: the encoder's.
         cache: directory of features.
-        regions: take the best of the whole photo and its windows, as the retriever does.
+        regions: take the best of the whole photo and its windows.
 
     Raises:
         DatabaseError: ``root`` holds no usable photo.
