@@ -37,6 +37,7 @@ WHO_ASK = "Who is in this picture?"
 TOLD_ASK = "Which names were you told?"
 COMPARE_ASK = "Compare the toy with <{name}>."
 RECALL_ASK = "What is <{name}>?"
+LOOKUP_ASK = "Who is {what}?"
 CALL_ASK = "Say these names: {names}."
 NEXT_ASK = "Who comes after <{name}>?"
 
@@ -97,6 +98,29 @@ def quiz_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSet
         questions = [told, *(q for q in questions if q != told)][: quiz.questions]
     return {"messages": _messages(rng, references, questions, settings),
             "images": [*(r.image for r in references), scene.image]}
+
+
+def lookup_row(rng: random.Random, n: int, settings: ToyboxSettings) -> dict:
+    """``n`` references and no query: who of them is so described, and what is each like?
+
+    To name a toy in a scene is to see it, to find whose reference looks like that, and to copy a
+    name. The middle step is learned here by itself.
+    """
+    shown = draw_identities(rng, n, settings)
+    if rng.random() < 0.3:
+        shown[1:] = [relative(rng, shown[0], settings), *shown[2:]]
+    shown = list(dict.fromkeys(shown))
+    names = dict(zip(shown, draw_names(rng, len(shown)), strict=True))
+    questions = [(LOOKUP_ASK.format(what=_told_apart(rng, identity, shown)), f"<{name}>")
+                 for identity, name in names.items()]
+    rng.shuffle(questions)
+    identity, name = rng.choice(list(names.items()))
+    questions.append((RECALL_ASK.format(name=name), profile(identity)))
+    references = [draw_reference(rng, identity, names[identity], settings) for identity in shown]
+    messages = _messages(rng, references, questions, settings)
+    content = messages[0]["content"]
+    del content[max(i for i, part in enumerate(content) if part["type"] == "image")]
+    return {"messages": messages, "images": [r.image for r in references]}
 
 
 def roll_call_row(rng: random.Random, settings: ToyboxSettings) -> dict:
@@ -195,6 +219,16 @@ def _messages(rng, references: list[Reference], questions, settings: ToyboxSetti
         messages += [says("user", question), says("assistant", answer)]
     messages[0]["content"] = [*opening["content"][:-1], *messages[0]["content"]]
     return messages
+
+
+def _told_apart(rng: random.Random, identity: Identity, shown: list[Identity]) -> str:
+    """Some of the three parts of a profile, such that they are true of nobody else."""
+    parts = profile(identity).split(", ")
+    while True:
+        said = [part for part in parts if rng.random() < 0.6]
+        others = [profile(other).split(", ") for other in shown if other != identity]
+        if said and not any(set(said) <= set(other) for other in others):
+            return ", ".join(said)
 
 
 def _tags(names) -> str:
