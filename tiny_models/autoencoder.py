@@ -34,9 +34,9 @@ def build_autoencoder(shape: AutoencoderShape) -> AutoencoderTiny:
 def autoencoder_loss(
     model: AutoencoderTiny, pictures: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """How far pictures (B, 3, H, W) in -1...1 come back from where they were: L1, which keeps edges,
-    on pixels and on their differences. Noise on the latents makes near ones mean near pictures, and
-    a pull towards 0 keeps them where the decoder does not clamp."""
+    """How far pictures (B, 3, H, W) in -1...1 come back from where they were: L1, which keeps
+    edges, on pixels and on their differences. Noise on the latents makes near ones mean near
+    pictures, and a pull towards 0 keeps them where the decoder does not clamp."""
     latents = model.encode(pictures).latents
     noise = 0.05 * torch.randn(latents.shape, generator=generator)
     back = model.decode(latents + noise).sample.float()

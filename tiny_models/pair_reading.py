@@ -59,7 +59,7 @@ def read_pairs_of(path: str | Path, model: Reader) -> list[ReadPair]:
 
 
 def report(pairs: list[ReadPair]) -> dict:
-    """Shares over halves and pairs, those that matter most with 95 % bootstrap intervals over pairs.
+    """Shares over halves and pairs, the main ones with 95 % bootstrap intervals over pairs.
 
     ``attributes``: of the six, the share that both halves show as asked; ``pairs that agree``: both
     halves read as the same toy, whichever that is; ``as asked``: as the toy that was asked for.

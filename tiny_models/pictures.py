@@ -1,7 +1,7 @@
 """Pictures to train on: drawn once, kept on disk, read as they are needed.
 
-Picture ``i`` depends on the seed and ``i`` alone. A run that was killed goes on behind the last whole
-file.
+Picture ``i`` depends on the seed and ``i`` alone. A run that was killed goes on behind the last
+whole file.
 """
 
 import json
@@ -65,7 +65,8 @@ def drawn(
                 file.write(json.dumps([fact for _, fact in made]).encode())
             bar.update(PER_FILE)
     return Drawn([np.load(name.with_suffix(".npy"), mmap_mode="r") for name in names],
-                 [fact for name in names for fact in json.loads(name.with_suffix(".json").read_text())])
+                 [fact for name in names
+                  for fact in json.loads(name.with_suffix(".json").read_text())])
 
 
 def drawn_pairs(folder: Path, count: int, size: int, seed: int, *, held_out: bool = False) -> Drawn:

@@ -1,8 +1,8 @@
 """One small training loop that may be killed at any moment.
 
-Step ``k`` sees what the seed and ``k`` say, and nothing else is random, so that a run that was stopped
-and gone on with ends at the same weights as one that was not. Checkpoints are safetensors: weights,
-their running average and the optimizer's two moments; no pickles.
+Step ``k`` sees what the seed and ``k`` say, and nothing else is random, so that a run that was
+stopped and gone on with ends at the same weights as one that was not. Checkpoints are safetensors:
+weights, their running average and the optimizer's two moments; no pickles.
 """
 
 import json
@@ -124,11 +124,13 @@ def _save(path: Path, step: int, names, weights, mean, optimizer) -> None:
 def _load(path: Path, names, weights, mean, optimizer) -> int:
     with safe_open(path, "pt") as file:
         step = int(file.metadata()["step"])
-        held = {key.removeprefix("weight.") for key in file.keys() if key.startswith("weight.")}
+        keys = file.keys()
+        held = {key.removeprefix("weight.") for key in keys if key.startswith("weight.")}
         if held != set(names) or any(
                 list(p.shape) != file.get_slice(f"weight.{name}").get_shape()
                 for name, p in zip(names, weights, strict=True)):
-            raise ValueError(f"{path} is of a model of another shape; give its settings, or remove it")
+            raise ValueError(f"{path} is of a model of another shape; give its settings, or "
+                             "remove it")
         with torch.no_grad():
             for i, (name, p) in enumerate(zip(names, weights, strict=True)):
                 p.copy_(file.get_tensor(f"weight.{name}"))

@@ -1,7 +1,8 @@
 """Two pictures of one toy side by side, in two scenes, and the few words that say what they show.
 
 This is what the tiny diffusion model is trained on. Its words are fewer than those of
-:mod:`data_gen.toybox.language`, and always in the same order, as a tiny text encoder has little room.
+:mod:`data_gen.toybox.language`, and always in the same order, as a tiny text encoder has little
+room.
 """
 
 import random
