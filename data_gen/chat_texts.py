@@ -30,7 +30,8 @@ FRUITLESS = 3
 """So many replies in a row without a new object end the asking."""
 
 REQUEST = """Think of {n} different physical objects that a person may own: toys, clothes, tools,
-furniture, animals, food. Make them as unlike each other as you can, and give each a look of its own.
+furniture, animals, food. Make them as unlike each other as you can, and give each a look of its
+own.
 Answer with a JSON list and nothing else. Each entry: {{"item": a phrase that says what the object
 is and how it looks, "category": one word for its kind, "scenes": a list of three short phrases,
 each a different place and light that the object could be photographed in}}.
@@ -135,7 +136,7 @@ def complete(settings: Mapping, text: str) -> str:
 
 
 def entries(reply: str) -> Iterator[object]:
-    """Whatever JSON objects a reply holds: in a list, on lines, in a fence, among other words."""
+    """Whatever JSON objects a reply holds: in a list, on lines, fenced, among other words."""
     decoder, at = json.JSONDecoder(), 0
     while (start := reply.find("{", at)) >= 0:
         try:

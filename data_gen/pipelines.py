@@ -134,7 +134,9 @@ def load_pipeline(settings: PipelineSettings, device: str, beside=None):
     kind = pipeline_class(settings.name, "pipeline")
     try:
         if beside is not None:
-            pipeline = kind.from_pipe(beside)
+            # diffusers hands over what is of the annotated type, which AutoencoderTiny is not.
+            own = {name: part for name, part in beside.components.items() if name == "vae"}
+            pipeline = kind.from_pipe(beside, **own)
         else:
             pipeline = kind.from_pretrained(
                 settings.weights, dtype=getattr(torch, settings.dtype), use_safetensors=True,
