@@ -117,7 +117,7 @@ def diffusion_maker(
     assessed = quality_settings(quality) if quality else None
     objects = object_texts(texts, seed, cache)
     subjects, root = _subjects(edit.get("subjects"), size)
-    makes = Pairs(
+    makes = PairMaker(
         seed=seed, objects=objects.of, prompts={
             DIPTYCH: prompt, EDIT: edit.get("prompt", EDIT_PROMPT),
             "subject": edit.get("subject_prompt", SUBJECT_PROMPT)},
@@ -136,7 +136,7 @@ def diffusion_maker(
                     sheet=pair_sheet, row_bytes=(4.0 if picture == "png" else 1.0) * size * size)
 
 
-class Pairs:
+class PairMaker:
     """Makes pairs by index, a batch at a time. Weights are loaded when the first is asked for."""
 
     def __init__(self, *, seed: int, objects: Callable[[int], ObjectText], prompts: dict[str, str],

@@ -200,5 +200,9 @@ def draw(
         raise SourceError(f"pipeline {type(pipeline).__name__} refuses: "
                           f"{(str(error).splitlines() or ['?'])[0][:300]}; see 'call' and 'size'"
                           ) from None
+    except torch.cuda.OutOfMemoryError:
+        raise SourceError(f"the GPU's memory does not hold {len(prompts)} pictures of "
+                          f"{size[0]}x{size[1]}; lower batch_size or size, or set offload: model"
+                          ) from None
     return [image.convert("RGB") if image.size == tuple(size)
             else image.convert("RGB").resize(size, Image.Resampling.LANCZOS) for image in found]

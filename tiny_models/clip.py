@@ -144,8 +144,8 @@ def retrieval(model: CLIP, tokenizer, data: Drawn, batch: int = 250) -> dict[str
         truth = torch.arange(batch)
         for k in (0, 1):
             right[k] += int((close.argmax(1 - k) == truth).sum())
-    return {"text of a picture": right[0] / n, "picture of a text": right[1] / n,
-            "among": float(batch), "pictures": float(n)}
+    return {"text of a picture": right[0] / max(1, n), "picture of a text": right[1] / max(1, n),
+            "among": batch, "pictures": n}
 
 
 def recipe_of(shape: ClipShape, schedule, measured: dict, command: list[str]) -> dict:

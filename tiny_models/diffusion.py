@@ -51,6 +51,12 @@ def build_pipeline(shape: FlowShape, autoencoder: AutoencoderTiny) -> FluxPipeli
         attention_head_dim=head, num_attention_heads=shape.heads,
         joint_attention_dim=shape.text_width, pooled_projection_dim=shape.text_width,
         guidance_embeds=False, axes_dims_rope=(turned, sides, sides))
+    for name, module in transformer.named_modules():
+        # Each block begins as no change at all, which is where deep ones begin to learn soonest
+        # (adaLN-Zero of 2212.09748).
+        if name == "proj_out" or (name.endswith(".linear") and "norm" in name):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
     clip = CLIPTextModel(CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=shape.text_width, projection_dim=shape.text_width,
         intermediate_size=2 * shape.text_width, num_hidden_layers=shape.text_layers,

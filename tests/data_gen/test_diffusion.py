@@ -19,7 +19,7 @@ from data_gen.sources import SourceError
 from data_gen.subjects200k import subjects200k_maker
 from tests.concepts.tiny_encoders import save_open_clip
 from tests.data_gen.stub_rows import contents
-from tests.data_gen.tiny_pipelines import LENGTH, save_flux, save_unet
+from tests.data_gen.tiny_pipelines import LENGTH, save_flux, save_ip_adapter, save_unet
 
 TEXTS = {
     "item": "{colour} {kind}", "category": "{kind}", "scene": "{wall} wall",
@@ -122,6 +122,26 @@ def test_edits_begin_with_a_drawn_subject(tmp_path, weights, family):
     for picture, _ in pairs_in(tmp_path / "set"):
         left, right = (np.asarray(picture.crop(box)) for box in half_boxes(*picture.size))
         assert left.shape == right.shape == (32, 32, 3) and (left != right).any()
+
+
+def test_edits_through_an_ip_adapter_see_the_photo(tmp_path, weights):
+    """The same prompts and noise, another photo: another second half."""
+    adapter = save_ip_adapter(tmp_path / "adapter")
+    right = []
+    for colour in ("red", "blue"):
+        (tmp_path / colour / "mug").mkdir(parents=True)
+        Image.new("RGB", (40, 40), colour).save(tmp_path / colour / "mug" / "1.png")
+        given = settings(weights, counts={EDIT: 2}, edit={
+            "subjects": str(tmp_path / colour),
+            "pipeline": {
+                "class": "StableDiffusionPipeline", "image_argument": "ip_adapter_image",
+                "call": CALLS["unet"], "ip_adapter": {
+                    "pretrained_model_name_or_path_or_dict": str(adapter), "subfolder": "models",
+                    "weight_name": "adapter.safetensors", "scale": 1.0}}})
+        make(tmp_path / f"set {colour}", given)
+        picture, _ = pairs_in(tmp_path / f"set {colour}")[0]
+        right.append(np.asarray(picture.crop(half_boxes(*picture.size)[1])))
+    assert (right[0] != right[1]).any()
 
 
 def test_edits_begin_with_photos_where_there_are_some(tmp_path, weights):

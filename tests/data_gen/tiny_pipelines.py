@@ -9,7 +9,13 @@ from diffusers import (
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel
+from safetensors.torch import save_file
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
 
 from tiny_models.autoencoder import AutoencoderShape, build_autoencoder
 from tiny_models.diffusion import FlowShape, build_pipeline
@@ -36,8 +42,26 @@ def save_unet(path: Path, seed: int = 0) -> Path:
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2)
     StableDiffusionPipeline(
         vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet,
-        scheduler=DDIMScheduler(clip_sample=False), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        scheduler=DDIMScheduler(clip_sample=False), safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
     ).save_pretrained(path, safe_serialization=True)
+    return path
+
+
+def save_ip_adapter(path: Path, seed: int = 0) -> Path:
+    """An IP-Adapter for :func:`save_unet`, with its image encoder, as the published ones lie."""
+    torch.manual_seed(seed)
+    CLIPVisionModelWithProjection(CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        image_size=32, patch_size=16, projection_dim=16)).save_pretrained(
+            path / "models" / "image_encoder")
+    tensors = {"image_proj.proj.weight": torch.randn(4 * 16, 16),
+               "image_proj.proj.bias": torch.zeros(4 * 16),
+               "image_proj.norm.weight": torch.ones(16), "image_proj.norm.bias": torch.zeros(16)}
+    for place in (1, 3, 5, 7):  # one for each cross-attention of the U-Net
+        tensors |= {f"ip_adapter.{place}.{key}.weight": torch.randn(16, 16)
+                    for key in ("to_k_ip", "to_v_ip")}
+    save_file(tensors, path / "models" / "adapter.safetensors")
     return path
 
 

@@ -42,7 +42,18 @@ def test_a_run_that_was_killed_ends_at_the_same_weights(tmp_path):
         assert torch.equal(a, b)
     losses = [json.loads(line) for line in (tmp_path / "whole/m.jsonl").read_text().splitlines()]
     assert [line["step"] for line in losses] == [4, 8, 12]
-    assert losses[-1]["loss"] < losses[0]["loss"]
+
+
+def test_it_learns(tmp_path):
+    made = model()
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(1))
+
+    def error() -> float:
+        return (made(x)[:, 0] - x.sum(1)).square().mean().item()
+
+    before = error()
+    train(made, fitting(made), replace(SCHEDULE, steps=150, average=0.0), tmp_path, "m")
+    assert error() < before / 3 and not made.training
 
 
 def test_a_finished_run_is_read_back_without_a_step(tmp_path):
