@@ -3,12 +3,14 @@
     python launch/generate.py --config configs/data/toybox.yaml
     python launch/generate.py --config configs/data/folders.yaml --root PHOTOS --out runs/rows/mine
     accelerate launch --config_file configs/accelerate/cpu_2.yaml launch/generate.py --config ...
+    python launch/generate.py --config configs/data/diffusion_flux.yaml
     python launch/generate.py --inspect runs/rows/mine
 
 A config names a ``generator`` (see ``GENERATORS``), ``out``, ``seed`` and ``counts``, and may name
 a ``format`` (``parquet`` or ``webdataset``) and ``rows_per_shard``; its other keys are the
-generator's own settings. ``--key value`` on the command line replaces a key; values are read as
-YAML, so ``--counts "{object_consistency: 100}"`` works.
+generator's own settings. ``diffusion`` makes picture pairs, from which ``subjects200k`` makes rows.
+``--key value`` on the command line replaces a key; values are read as YAML, so
+``--counts "{object_consistency: 100}"`` works.
 
 A set that was stopped, however rudely, is gone on with by the same command. Processes share the
 work, and the rows and files are the same however many there are; on several nodes they must share

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_gen import diffusion as diffusion_module
-from data_gen.diffusion import DIPTYCH, EDIT, diffusion_maker, joined
+from data_gen import pair_drawing
+from data_gen.diffusion import diffusion_maker
 from data_gen.maker import all_rows
 from data_gen.making import make_rows
+from data_gen.pair_drawing import DIPTYCH, EDIT, joined
 from data_gen.pair_files import light_rows, pair_picture, parquet_files
 from data_gen.pairs import half_boxes
 from data_gen.plan import PlanError
@@ -90,7 +91,7 @@ def test_processes_and_sittings_make_the_same_files(tmp_path, weights, monkeypat
     class Killed(Exception):
         pass
 
-    drawn = diffusion_module.draw
+    drawn = pair_drawing.draw
     calls = []
 
     def until_killed(*args):
@@ -99,7 +100,7 @@ def test_processes_and_sittings_make_the_same_files(tmp_path, weights, monkeypat
             raise Killed
         return drawn(*args)
 
-    monkeypatch.setattr(diffusion_module, "draw", until_killed)
+    monkeypatch.setattr(pair_drawing, "draw", until_killed)
     with pytest.raises(Killed):
         make(tmp_path / "stopped", given)
     make(tmp_path / "stopped", given)

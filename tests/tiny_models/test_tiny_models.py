@@ -11,8 +11,8 @@ from diffusers import AutoPipelineForText2Image
 from PIL import Image
 
 from concepts.encoders import load_encoder
-from data_gen.diffusion import joined
 from data_gen.object_texts import object_texts
+from data_gen.pair_drawing import joined
 from data_gen.toybox.identity import KINDS, draw_identity, from_number
 from data_gen.toybox.pairs import draw_pair, item_words, pair_words, read_item
 from launch.generate import read_config
