@@ -20,10 +20,14 @@ class Policy:
     path: str
 
 
-def parse_policies(specs: list[str]) -> list[Policy]:
+def parse_policies(specs: list[str], check: bool = True) -> list[Policy]:
     """Read ``PATH`` or ``LABEL=PATH``, checking that each is there before any weights load.
 
     Unlabelled policies are called by the shortest ends of their paths that differ.
+
+    Args:
+        specs: as given on the command line.
+        check: whether they must be there; their kept predictions may be all that is needed.
 
     Raises:
         ValueError: no policy, a path without a model, or a label used twice.
@@ -36,7 +40,7 @@ def parse_policies(specs: list[str]) -> list[Policy]:
         # A path that holds an equals sign is taken as a path.
         named = bool(equals) and not Path(spec).exists()
         pairs.append((label if named else "", path if named else spec))
-    for _, path in pairs:
+    for _, path in pairs if check else []:
         check_policy(path)
     ends = _short_names([path for _, path in pairs])
     policies = [Policy(label or end, path) for (label, path), end in zip(pairs, ends, strict=True)]

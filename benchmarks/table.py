@@ -23,6 +23,19 @@ TITLES = {
     "at_floor": "captions of 100 tokens or more",
     "attribute_accuracy": "attributes: true of those claimed",
     "attribute_coverage": "attributes: true of all there are",
+    "published_precision": "precision, as published",
+    "published_recall": "recall, as published",
+    "published_f1": "F1, as published",
+    "names_given": "captions that write a given name",
+    "auroc": "area under the ROC curve",
+    "accuracy_half": "balanced accuracy, p(yes) > ½",
+    "accuracy_balanced": "balanced accuracy, errors balanced",
+    "choice": "right",
+    "letter": "right by letter",
+    "text": "right by the option's words",
+    "first": "answers that are the first option",
+    "likelihood": "right by likelihood",
+    "likelihood_per_token": "right by likelihood per token",
 }
 """Last part of a metric's key -> what tables call it. All but ``tokens`` are shares in 0-1."""
 
@@ -92,6 +105,23 @@ def markdown(result: dict, keys: Sequence[str] | None = None) -> str:
         lines.append(_line([title, n, *cells]))
     lines += ["", f"Shares in per cent; in brackets {result['level']:.0%} bootstrap intervals over "
                   f"rows (differences: paired)."]
+    return "\n".join(lines) + "\n"
+
+
+def beside(result: dict, columns: dict[str, str]) -> str:
+    """A score and its controls side by side, a line for each policy.
+
+    Args:
+        result: of :func:`tabulate`.
+        columns: head -> metric key; metrics that were not measured get a dash.
+    """
+    metrics = result["metrics"]
+    labels = list(next(iter(metrics.values()))["values"])
+    lines = [_line(["policy", *columns]), _line(["---", *["---:"] * len(columns)])]
+    for label in labels:
+        lines.append(_line([label, *(
+            show(metrics[key]["values"][label], metrics[key]["unit"]) if key in metrics else "–"
+            for key in columns.values())]))
     return "\n".join(lines) + "\n"
 
 

@@ -1,11 +1,14 @@
 """Measure this trainer against stock TRL: same rows, weights and completions, step by step.
 
-    python launch/bench.py                           # the tiny policy: a table and three curves
-    python launch/bench.py --model PATH --cases long # any policy, one set of cases
-    python launch/bench.py --peak                    # peak memory, each trainer in its own process
+    python launch/bench.py                            # the tiny policy: a table and three curves
+    python launch/bench.py --model PATH --cases tasks # any policy, some of the cases
+    python launch/bench.py --model qwen2_5_vl_3b_random --cases large --dtype bfloat16   # a GPU
+    python launch/bench.py --peak                     # peak memory, each trainer by itself
 
 Writes ``speed.json``, ``speed.md`` and ``speed.png`` to ``--out``. Times are medians of
-``--rounds`` steps after two for warming up, stock and ours by turns.
+``--rounds`` steps after two for warming up, stock and ours by turns. What a pass was predicted to
+cost, from numbers of tokens alone (``rl/groups.py``), stands beside what it did cost; the line at
+the end is the best fit of that prediction's constants to this run (``--share on`` for all cases).
 """
 
 import argparse
@@ -18,8 +21,13 @@ from pathlib import Path
 
 import torch
 
+from rl.groups import WORTH_IT, predicted_share
 from rl.policy import load_policy
-from rl.speed import PHASES, Shape, bound, compare, prompt_length
+from rl.random_policy import save_qwen2_5_vl_3b_random
+from rl.speed import PHASES, compare
+from rl.speed_report import draw, fit_line, fitted, line, table_of
+from rl.speed_shape import Shape, bound, prompt_length
+from rl.trainer import TrainerOptions
 
 BASE = Shape()
 CASES = {
@@ -36,13 +44,23 @@ CASES = {
                for p in (60, 125, 250, 500, 1000, 2000, 4000)},
     "completion": {f"completion {c}": replace(BASE, prompt=250, completion=c)
                    for c in (2, 8, 32, 128, 512)},
+    "large": {f"{what}, {p} / {c}": Shape(prompt=p, completion=c, image_px=448, beta=0.04,
+                                          checkpointing=True, lora=True)
+              for what, p, c in (("yes or no", 700, 2), ("box", 700, 26), ("caption", 800, 128),
+                                 ("long prompt", 2000, 128))},
 }
+MODELS = {"tiny": "rl/toybox_base"}
+RANDOM_3B = "qwen2_5_vl_3b_random"
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="rl/toybox_base", help="policy directory or hub id")
-    parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--model", default="tiny",
+                        help=f"tiny, {RANDOM_3B}, or a policy directory or hub id")
+    parser.add_argument("--cases", nargs="*", choices=list(CASES),
+                        default=[kind for kind in CASES if kind != "large"])
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--share", default="auto", choices=["auto", "on"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/speed"))
     parser.add_argument("--peak", action="store_true", help="measure peak memory instead")
@@ -52,6 +70,11 @@ def main(argv: list[str]) -> int:
         print(json.dumps(peak_of_one(args.model, args.one[0], Shape(**json.loads(args.one[1])))))
         return 0
     args.out.mkdir(parents=True, exist_ok=True)
+    args.model = MODELS.get(args.model, args.model)
+    if args.model == RANDOM_3B:
+        args.model = str(args.out / RANDOM_3B)
+        if not (args.out / RANDOM_3B / "processor_config.json").is_file():  # written last
+            save_qwen2_5_vl_3b_random(args.model)
     if args.peak:
         lines = [f"| {name} | {a / 2**20:.0f} | {b / 2**20:.0f} | {b / a:.2f} |"
                  for name, a, b in peaks(args.model)]
@@ -63,73 +86,41 @@ def main(argv: list[str]) -> int:
     results = []
     for kind in args.cases:
         for name, shape in CASES[kind].items():
-            found = measure(args.model, shape, args.rounds)
+            found = measure(args.model, shape, args.rounds, args.share, args.dtype)
             results.append({"kind": kind, "case": name, **found})
             print(line(results[-1]), flush=True)
             (args.out / "speed.json").write_text(json.dumps(
-                {"model": args.model, "torch": torch.__version__, "threads":
-                 torch.get_num_threads(), "results": results}, indent=1))
-    (args.out / "speed.md").write_text(table_of(results))
+                {"model": args.model, "dtype": args.dtype, "device": device(),
+                 "torch": torch.__version__, "threads": torch.get_num_threads(),
+                 "fit": fitted(results), "results": results}, indent=1))
+    text = f"{table_of(results)}\n{device()}, {args.dtype}. {fit_line(results)}\n"
+    (args.out / "speed.md").write_text(text)
+    print(fit_line(results))
     draw(results, args.out / "speed.png")
     print(f"wrote {args.out}/speed.json, speed.md and speed.png")
     return 0
 
 
-def measure(model: str, shape: Shape, rounds: int) -> dict:
-    """Both trainers on one shape: medians per phase, tokens, pictures, and the bound."""
-    both = compare(model, shape, rounds=rounds)
+def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> dict:
+    """Both trainers on one shape: medians per phase, tokens, pictures, bound and prediction."""
+    both = compare(model, shape, rounds=rounds, dtype=getattr(torch, dtype),
+                   options=TrainerOptions(share_prompt=share, share_vision="auto"))
     prompt = prompt_length(model, shape)
     found = {name: {"seconds": {phase: run.median(phase) for phase in PHASES},
                     "tokens": run.tokens, "pictures": run.pictures, "loss": run.losses[-1]}
              for name, run in both.items()}
-    return {"shape": {**asdict(shape), "prompt": prompt}, "bound": bound(shape, prompt), **found}
+    groups = [list(range(i * shape.G, (i + 1) * shape.G)) for i in range(shape.prompts)]
+    predicted = predicted_share(groups, prompt, shape.completion)
+    shared = share == "on" or predicted <= WORTH_IT
+    return {"shape": {**asdict(shape), "prompt": prompt}, "bound": bound(shape, prompt),
+            "shared": shared, "predicted": 1 / predicted if shared else 1.0, **found}
 
 
-def faster(result: dict, phase: str) -> float:
-    """Stock's time over ours."""
-    return result["stock"]["seconds"][phase] / max(result["ours"]["seconds"][phase], 1e-9)
-
-
-def line(result: dict) -> str:
-    """One row of the table."""
-    stock, ours, least = result["stock"], result["ours"], result["bound"]
-    return (f"| {result['case']} | {stock['seconds']['step']:.2f} | {faster(result, 'step'):.2f} | "
-            f"{faster(result, 'loss'):.2f} | {faster(result, 'generation'):.2f} | "
-            f"{stock['tokens']} / {ours['tokens']} / {least['tokens']} | "
-            f"{stock['pictures']} / {ours['pictures']} / {least['pictures']} |")
-
-
-def table_of(results: list[dict]) -> str:
-    """Markdown: stock's step in seconds, how many times faster ours is, and what was counted."""
-    head = ("| case | stock step, s | step × | loss × | generation × | tokens stock / ours / least "
-            "| pictures through the tower |")
-    return "\n".join([head, "|" + "---|" * 7, *map(line, results)]) + "\n"
-
-
-def draw(results: list[dict], path: Path) -> None:
-    """Three curves: how many times faster against G, prompt length and completion length."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    kinds = [k for k in ("G", "prompt", "completion") if any(r["kind"] == k for r in results)]
-    if not kinds:
-        return
-    figure, axes = pyplot.subplots(1, len(kinds), figsize=(4.2 * len(kinds), 3.2), squeeze=False)
-    for axis, kind in zip(axes[0], kinds, strict=True):
-        mine = [r for r in results if r["kind"] == kind]
-        x = [r["shape"][kind] for r in mine]
-        for phase in ("step", "loss", "generation"):
-            axis.plot(x, [faster(r, phase) for r in mine], marker="o", label=phase)
-        axis.axhline(1, color="grey", linewidth=0.8)
-        axis.set(xscale="log", xlabel={"G": "completions per prompt"}.get(kind, f"{kind} tokens"),
-                 ylabel="times faster than stock TRL", xticks=x)
-        axis.set_xticklabels(x)
-        axis.minorticks_off()
-    axes[0][0].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+def device() -> str:
+    """What it ran on, in a few words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def peaks(model: str):

@@ -4,7 +4,11 @@
         --policy rl/toybox_base --policy runs/toybox_demo/policy --out runs/toybox_demo/eval
 
 Writes ``evaluation.json``, ``evaluation.md``, ``gallery.json`` (samples for the report) and
-``predictions/<policy>/<set>.jsonl``; a run that was killed goes on from the latter.
+``predictions/<policy>/<set>.jsonl``; a run that was killed goes on from the latter, and
+``--score_only true`` scores them where neither policy nor GPU is at hand.
+
+``benchmark: naming``, ``recognition`` or ``choices`` asks a published benchmark from its own files,
+with its controls; ``settings`` then say where they are (:mod:`benchmarks.published`).
 """
 
 import json
@@ -22,11 +26,14 @@ import yaml
 from transformers.utils import logging
 from trl import TrlParser
 
-from benchmarks import toybox
+from benchmarks import published, toybox
+from benchmarks.answers import answer_questions, read_answers, scored
+from benchmarks.files import left_out_line, told
 from benchmarks.gallery import sample
 from benchmarks.policies import Policy, fingerprint, parse_policies
+from benchmarks.questions import load_words, open_rows
 from benchmarks.runner import Prediction, predict
-from benchmarks.table import markdown, tabulate
+from benchmarks.table import beside, markdown, tabulate
 from rl.policy import load_policy
 
 LIMITS = ("oct", "vlt", "captions")
@@ -41,6 +48,12 @@ class EvaluateArguments:
         "help": "PATH or LABEL=PATH of a model, LoRA adapter or hub id; once for each. Policies "
                 "after the first are compared with it."})
     out: str = field(default="runs/evaluation", metadata={"help": "Output directory."})
+    benchmark: str = field(default="toybox", metadata={
+        "help": "toybox, or a published one: naming, recognition, choices."})
+    limit: int | None = field(default=None, metadata={
+        "help": "Published benchmarks: the first so many questions."})
+    score_only: bool = field(default=False, metadata={
+        "help": "Score the predictions under `out`; load no policy."})
     size: str = field(default="full", metadata={"help": "Which of `sizes`."})
     sizes: dict = field(default_factory=dict, metadata={"help": "Size -> set -> rows."})
     seed: int = field(default=7001, metadata={"help": "Seed of the rows."})
@@ -48,7 +61,7 @@ class EvaluateArguments:
                                  metadata={"help": "Limits for oct, vlt and captions, in tokens."})
     batch_size: int = field(default=64, metadata={"help": "Rows per call of the model."})
     settings: dict = field(default_factory=dict, metadata={
-        "help": "reference_px, query_px, prompts."})
+        "help": "Toybox: reference_px, query_px, prompts. Published: where its files are."})
     resamples: int = field(default=2000, metadata={"help": "Bootstrap resamples."})
     dtype: str = field(default="float32", metadata={"help": "Of the weights."})
     device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1 ... or auto."})
@@ -80,16 +93,18 @@ def check(args: EvaluateArguments) -> tuple[dict[str, int], list[Policy]]:
         raise ValueError(f"max_new_tokens needs exactly {', '.join(LIMITS)}, not "
                          f"{', '.join(args.max_new_tokens)}")
     # In the order of the benchmark, whatever the order of the config.
-    return {s: counts[s] for s in toybox.SETS if counts.get(s)}, parse_policies(args.policy)
+    return ({s: counts[s] for s in toybox.SETS if counts.get(s)},
+            parse_policies(args.policy, check=not args.score_only))
 
 
-def answer(
-    policy: Policy, rows: dict[str, list[dict]], args: EvaluateArguments
-) -> dict[str, list[Prediction]]:
-    """Predictions of one policy for all sets, made or read back."""
+def loader(policy: Policy, args: EvaluateArguments):
+    """Loads the policy when it is first asked for, and only once."""
     loaded: list = []
 
     def load():
+        if args.score_only:
+            raise ValueError(f"policy {policy.label}: rows without a prediction under {args.out}; "
+                             f"run without --score_only to make them")
         if not loaded:
             model, processor = load_policy(
                 policy.path, dtype=args.dtype, trust_remote_code=args.trust_remote_code,
@@ -98,10 +113,27 @@ def answer(
             loaded.extend((model.to(auto if args.device == "auto" else args.device), processor))
         return loaded
 
-    mark = f"{fingerprint(policy.path)}-{args.dtype}-{args.box_convention}"
-    folder = Path(args.out) / "predictions" / re.sub(r"[^\w.-]+", "_", policy.label)
+    return load
+
+
+def folder_of(policy: Policy, args: EvaluateArguments) -> Path:
+    """Where a policy's predictions are kept."""
+    return Path(args.out) / "predictions" / re.sub(r"[^\w.-]+", "_", policy.label)
+
+
+def mark_of(policy: Policy, args: EvaluateArguments) -> str:
+    """What predictions depend on, beside rows and limits."""
+    return f"{fingerprint(policy.path)}-{args.dtype}-{args.box_convention}"
+
+
+def answer(
+    policy: Policy, rows: dict[str, list[dict]], args: EvaluateArguments
+) -> dict[str, list[Prediction]]:
+    """Predictions of one policy for all sets, made or read back."""
+    load = loader(policy, args)
     return {
-        name: predict(load, of_set, folder / f"{name}.jsonl", fingerprint=mark,
+        name: predict(load, of_set, folder_of(policy, args) / f"{name}.jsonl",
+                      fingerprint=mark_of(policy, args),
                       max_new_tokens=args.max_new_tokens[name if name in LIMITS else "captions"],
                       batch_size=args.batch_size, wants_box=name == "vlt",
                       box_convention=args.box_convention,
@@ -112,6 +144,8 @@ def answer(
 
 def evaluate(args: EvaluateArguments) -> dict:
     """Run the benchmark, write its files under ``args.out``, return what evaluation.json holds."""
+    if args.benchmark != "toybox":
+        return evaluate_published(args)
     counts, policies = check(args)
     settings = toybox.toybox_settings(args.settings)
     print(f"{sum(counts.values())} rows: "
@@ -141,10 +175,68 @@ def evaluate(args: EvaluateArguments) -> dict:
                {label: found[name][i] for label, found in predictions.items()})
         for name, most in toybox.GALLERY.items() for i in range(min(most, counts.get(name, 0)))
     ]
+    return write(args, result, samples, markdown(result))
+
+
+def evaluate_published(args: EvaluateArguments) -> dict:
+    """The same for a published benchmark, whose pictures may be missing in part."""
+    kind = args.benchmark
+    settings = published.published_settings(args.settings)
+    words = load_words(settings.prompts)
+    sets, left_out = published.build_sets(kind, settings, args.limit)
+    policies = parse_policies(args.policy, check=not args.score_only)
+    print(", ".join(f"{name} {len(questions)}" for name, questions in sets.items()),
+          left_out_line(left_out), *(f"policy {p.label}: {p.path}" for p in policies),
+          f"output: {args.out}", sep="\n", flush=True)
+
+    likelihood = settings.likelihood and kind != "naming"
+    for policy in [] if args.score_only else policies:
+        load, mark = loader(policy, args), mark_of(policy, args)
+        for name, questions in sets.items():
+            answer_questions(
+                load, questions, words, folder_of(policy, args), name, left_out, fingerprint=mark,
+                max_new_tokens=args.max_new_tokens.get(kind, published.LIMITS[kind]),
+                batch_size=args.batch_size, likelihood=likelihood, size=settings.size,
+                side=settings.side, title=f"{policy.label}: {name}")
+    metrics = {policy.label: {} for policy in policies}
+    makers, samples, counts = {}, [], {}
+    for name, questions in sets.items():
+        read = {p.label: read_answers(folder_of(p, args), name) for p in policies}
+        answers = {label: found for label, (found, _, _) in read.items()}
+        asked = scored(questions, answers, name, left_out)
+        counts[name] = len(asked)
+        # Scored for all policies or for none.
+        known = likelihood and all(q.id in scores for _, scores, _ in read.values() for q in asked)
+        for label, (found, scores, made_by) in read.items():
+            makers[label] = sorted({*makers.get(label, ()), *made_by})
+            metrics[label] |= published.score(
+                name, asked, [found[q.id] for q in asked],
+                [scores[q.id] for q in asked] if known else None, settings)
+        samples += [
+            sample(row, published.titles(kind)[name],
+                   {label: found[row["id"]] for label, found in answers.items()})
+            for row in open_rows(asked[:4], words, {}, settings.size, settings.side)]
+    result = {
+        "benchmark": kind, "counts": counts, "resamples": args.resamples,
+        "settings": asdict(settings), "left_out": told(left_out),
+        "policies": [{**asdict(p), "made_from": makers[p.label]} for p in policies],
+        "versions": {name: version(name) for name in ("byname", "torch", "transformers")},
+        **tabulate(metrics, published.titles(kind),
+                   [f"{kind}/{key}" for key in published.HEADLINES[kind]],
+                   resamples=args.resamples),
+    }
+    table = beside(result, {head: key for head, key in published.columns(kind).items()
+                            if key in result["metrics"]})
+    return write(args, result, samples,
+                 "\n".join([table, markdown(result), left_out_line(left_out)]).rstrip() + "\n")
+
+
+def write(args: EvaluateArguments, result: dict, samples: list[dict], text: str) -> dict:
+    """The three files of a result, which is given back."""
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "gallery.json", json.dumps(samples, ensure_ascii=False))
-    _write(out / "evaluation.md", markdown(result))
+    _write(out / "evaluation.md", text)
     _write(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return result
 

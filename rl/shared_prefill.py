@@ -11,8 +11,9 @@ import torch
 from peft import PeftModel
 from transformers import DynamicCache
 
-from rl.shared_prompt import groups_of, prompt_positions
-from rl.vision_features import images_per_row, pictures_of_rows, take_rows
+from rl.groups import groups_of
+from rl.picture_rows import images_per_row, pictures_of_rows, take_rows
+from rl.shared_prompt import prompt_positions
 
 PICTURE_FIELDS = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
 

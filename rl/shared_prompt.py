@@ -15,6 +15,7 @@ that see themselves in both directions); :func:`why_not` names them.
 
 import sys
 from dataclasses import dataclass
+from inspect import signature
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -23,8 +24,6 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "shared_prompt"
-WORTH_IT = 0.95
-"""Share where it leaves at most this part of the tokens."""
 
 
 @dataclass
@@ -51,19 +50,17 @@ class Packed:
     """A micro-batch of B completions as N packed rows.
 
     Shapes: ``input_ids``, ``labels``: (N, P + G W); ``position_ids``: (N, ...) or (3, N, ...);
-    ``first``: the first row of each group in the micro-batch; ``place``: (B, 2) each completion's
-    group and branch.
+    ``place``: (B, 2) group and branch of each completion, in the order of the groups' members.
     """
 
     input_ids: torch.Tensor
     labels: torch.Tensor
     position_ids: torch.Tensor
     layout: Layout
-    first: list[int]
     place: torch.Tensor
 
     def unpack(self, per_token: torch.Tensor) -> torch.Tensor:
-        """(N, P + G W - 1) values of labels, shifted by one, to (B, C)."""
+        """(N, P + G W - 1) values of labels, shifted by one, to (B, C), ordered as ``place``."""
         layout = self.layout
         branches = per_token[:, layout.prefix :].new_zeros(
             per_token.size(0), layout.branches * layout.width)
@@ -73,44 +70,14 @@ class Packed:
         return branches[self.place[:, 0], self.place[:, 1]]
 
 
-def groups_of(prompt_ids, prompt_mask, pictures: list) -> list[list[int]]:
-    """Neighbouring rows with the same prompt and the same pictures.
-
-    Args:
-        prompt_ids, prompt_mask: (B, P).
-        pictures: per row something comparable by ``==`` that identifies its pictures.
-    """
-    groups: list[list[int]] = []
-    for row in range(prompt_ids.size(0)):
-        last = groups[-1][-1] if groups else None
-        same = (last is not None and pictures[row] == pictures[last]
-                and torch.equal(prompt_ids[row], prompt_ids[last])
-                and torch.equal(prompt_mask[row], prompt_mask[last]))
-        groups[-1].append(row) if same else groups.append([row])
-    return groups
-
-
-def split(groups: list[list[int]], prompt: int, width: int, most: int) -> list[list[int]]:
-    """Cut groups so that no packed row has more than ``most`` tokens (one branch at least)."""
-    room = max((most - prompt) // width, 1)
-    return [group[i : i + room] for group in groups for i in range(0, len(group), room)]
-
-
-def share_of_tokens(groups: list[list[int]], prompt: int, completion: int) -> float:
-    """Tokens of the packed rows over tokens of the unshared ones: the predicted cost."""
-    rows = sum(map(len, groups))
-    packed = len(groups) * (prompt - 1 + max(map(len, groups)) * (completion + 1))
-    return packed / (rows * (prompt + completion))
-
-
 def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
          prompt_positions: torch.Tensor) -> Packed:
     """Build the packed rows.
 
     Args:
-        input_ids, attention_mask: (B, P + C), prompts padded left, completions right.
+        input_ids, attention_mask: (any, P + C), prompts padded left, completions right.
         completion: C.
-        groups: rows that share a prompt, together 0 ... B - 1.
+        groups: rows that share a prompt, B in all.
         prompt_positions: (N, P) or (3, N, P) positions of each group's prompt.
     """
     prompt = input_ids.size(1) - completion
@@ -130,14 +97,12 @@ def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
     steps = torch.arange(W, device=device).repeat(G)
     positions = torch.cat(
         [prompt_positions[..., :-1], prompt_positions[..., -1:] + steps], dim=-1)
-    place = torch.empty(input_ids.size(0), 2, dtype=torch.long, device=device)
-    for n, group in enumerate(groups):
-        for g, row in enumerate(group):
-            place[row, 0], place[row, 1] = n, g
+    place = torch.tensor([(n, g) for n, group in enumerate(groups) for g in range(len(group))],
+                         device=device)
     return Packed(
         torch.cat([prefix, branch_ids.reshape(N, -1)], dim=1),
         torch.cat([torch.full_like(prefix, -100), labels.reshape(N, -1)], dim=1),
-        positions, Layout(attention_mask[first, : prompt - 1].bool(), W, G), first, place)
+        positions, Layout(attention_mask[first, : prompt - 1].bool(), W, G), place)
 
 
 def prompt_positions(model, input_ids, attention_mask, **vision) -> torch.Tensor:
@@ -162,8 +127,9 @@ def use_shared_attention(model) -> None:
     """Let the decoder's attention understand packed rows; all others go where they went before."""
     config = model.get_decoder().config
     before = config._attn_implementation
-    if before == NAME:
+    if before.startswith(NAME):
         return
+    name = f"{NAME}_{before}"  # another model of this process may go elsewhere
 
     def attention(module, query, key, value, mask, shared_prompt: Layout | None = None, **kwargs):
         if shared_prompt is None:
@@ -172,9 +138,9 @@ def use_shared_attention(model) -> None:
             return usual(module, query, key, value, mask, **kwargs)
         return _by_parts(query, key, value, kwargs["scaling"], shared_prompt), None
 
-    AttentionInterface.register(NAME, attention)
-    AttentionMaskInterface.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS[before])
-    config._attn_implementation = NAME
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
+    config._attn_implementation = name
 
 
 def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor:
@@ -221,7 +187,8 @@ def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor
 def _attend(q, k, v, mask, scaling):
     if q.device.type != "cpu":
         return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
-    scores = (q @ k.transpose(-1, -2) * scaling).masked_fill(~mask, torch.finfo(q.dtype).min)
+    scores = q @ k.transpose(-1, -2) * scaling  # under autocast of another dtype than q
+    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return torch.softmax(scores, -1, dtype=torch.float32).to(v.dtype) @ v
 
 
@@ -232,7 +199,9 @@ def why_not(model) -> str | None:
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"}:
         return f"it has {', '.join(sorted(kinds - {'full_attention'}))} layers"
-    if getattr(config, "use_bidirectional_attention", None):
+    # Gemma and PaliGemma are told by token types which tokens are pictures.
+    if "token_type_ids" in signature(type(model).forward).parameters or getattr(
+            config, "use_bidirectional_attention", None):
         return "pictures see themselves in both directions"
     if "flash" in (config._attn_implementation or ""):
         return f"{config._attn_implementation} takes no packed rows; use sdpa"

@@ -2,7 +2,7 @@
 
 Each kind has a switch (``auto``, ``on``, ``off``), a reason where the model does not allow it, and
 a check of itself on first use: the shared result is compared with the unshared one, and a mismatch
-switches it off with a warning. ``auto`` further asks whether it pays (:data:`WORTH_IT`).
+switches it off with a warning. ``auto`` further asks whether it pays (:mod:`rl.groups`).
 """
 
 import warnings
@@ -12,9 +12,11 @@ import torch
 from peft import PeftModel
 
 from rl import shared_prompt, vision_features
+from rl.groups import WORTH_IT, groups_of, predicted_share, split
+from rl.picture_rows import pictures_of_rows, take_rows
 from rl.shared_prefill import prompts_prefilled_once
-from rl.shared_prompt import WORTH_IT, groups_of, pack, prompt_positions, share_of_tokens, split
-from rl.vision_features import PictureShelf, pictures_of_rows, take_rows
+from rl.shared_prompt import pack, prompt_positions
+from rl.vision_features import PictureShelf
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25, torch.float16: 0.1}
 """Largest difference of log-probabilities, in nats, that counts as rounding on first use."""
@@ -106,17 +108,12 @@ class Sharing:
         counts = num_images or [0] * ids.size(0)
         groups = groups_of(ids[:, :prompt], mask[:, :prompt], pictures_of_rows(fields, counts))
         groups = split(groups, prompt, completion + 1, self.most_tokens)
-        if not self.always and share_of_tokens(groups, prompt, completion) > WORTH_IT:
+        if not self.always and predicted_share(groups, prompt, completion) > WORTH_IT:
             return usual()
-        parts = []
-        for chunk in _chunks(groups, rows):
-            members = [row for group in chunk for row in group]
-            inside = {row: i for i, row in enumerate(members)}
-            parts.append(self._packed(
-                model, ids[members], mask[members], completion,
-                [[inside[row] for row in group] for group in chunk],
-                take_rows(fields, members, counts), [counts[row] for row in members], autocast,
-                entropy))
+        parts = [
+            self._packed(model, ids, mask, completion, chunk, fields, counts, autocast, entropy)
+            for chunk in _chunks(groups, rows)
+        ]
         logps, entropies = zip(*parts, strict=True)
         result = torch.cat(logps), torch.cat(entropies) if entropy else None
         if not self.checked:
@@ -124,9 +121,10 @@ class Sharing:
             with torch.no_grad():
                 logps, entropies = usual()
             gap = ((result[0] - logps) * mask[:, prompt:]).abs().max().item()
-            dtype = next(model.parameters()).dtype
-            if torch.is_autocast_enabled(ids.device.type):
-                dtype = torch.bfloat16
+            with autocast():
+                kind = ids.device.type
+                dtype = (torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind)
+                         else next(model.parameters()).dtype)
             if not gap <= TOLERANCE.get(dtype, 1e-4):
                 self.prompt = False
                 self.reasons["share_prompt"] = f"first use differed by {gap:.2g} nats"

@@ -5,7 +5,6 @@ generate for the clock, and what they generated is replaced by what was drawn be
 alternate, so that whatever else the machine does hits both.
 """
 
-import random
 import statistics
 import threading
 import time
@@ -13,33 +12,15 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 import torch
-from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from data_gen.rows import FEATURES, ICT
-from data_gen.toybox.rows import ToyboxSettings, draw_identities
-from data_gen.toybox.scene import compose
-from rl.policy import load_policy, load_processor
+from rl.policy import LoraSettings, load_policy
+from rl.speed_shape import Shape, rows_of_shape
 from rl.trainer import PolicyTrainer, TrainerOptions
 from rl.vision_attention import use_attention_by_length
 
 PHASES = ("images", "generation", "reference", "loss", "optimizer", "step")
-
-
-@dataclass
-class Shape:
-    """What one step is made of: ``prompts`` groups of ``G`` completions of ``completion`` tokens
-    after prompts of about ``prompt`` tokens with ``images`` pictures of ``image_px``."""
-
-    prompt: int = 120
-    completion: int = 128
-    G: int = 8
-    prompts: int = 1
-    images: int = 2
-    image_px: int = 64
-    beta: float = 0.0
-    checkpointing: bool = False
 
 
 @dataclass
@@ -57,7 +38,8 @@ class Measured:
 
 
 def compare(path: str, shape: Shape, *, rounds: int = 5, warmup: int = 2, seed: int = 0,
-            which=("stock", "ours"), options: TrainerOptions | None = None) -> dict[str, Measured]:
+            which=("stock", "ours"), options: TrainerOptions | None = None,
+            dtype: torch.dtype = torch.float32) -> dict[str, Measured]:
     """Time ``rounds`` steps of each trainer after ``warmup``, by turns.
 
     Args:
@@ -65,8 +47,9 @@ def compare(path: str, shape: Shape, *, rounds: int = 5, warmup: int = 2, seed: 
         shape: of the step.
         which: the trainers to run; one by itself is for its peak memory.
         options: of ours; everything shared where it pays by default.
+        dtype: of the weights.
     """
-    runs = {name: _Run(name, path, shape, rounds + warmup, seed, options) for name in which}
+    runs = {name: _Run(name, path, shape, rounds + warmup, seed, options, dtype) for name in which}
     turns = _Turns(list(runs))
     threads = [threading.Thread(target=run.train, args=(turns,)) for run in runs.values()]
     for thread in threads:
@@ -79,48 +62,6 @@ def compare(path: str, shape: Shape, *, rounds: int = 5, warmup: int = 2, seed: 
         for phase in run.measured.seconds:
             del run.measured.seconds[phase][:warmup]
     return {name: run.measured for name, run in runs.items()}
-
-
-def rows_of_shape(processor, shape: Shape, n: int, seed: int) -> Dataset:
-    """``n`` caption rows whose prompts have ``shape.prompt`` tokens, or as few as pictures need."""
-    rng = random.Random(seed)
-    rows = []
-    settings = ToyboxSettings()
-    for i in range(n):
-        toys = draw_identities(rng, max(shape.images, 1), settings)
-        images = [compose(rng, [toy], shape.image_px).image for toy in toys][: shape.images]
-        filler = ""
-        while True:
-            content = [{"type": "image", "text": None}] * shape.images
-            message = [{"role": "user", "content": [*content, {"type": "text", "text": filler}]}]
-            text = processor.apply_chat_template(message, add_generation_prompt=True)
-            ids = processor(text=[text], images=[images] if images else None)["input_ids"][0]
-            missing = shape.prompt - len(ids)
-            if missing <= 0:
-                break
-            filler += " the" * max(missing // 2, 1)
-        rows.append({"id": f"speed-{i}", "task": ICT, "prompt": message, "images": images,
-                     "answer": None, "box": None, "names": [], "absent_names": [],
-                     "source": "speed"})
-    return Dataset.from_list(rows, features=FEATURES)
-
-
-def prompt_length(path: str, shape: Shape) -> int:
-    """Tokens that the prompts of :func:`rows_of_shape` really have."""
-    processor = load_processor(path)
-    row = rows_of_shape(processor, shape, 1, 0)[0]
-    text = processor.apply_chat_template(row["prompt"], add_generation_prompt=True)
-    return len(processor(text=[text], images=[row["images"]])["input_ids"][0])
-
-
-def bound(shape: Shape, prompt: int) -> dict[str, int]:
-    """The least that a step can cost: each prompt and each picture once, every completion token.
-
-    ``tokens`` counts the loss's pass, and the reference's where there is one.
-    """
-    passes = 2 if shape.beta else 1
-    return {"tokens": passes * shape.prompts * (prompt + shape.G * shape.completion),
-            "pictures": shape.prompts * shape.images}
 
 
 class _Turns(TrainerCallback):
@@ -147,10 +88,10 @@ class _Turns(TrainerCallback):
 class _Run(TrainerCallback):
     """One trainer with clocks and counters on it."""
 
-    def __init__(self, name, path, shape, steps, seed, options):
+    def __init__(self, name, path, shape, steps, seed, options, dtype):
         self.name, self.measured, self.error = name, Measured(), None
         self.spent = defaultdict(float)
-        model, processor = load_policy(path)
+        model, processor = load_policy(path, dtype=dtype)
         use_attention_by_length(model)
         rows = rows_of_shape(processor, shape, shape.prompts * 2, seed)
         generator = torch.Generator().manual_seed(seed)
@@ -162,11 +103,13 @@ class _Run(TrainerCallback):
         args = GRPOConfig(
             output_dir="runs/speed", per_device_train_batch_size=size, num_generations=shape.G,
             max_completion_length=shape.completion, max_steps=steps, learning_rate=1e-6,
-            beta=shape.beta, gradient_checkpointing=shape.checkpointing, bf16=False,
+            beta=shape.beta, gradient_checkpointing=shape.checkpointing,
+            bf16=dtype == torch.bfloat16,
             use_cpu=not torch.cuda.is_available(), save_strategy="no", report_to=[],
             disable_tqdm=True, logging_steps=1, seed=seed,
             generation_kwargs={"min_new_tokens": shape.completion})
-        extra = {}
+        # Without dropout: it would be drawn once per prompt where the prompt is shared.
+        extra = {"peft_config": LoraSettings(dropout=0.0).config_for(model)} if shape.lora else {}
         cls = GRPOTrainer
         if name == "ours":
             cls = PolicyTrainer
@@ -240,8 +183,10 @@ class _Run(TrainerCallback):
         def pictures(module, args, kwargs):
             self.measured.pictures += len(kwargs["grid_thw"])
 
-        model.get_decoder().register_forward_pre_hook(tokens, with_kwargs=True)
-        model.base_model.visual.register_forward_pre_hook(pictures, with_kwargs=True)
+        for each in (model, self.trainer.ref_model):
+            if each is not None:
+                each.get_decoder().register_forward_pre_hook(tokens, with_kwargs=True)
+                each.base_model.visual.register_forward_pre_hook(pictures, with_kwargs=True)
 
 
 def _alternating(completions, **_):

@@ -23,7 +23,7 @@ from transformers import BatchFeature
 from transformers.image_utils import make_flat_list_of_images
 from transformers.utils import ModelOutput
 
-FIELDS = {"pixel_values", "image_grid_thw"}
+from rl.picture_rows import FIELDS
 
 
 @dataclass
@@ -225,71 +225,6 @@ def why_not(model, processor) -> str | None:
     if "image_grid_thw" not in made and made["pixel_values"].size(0) != 1:
         return "the processor cuts pictures into tiles"
     return None
-
-
-def images_per_row(input_ids, fields: dict, config) -> list[int]:
-    """How many pictures each of the B rows has, read from its picture tokens.
-
-    Args:
-        input_ids: (B, P) or (B, P + C).
-        fields: ``pixel_values`` and, for patches, ``image_grid_thw`` of all rows in order.
-        config: the model's, for the picture token and, for patches, the merge size.
-    """
-    if fields.get("pixel_values") is None:
-        return [0] * input_ids.size(0)
-    tokens = (input_ids == config.image_token_id).sum(1).tolist()
-    grid = fields.get("image_grid_thw")
-    if grid is None:
-        each = sum(tokens) // fields["pixel_values"].size(0)
-        return [n // each for n in tokens]
-    sizes = iter((grid.prod(-1) // config.vision_config.spatial_merge_size**2).tolist())
-    counts = []
-    for n in tokens:
-        counts.append(0)
-        while n > 0:
-            n -= next(sizes)
-            counts[-1] += 1
-    return counts
-
-
-def take_rows(fields: dict, rows: list[int], counts: list[int]) -> dict:
-    """The fields of some rows: pictures by the rows' counts, the rest row by row."""
-    taken = {}
-    for key, value in fields.items():
-        if value is None:
-            continue
-        if key in FIELDS:
-            parts = _by_row(key, fields, counts)
-            value = torch.cat([parts[row] for row in rows])
-        else:
-            value = value[rows]
-        if key not in FIELDS or value.size(0):
-            taken[key] = value
-    return taken
-
-
-def pictures_of_rows(fields: dict, counts: list[int]) -> list:
-    """Per row something that is equal for rows with the same pictures."""
-    if fields.get("pixel_values") is None:
-        return [None] * len(counts)
-    return [_Pixels(part) for part in _by_row("pixel_values", fields, counts)]
-
-
-class _Pixels:
-    """A tensor that ``==`` compares as a whole."""
-
-    def __init__(self, values: torch.Tensor):
-        self.values = values
-
-    def __eq__(self, other):
-        return torch.equal(self.values, other.values)
-
-
-def _by_row(key: str, fields: dict, counts: list[int]) -> tuple[torch.Tensor, ...]:
-    if key == "image_grid_thw" or fields.get("image_grid_thw") is None:
-        return fields[key].split(counts)
-    patches = [part.prod(-1).sum().item() for part in fields["image_grid_thw"].split(counts)]
-    return fields[key].split(patches)
 
 
 def _inner(model):

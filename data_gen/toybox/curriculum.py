@@ -2,18 +2,19 @@
 
 All tasks at once from the start leave it on the language prior: it must first learn to look (one
 toy, listed), then to compare, then to look around, and only then to answer the tasks. Beside the
-toybox's own tasks a stage mixes two kinds of row that only such training needs, ``inventory`` and
-``quiz`` (:mod:`data_gen.toybox.quiz`).
+toybox's own tasks a stage mixes three kinds of row that only such training needs: ``inventory``,
+``quiz`` and ``roll_call`` (:mod:`data_gen.toybox.quiz`).
 """
 
 import random
 from dataclasses import dataclass, field, replace
 
-from data_gen.toybox.quiz import QuizSettings, inventory_row, quiz_row, says
+from data_gen.toybox.quiz import QuizSettings, inventory_row, quiz_row, roll_call_row, says
 from data_gen.toybox.rows import ToyboxSettings, choose, toybox_row
 
 INVENTORY = "inventory"
 QUIZ = "quiz"
+ROLL_CALL = "roll_call"
 BLOCK = 48
 """Neighbours are of one task, and quizzes among them have equally many references: a batch is
 padded to its longest row, and processes wait for the slowest."""
@@ -22,7 +23,7 @@ padded to its longest row, and processes wait for the slowest."""
 @dataclass
 class Stage:
     """A stretch of training. ``until``: the row at which it ends; ``mix``: task -> weight, with
-    :data:`INVENTORY` and :data:`QUIZ` beside the toybox's tasks; ``settings`` and ``quiz``: changes
+    the three kinds beside the toybox's tasks; ``settings`` and ``quiz``: changes
     to :class:`ToyboxSettings` and :class:`QuizSettings` while it lasts."""
 
     until: int
@@ -57,6 +58,8 @@ def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
     task = block.choices(list(stage.mix), list(stage.mix.values()))[0]
     if task == INVENTORY:
         return inventory_row(random.Random(f"{task}-{seed}-{index}"), settings)
+    if task == ROLL_CALL:
+        return roll_call_row(random.Random(f"{task}-{seed}-{index}"), settings)
     if task == QUIZ:
         n = choose(block, quiz.references)
         return quiz_row(random.Random(f"{task}-{seed}-{index}"), n, settings, quiz)

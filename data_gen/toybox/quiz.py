@@ -37,6 +37,8 @@ WHO_ASK = "Who is in this picture?"
 TOLD_ASK = "Which names were you told?"
 COMPARE_ASK = "Compare the toy with <{name}>."
 RECALL_ASK = "What is <{name}>?"
+CALL_ASK = "Say these names: {names}."
+NEXT_ASK = "Who comes after <{name}>?"
 
 
 @dataclass
@@ -95,6 +97,23 @@ def quiz_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSet
         questions = [told, *(q for q in questions if q != told)][: quiz.questions]
     return {"messages": _messages(rng, references, questions, settings),
             "images": [*(r.image for r in references), scene.image]}
+
+
+def roll_call_row(rng: random.Random, settings: ToyboxSettings) -> dict:
+    """One toy to list, and a string of names to say again: where copying is learned.
+
+    A name is spelled in several tokens, few of them the same in two rows; a policy that has not
+    been shown many strings of names to copy makes names up.
+    """
+    row = inventory_row(rng, replace(settings, query_px=64, describe_toys={1: 1.0}))
+    names = draw_names(rng, rng.randint(4, 9))
+    place = rng.randrange(1, len(names))
+    row["messages"] += [
+        says("user", CALL_ASK.format(names=_tags(names))), says("assistant", _tags(names)),
+        says("user", NEXT_ASK.format(name=names[place - 1])),
+        says("assistant", _tags(names[place : place + 1])),
+    ]
+    return row
 
 
 def inventory(scene: Scene, names: dict[Identity, str], settings: ToyboxSettings) -> str:

@@ -239,7 +239,7 @@ def test_one_summary_line_names_what_is_left_out(toys):
     ({"cat": 1, "dog": 1}, {}, "2 subjects, none with two photos; add photos"),
     ({"cat": 2}, {}, "one subject; object_consistency rows need another"),
     ({"cat": 2}, {"counts": {ICT: 1}}, "multi_share needs two subjects .* or set it to 0"),
-    ({"cat": 2, "dog": 2}, {"counts": {"visual_localization": 1}}, "is no .visual_localization.: take"),
+    ({"cat": 2, "dog": 2}, {"counts": {"visual_localization": 1}}, "visual_localization.: take"),
     ({"cat": 2, "dog": 2}, {"counts": {OCT: -1}}, "must be a whole number from 0"),
     ({"cat": 2, "dog": 2}, {"multi_share": 1.5}, "multi_share must be from 0 to 1"),
     ({"cat": 2, "dog": 2}, {"size": 0}, "size must be a whole number of pixels from 16"),

@@ -33,6 +33,7 @@ from data_gen.toybox.quiz import (
     QuizSettings,
     inventory,
     quiz_row,
+    roll_call_row,
 )
 from data_gen.toybox.rows import (
     DESCRIPTION,
@@ -297,6 +298,17 @@ def test_a_quiz_is_answered_truly(seed):
     assert said[WHO_ASK] == (told if same == "yes" else "nobody")
     seen = said.get(INVENTORY_ASK) or said[NAMED_ASK].removeprefix(f"{told}, ")
     assert (seen.split(" [")[0] == said[RECALL_ASK.format(name=told[1:-1])]) == (same == "yes")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_roll_call_is_answered_by_what_was_said(seed):
+    row = roll_call_row(random.Random(seed), ToyboxSettings())
+    listed, called, following = (row["messages"][i]["content"][0]["text"] for i in (1, 3, 5))
+    assert listed.count("[") == len(row["images"]) == 1
+    assert row["messages"][2]["content"][0]["text"] == f"Say these names: {called}."
+    names = called.split(", ")
+    before = row["messages"][4]["content"][0]["text"].removeprefix("Who comes after ")[:-1]
+    assert names[names.index(before) + 1] == following and len(set(names)) == len(names) >= 4
 
 
 def test_a_curriculum_must_end_at_the_last_row():

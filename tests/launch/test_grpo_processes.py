@@ -9,8 +9,10 @@ from tests.launch.launching import completions, launch, log
 
 @pytest.fixture(scope="module")
 def one(tiny):
-    """One process, two micro-batches of 8: the run whose completions the others replay."""
-    done = launch("cpu", tiny, "one")
+    """One process, two micro-batches of 8, nothing shared in a group: the run whose completions
+    the others replay, sharing prompts and pictures."""
+    done = launch("cpu", tiny, "one", "--share_prompt", "off", "--share_vision", "off")
+    assert "shared in a group: nothing" in done.stdout
     run = tiny["runs"] / "one"
     assert "on 1 process(es)" in done.stdout and f"policy saved to {run}/policy/" in done.stdout
     model, _ = load_policy(run / "policy")
@@ -26,6 +28,8 @@ def test_two_processes_agree_with_one(tiny, one, config):
     done = launch(config, tiny, config, "--per_device_train_batch_size", "4",
                   "--replay_completions", str(recorded / "completions"))
     assert done.stdout.count("on 2 process(es)") == 1  # the plan is printed once
+    assert "shared in a group: prompts and pictures\n" in done.stdout
+    assert "switched off" not in done.stdout + done.stderr
     run = tiny["runs"] / config
     kept = list(zip(completions(recorded), completions(run), strict=True))
     assert len(kept) == 3

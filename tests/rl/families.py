@@ -4,6 +4,10 @@ import torch
 from transformers import (
     CLIPImageProcessor,
     CLIPVisionConfig,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3ImageProcessor,
+    Gemma3Processor,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -66,4 +70,33 @@ def save_tiny_llava(path):
         tokenizer=tokenizer, patch_size=8, vision_feature_select_strategy="default",
         num_additional_image_tokens=1, image_token="<|image_pad|>", chat_template=CHAT_TEMPLATE,
     ).save_pretrained(path)
+    return path
+
+
+def save_tiny_gemma(path):
+    """A Gemma 3: pictures see themselves in both directions, every second layer a window."""
+    tokenizer = tiny_processor().tokenizer
+    tokens = {"boi_token": "<|vision_start|>", "eoi_token": "<|vision_end|>",
+              "image_token": "<|image_pad|>"}
+    tokenizer._set_model_specific_special_tokens(tokens)
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in tokens.items()}
+    torch.manual_seed(0)
+    Gemma3ForConditionalGeneration(Gemma3Config(
+        text_config=dict(
+            vocab_size=len(tokenizer), hidden_size=48, intermediate_size=96, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, head_dim=12, sliding_window=64,
+            layer_types=["sliding_attention", "full_attention"], max_position_embeddings=2048,
+            bos_token_id=None, eos_token_id=tokenizer.convert_tokens_to_ids("<|im_end|>"),
+            pad_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>")),
+        vision_config=dict(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+            image_size=32, patch_size=8, vision_use_head=False),
+        mm_tokens_per_image=4, image_token_id=ids["image_token"],
+        image_token_index=ids["image_token"], boi_token_index=ids["boi_token"],
+        eoi_token_index=ids["eoi_token"], tie_word_embeddings=True,
+    )).save_pretrained(path)
+    Gemma3Processor(
+        image_processor=Gemma3ImageProcessor(size={"height": 32, "width": 32}),
+        tokenizer=tokenizer, image_seq_length=4, chat_template=CHAT_TEMPLATE.replace(
+            "<|image_pad|><|vision_end|>", "")).save_pretrained(path)
     return path

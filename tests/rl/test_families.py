@@ -7,8 +7,9 @@ from trl import GRPOConfig
 
 from rl.measure import prompt_tokens
 from rl.policy import LoraSettings, add_box_frame, load_policy, trainable_parameters
+from rl.sharing import Sharing
 from rl.trainer import PolicyTrainer, TrainerOptions
-from tests.rl.families import save_tiny_llava, save_tiny_qwen3
+from tests.rl.families import save_tiny_gemma, save_tiny_llava, save_tiny_qwen3
 from tests.rl.letter_reward import vowels
 from tests.rl.test_trainer import make, weights
 
@@ -51,3 +52,23 @@ def test_sharing_changes_nothing_in_other_families(save, settings, rows, tmp_pat
     assert trainer.sharing.prompt and trainer.sharing.checked and trainer.sharing.shelf.encoded
     for name in ends[0]:
         torch.testing.assert_close(ends[1][name], ends[0][name], atol=1e-4, rtol=0, msg=name)
+
+
+def test_a_model_with_windows_and_pictures_that_see_themselves_trains_unshared(rows, tmp_path):
+    path = save_tiny_gemma(tmp_path / "policy")
+    ends = []
+    for switch in ("off", "auto"):
+        options = TrainerOptions(share_prompt=switch, share_vision=switch)
+        trainer = make(path, rows, tmp_path, options=options, max_steps=2, max_completion_length=6)
+        set_seed(0)
+        trainer.train()
+        ends.append(weights(trainer))
+    assert str(trainer.sharing) == (
+        "shared in a group: nothing; share_vision not: the processor gives num_crops beside "
+        "pixels; share_prompt not: it has sliding_attention layers")
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    model, processor = load_policy(path)
+    with pytest.raises(ValueError, match="share_prompt is on, but it has sliding_attention"):
+        Sharing(model, processor, prompt="on")
+    model.get_decoder().config.layer_types = ["full_attention"] * 2
+    assert "see themselves in both directions" in str(Sharing(model, processor))

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from transformers import GenerationConfig, set_seed
 
 from rl import shared_prompt
+from rl.groups import groups_of, split
 from rl.policy import LoraSettings, load_policy
 from rl.shared_prefill import prompts_prefilled_once
-from rl.shared_prompt import groups_of, pack, split
+from rl.shared_prompt import pack
 from rl.sharing import Sharing
 from rl.trainer import TrainerOptions
 from tests.rl.test_trainer import make, weights

@@ -1,0 +1,100 @@
+"""What a policy would rather say: probabilities of yes and no, and of whole answers.
+
+Read from the model's logits, so that a policy is scored by what it knows and not by the form in
+which it answers. Left out: the share of prompts that several answers have in common.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+_YES_NO = {"yes": ("yes", "Yes", "YES", " yes", " Yes"), "no": ("no", "No", "NO", " no", " No")}
+
+
+@torch.inference_mode()
+def yes_probabilities(
+    model, processor, rows: Sequence[dict], *, batch_size: int = 8
+) -> list[float]:
+    """p(yes) / (p(yes) + p(no)) as the first token of the answer, for N rows.
+
+    Args:
+        model: any image-text-to-text model; runs on the device where its weights are.
+        processor: its processor, padding on the left.
+        rows: with ``prompt`` and decoded ``images``; all with pictures, or none.
+        batch_size: rows per call of the model.
+
+    Returns:
+        N shares in 0-1, summed over the spellings of either word.
+
+    Raises:
+        ValueError: the tokenizer begins "yes" and "no" with the same tokens.
+    """
+    yes, no = yes_no_ids(processor.tokenizer)
+    model.eval()
+    found: list[float] = []
+    for k in range(0, len(rows), batch_size):
+        inputs = _prompts(processor, rows[k : k + batch_size]).to(model.device)
+        logits = model(**inputs, logits_to_keep=1).logits[:, -1].float()  # (B, V)
+        both = torch.stack([logits[:, ids].logsumexp(-1) for ids in (no, yes)], dim=-1)
+        found += both.softmax(-1)[:, 1].tolist()
+    return found
+
+
+def yes_no_ids(tokenizer) -> tuple[list[int], list[int]]:
+    """First tokens of the spellings of yes and of no; those that are both are neither.
+
+    Raises:
+        ValueError: nothing tells the two apart.
+    """
+    first = {}
+    for word, spellings in _YES_NO.items():
+        ids = [tokenizer.encode(s, add_special_tokens=False) for s in spellings]
+        first[word] = {i[0] for i in ids if i and i[0] != tokenizer.unk_token_id}
+    yes, no = sorted(first["yes"] - first["no"]), sorted(first["no"] - first["yes"])
+    if not yes or not no:
+        raise ValueError("the tokenizer begins 'yes' and 'no' with the same tokens, so their "
+                         "probabilities cannot be told apart")
+    return yes, no
+
+
+@torch.inference_mode()
+def option_log_likelihoods(
+    model, processor, row: dict, options: Sequence[str]
+) -> list[tuple[float, int]]:
+    """How likely each text is as the whole answer to a row, in one call of the model.
+
+    Args:
+        model, processor: as in :func:`yes_probabilities`.
+        row: with ``prompt`` and decoded ``images``.
+        options: K texts.
+
+    Returns:
+        K pairs: log p(option | prompt) in nats, and the option's number of tokens. The end of the
+        answer is not counted.
+    """
+    tokenizer = processor.tokenizer
+    ids = [tokenizer.encode(text, add_special_tokens=False) for text in options]
+    longest = max(map(len, ids))
+    model.eval()
+    inputs = _prompts(processor, [row] * len(ids)).to(model.device)
+    prompt = inputs["input_ids"]  # (K, P)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    answers = prompt.new_tensor([i + [pad] * (longest - len(i)) for i in ids])  # (K, C)
+    there = prompt.new_tensor([[1] * len(i) + [0] * (longest - len(i)) for i in ids])
+    inputs["input_ids"] = torch.cat([prompt, answers], dim=1)
+    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], there], dim=1)
+    for key in ("mm_token_type_ids", "token_type_ids"):
+        if key in inputs:  # answers are text
+            inputs[key] = torch.cat([inputs[key], torch.zeros_like(answers)], dim=1)
+    logits = model(**inputs, logits_to_keep=longest + 1).logits[:, -longest - 1 : -1].float()
+    chosen = logits.log_softmax(-1).gather(-1, answers[..., None])[..., 0]  # (K, C)
+    return [(float(total), len(i)) for total, i in zip((chosen * there).sum(-1), ids, strict=True)]
+
+
+def _prompts(processor, rows: Sequence[dict]):
+    texts = processor.apply_chat_template([row["prompt"] for row in rows],
+                                          add_generation_prompt=True)
+    images = [row["images"] for row in rows] if rows[0]["images"] else None
+    # The template has written every special token already.
+    return processor(text=texts, images=images, add_special_tokens=False, padding=True,
+                     return_tensors="pt")

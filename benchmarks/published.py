@@ -1,0 +1,211 @@
+"""A published benchmark from its files to its scores: what a config's ``settings`` ask for.
+
+Sets are the benchmark itself (``naming``, ``recognition`` or ``choices``) and, behind an
+underscore, its controls (``naming_absent``); see :mod:`benchmarks.controls`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from benchmarks.captions import length_metrics
+from benchmarks.controls import TITLES as CONTROL_TITLES
+from benchmarks.controls import control_sets
+from benchmarks.files import BenchmarkError, LeftOut, leave
+from benchmarks.intervals import Metric, ratio
+from benchmarks.loaders import (
+    choice_questions,
+    dreambooth_questions,
+    naming_questions,
+    recognition_questions,
+)
+from benchmarks.naming import naming_metrics, strict_tallies
+from benchmarks.published_naming import VARIANTS, published_tallies
+from benchmarks.qa import choice_metrics, likelihood_metrics
+from benchmarks.questions import Benchmark, Question, load_words
+from benchmarks.recognition import probability_metrics, recognition_metrics
+from benchmarks.runner import Prediction
+from data_gen.rows import ICT, OCT
+from rewards.names import names_written
+
+KINDS = {"naming": "naming", "recognition": "recognition", "choices": "multiple choice"}
+"""Kind of benchmark -> what tables call it."""
+
+HEADLINES = {"naming": ("f1", "published_f1"), "recognition": ("accuracy", "auroc"),
+             "choices": ("choice", "likelihood")}
+
+LIMITS = {"naming": 256, "recognition": 16, "choices": 16}
+"""Kind -> where completions are cut, in tokens, unless a config says otherwise."""
+
+
+@dataclass(frozen=True)
+class PublishedSettings:
+    """Where a published benchmark lies and how it is asked.
+
+    Args:
+        path: its file (queries, questions), or a DreamBooth folder.
+        images: folder of all pictures, or beginning of published paths -> folder.
+        database: ``database.json`` with the references; without it none are shown.
+        reference_pictures: ``.../{name}/00.jpg``: where references lie instead.
+        prompts: template file; our own by default.
+        size, side: pictures are shrunk until this side (``long`` or ``short``) has ``size`` pixels.
+        controls: see :mod:`benchmarks.controls`.
+        variant: of the published naming metric, ``2`` or ``n``.
+        likelihood: also score by the policy's probabilities (recognition, choices).
+        visual: choices: whether there are pictures; by default the file tells.
+        seed: of controls and of the order of options.
+    """
+
+    path: str
+    images: str | dict | None = None
+    database: str | None = None
+    reference_pictures: str | None = None
+    prompts: str | None = None
+    size: int = 512
+    side: str = "long"
+    controls: tuple[str, ...] = ()
+    variant: str = "n"
+    likelihood: bool = False
+    visual: bool | None = None
+    seed: int = 0
+
+    @property
+    def roots(self) -> dict[str, str]:
+        """``images`` as beginning -> folder."""
+        return self.images if isinstance(self.images, dict) else {"": self.images or "."}
+
+
+def published_settings(given: dict) -> PublishedSettings:
+    """A config's ``settings``.
+
+    Raises:
+        BenchmarkError: a setting that there is not, is missing, or cannot be.
+    """
+    known = [field.name for field in fields(PublishedSettings)]
+    if unknown := sorted(set(given) - set(known)):
+        raise BenchmarkError(f"a published benchmark has no setting {unknown[0]!r}; it has "
+                             f"{', '.join(known)}")
+    if not given.get("path"):
+        raise BenchmarkError("settings.path is missing: the benchmark's file or folder")
+    settings = PublishedSettings(**{**given, "controls": tuple(given.get("controls") or ()),
+                                    "variant": str(given.get("variant", "n"))})
+    if settings.variant not in VARIANTS:
+        raise BenchmarkError(f"settings.variant must be one of {', '.join(VARIANTS)}, not "
+                             f"{settings.variant!r}")
+    if settings.side not in ("long", "short") or not 8 <= settings.size <= 4096:
+        raise BenchmarkError("settings.size must be 8-4096 pixels of settings.side, long or short")
+    return settings
+
+
+def build_sets(
+    kind: str, settings: PublishedSettings, limit: int | None = None
+) -> tuple[dict[str, list[Question]], LeftOut]:
+    """The questions of the benchmark and of its controls, and what is left out of the former.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        settings: where its files are.
+        limit: the first so many questions, and the controls of these; all when ``None``.
+
+    Raises:
+        BenchmarkError: nothing usable is left.
+    """
+    if kind not in KINDS:
+        raise BenchmarkError(f"benchmark must be toybox, {', '.join(KINDS)}, not {kind!r}")
+    if limit is not None and limit < 1:
+        raise BenchmarkError("limit must be 1 or more; an empty benchmark scores nothing")
+    found = _load(kind, settings)
+    sets = {kind: found.questions[:limit]}
+    # All questions lend pictures and references to the controls of the first few.
+    for name, of in control_sets(found.questions, settings.controls, settings.seed).items():
+        ids = {f"{question.id}-{name}" for question in sets[kind]}
+        sets[f"{kind}_{name}"] = [question for question in of if question.id in ids]
+    for name in settings.controls:
+        if not sets.get(f"{kind}_{name}"):
+            sets.pop(f"{kind}_{name}", None)
+            leave(found.left_out, "control without any question", name)
+    return sets, found.left_out
+
+
+def titles(kind: str) -> dict[str, str]:
+    """Set -> what tables call it."""
+    return {kind: KINDS[kind], **{f"{kind}_{name}": f"{KINDS[kind]}, {title}"
+                                  for name, title in CONTROL_TITLES.items()}}
+
+
+def columns(kind: str) -> dict[str, str]:
+    """Head -> metric key of the table that shows the score beside its controls."""
+    by = {"naming": "names_given", "recognition": "accuracy", "choices": "choice"}[kind]
+    heads = {"naming": {"F1": "naming/f1", "F1, as published": "naming/published_f1",
+                        "writes a given name": "naming/names_given"},
+             "recognition": {"balanced accuracy": "recognition/accuracy"},
+             "choices": {"right": "choices/choice"}}[kind]
+    controls = {"naming": ("absent", "wrong", "none"), "recognition": ("wrong", "none"),
+                "choices": ("none", "blind")}[kind]
+    return heads | {
+        f"… {CONTROL_TITLES[name]}": f"{kind}_{name}/"
+        # Under a wrong reference every answer is due to be no.
+        + ("negative" if (kind, name) == ("recognition", "wrong") else by) for name in controls}
+
+
+def score(
+    name: str,
+    questions: Sequence[Question],
+    predictions: Sequence[Prediction],
+    likelihoods: Sequence[list] | None,
+    settings: PublishedSettings,
+) -> dict[str, Metric]:
+    """The scores of one set.
+
+    Args:
+        name: of the set.
+        questions: N of them.
+        predictions: what the policy wrote, in the same order.
+        likelihoods: for each question p(yes), or [log-likelihood, tokens] of each option.
+        settings: of the benchmark.
+    """
+    kind, _, control = name.partition("_")
+    texts = [prediction.text for prediction in predictions]
+    if kind == "naming":
+        found = _naming(questions, predictions, control, settings)
+    elif kind == "recognition":
+        truths = [question.answer for question in questions]
+        found = recognition_metrics(texts, truths)
+        if likelihoods is not None:
+            found |= probability_metrics([p for p, in likelihoods], truths)
+        if control == "wrong":
+            found = {key: found[key] for key in ("negative", "answered")}
+    else:
+        correct = [question.correct for question in questions]
+        found = choice_metrics(texts, [question.options for question in questions], correct)
+        if likelihoods is not None:
+            found |= likelihood_metrics(likelihoods, correct)
+    return {f"{name}/{key}": metric for key, metric in found.items()}
+
+
+def _load(kind: str, settings: PublishedSettings) -> Benchmark:
+    words = load_words(settings.prompts)
+    where = {"pictures": settings.reference_pictures}
+    files = (settings.path, settings.database, settings.roots)
+    if kind == "choices":
+        return choice_questions(*files, **where, seed=settings.seed, visual=settings.visual)
+    if Path(settings.path).is_dir():
+        return dreambooth_questions(settings.path, words, ICT if kind == "naming" else OCT)
+    if kind == "naming":
+        return naming_questions(*files, words, **where)
+    return recognition_questions(*files, **where)
+
+
+def _naming(questions, predictions, control: str, settings: PublishedSettings):
+    texts = [prediction.text for prediction in predictions]
+    due = [question.names for question in questions]
+    given = [question.names + question.absent_names for question in questions]
+    found = naming_metrics(strict_tallies(texts, due, {n for names in given for n in names}))
+    found["names_given"] = ratio([bool(names_written(text, names))
+                                  for text, names in zip(texts, given, strict=True)])
+    found["tokens"] = length_metrics([p.n_tokens for p in predictions])["tokens"]
+    if control:
+        return {key: found[key] for key in ("names_given", "names_nothing", "tokens")}
+    published = naming_metrics(published_tallies(
+        texts, [[f"<{name}>" for name in names] for names in due], settings.variant))
+    return found | {f"published_{key}": published[key] for key in ("precision", "recall", "f1")}

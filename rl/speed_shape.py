@@ -1,0 +1,98 @@
+"""What one measured step is made of, the least it can cost, and what it is predicted to cost."""
+
+import random
+from dataclasses import dataclass
+
+import numpy
+from datasets import Dataset
+
+from data_gen.rows import FEATURES, ICT
+from data_gen.toybox.rows import ToyboxSettings, draw_identities
+from data_gen.toybox.scene import compose
+from rl.groups import packed_cost, unshared_cost
+from rl.policy import load_processor
+
+
+@dataclass
+class Shape:
+    """What one step is made of: ``prompts`` groups of ``G`` completions of ``completion`` tokens
+    after prompts of about ``prompt`` tokens with ``images`` pictures of ``image_px``."""
+
+    prompt: int = 120
+    completion: int = 128
+    G: int = 8
+    prompts: int = 1
+    images: int = 2
+    image_px: int = 64
+    beta: float = 0.0
+    checkpointing: bool = False
+    lora: bool = False
+
+
+def rows_of_shape(processor, shape: Shape, n: int, seed: int) -> Dataset:
+    """``n`` caption rows whose prompts have ``shape.prompt`` tokens, or as few as pictures need."""
+    rng = random.Random(seed)
+    rows = []
+    settings = ToyboxSettings()
+    for i in range(n):
+        toys = draw_identities(rng, max(shape.images, 1), settings)
+        images = [compose(rng, [toy], shape.image_px).image for toy in toys][: shape.images]
+        filler = ""
+        while True:
+            content = [{"type": "image", "text": None}] * shape.images
+            message = [{"role": "user", "content": [*content, {"type": "text", "text": filler}]}]
+            text = processor.apply_chat_template(message, add_generation_prompt=True)
+            ids = processor(text=[text], images=[images] if images else None)["input_ids"][0]
+            missing = shape.prompt - len(ids)
+            if missing <= 0:
+                break
+            filler += " the" * max(missing // 2, 1)
+        rows.append({"id": f"speed-{i}", "task": ICT, "prompt": message, "images": images,
+                     "answer": None, "box": None, "names": [], "absent_names": [],
+                     "source": "speed"})
+    return Dataset.from_list(rows, features=FEATURES)
+
+
+def prompt_length(path: str, shape: Shape) -> int:
+    """Tokens that the prompts of :func:`rows_of_shape` really have."""
+    processor = load_processor(path)
+    row = rows_of_shape(processor, shape, 1, 0)[0]
+    text = processor.apply_chat_template(row["prompt"], add_generation_prompt=True)
+    return len(processor(text=[text], images=[row["images"]])["input_ids"][0])
+
+
+def bound(shape: Shape, prompt: int) -> dict[str, int]:
+    """The least that a step can cost: each prompt and each picture once, every completion token.
+
+    ``tokens`` counts the loss's pass, and the reference's where there is one.
+    """
+    passes = 2 if shape.beta else 1
+    return {"tokens": passes * shape.prompts * (prompt + shape.G * shape.completion),
+            "pictures": shape.prompts * shape.images}
+
+
+def costs(shape: Shape, prompt: int) -> dict[str, tuple[float, float]]:
+    """(tokens, query-key pairs) of the loss's pass, unshared and shared."""
+    groups = [list(range(shape.G))] * shape.prompts
+    return {"stock": unshared_cost(shape.prompts * shape.G, prompt, shape.completion),
+            "ours": packed_cost(groups, prompt, shape.completion)}
+
+
+def fit(measured: list[tuple[float, float, float]]) -> tuple[float, float]:
+    """(:data:`rl.groups.OVERHEAD`, :data:`rl.groups.PER_PAIR`) from n >= 3 measured passes.
+
+    Least squares of the relative error of seconds = u (overhead + tokens + per pair x pairs).
+
+    Args:
+        measured: (seconds, tokens, pairs) each.
+    """
+    seconds, tokens, pairs = (numpy.array(column, float) for column in zip(*measured, strict=True))
+    columns = {"overhead": numpy.ones_like(tokens), "token": tokens, "pair": pairs}
+    while True:  # a cost cannot be negative: what comes out so is left out
+        matrix = numpy.stack([column / seconds for column in columns.values()], axis=1)
+        weights = numpy.linalg.lstsq(matrix, numpy.ones_like(seconds), rcond=None)[0]
+        found = dict(zip(columns, weights.tolist(), strict=True))
+        negative = [name for name in ("overhead", "pair") if found.get(name, 0.0) < 0]
+        if not negative:
+            return tuple(found.get(name, 0.0) / found["token"] for name in ("overhead", "pair"))
+        del columns[min(negative, key=found.get)]

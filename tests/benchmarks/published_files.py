@@ -1,0 +1,44 @@
+"""Small files in the published formats, with pictures drawn on the spot."""
+
+import json
+
+from PIL import Image
+
+NAMES = ("bo", "mia", "kim", "tom")
+
+
+def make_files(root):
+    """A database of four concepts and queries, questions and pictures around it; returns the
+    folder and the roots of its pictures."""
+    pictures = root / "pictures"
+    (pictures / "db").mkdir(parents=True)
+    for i, name in enumerate(NAMES):
+        Image.new("RGB", (40, 30), (60 * i, 200 - 40 * i, 90)).save(pictures / "db" / f"{name}.png")
+        for k in range(2):
+            Image.new("RGB", (40, 30), (60 * i, 99, 50 * k)).save(pictures / f"{name}_{k}.png")
+    (pictures / "torn.png").write_bytes((pictures / "bo_0.png").read_bytes()[:60])
+    concepts = {f"<{n}>": {"name": n, "image": f"./data/db/{n}.png", "info": f"<{n}> is round.",
+                           "category": "toy"} for n in NAMES}
+    save(root / "database.json", {"concept_dict": concepts, "path_to_concept": {}})
+    save(root / "queries.json", {f"./data/{n}_{k}.png": [f"<{n}>"] for n in NAMES
+                                 for k in range(2)})
+    save(root / "recognition.json", [
+        recognition(f"./data/{n}_0.png", asked, asked == n) for n in NAMES for asked in NAMES])
+    save(root / "visual.json", {n: {f"./data/{n}_0.png": choice("What is sks?", "options")}
+                                for n in NAMES})
+    save(root / "text.json", {n: {"0": choice("Is sks's hat round?", "option")} for n in NAMES})
+    return root, {"./data": str(pictures)}
+
+
+def recognition(image, asked, there):
+    return {"image": image, "question": f"<image>\nIs <{asked}> in this image?", "concept": asked,
+            "type": "positive" if there else "negative", "correct_answer": there}
+
+
+def choice(question, key):
+    return {"question": question, key: {"A": "A cat", "B": "A dog"}, "correct_answer": "A"}
+
+
+def save(path, data):
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path

@@ -1,0 +1,188 @@
+"""launch/evaluate.py on published benchmarks: made, killed, scored again, with gaps."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from benchmarks.published import build_sets, published_settings
+from tests.tiny import save_tiny_policy
+
+ROOT = Path(__file__).parents[2]
+SHARED = ROOT.parent / "shared" / "data"
+NAMES = ("bo", "mia", "kim")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location("evaluate", ROOT / "launch" / "evaluate.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["evaluate"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    return save_tiny_policy(tmp_path_factory.mktemp("published") / "policy")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two photos of each of three things, and questions about them."""
+    for name in NAMES:
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for k in range(2):
+            colour = (80 * NAMES.index(name), 90 * k, 120)
+            Image.new("RGB", (24, 24), colour).save(tmp_path / "photos" / name / f"0{k}.png")
+    (tmp_path / "photos" / "kim" / "02.png").write_bytes(b"\x89PNG torn")
+    write(tmp_path / "queries.json", {f"./photos/{n}/{p}.png": [f"<{n}>"] for n, p in (
+        ("bo", "01"), ("mia", "01"), ("kim", "01"), ("kim", "02"), ("kim", "09"))})
+    write(tmp_path / "questions.json", {n: {f"./photos/{n}/01.png": {
+        "question": "What is sks?", "options": {"A": "red", "B": "blue"}, "correct_answer": "B"}}
+        for n in NAMES})
+    return tmp_path
+
+
+def write(path, data):
+    path.write_text(json.dumps(data))
+
+
+@pytest.fixture
+def run(program, files, monkeypatch):
+    def run(benchmark, *arguments, **settings):
+        config = files / "config.yaml"
+        pattern = str(files / "photos" / "{name}" / "00.png")
+        config.write_text(yaml.safe_dump({
+            "benchmark": benchmark, "batch_size": 2, "resamples": 50,
+            "max_new_tokens": {"naming": 4, "recognition": 2, "choices": 2},
+            "settings": {"images": str(files), "reference_pictures": pattern, "size": 16,
+                         **settings}}))
+        out = files / "eval"
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", "--config", str(config), "--out",
+                                          str(out), *map(str, arguments)])
+        program.main()
+        return json.loads((out / "evaluation.json").read_text())
+
+    return run
+
+
+def test_naming_with_controls_and_again_without_the_policy(run, files, policy, capsys, program,
+                                                           monkeypatch):
+    settings = {"path": str(files / "queries.json"), "controls": ["absent", "wrong", "none"]}
+    result = run("naming", "--policy", f"base={policy}", **settings)
+    assert result["counts"]["naming"] == 3 and result["counts"]["naming_none"] == 3
+    assert {"naming/f1", "naming/published_f1", "naming_absent/names_given",
+            "naming_wrong/names_nothing"} <= set(result["metrics"])
+    assert result["left_out"]["picture missing on disk"]["where"] == ["./photos/kim/09.png"]
+    assert any("does not open" in reason for reason in result["left_out"])
+    lines = (files / "eval" / "predictions" / "base" / "naming.jsonl").read_text().splitlines()
+    assert len(lines) == 3
+    text = (files / "eval" / "evaluation.md").read_text()
+    assert "… wrong reference" in text and "left out" in text
+    assert "naming 4, naming_absent 4" in capsys.readouterr().out
+
+    # Scored where neither policy nor pictures are: what was written is all that counts.
+    def must_not_load(*_, **__):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(program, "load_policy", must_not_load)
+    entries = [json.loads(line) for line in lines]
+    for entry in entries:
+        entry["text"] = "<bo> is here" if entry["id"] == "queries-0" else "nobody"
+    path = files / "eval" / "predictions" / "base" / "naming.jsonl"
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    again = run("naming", "--policy", "base=somewhere/else", "--score_only", "true", **settings)
+    for key in ("recall", "published_recall", "names_given"):
+        assert again["metrics"][f"naming/{key}"]["values"]["base"]["value"] == pytest.approx(1 / 3)
+    assert again["left_out"]["question without a prediction"]["count"] >= 1
+
+
+def test_recognition_by_answers_and_by_probabilities(run, files, policy):
+    result = run("recognition", "--policy", f"a={policy}", "--policy", f"b={policy}",
+                 path=str(files / "photos"), reference_pictures=None, controls=["wrong", "none"],
+                 likelihood=True)
+    assert result["counts"]["recognition"] == 6
+    for key in ("accuracy", "auroc", "accuracy_balanced"):
+        assert result["metrics"][f"recognition/{key}"]["change"]["b"]["value"] == 0
+    assert "recognition_wrong/negative" in result["metrics"]
+    assert "recognition_wrong/accuracy" not in result["metrics"]
+    scores = files / "eval" / "predictions" / "a" / "recognition.scores.jsonl"
+    kept = scores.read_text()
+    scores.write_text(kept[:-20])  # torn by a kill
+    again = run("recognition", "--policy", f"a={policy}", "--policy", f"b={policy}",
+                path=str(files / "photos"), reference_pictures=None, controls=["wrong", "none"],
+                likelihood=True)
+    assert again["metrics"] == result["metrics"]
+
+
+def test_choices_with_and_without_what_was_shown(run, files, policy):
+    result = run("choices", "--policy", f"base={policy}", path=str(files / "questions.json"),
+                 controls=["none", "blind"], likelihood=True)
+    assert {"choices/likelihood", "choices_none/choice", "choices_blind/likelihood"} <= set(
+        result["metrics"])
+    assert result["counts"] == {"choices": 3, "choices_none": 3, "choices_blind": 3}
+
+
+@pytest.mark.parametrize(("benchmark", "settings", "sentence"), [
+    ("captions", {"path": "x"}, "benchmark must be toybox, naming"),
+    ("naming", {}, "settings.path is missing"),
+    ("naming", {"path": "x", "sizzle": 1}, "no setting 'sizzle'"),
+    ("naming", {"path": "nowhere.json"}, "nowhere.json cannot be read"),
+    ("naming", {"path": "queries.json", "variant": 3}, "variant must be one of 2, n"),
+    ("naming", {"path": "queries.json", "controls": ["blind"]}, "no control 'blind'"),
+    ("choices", {"path": "queries.json"}, "no question is left to ask"),
+])
+def test_refused_before_weights_load(run, files, program, monkeypatch, benchmark, settings,
+                                     sentence):
+    monkeypatch.setattr(program, "load_policy", None)
+    monkeypatch.chdir(files)
+    with pytest.raises(SystemExit) as refused:
+        run(benchmark, "--policy", "x", **settings)
+    assert sentence in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_nothing_to_score_is_an_error(run, files):
+    with pytest.raises(SystemExit, match="holds no predictions"):
+        run("naming", "--policy", "base=x", "--score_only", "true",
+            path=str(files / "queries.json"))
+
+
+def test_the_controls_of_a_few_questions_draw_on_all(files):
+    pattern = str(files / "photos" / "{name}" / "00.png")
+    settings = published_settings({
+        "path": str(files / "queries.json"), "images": str(files), "reference_pictures": pattern,
+        "controls": ["absent", "wrong", "none"]})
+    few, _ = build_sets("naming", settings, limit=1)
+    assert {name: len(of) for name, of in few.items()} == {
+        "naming": 1, "naming_absent": 1, "naming_wrong": 1, "naming_none": 1}
+    everything, _ = build_sets("naming", settings)
+    assert few["naming_absent"] == everything["naming_absent"][:1]
+    write(files / "queries.json", {"./photos/bo/01.png": ["<bo>"]})
+    alone, left_out = build_sets("naming", settings)
+    assert set(alone) == {"naming", "naming_none"}
+    assert left_out["control without any question"] == ["absent", "wrong"]
+
+
+@pytest.mark.parametrize("name", ["repic_naming", "yollava_recognition", "yollava_qa"])
+def test_the_shipped_configs_are_understood(program, name, monkeypatch):
+    config = yaml.safe_load((ROOT / "configs" / "benchmarks" / f"{name}.yaml").read_text())
+    assert set(config) <= set(program.EvaluateArguments.__dataclass_fields__)
+    settings = published_settings(config["settings"])
+    if SHARED.is_dir():
+        monkeypatch.chdir(ROOT)
+        sets, _ = build_sets(config["benchmark"], settings, limit=3)
+        assert len(sets[config["benchmark"]]) == 3
