@@ -26,6 +26,11 @@ DEFAULTS = {"objects": 200, "per_call": 20, "temperature": 1.0, "timeout_s": 120
 
 MAX_REPLY = 4 * 2**20
 
+PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
+"""HTTP statuses after which the same question may be answered."""
+
+TRIES = 4
+
 FRUITLESS = 3
 """So many replies in a row without a new object end the asking."""
 
@@ -64,9 +69,9 @@ def fetched_texts(settings: Mapping, cache: str | Path) -> Path:
     if int(os.environ.get("RANK", 0)) == 0:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            objects = ask_for_objects(settings)
-            with atomic_file(path) as file:
-                file.write("".join(json.dumps(o) + "\n" for o in objects).encode())
+            begun = path.with_suffix(".begun")
+            ask_for_objects(settings, begun)
+            begun.rename(path)
         return path
     until = time.monotonic() + 60 * settings["timeout_s"]
     while not path.exists():
@@ -76,16 +81,19 @@ def fetched_texts(settings: Mapping, cache: str | Path) -> Path:
     return path
 
 
-def ask_for_objects(settings: Mapping) -> list[dict]:
-    """Ask until ``objects`` different ones are described, or nothing new comes.
+def ask_for_objects(settings: Mapping, begun: Path) -> None:
+    """Ask until ``objects`` different ones are described, or nothing new comes. They are written to
+    ``begun`` after each reply; what an earlier run wrote there is gone on with.
 
     Raises:
         SourceError: see :func:`fetched_texts`.
     """
-    found: dict[str, dict] = {}
+    lines = begun.read_text(encoding="utf-8").splitlines() if begun.exists() else []
+    found = {entry["item"].strip().casefold(): entry for entry in map(json.loads, lines)}
     refused: Counter[str] = Counter()
     fruitless = 0
-    with tqdm(total=settings["objects"], unit="object", desc=settings["model"]) as bar:
+    with tqdm(total=settings["objects"], initial=len(found), unit="object",
+              desc=settings["model"]) as bar:
         while len(found) < settings["objects"] and fruitless < FRUITLESS:
             known = ", ".join(list(found)[-40:]) or "-"
             n = min(settings["per_call"], settings["objects"] - len(found))
@@ -97,17 +105,19 @@ def ask_for_objects(settings: Mapping) -> list[dict]:
                     refused[reason] += 1
                 elif len(found) < settings["objects"]:
                     found.setdefault(entry["item"].strip().casefold(), entry)
+            if len(found) > before:
+                with atomic_file(begun) as file:
+                    file.write("".join(json.dumps(o) + "\n" for o in found.values()).encode())
             bar.update(len(found) - before)
             fruitless = 0 if len(found) > before else fruitless + 1
     if not found:
         raise SourceError(f"texts: {settings['model']} at {settings['endpoint']} described nothing "
                           f"of use in {FRUITLESS} replies ({dict(refused) or 'no JSON in them'}); "
                           "try another model, or another 'request'")
-    return list(found.values())
 
 
 def complete(settings: Mapping, text: str) -> str:
-    """One reply of the chat model.
+    """One reply of the chat model; where it is busy it is asked again, after longer and longer.
 
     Raises:
         SourceError: the endpoint cannot be reached, refuses, or answers with something else.
@@ -120,8 +130,15 @@ def complete(settings: Mapping, text: str) -> str:
     address = f"{settings['endpoint'].rstrip('/')}/chat/completions"
     request = urllib.request.Request(address, json.dumps(body).encode(), headers)
     try:
-        with urllib.request.urlopen(request, timeout=settings["timeout_s"]) as reply:
-            said = json.loads(reply.read(MAX_REPLY))
+        for wait in [2**n for n in range(TRIES - 1)] + [None]:
+            try:
+                with urllib.request.urlopen(request, timeout=settings["timeout_s"]) as reply:
+                    said = json.loads(reply.read(MAX_REPLY))
+                break
+            except urllib.error.HTTPError as error:
+                if wait is None or error.code not in PASSING:
+                    raise
+                time.sleep(wait)
         content = said["choices"][0]["message"]["content"]
     except urllib.error.HTTPError as error:
         raise SourceError(f"texts: {address} refused ({error.code} {error.reason}); check 'model' "

@@ -150,7 +150,21 @@ def test_a_chat_model_is_asked_once_and_what_is_of_use_is_kept(tmp_path):
 def test_a_chat_model_that_is_of_no_use_is_told(tmp_path, replies, sentence):
     with Chat(replies) as chat, pytest.raises(SourceError, match=sentence):
         object_texts({"chat": {"endpoint": chat.endpoint, "model": "m"}}, 0, tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_a_busy_model_is_asked_again_and_nothing_it_said_is_lost(tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    one, other = (json.dumps(described(item)) for item in ("red mug", "blue mug"))
+    with Chat([503, one, 401, other]) as chat:
+        asking = {"chat": {"endpoint": chat.endpoint, "model": "m", "objects": 2}}
+        with pytest.raises(SourceError, match="refused \\(401"):
+            object_texts(asking, 0, tmp_path)
+        assert waited == [1]
+        texts = object_texts(asking, 0, tmp_path)
+        assert len(chat.asked) == 4 and {texts.of(i).item for i in range(2)} == {
+            "red mug", "blue mug"}
 
 
 def test_an_endpoint_that_is_not_there_is_told(tmp_path):
