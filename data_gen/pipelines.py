@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from data_gen.maker import stamp_of
-from data_gen.sources import SourceError
+from data_gen.sources import SourceError, is_missing_path
 
 DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("none", "model", "sequential")
@@ -77,13 +77,12 @@ def pipeline_settings(settings: Mapping, where: str) -> PipelineSettings:
     if made.scheduler is not None:
         _scheduler_class(made.scheduler, where)
     path = Path(made.weights)
-    hub = len(path.parts) == 2 and not made.weights.startswith((".", "/", "~"))
     if path.exists() and not (path / "model_index.json").is_file():
         raise SourceError(f"{where}: {path} holds no model_index.json; give a directory in "
                           "diffusers' format, or a hub id")
-    if not path.exists() and not hub:
+    if is_missing_path(made.weights) or (not path.exists() and len(path.parts) != 2):
         raise SourceError(f"{where}: {path} is not there; give a directory in diffusers' format, "
-                          "or a hub id (owner/name)")
+                          "or a hub id (owner/name). The toybox's is made by launch/diffusion.py")
     return made
 
 

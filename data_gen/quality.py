@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from concepts.encoders import Encoder, EncoderError, load_encoder
-from data_gen.sources import SourceError
+from data_gen.sources import SourceError, is_missing_path
 
 CONSISTENCY, QUALITY, STRUCTURE = "objectConsistency", "imageQuality", "compositeStructure"
 
@@ -66,6 +66,9 @@ def quality_settings(settings: Mapping) -> QualitySettings:
                           + f"; it may have {', '.join(known)}")
     made = QualitySettings(**{key: tuple(value) if isinstance(value, list) else value
                               for key, value in settings.items()})
+    if is_missing_path(made.encoder):
+        raise SourceError(f"quality: encoder {made.encoder} is not there; the toybox's is made by "
+                          "launch/clip.py")
     for key in ("consistency", "agreement", "structure"):
         bounds = getattr(made, key)
         if len(bounds) != 2 or not bounds[0] < bounds[1]:

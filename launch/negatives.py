@@ -27,7 +27,7 @@ from data_gen.embedding import embed
 from data_gen.negatives import Mining, mine, write_mined
 from data_gen.open_source import Opened, open_source
 from data_gen.shards import write_json
-from data_gen.sources import left_out_clause, read_neighbours
+from data_gen.sources import SourceError, is_missing_path, left_out_clause, read_neighbours
 from rl.policy import load_policy
 
 
@@ -51,6 +51,9 @@ class NegativesArguments:
 def make_table(args: NegativesArguments) -> Opened:
     """Embed, search, write; print what was found."""
     settings = Mining(**args.mining)
+    if is_missing_path(args.encoder):
+        raise SourceError(f"encoder {args.encoder} is not there; the toybox's is made by "
+                          "launch/clip.py, and 'imagenet' installs as a package")
     opened = open_source(args.source)
     print(f"{opened.line}; output: {args.out}", flush=True)
     encoder = load_encoder(args.encoder)

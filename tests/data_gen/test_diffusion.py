@@ -199,6 +199,8 @@ def test_halves_are_joined_at_the_published_places():
     ({"size": 8}, "size must be"),
     ({"picture": "gif"}, "picture must be png or jpeg"),
     ({"pipeline": {"weights": "/nowhere"}}, "/nowhere is not there"),
+    ({"pipeline": {"weights": "data_gen/nowhere"}}, "is not there; .*launch/diffusion.py"),
+    ({"quality": {"encoder": "data_gen/nowhere"}}, "is not there; .*launch/clip.py"),
     ({"pipeline": {"weights": "a/b", "class": "Magic"}}, "'Magic' is no pipeline class"),
     ({"pipeline": {"weights": "a/b", "class": "UNet2DConditionModel"}}, "is no pipeline class"),
     ({"pipeline": {"weights": "a/b", "dtype": "int8"}}, "dtype must be float32"),
