@@ -37,6 +37,8 @@ def check_room(maker: RowMaker, folder: Path, rows: int, where: str) -> None:
 
 def row_bytes(maker: RowMaker, where: str) -> float:
     """About how many bytes a row takes on disk, from a few rows."""
+    if maker.row_bytes is not None:
+        return maker.row_bytes
     total = sum(maker.counts.values())
     step = max(1, total // SAMPLE)
     places = islice(maker.order(maker.counts), 0, None, step)

@@ -49,6 +49,10 @@ class RowMaker:
         left_out: what was left out before any row was made, reason -> count.
         stamp: what rows depend on beside the settings, such as a digest of the files read: a
             half-made set is only gone on with under the same stamp.
+        schema: ``datasets`` features, where what is made are no rows of the contract: it is stored
+            as it comes, without ``id`` and ``task``, in parquet.
+        sheet: draws a contact sheet of such a set: its directory, the file to write.
+        row_bytes: about how large a row is on disk; ``None``: a few are made to see.
     """
 
     counts: dict[str, int]
@@ -57,6 +61,9 @@ class RowMaker:
     columns: dict = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     stamp: str = ""
+    schema: dict | None = None
+    sheet: Callable[[Path, Path], None] | None = None
+    row_bytes: float | None = None
 
 
 def all_rows(maker: RowMaker) -> Iterator[dict]:

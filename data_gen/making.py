@@ -23,12 +23,13 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from datasets import Features
 from tqdm import tqdm
 
 from data_gen.contact_sheet import contact_sheet
 from data_gen.disk import NoRoomError, check_room, is_full
 from data_gen.maker import RowMaker, Skipped
-from data_gen.plan import code_digest, finished, is_there, plan, same_plan
+from data_gen.plan import PlanError, code_digest, finished, is_there, plan, same_plan
 from data_gen.reading import sample_rows
 from data_gen.shards import (
     ROWS_PER_SHARD,
@@ -78,6 +79,8 @@ def make_rows(
         NoRoomError: the disk is too small, or full; whole shards are kept.
     """
     out = Path(out)
+    if maker.schema and form != "parquet":
+        raise PlanError(f"{generator}: its sets are parquet; leave 'format' out")
     settled = plan(seed=seed, generator=generator, settings=settings or {}, form=form,
                    rows_per_shard=rows_per_shard, stamp=maker.stamp, code=code_digest())
     partial, whole = (out.with_name(out.name + end) for end in (".partial", ".whole"))
@@ -139,7 +142,7 @@ def _make_share(maker: RowMaker, partial: Path, settled: dict, rank: int, world:
         return sum(min(size, total - number * size) for number in shards)
 
     check_room(maker, partial, rows_in(missing), settled["generator"])
-    features = all_features(maker.columns)
+    features = Features(maker.schema) if maker.schema else all_features(maker.columns)
     share = rows_in(range(rank, -(-total // size), world))
     label = partial.name.removesuffix(".partial") + (f" 1/{world}" if world > 1 else "")
     with tqdm(total=share, initial=share - rows_in(own), unit="row", desc=label, mininterval=1,
@@ -149,7 +152,8 @@ def _make_share(maker: RowMaker, partial: Path, settled: dict, rank: int, world:
                 continue
             made = _with_progress((maker.make(*place) for place in places), bar)
             tally = write_shard(partial / "data", number, made, form=settled["form"],
-                                features=features, where=settled["generator"])
+                                features=features, where=settled["generator"],
+                                contract=maker.schema is None)
             write_json(partial / "done" / f"{number:05d}.json", vars(tally))
 
 
@@ -206,7 +210,10 @@ def _close(whole: Path, out: Path, settled: dict, maker: RowMaker) -> dict:
             if file.name not in ours:  # what processes that were killed left
                 file.unlink()
         with atomic_file(whole / "contact_sheet.png") as sheet:
-            contact_sheet(sample_rows(whole), sheet.name)
+            if maker.sheet:
+                maker.sheet(whole, sheet.name)
+            else:
+                contact_sheet(sample_rows(whole), sheet.name)
         write_json(whole / "manifest.json", manifest)
     shutil.rmtree(whole / "done", ignore_errors=True)
     (whole / "plan.json").unlink(missing_ok=True)

@@ -72,7 +72,7 @@ class Spool(io.BytesIO):
 
 def write_shard(
     data: Path, number: int, made: Iterable[dict | Skipped], *, form: str, features: Features,
-    where: str,
+    where: str, contract: bool = True,
 ) -> Tally:
     """Write one shard, checking each row; nothing where no row is made.
 
@@ -83,6 +83,7 @@ def write_shard(
         form: a key of :data:`FORMATS`.
         features: all columns, see :func:`all_features`.
         where: the generator, for messages.
+        contract: whether these are rows of the contract; others are stored as they come.
 
     Raises:
         RowError: at the first row that breaks the contract.
@@ -95,7 +96,7 @@ def write_shard(
             if isinstance(row, Skipped):
                 tally.skipped[row.reason] += 1
                 continue
-            yield stored(row, features, where)
+            yield stored(row, features, where) if contract else {c: row[c] for c in features}
             tally.rows += 1
             tally.tasks[row["task"]] += 1
             tally.ids.append(digest(row["id"]))
@@ -186,7 +187,8 @@ def _write_parquet(file: IO[bytes], rows: Iterator[dict], features: Features, ke
     with pq.ParquetWriter(spool, schema, compression="none") as writer:
         for row in rows:
             group.append(row)
-            size += sum(len(image["bytes"] or b"") for image in row["images"])
+            images = row["images"] if "images" in row else [row["image"]]
+            size += sum(len(image["bytes"] or b"") for image in images)
             if len(group) == ROWS_PER_GROUP or size >= BYTES_PER_GROUP:
                 writer.write_table(pa.Table.from_pylist(group, schema=schema))
                 file.write(spool.drained())

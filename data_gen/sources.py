@@ -30,6 +30,14 @@ def left_out_clause(left_out: Counter) -> str:
     return f"; left out {left_out.total()}: {reasons}" if left_out else ""
 
 
+def is_missing_path(path: str) -> bool:
+    """Whether ``path`` is meant as a path here and nothing is there; ``owner/name`` may be a hub
+    id, unless a folder ``owner`` is here."""
+    first = Path(path).parts[:1]
+    here = path.startswith((".", "~", "/")) or bool(first and Path(first[0]).is_dir())
+    return here and not Path(path).exists()
+
+
 class PictureError(ValueError):
     """One picture cannot be used; rows do without it.
 

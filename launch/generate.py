@@ -3,12 +3,14 @@
     python launch/generate.py --config configs/data/toybox.yaml
     python launch/generate.py --config configs/data/folders.yaml --root PHOTOS --out runs/rows/mine
     accelerate launch --config_file configs/accelerate/cpu_2.yaml launch/generate.py --config ...
+    python launch/generate.py --config configs/data/diffusion_flux.yaml
     python launch/generate.py --inspect runs/rows/mine
 
 A config names a ``generator`` (see ``GENERATORS``), ``out``, ``seed`` and ``counts``, and may name
 a ``format`` (``parquet`` or ``webdataset``) and ``rows_per_shard``; its other keys are the
-generator's own settings. ``--key value`` on the command line replaces a key; values are read as
-YAML, so ``--counts "{object_consistency: 100}"`` works.
+generator's own settings. ``diffusion`` makes picture pairs, from which ``subjects200k`` makes rows.
+``--key value`` on the command line replaces a key; values are read as YAML, so
+``--counts "{object_consistency: 100}"`` works.
 
 A set that was stopped, however rudely, is gone on with by the same command. Processes share the
 work, and the rows and files are the same however many there are; on several nodes they must share
@@ -28,6 +30,7 @@ from typing import NamedTuple
 import yaml
 
 from data_gen.detection import detection_maker
+from data_gen.diffusion import diffusion_maker
 from data_gen.disk import NoRoomError
 from data_gen.folders import folder_maker
 from data_gen.inspection import inspect_rows
@@ -135,7 +138,8 @@ def _toybox(counts: dict, seed: int, settings: dict) -> RowMaker:
 
 
 def _mixture(counts: dict, seed: int, settings: dict) -> RowMaker:
-    sources = {name: made for name, made in GENERATORS.items() if name != "mixture"}
+    sources = {name: made for name, made in GENERATORS.items()
+               if name not in ("mixture", "diffusion")}  # which makes pairs, not rows
     return mixture_maker(counts, seed, settings.get("sources"), sources)
 
 
@@ -152,7 +156,9 @@ COMMON = {"generator", "out", "seed", "counts", "format", "rows_per_shard"}
 def _source(maker: Callable[..., RowMaker]) -> Generator:
     """A generator whose settings are the arguments of ``maker``."""
     arguments = inspect.signature(maker).parameters
-    settings = {*arguments, "prompts"} - {"seed", "counts", "templates", "report", "skipped"}
+    settings = {*arguments} - {"seed", "counts", "templates", "report", "skipped"}
+    if "templates" in arguments:
+        settings.add("prompts")
     needed = [name for name in arguments
               if name in settings and arguments[name].default is inspect.Parameter.empty]
 
@@ -162,8 +168,9 @@ def _source(maker: Callable[..., RowMaker]) -> Generator:
             raise ValueError(f"'{missing[0]}' is missing")
         prompts = given.get("prompts")
         given = {name: value for name, value in given.items() if name != "prompts"}
-        return maker(seed=seed, counts=counts,
-                     templates=load_prompts(prompts) if prompts else None, **given)
+        if "templates" in arguments:
+            given["templates"] = load_prompts(prompts) if prompts else None
+        return maker(seed=seed, counts=counts, **given)
 
     return Generator(make, settings)
 
@@ -174,6 +181,7 @@ GENERATORS = {
     "subjects200k": _source(subjects200k_maker),
     "detection": _source(detection_maker),
     "released": _source(released_maker),
+    "diffusion": _source(diffusion_maker),
     "mixture": Generator(_mixture, {"sources"}),
 }
 
