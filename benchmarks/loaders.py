@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.databases import Concept, read_database
+from benchmarks.databases import read_database
 from benchmarks.entries import choice_entry, exchange, name_groups, recognition_entry
 from benchmarks.files import (
     BenchmarkError,
@@ -30,6 +30,7 @@ from benchmarks.files import (
     shown,
 )
 from benchmarks.questions import QA, Benchmark, Question, Reference, named
+from concepts.entries import Concept
 from data_gen.detection import detection_maker
 from data_gen.maker import all_rows
 from data_gen.rows import ICT, OCT, VLT
@@ -68,10 +69,10 @@ class References:
                 file = Path(self.pictures.format(name=Path(name).name))
                 file = file if file.is_file() else None
             else:
-                file = find_picture(concept.image, self.roots)
-            if file is None:
+                file = concept.images and find_picture(concept.images[0], self.roots)
+            if not file:
                 return _REFERENCE_GONE
-            found.append(Reference(name, file, concept and concept.info))
+            found.append(Reference(name, file, (concept and concept.info) or None))
         return tuple(found)
 
 

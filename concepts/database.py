@@ -155,7 +155,7 @@ class Database:
         def change(entries: dict, paths: dict) -> None:
             tag = self._find(entries, name)
             try:
-                before, _ = concept_of(tag, entries[tag], self.root, self.prefix)
+                before, _ = concept_of(tag, entries[tag], self._inside)
             except EntryError as reason:
                 raise DatabaseError(f"{self.path}, {tag}: {reason}; remove it, and add it anew"
                                     ) from None
@@ -215,7 +215,7 @@ class Database:
         taken: set[str] = set()
         for tag, entry in content["concept_dict"].items():
             try:
-                concept, wrong = concept_of(tag, entry, self.root, self.prefix)
+                concept, wrong = concept_of(tag, entry, self._inside)
                 for reason in wrong:
                     left_out[reason].append(tag)
                 if self.need_images and not concept.images:
@@ -228,6 +228,9 @@ class Database:
             taken.add(name_key(concept.name))
             concepts[concept.name] = concept
         self._concepts, self.left_out, self.loaded = concepts, dict(left_out), stamp
+
+    def _inside(self, image: str) -> str:
+        return inside(image, self.root, self.prefix)
 
     def _find(self, entries: dict, name: str) -> str:
         """The tag of an entry, whose name may be written as captions may write it."""

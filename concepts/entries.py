@@ -8,6 +8,7 @@ its kind). Keys that are not known here are kept as they are.
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -63,14 +64,16 @@ def check_name(name) -> None:
         raise EntryError("the name holds unprintable characters, or blanks around it")
 
 
-def concept_of(tag: str, entry, root: Path, prefix: str = "") -> tuple[Concept, list[str]]:
+def concept_of(
+    tag: str, entry, picture: Callable[[str], str] = str
+) -> tuple[Concept, list[str]]:
     """The concept of an entry.
 
     Args:
         tag: its key: ``<bo>``.
         entry: what stands there.
-        root: directory of the pictures.
-        prefix: what the file's picture paths begin with that ``root`` stands for.
+        picture: a path as it stands there -> as the concept shall have it; raises
+            :class:`EntryError` for one that cannot be used. See :func:`inside`.
 
     Returns:
         The concept with those pictures that can be used, and what is wrong with the others.
@@ -95,7 +98,7 @@ def concept_of(tag: str, entry, root: Path, prefix: str = "") -> tuple[Concept, 
     usable, wrong = [], []
     for path in pictures:
         try:
-            usable.append(inside(path, root, prefix))
+            usable.append(picture(path))
         except EntryError as reason:
             wrong.append(str(reason))
     return Concept(name, tuple(dict.fromkeys(usable)), texts["info"].strip(), texts["category"],

@@ -72,7 +72,7 @@ def test_several_concepts_and_several_questions_about_one_picture(files, words):
 def test_what_is_missing_or_wrong_is_named(files, words):
     root, images = files
     database = json.loads((root / "database.json").read_text())
-    database["concept_dict"] |= {"<x>": {"image": None}, "<gone>": {"image": "./data/gone.png"}}
+    database["concept_dict"] |= {"<x>": None, "<gone>": {"image": "./data/gone.png"}}
     save(root / "database.json", database)
     save(root / "queries.json", {
         "./data/bo_0.png": ["<bo>"], "./data/bo_9.png": ["<bo>"], "./data/mia_0.png": ["<eve>"],
@@ -84,7 +84,7 @@ def test_what_is_missing_or_wrong_is_named(files, words):
     assert found.left_out["name that the database lacks"] == ["./data/mia_0.png: eve"]
     assert counts(found)["picture without names"] == 2
     assert counts(found)["reference picture missing on disk"] == 1
-    assert counts(found)["database: concept without a picture"] == 1
+    assert counts(found)["database: the entry is no JSON object"] == 1
     rows = list(open_rows(found.questions, words, found.left_out))
     assert len(rows) == 1
     torn = next(r for r in found.left_out if r.startswith("picture that does not open"))

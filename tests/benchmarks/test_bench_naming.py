@@ -117,7 +117,7 @@ def test_strict_counts_strangers_that_a_database_knows(tmp_path):
     assert score_file(captions, "n", "strict")["precision"] == 100
     found = score_file(captions, "n", "strict", database)
     assert (found["precision"], found["recall"]) == (50, 100)
-    assert found["left_out"]["database: concept that is no object"]["where"] == ["<odd>"]
+    assert found["left_out"]["database: the entry is no JSON object"]["where"] == ["<odd>"]
 
 
 def test_what_cannot_be_scored_is_named_and_the_rest_counts(tmp_path):
