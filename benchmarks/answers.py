@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.files import BenchmarkError, LeftOut, leave
-from benchmarks.likelihood import option_log_likelihoods, yes_probabilities
+from benchmarks.files import BenchmarkError, LeftOut, kept_lines, leave
 from benchmarks.questions import QA, Question, open_rows
 from benchmarks.runner import Prediction, predict, row_digest
+from rl.likelihood import option_log_likelihoods, yes_probabilities
 
 PART = 128
 """Questions whose pictures are held in memory at a time."""
@@ -65,7 +65,7 @@ def read_answers(
     """
     path = Path(folder) / f"{name}.jsonl"
     predictions, makers = {}, set()
-    for entry in _lines(path):
+    for entry in kept_lines(path):
         try:
             stamp = entry.pop("made_from")
             found = Prediction(**entry)
@@ -110,7 +110,7 @@ def scored(
 
 def _keep_scores(load, rows: list[dict], path: Path, fingerprint: str, batch_size: int) -> None:
     stamps = {row["id"]: [fingerprint, row_digest(row)] for row in rows}
-    kept = {entry.get("id") for entry in _lines(path)
+    kept = {entry.get("id") for entry in kept_lines(path)
             if stamps.get(entry.get("id")) == entry.get("made_from")}
     todo = [row for row in rows if row["id"] not in kept]
     for k in range(0, len(todo), batch_size):
@@ -131,18 +131,5 @@ def _keep_scores(load, rows: list[dict], path: Path, fingerprint: str, batch_siz
 
 def _scores(path: Path) -> dict[str, list]:
     """The last line of an id counts."""
-    return {entry["id"]: entry["scores"] for entry in _lines(path)
+    return {entry["id"]: entry["scores"] for entry in kept_lines(path)
             if {"id", "scores"} <= set(entry)}
-
-
-def _lines(path: Path) -> list[dict]:
-    """Whole lines; one torn by a kill is passed over."""
-    found = []
-    for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict):
-            found.append(entry)
-    return found

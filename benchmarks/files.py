@@ -113,3 +113,16 @@ def find_picture(path: str, roots: dict[str, str | Path]) -> Path | None:
         return file if file.is_file() else None
     except OSError:  # a name that is longer than names can be
         return None
+
+
+def kept_lines(path: Path) -> list[dict]:
+    """The objects of a file of JSON lines; one torn by a kill is passed over, no file is none."""
+    found = []
+    for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict):
+            found.append(entry)
+    return found

@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from benchmarks.caption_files import first_of_each, read_captions
 from benchmarks.chat import ChatError, Endpoint, chat
-from benchmarks.files import BenchmarkError, LeftOut, bare, find_picture, leave, told
+from benchmarks.files import BenchmarkError, LeftOut, bare, find_picture, kept_lines, leave, told
 from benchmarks.intervals import Metric, estimate, ratio
 from data_gen.photos import PhotoError, open_photo
 
@@ -118,7 +118,8 @@ def judge(
     """
     words = yaml.safe_load(Path(prompt).read_text(encoding="utf-8"))
     path = Path(path)
-    kept = {(e["id"], e["swapped"], e["asked"]): e["said"] for e in _lines(path)}
+    kept = {(e["id"], e["swapped"], e["asked"]): e["said"] for e in kept_lines(path)
+            if {"id", "swapped", "said", "asked"} <= set(e)}
     path.parent.mkdir(parents=True, exist_ok=True)
     found = []
     with path.open("a", encoding="utf-8") as file, tqdm(total=2 * len(pairs), unit="call") as bar:
@@ -184,18 +185,6 @@ def _messages(pair: Pair, swapped: bool, words: dict, left_out: LeftOut | None) 
 def _digest(endpoint: Endpoint, messages: list[dict]) -> str:
     asked = json.dumps([endpoint.model, messages], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()[:12]
-
-
-def _lines(path: Path) -> list[dict]:
-    found = []
-    for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and {"id", "swapped", "said", "asked"} <= set(entry):
-            found.append(entry)
-    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -105,7 +105,7 @@ def likelihood_metrics(
 
     Args:
         scores: for each question and option its log-likelihood (nats) and its number of tokens, of
-            :func:`benchmarks.likelihood.option_log_likelihoods`.
+            :func:`rl.likelihood.option_log_likelihoods`.
         correct: place of the right one.
 
     Returns:

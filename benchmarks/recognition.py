@@ -4,7 +4,7 @@ Reported as the field does: positive accuracy, negative accuracy, and their mean
 that a policy which always says yes has 50 % whatever the balance. Negatives that differ in a single
 attribute are shown apart from easy ones.
 
-From probabilities (:func:`benchmarks.likelihood.yes_probabilities`) comes what does not depend on
+From probabilities (:func:`rl.likelihood.yes_probabilities`) comes what does not depend on
 where a policy draws its line: the area under the ROC curve, and the accuracy at the threshold where
 it errs as often on positives as on negatives.
 """

@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset, Features, Image, List
 from tqdm.auto import tqdm
 
+from benchmarks.files import kept_lines
 from data_gen.rows import encode_image
 from rewards.identity import caption_length
 from rl.policy import add_box_frame, vision_token_ids
@@ -183,15 +184,11 @@ def _complete(model, processor, rows, limits: dict, special: set[int]) -> list[t
 
 
 def _read(path: Path) -> Iterator[tuple[Prediction, list]]:
-    """Whole lines of a predictions file; a line torn by a kill is passed over."""
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for entry in kept_lines(path):
         try:
-            entry = json.loads(line)
             stamp = entry.pop("made_from")
             yield Prediction(**entry), stamp
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError):
             continue
 
 

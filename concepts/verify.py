@@ -10,7 +10,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from PIL import Image
 
 from concepts.database import Database
@@ -18,64 +17,7 @@ from concepts.features import PHOTO_PX
 from concepts.retrieval import Found
 from data_gen.photos import PhotoError, open_photo
 from data_gen.tasks import Reference, object_consistency_row
-
-
-@torch.inference_mode()
-def yes_probabilities(model, processor, rows: Sequence[dict], *, batch_size: int = 8
-                      ) -> list[float]:
-    """p(yes) / (p(yes) + p(no)) of N yes-or-no questions.
-
-    Args:
-        model: any image-text-to-text model; runs on the device where its weights are.
-        processor: its processor, padding on the left.
-        rows: with ``prompt`` and decoded ``images``, as in the row contract.
-        batch_size: rows per call of the model.
-
-    Returns:
-        N numbers in 0-1. Case and a blank before the word make no difference: their probabilities
-        are added up.
-
-    Raises:
-        ValueError: the tokenizer begins yes and no with the same token.
-    """
-    yes, no = answer_tokens(processor.tokenizer)
-    model.eval()
-    found = []
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
-        prompts = processor.apply_chat_template([row["prompt"] for row in batch],
-                                                add_generation_prompt=True)
-        inputs = processor(text=prompts, images=[row["images"] for row in batch], padding=True,
-                           add_special_tokens=False, return_tensors="pt").to(model.device)
-        # One step of generate, and not a forward pass: it makes only the last token's logits.
-        out = model.generate(**inputs, max_new_tokens=1, do_sample=False, output_logits=True,
-                             return_dict_in_generate=True)
-        logits = out.logits[0].float()  # (B, V), before any setting bars a token
-        odds = logits[:, yes].logsumexp(1) - logits[:, no].logsumexp(1)
-        found += odds.sigmoid().tolist()
-    return found
-
-
-def answer_tokens(tokenizer) -> tuple[list[int], list[int]]:
-    """Ids of the tokens that say yes, and of those that say no.
-
-    The spellings ``yes``, ``Yes``, ``YES``, with and without a blank before, as far as they are one
-    token; where none of them is, the first tokens of all.
-
-    Raises:
-        ValueError: nothing tells the two apart.
-    """
-    def ids(word: str) -> set[int]:
-        spelt = [tokenizer.encode(blank + form, add_special_tokens=False)
-                 for blank in ("", " ") for form in (word, word.capitalize(), word.upper())]
-        whole = {tokens[0] for tokens in spelt if len(tokens) == 1}
-        return whole or {tokens[0] for tokens in spelt if tokens}
-
-    yes, no = ids("yes"), ids("no")
-    if not yes - no or not no - yes:
-        raise ValueError("this tokenizer begins 'yes' and 'no' with the same token; their "
-                         "probabilities cannot be read off the first one")
-    return sorted(yes - no), sorted(no - yes)
+from rl.likelihood import yes_probabilities
 
 
 def verify(

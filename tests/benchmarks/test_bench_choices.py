@@ -9,10 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.intervals import estimate, value
-from benchmarks.likelihood import option_log_likelihoods, yes_no_ids, yes_probabilities
 from benchmarks.qa import answered_letter, answered_text, choice_metrics, likelihood_metrics
 from benchmarks.recognition import balancing_threshold, probability_metrics
-from tests.tiny import tiny_rows
 
 
 @pytest.mark.parametrize(("text", "place"), [
@@ -110,37 +108,3 @@ def test_no_threshold_is_more_even(rows):
         assert min(map(gap, (0, 0.25, 0.5, 1, 2))) >= gap(threshold) - 1e-9 or threshold == 1
     else:
         assert math.isnan(threshold) and math.isnan(error)
-
-
-def test_likelihoods_of_a_real_model(policy):
-    """Against the model asked one token at a time, one option at a time."""
-    import torch
-
-    model, processor = policy
-    tokenizer = processor.tokenizer
-    row = tiny_rows(3)[0]
-    options = ["yes", "no", "a red box in this picture"]
-    together = option_log_likelihoods(model, processor, row, options)
-    for text, (total, tokens) in zip(options, together, strict=True):
-        prompt = processor.apply_chat_template([row["prompt"]], add_generation_prompt=True)[0]
-        ids = tokenizer.encode(text, add_special_tokens=False)
-        assert tokens == len(ids)
-        log_p = 0.0
-        for k, token in enumerate(ids):
-            inputs = processor(text=[prompt + tokenizer.decode(ids[:k])], images=[row["images"]],
-                               add_special_tokens=False, return_tensors="pt")
-            with torch.inference_mode():
-                last = model(**inputs).logits[0, -1].log_softmax(-1)
-            log_p += float(last[token])
-        assert total == pytest.approx(log_p, abs=1e-3)
-
-
-def test_probability_of_yes_does_not_depend_on_the_batch(policy):
-    model, processor = policy
-    rows = [row for row in tiny_rows(9) if row["answer"]]
-    together = yes_probabilities(model, processor, rows, batch_size=3)
-    alone = yes_probabilities(model, processor, rows, batch_size=1)
-    assert together == pytest.approx(alone, abs=1e-4)
-    assert all(0 <= p <= 1 for p in together) and len({round(p, 6) for p in together}) > 1
-    yes, no = yes_no_ids(processor.tokenizer)
-    assert yes and no and not set(yes) & set(no)

@@ -16,9 +16,7 @@ from concepts.index import LiveIndex, build_index
 from concepts.regions import DetectorError, crop, load_proposer, windows
 from concepts.retrieval import Found, Retriever, name_keys, names_in
 from concepts.sets import draw_toys, toybox_database
-from concepts.verify import answer_tokens, verify, yes_probabilities
-from data_gen.rows import OCT
-from data_gen.toybox.rows import ToyboxSettings, toybox_row
+from concepts.verify import verify
 from data_gen.toybox.scene import compose
 from rewards.names import names_written
 from rl.policy import load_policy
@@ -201,28 +199,6 @@ def test_a_detector_that_cannot_be_had_is_refused(config, says):
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory):
     return load_policy(save_tiny_policy(tmp_path_factory.mktemp("policy") / "policy"))
-
-
-def test_yes_probabilities_are_the_forward_passs_own_and_do_not_depend_on_the_batch(policy):
-    model, processor = policy
-    rows = [toybox_row(OCT, i, 0, ToyboxSettings()) for i in range(5)]
-    found = yes_probabilities(model, processor, rows, batch_size=2)
-    assert len(set(found)) == 5
-    yes, no = answer_tokens(processor.tokenizer)
-    for row, p in zip(rows, found, strict=True):
-        text = processor.apply_chat_template([row["prompt"]], add_generation_prompt=True)
-        inputs = processor(text=text, images=[row["images"]], return_tensors="pt")
-        with torch.inference_mode():
-            last = model(**inputs).logits[0, -1].softmax(-1)
-        assert p == pytest.approx(float(last[yes].sum() / (last[yes].sum() + last[no].sum())),
-                                  abs=1e-5)
-
-
-def test_tokens_of_the_answers_are_told_apart(policy):
-    tokenizer = policy[1].tokenizer
-    yes, no = answer_tokens(tokenizer)
-    assert {tokenizer.decode(i).strip().lower() for i in yes} == {"yes"}
-    assert {tokenizer.decode(i).strip().lower() for i in no} == {"no"}
 
 
 def test_the_shipped_policy_keeps_what_is_there_more_often_than_what_is_not(tmp_path):

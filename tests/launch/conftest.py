@@ -1,4 +1,9 @@
+import importlib.util
+import sys
+from pathlib import Path
+
 import pytest
+import torch
 
 from tests.tiny import save_tiny_policy, save_tiny_rows
 
@@ -9,3 +14,23 @@ def tiny(tmp_path_factory):
     where = tmp_path_factory.mktemp("tiny")
     return {"policy": save_tiny_policy(where / "policy"), "runs": where / "runs",
             "rows": save_tiny_rows(where / "rows", n=24, text_only=3)}
+
+
+@pytest.fixture
+def one_thread():
+    """For programs that run inside the test's process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def evaluating():
+    """``launch/evaluate.py`` as a module."""
+    path = Path(__file__).parents[2] / "launch" / "evaluate.py"
+    spec = importlib.util.spec_from_file_location("evaluate", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["evaluate"] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,16 +1,13 @@
 """launch/evaluate.py from start to end, with a policy that knows nothing."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
-from tests.tiny import save_tiny_policy
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[2]
 CONFIG = {
     "size": "tiny",
@@ -22,30 +19,13 @@ CONFIG = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("evaluate", ROOT / "launch" / "evaluate.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["evaluate"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory):
-    return save_tiny_policy(tmp_path_factory.mktemp("evaluate") / "policy")
+def policy(tiny):
+    return tiny["policy"]
 
 
 @pytest.fixture
-def run(program, tmp_path, monkeypatch):
+def run(evaluating, tmp_path, monkeypatch):
     """Runs the program with changes to the config; gives the output directory."""
 
     def run(*arguments, **changes):
@@ -54,13 +34,13 @@ def run(program, tmp_path, monkeypatch):
         out = tmp_path / "eval"
         monkeypatch.setattr(sys, "argv", ["evaluate.py", "--config", str(config), "--out",
                                           str(out), *map(str, arguments)])
-        program.main()
+        evaluating.main()
         return out
 
     return run
 
 
-def test_two_policies_side_by_side_and_again(run, policy, program, monkeypatch, capsys):
+def test_two_policies_side_by_side_and_again(run, policy, evaluating, monkeypatch, capsys):
     arguments = ("--policy", f"base={policy}", "--policy", f"trained={policy}")
     out = run(*arguments)
     result = json.loads((out / "evaluation.json").read_text())
@@ -80,7 +60,7 @@ def test_two_policies_side_by_side_and_again(run, policy, program, monkeypatch, 
     def must_not_load(*_, **__):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(program, "load_policy", must_not_load)
+    monkeypatch.setattr(evaluating, "load_policy", must_not_load)
     run(*arguments)
     again = json.loads((out / "evaluation.json").read_text())
     assert again["metrics"] == result["metrics"]
@@ -100,24 +80,24 @@ def test_two_policies_side_by_side_and_again(run, policy, program, monkeypatch, 
     ({"settings": {"hard_share": 0}}, "no setting hard_share"),
     ({"max_new_tokens": {"oct": 3}}, "max_new_tokens needs exactly"),
 ])
-def test_refused_before_weights_load(run, policy, program, monkeypatch, changes, sentence):
-    monkeypatch.setattr(program, "load_policy", None)
+def test_refused_before_weights_load(run, policy, evaluating, monkeypatch, changes, sentence):
+    monkeypatch.setattr(evaluating, "load_policy", None)
     with pytest.raises(SystemExit) as refused:
         run("--policy", policy, **changes)
     assert sentence in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_missing_policy(run, program, monkeypatch):
-    monkeypatch.setattr(program, "load_policy", None)
+def test_missing_policy(run, evaluating, monkeypatch):
+    monkeypatch.setattr(evaluating, "load_policy", None)
     with pytest.raises(SystemExit, match="no policy to evaluate"):
         run()
     with pytest.raises(SystemExit, match=r"policy '\./nowhere': there is no such directory"):
         run("--policy", "./nowhere")
 
 
-def test_the_shipped_config_is_understood(program):
+def test_the_shipped_config_is_understood(evaluating):
     config = yaml.safe_load((ROOT / "configs" / "benchmarks" / "toybox.yaml").read_text())
-    assert set(config) <= set(program.EvaluateArguments.__dataclass_fields__)
+    assert set(config) <= set(evaluating.EvaluateArguments.__dataclass_fields__)
     for size, counts in config["sizes"].items():
-        assert set(counts) == set(program.toybox.SETS), size
-    program.toybox.toybox_settings(config["settings"])
+        assert set(counts) == set(evaluating.toybox.SETS), size
+    evaluating.toybox.toybox_settings(config["settings"])

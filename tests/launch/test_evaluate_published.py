@@ -1,43 +1,24 @@
 """launch/evaluate.py on published benchmarks: made, killed, scored again, with gaps."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from PIL import Image
 
 from benchmarks.published import build_sets, published_settings
-from tests.tiny import save_tiny_policy
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
 NAMES = ("bo", "mia", "kim")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("evaluate", ROOT / "launch" / "evaluate.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["evaluate"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory):
-    return save_tiny_policy(tmp_path_factory.mktemp("published") / "policy")
+def policy(tiny):
+    return tiny["policy"]
 
 
 @pytest.fixture
@@ -62,7 +43,7 @@ def write(path, data):
 
 
 @pytest.fixture
-def run(program, files, monkeypatch):
+def run(evaluating, files, monkeypatch):
     def run(benchmark, *arguments, **settings):
         config = files / "config.yaml"
         pattern = str(files / "photos" / "{name}" / "00.png")
@@ -74,13 +55,13 @@ def run(program, files, monkeypatch):
         out = files / "eval"
         monkeypatch.setattr(sys, "argv", ["evaluate.py", "--config", str(config), "--out",
                                           str(out), *map(str, arguments)])
-        program.main()
+        evaluating.main()
         return json.loads((out / "evaluation.json").read_text())
 
     return run
 
 
-def test_naming_with_controls_and_again_without_the_policy(run, files, policy, capsys, program,
+def test_naming_with_controls_and_again_without_the_policy(run, files, policy, capsys, evaluating,
                                                            monkeypatch):
     settings = {"path": str(files / "queries.json"), "controls": ["absent", "wrong", "none"]}
     result = run("naming", "--policy", f"base={policy}", **settings)
@@ -99,7 +80,7 @@ def test_naming_with_controls_and_again_without_the_policy(run, files, policy, c
     def must_not_load(*_, **__):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(program, "load_policy", must_not_load)
+    monkeypatch.setattr(evaluating, "load_policy", must_not_load)
     entries = [json.loads(line) for line in lines]
     for entry in entries:
         entry["text"] = "<bo> is here" if entry["id"] == "queries-0" else "nobody"
@@ -146,9 +127,9 @@ def test_choices_with_and_without_what_was_shown(run, files, policy):
     ("naming", {"path": "queries.json", "controls": ["blind"]}, "no control 'blind'"),
     ("choices", {"path": "queries.json"}, "no question is left to ask"),
 ])
-def test_refused_before_weights_load(run, files, program, monkeypatch, benchmark, settings,
+def test_refused_before_weights_load(run, files, evaluating, monkeypatch, benchmark, settings,
                                      sentence):
-    monkeypatch.setattr(program, "load_policy", None)
+    monkeypatch.setattr(evaluating, "load_policy", None)
     monkeypatch.chdir(files)
     with pytest.raises(SystemExit) as refused:
         run(benchmark, "--policy", "x", **settings)
@@ -178,9 +159,9 @@ def test_the_controls_of_a_few_questions_draw_on_all(files):
 
 
 @pytest.mark.parametrize("name", ["repic_naming", "yollava_recognition", "yollava_qa"])
-def test_the_shipped_configs_are_understood(program, name, monkeypatch):
+def test_the_shipped_configs_are_understood(evaluating, name, monkeypatch):
     config = yaml.safe_load((ROOT / "configs" / "benchmarks" / f"{name}.yaml").read_text())
-    assert set(config) <= set(program.EvaluateArguments.__dataclass_fields__)
+    assert set(config) <= set(evaluating.EvaluateArguments.__dataclass_fields__)
     settings = published_settings(config["settings"])
     if SHARED.is_dir():
         monkeypatch.chdir(ROOT)

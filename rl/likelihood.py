@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 import torch
 
-_YES_NO = {"yes": ("yes", "Yes", "YES", " yes", " Yes"), "no": ("no", "No", "NO", " no", " No")}
-
 
 @torch.inference_mode()
 def yes_probabilities(
@@ -29,7 +27,7 @@ def yes_probabilities(
     Raises:
         ValueError: the tokenizer begins "yes" and "no" with the same tokens.
     """
-    yes, no = yes_no_ids(processor.tokenizer)
+    yes, no = answer_tokens(processor.tokenizer)
     model.eval()
     found: list[float] = []
     for k in range(0, len(rows), batch_size):
@@ -40,21 +38,26 @@ def yes_probabilities(
     return found
 
 
-def yes_no_ids(tokenizer) -> tuple[list[int], list[int]]:
-    """First tokens of the spellings of yes and of no; those that are both are neither.
+def answer_tokens(tokenizer) -> tuple[list[int], list[int]]:
+    """Ids of the tokens that say yes, and of those that say no.
+
+    The spellings ``yes``, ``Yes``, ``YES``, with and without a blank before, as far as they are one
+    token; where none of them is, the first tokens of all.
 
     Raises:
         ValueError: nothing tells the two apart.
     """
-    first = {}
-    for word, spellings in _YES_NO.items():
-        ids = [tokenizer.encode(s, add_special_tokens=False) for s in spellings]
-        first[word] = {i[0] for i in ids if i and i[0] != tokenizer.unk_token_id}
-    yes, no = sorted(first["yes"] - first["no"]), sorted(first["no"] - first["yes"])
-    if not yes or not no:
-        raise ValueError("the tokenizer begins 'yes' and 'no' with the same tokens, so their "
-                         "probabilities cannot be told apart")
-    return yes, no
+    def ids(word: str) -> set[int]:
+        spelt = [tokenizer.encode(blank + form, add_special_tokens=False)
+                 for blank in ("", " ") for form in (word, word.capitalize(), word.upper())]
+        whole = {tokens[0] for tokens in spelt if len(tokens) == 1}
+        return whole or {tokens[0] for tokens in spelt if tokens}
+
+    yes, no = ids("yes"), ids("no")
+    if not yes - no or not no - yes:
+        raise ValueError("this tokenizer begins 'yes' and 'no' with the same token; their "
+                         "probabilities cannot be read off the first one")
+    return sorted(yes - no), sorted(no - yes)
 
 
 @torch.inference_mode()
