@@ -4,7 +4,9 @@ Sets, each with identities that training never sees::
 
     oct            is the toy in the picture? half of the negatives differ in one attribute only
     vlt            where is it, among two to four toys?
-    naming_1 _2 _4 describe a picture of 1, 2 or 4 toys that were shown, beside 1-2 that are absent
+    naming_1 _2 _4 describe a picture of 1, 2 or 4 toys that were shown, beside 1-2 that are not in;
+                   each comes with its name and what its owner says of it, as in RePIC's protocol
+    naming_looks   the same with 1 or 2 toys, and only a picture tells who they are
     naming_absent  describe a picture of none of the toys that were shown: no name is due
     description    describe a picture, nobody was shown
 
@@ -36,25 +38,30 @@ SETS = {
     "naming_1": "naming, 1 concept and distractors",
     "naming_2": "naming, 2 concepts and distractors",
     "naming_4": "naming, 4 concepts and distractors",
+    "naming_looks": "naming, 1-2 concepts told by pictures only",
     "naming_absent": "naming, concept absent",
     "description": "plain description",
 }
 """Set -> what it is called in tables."""
 
 POOLS = {
-    "naming_all": "naming, these four pooled",
+    "naming_all": "naming, 1, 2, 4 and absent pooled",
     "captions": "captions, a name being due",
 }
 """Metrics over several sets: pool -> what it is called in tables."""
 
 HEADLINES = ("oct/accuracy", "vlt/iou50", "naming_1/f1", "naming_2/f1", "naming_4/f1",
-             "naming_absent/names_nothing", "captions/at_floor", "captions/attribute_accuracy")
+             "naming_looks/f1", "naming_absent/names_nothing", "captions/at_floor",
+             "captions/attribute_accuracy")
 
 GALLERY = {"naming_1": 4, "naming_2": 4, "naming_4": 2, "naming_absent": 2, "vlt": 6, "oct": 4,
            "description": 2}
 """Set -> how many of its first rows the report shows, in this order."""
 
-_NAMED = {"naming_1": 1, "naming_2": 2, "naming_4": 4}
+_NAMED = {"naming_1": (1,), "naming_2": (2,), "naming_4": (4,), "naming_looks": (1, 2)}
+"""Set -> how many of those shown are in the picture."""
+
+_POOLED = ("naming_1", "naming_2", "naming_4")
 _ABSENT = "naming_absent"
 _DISTRACTORS = (1, 2)
 _SIZES = ("reference_px", "query_px", "prompts")
@@ -124,8 +131,8 @@ def score(
     # With no name due, recall and F1 say nothing.
     add(_ABSENT, _score_captions, [_ABSENT],
         ("names_nothing", "tokens", "at_floor", "attribute_accuracy", "attribute_coverage"))
-    add("naming_all", _score_captions, [*_NAMED, _ABSENT], ("precision", "recall", "f1"))
-    add("captions", _score_captions, list(_NAMED), ("names_used", "tokens", "at_floor",
+    add("naming_all", _score_captions, [*_POOLED, _ABSENT], ("precision", "recall", "f1"))
+    add("captions", _score_captions, list(_POOLED), ("names_used", "tokens", "at_floor",
                                                    "attribute_accuracy", "attribute_coverage"))
     add("description", _score_captions, ["description"],
         ("tokens", "at_floor", "attribute_accuracy", "attribute_coverage", "names_nothing"))
@@ -159,7 +166,7 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
     """
     row_id = f"toybox-{settings.split}-{seed}-{name}-{index}"
     rng = random.Random(row_id)
-    toys_in = _NAMED.get(name) or rng.choice((1, 2, 3) if name == "description" else (1, 2))
+    toys_in = rng.choice(_NAMED.get(name) or ((1, 2, 3) if name == "description" else (1, 2)))
     shown_absent = 0 if name == "description" else rng.choice(_DISTRACTORS)
     identities = _distinct(rng, toys_in + shown_absent)
     present, absent = identities[:toys_in], identities[toys_in:]
@@ -167,7 +174,8 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
     shown = absent + (present if name in _NAMED else [])
     rng.shuffle(shown)
     references = [
-        Reference(compose(rng, [identity], settings.reference_px).image, called)
+        Reference(compose(rng, [identity], settings.reference_px).image, called,
+                  None if name == "naming_looks" else identity.description)
         for identity, called in zip(shown, draw_names(rng, len(shown)), strict=True)
     ]
     row = identity_consistency_row(
