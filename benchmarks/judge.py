@@ -28,9 +28,9 @@ import yaml
 from tqdm.auto import tqdm
 
 from benchmarks.caption_files import first_of_each, read_captions
-from benchmarks.chat import ChatError, Endpoint, chat
 from benchmarks.files import BenchmarkError, LeftOut, bare, find_picture, kept_lines, leave, told
 from benchmarks.intervals import Metric, estimate, ratio
+from data_gen.chat import ChatError, Endpoint, chat
 from data_gen.photos import PhotoError, open_photo
 
 PROMPT = Path(__file__).parents[1] / "configs" / "prompts" / "judge.yaml"
@@ -131,7 +131,7 @@ def judge(
                 asked = _digest(endpoint, messages)
                 said = kept.get((pair.id, swapped, asked))
                 if said is None:
-                    said = chat(endpoint, messages)
+                    said = chat(endpoint, messages, max_tokens=512)
                     file.write(json.dumps({"id": pair.id, "swapped": swapped, "said": said,
                                            "asked": asked}) + "\n")
                     file.flush()

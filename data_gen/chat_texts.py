@@ -8,14 +8,13 @@ import json
 import os
 import re
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
 
+from data_gen.chat import ChatError, Endpoint, chat
 from data_gen.maker import stamp_of
 from data_gen.object_lines import read_object
 from data_gen.shards import atomic_file
@@ -23,11 +22,6 @@ from data_gen.sources import SourceError
 
 DEFAULTS = {"objects": 200, "per_call": 20, "temperature": 1.0, "timeout_s": 120,
             "key_variable": None, "request": None}
-
-MAX_REPLY = 4 * 2**20
-
-PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
-"""HTTP statuses after which the same question may be answered."""
 
 TRIES = 4
 
@@ -122,34 +116,13 @@ def complete(settings: Mapping, text: str) -> str:
     Raises:
         SourceError: the endpoint cannot be reached, refuses, or answers with something else.
     """
-    body = {"model": settings["model"], "temperature": settings["temperature"],
-            "messages": [{"role": "user", "content": text}]}
-    headers = {"Content-Type": "application/json"}
-    if settings["key_variable"]:
-        headers["Authorization"] = f"Bearer {os.environ.get(settings['key_variable'], '')}"
-    address = f"{settings['endpoint'].rstrip('/')}/chat/completions"
-    request = urllib.request.Request(address, json.dumps(body).encode(), headers)
+    key = os.environ.get(settings["key_variable"] or "")
+    endpoint = Endpoint(settings["endpoint"], settings["model"], key, settings["timeout_s"], TRIES)
     try:
-        for wait in [2**n for n in range(TRIES - 1)] + [None]:
-            try:
-                with urllib.request.urlopen(request, timeout=settings["timeout_s"]) as reply:
-                    said = json.loads(reply.read(MAX_REPLY))
-                break
-            except urllib.error.HTTPError as error:
-                if wait is None or error.code not in PASSING:
-                    raise
-                time.sleep(wait)
-        content = said["choices"][0]["message"]["content"]
-    except urllib.error.HTTPError as error:
-        raise SourceError(f"texts: {address} refused ({error.code} {error.reason}); check 'model' "
-                          "and 'key_variable'") from None
-    except OSError as error:
-        raise SourceError(f"texts: {address} cannot be reached ({error}); start the server, or "
-                          "give 'file' instead of 'chat'") from None
-    except (ValueError, KeyError, IndexError, TypeError):
-        raise SourceError(f"texts: {address} does not answer as OpenAI's chat completions do"
-                          ) from None
-    return content if isinstance(content, str) else ""
+        return chat(endpoint, [{"role": "user", "content": text}],
+                    temperature=settings["temperature"])
+    except ChatError as error:
+        raise SourceError(f"texts: {error}; or give 'file' instead of 'chat'") from None
 
 
 def entries(reply: str) -> Iterator[object]:

@@ -69,7 +69,8 @@ def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
     if task == ROLL_CALL:
         return roll_call_row(random.Random(f"{task}-{seed}-{index}"), settings)
     if task == LOOKUP:
-        return lookup_row(random.Random(f"{task}-{seed}-{index}"), block.randint(2, 4), settings)
+        return lookup_row(random.Random(f"{task}-{seed}-{index}"),
+                          choose(block, {2: 0.5, 3: 0.3, 4: 0.2}), settings)
     if task == QUIZ:
         n = choose(block, quiz.references)
         return quiz_row(random.Random(f"{task}-{seed}-{index}"), n, settings, quiz)

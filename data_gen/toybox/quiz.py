@@ -101,21 +101,25 @@ def quiz_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSet
 
 
 def lookup_row(rng: random.Random, n: int, settings: ToyboxSettings) -> dict:
-    """``n`` references and no query: who of them is so described, and what is each like?
+    """``n`` references and no query: what is each like, and who of them is so described?
 
     To name a toy in a scene is to see it, to find whose reference looks like that, and to copy a
-    name. The middle step is learned here by itself.
+    name. The middle step is learned here by itself; the first question, dense, teaches which name
+    goes with which picture.
     """
     shown = draw_identities(rng, n, settings)
     if rng.random() < 0.3:
         shown[1:] = [relative(rng, shown[0], settings), *shown[2:]]
     shown = list(dict.fromkeys(shown))
     names = dict(zip(shown, draw_names(rng, len(shown)), strict=True))
-    questions = [(LOOKUP_ASK.format(what=_told_apart(rng, identity, shown)), f"<{name}>")
-                 for identity, name in names.items()]
-    rng.shuffle(questions)
-    identity, name = rng.choice(list(names.items()))
-    questions.append((RECALL_ASK.format(name=name), profile(identity)))
+    lookups = [(LOOKUP_ASK.format(what=_told_apart(rng, identity, shown)), f"<{name}>")
+               for identity, name in names.items()]
+    recalls = [(RECALL_ASK.format(name=name), profile(identity))
+               for identity, name in names.items()]
+    rng.shuffle(lookups)
+    rng.shuffle(recalls)
+    # An answer gives the other kind away: half of the rows begin with one, half with the other.
+    questions = recalls + lookups if rng.random() < 0.5 else lookups + recalls
     references = [draw_reference(rng, identity, names[identity], settings) for identity in shown]
     messages = _messages(rng, references, questions, settings)
     content = messages[0]["content"]

@@ -40,8 +40,15 @@ class Endpoint:
     wait: float = 1.0
 
 
-def chat(endpoint: Endpoint, messages: list[dict], max_tokens: int = 512) -> str:
-    """What the model answers, greedily.
+def chat(endpoint: Endpoint, messages: list[dict], *, max_tokens: int | None = None,
+         temperature: float = 0.0) -> str:
+    """What the model answers.
+
+    Args:
+        endpoint: where to ask.
+        messages: the conversation so far.
+        max_tokens: where the answer is cut; ``None`` leaves it to the endpoint.
+        temperature: 0 is greedy.
 
     Raises:
         ChatError: a wrong address or key, an answer in another form, or no answer after all tries.
@@ -49,8 +56,9 @@ def chat(endpoint: Endpoint, messages: list[dict], max_tokens: int = 512) -> str
     if urlsplit(endpoint.url).scheme not in ("http", "https"):
         raise ChatError(f"{endpoint.url!r} is no address; give one such as http://host:8000/v1")
     url = endpoint.url.rstrip("/") + "/chat/completions"
-    body = json.dumps({"model": endpoint.model, "messages": messages, "temperature": 0,
-                       "max_tokens": max_tokens}).encode()
+    limit = {} if max_tokens is None else {"max_tokens": max_tokens}
+    body = json.dumps({"model": endpoint.model, "messages": messages, "temperature": temperature,
+                       **limit}).encode()
     headers = {"Content-Type": "application/json"}
     if endpoint.key:
         headers["Authorization"] = f"Bearer {endpoint.key}"
