@@ -104,26 +104,36 @@ def lookup_row(rng: random.Random, n: int, settings: ToyboxSettings) -> dict:
     """``n`` references and no query: what is each like, and who of them is so described?
 
     To name a toy in a scene is to see it, to find whose reference looks like that, and to copy a
-    name. The middle step is learned here by itself; the first question, dense, teaches which name
-    goes with which picture.
+    name. The middle step is learned here by itself, and begins small: some are asked about as soon
+    as they are shown, when only the nearest picture counts; the others later, when their name must
+    lead to their picture; and then all the other way round.
     """
     shown = draw_identities(rng, n, settings)
     if rng.random() < 0.3:
         shown[1:] = [relative(rng, shown[0], settings), *shown[2:]]
     shown = list(dict.fromkeys(shown))
     names = dict(zip(shown, draw_names(rng, len(shown)), strict=True))
+    recall = {identity: (RECALL_ASK.format(name=name), profile(identity))
+              for identity, name in names.items()}
+    references = [draw_reference(rng, identity, names[identity], settings) for identity in shown]
+    content = _opening(rng, references, settings)
+    at_once = rng.choice((0.3, 0.7, 1.0))
+    messages, waiting, later = [], [], []
+    for identity, picture, introduced in zip(shown, content[::2], content[1::2], strict=False):
+        waiting += [picture, introduced]
+        if rng.random() < at_once:
+            ask, answer = recall[identity]
+            messages += [_with(waiting, says("user", ask)), says("assistant", answer)]
+            waiting = []
+        else:
+            later.append(recall[identity])
     lookups = [(LOOKUP_ASK.format(what=_told_apart(rng, identity, shown)), f"<{name}>")
                for identity, name in names.items()]
-    recalls = [(RECALL_ASK.format(name=name), profile(identity))
-               for identity, name in names.items()]
     rng.shuffle(lookups)
-    rng.shuffle(recalls)
-    # An answer gives the other kind away: half of the rows begin with one, half with the other.
-    questions = recalls + lookups if rng.random() < 0.5 else lookups + recalls
-    references = [draw_reference(rng, identity, names[identity], settings) for identity in shown]
-    messages = _messages(rng, references, questions, settings)
-    content = messages[0]["content"]
-    del content[max(i for i, part in enumerate(content) if part["type"] == "image")]
+    rng.shuffle(later)
+    for ask, answer in later + lookups:
+        messages += [_with(waiting, says("user", ask)), says("assistant", answer)]
+        waiting = []
     return {"messages": messages, "images": [r.image for r in references]}
 
 
@@ -216,13 +226,23 @@ def _questions(rng, scene: Scene, names: dict[Identity, str], settings: ToyboxSe
 
 def _messages(rng, references: list[Reference], questions, settings: ToyboxSettings) -> list[dict]:
     """The pictures come with the first question; after that, question and answer by turns."""
-    opening = conversation(rng, ICT, [r.name for r in references], [r.info for r in references],
-                           load_templates(settings))[0]
     messages = []
     for question, answer in questions:
         messages += [says("user", question), says("assistant", answer)]
-    messages[0]["content"] = [*opening["content"][:-1], *messages[0]["content"]]
+    _with(_opening(rng, references, settings), messages[0])
     return messages
+
+
+def _opening(rng, references: list[Reference], settings: ToyboxSettings) -> list[dict]:
+    """A picture and who it is for each reference, and the query's picture."""
+    return conversation(rng, ICT, [r.name for r in references], [r.info for r in references],
+                        load_templates(settings))[0]["content"][:-1]
+
+
+def _with(content: list[dict], message: dict) -> dict:
+    """The message with ``content`` before its own."""
+    message["content"] = [*content, *message["content"]]
+    return message
 
 
 def _told_apart(rng: random.Random, identity: Identity, shown: list[Identity]) -> str:
