@@ -62,7 +62,7 @@ def find_names(text: str, names: Iterable[str]) -> Naming:
     """
     listed: dict[str, set[str]] = {}
     for name in names:
-        listed.setdefault(_key(name), set()).add(name)
+        listed.setdefault(name_key(name), set()).add(name)
     if "" in listed:
         raise ValueError(f"one of the names is blank: {sorted(listed[''])!r}")
 
@@ -71,9 +71,9 @@ def find_names(text: str, names: Iterable[str]) -> Naming:
     for tag in _TAG.finditer(text):
         inside = tag[1].strip()
         if inside.startswith("/"):
-            closed |= listed.get(_key(inside[1:]), set())
+            closed |= listed.get(name_key(inside[1:]), set())
             continue
-        key = _key(inside)
+        key = name_key(inside)
         given = listed.get(key) or listed.get(key.removesuffix("'s"))
         if given:
             written |= given
@@ -115,7 +115,7 @@ def tally(written: Iterable[str], due: Iterable[str], unlisted: Iterable[str] = 
     )
 
 
-def _key(name: str) -> str:
+def name_key(name: str) -> str:
     """The form in which names are compared: folded words, one space between."""
     return " ".join(word for word in _SEPARATOR.split(normalise(name).casefold()) if word)
 

@@ -1,0 +1,278 @@
+"""The concept database: a ``database.json`` that may be edited while a model is in use.
+
+The file is the truth. Every query looks whether it has changed, so an edit counts at the next
+query, also one by another process. An edit takes a lock, reads the file anew, changes one entry and
+puts a whole new file in place: two processes that edit at once lose nothing, and entries that could
+not be read here stay in the file as they are.
+
+Left out: a server, and a history of edits. An edit writes the whole file: many concepts are better
+added at once (:meth:`Database.add_all`).
+"""
+
+import hashlib
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from filelock import FileLock, Timeout
+
+from concepts.database_file import DatabaseError, read_database, stamp_of, write_database
+from concepts.entries import (
+    Concept,
+    EntryError,
+    check_name,
+    concept_of,
+    entry_of,
+    inside,
+    renamed,
+    tag_of,
+)
+from data_gen.photos import PhotoError, open_photo
+from data_gen.shards import atomic_file
+from rewards.names import name_key
+
+LOCK_SECONDS = 30
+"""How long an edit waits for another process to finish its own."""
+
+PICTURES = "pictures"
+"""Folder of the image root into which pictures from elsewhere are copied."""
+
+
+class Database:
+    """The concepts of one ``database.json``.
+
+    Args:
+        path: the file; it need not exist before the first :meth:`add`.
+        root: directory that picture paths are relative to; the file's own by default.
+        prefix: what the file's picture paths begin with that ``root`` stands for, such as the
+            ``./data/database_tot`` of RePIC's.
+        need_images: leave out concepts without a picture on disk. ``False`` keeps them: their names
+            are still found in questions.
+
+    Attributes:
+        left_out: reason -> tags of the entries, or of those whose pictures, are not used.
+        loaded: changes whenever :meth:`concepts` has read the file anew.
+    """
+
+    def __init__(self, path: str | Path, root: str | Path | None = None, *, prefix: str = "",
+                 need_images: bool = True):
+        self.path = Path(path)
+        self.root = Path(root) if root is not None else self.path.parent
+        self.prefix, self.need_images = prefix, need_images
+        self.left_out: dict[str, list[str]] = {}
+        self._concepts: dict[str, Concept] = {}
+        self.loaded: tuple | None = None
+
+    def concepts(self) -> Mapping[str, Concept]:
+        """Name -> concept, as the file says now, in its order.
+
+        Raises:
+            DatabaseError: the file is missing or damaged, or holds no usable concept.
+        """
+        self._refresh()
+        if not self._concepts:
+            raise DatabaseError(f"{self.path} holds no usable concept{self._reasons()}")
+        return MappingProxyType(self._concepts)
+
+    def summary(self) -> str:
+        """One line: how many concepts and pictures, and what is left out and why."""
+        pictures = sum(len(concept.images) for concept in self._concepts.values())
+        return (f"{self.path}: {len(self._concepts)} concepts, {pictures} pictures"
+                f"{self._reasons()}")
+
+    def picture(self, image: str) -> Path:
+        """Where a concept's picture is."""
+        return self.root / image
+
+    # ---- edits ----
+
+    def add(self, concept: Concept) -> None:
+        """Add a concept. Pictures from outside of the image root are copied into it.
+
+        Raises:
+            DatabaseError: the name is taken or none, or a picture cannot be opened.
+        """
+        self.add_all([concept])
+
+    def add_all(self, concepts: Iterable[Concept]) -> None:
+        """Add several at once; all of them, or none."""
+        ready = [self._with_own_pictures(concept) for concept in concepts]
+
+        def change(entries: dict, paths: dict) -> None:
+            taken = {name_key(tag.strip("<>")): tag for tag in entries}
+            for concept in ready:
+                key = name_key(concept.name)
+                if key in taken:
+                    raise DatabaseError(f"{self.path}: the name {concept.name!r} is taken by "
+                                        f"{taken[key]}; edit that, or choose another name")
+                taken[key] = tag_of(concept.name)
+                entries[tag_of(concept.name)] = entry_of(concept)
+                paths.update(dict.fromkeys(concept.images, tag_of(concept.name)))
+
+        self._edit(change)
+
+    def edit(self, name: str, **changes) -> None:
+        """Change a concept's ``images``, ``info``, ``category`` or ``attributes``.
+
+        Raises:
+            DatabaseError: there is no such concept, or a picture cannot be opened.
+            TypeError: a concept has no such field.
+        """
+        if "name" in changes:
+            raise TypeError("a concept's name is changed by rename()")
+        # Checked before the lock is taken: opening pictures may be slow.
+        checked = self._with_own_pictures(replace(Concept(name), **changes))
+        changes = {key: getattr(checked, key) for key in changes}
+        self._replace(name, lambda concept: replace(concept, **changes))
+
+    def rename(self, name: str, to: str) -> None:
+        """Give a concept another name; its info follows.
+
+        Raises:
+            DatabaseError: there is no such concept, or the new name is taken or none.
+        """
+        self._check(to)
+        self._replace(name, lambda concept: renamed(concept, to))
+
+    def remove(self, name: str) -> None:
+        """Take a concept out of the database; its pictures stay on disk.
+
+        Raises:
+            DatabaseError: there is no such concept.
+        """
+        def change(entries: dict, paths: dict) -> None:
+            tag = self._find(entries, name)
+            del entries[tag]
+            for path in [path for path, owner in paths.items() if owner == tag]:
+                del paths[path]
+
+        self._edit(change)
+
+    def _replace(self, name: str, alter: Callable[[Concept], Concept]) -> None:
+        def change(entries: dict, paths: dict) -> None:
+            tag = self._find(entries, name)
+            try:
+                before, _ = concept_of(tag, entries[tag], self.root, self.prefix)
+            except EntryError as reason:
+                raise DatabaseError(f"{self.path}, {tag}: {reason}; remove it, and add it anew"
+                                    ) from None
+            after = alter(before)
+            new_tag = tag_of(after.name)
+            clash = [t for t in entries if t != tag
+                     and name_key(t.strip("<>")) == name_key(after.name)]
+            if clash:
+                raise DatabaseError(f"{self.path}: the name {after.name!r} is taken by {clash[0]}")
+            old = entries[tag]
+            entry = entry_of(after, old)
+            if after.images == before.images:  # as they were written, missing ones included
+                entry |= {key: old[key] for key in ("image", "images") if key in old}
+            else:
+                for path in [path for path, owner in paths.items() if owner == tag]:
+                    del paths[path]
+                paths.update(dict.fromkeys(after.images, new_tag))
+            if after.info == before.info:
+                entry["info"] = old.get("info", "")
+            # In place: the order of the others is theirs to keep.
+            items = [(new_tag, entry) if t == tag else (t, e) for t, e in entries.items()]
+            entries.clear()
+            entries.update(items)
+            paths.update({path: new_tag for path, owner in paths.items() if owner == tag})
+
+        self._edit(change)
+
+    # ---- the file ----
+
+    def _edit(self, change: Callable[[dict, dict], None]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(f"{self.path}.lock", timeout=LOCK_SECONDS):
+                content, twice = {"concept_dict": {}, "path_to_concept": {}}, []
+                if self.path.exists():
+                    content, twice = read_database(self.path)
+                if twice:
+                    raise DatabaseError(f"{self.path} gives {twice[0]!r} twice, and an edit would "
+                                        "lose one of them; rename or delete one by hand")
+                change(content["concept_dict"], content["path_to_concept"])
+                write_database(self.path, content)
+        except Timeout:
+            raise DatabaseError(f"{self.path} has been locked by another process for "
+                                f"{LOCK_SECONDS} s; try again when it is done") from None
+        except OSError as error:
+            raise DatabaseError(f"{self.path} cannot be written ({error.strerror})") from None
+
+    def _refresh(self) -> None:
+        stamp = stamp_of(self.path)  # before reading: what comes meanwhile is seen next time
+        if stamp == self.loaded:
+            return
+        content, twice = read_database(self.path)
+        left_out: dict[str, list[str]] = defaultdict(list)
+        if twice:
+            left_out["given twice, of which the first counts"] = twice
+        concepts: dict[str, Concept] = {}
+        taken: set[str] = set()
+        for tag, entry in content["concept_dict"].items():
+            try:
+                concept, wrong = concept_of(tag, entry, self.root, self.prefix)
+                for reason in wrong:
+                    left_out[reason].append(tag)
+                if self.need_images and not concept.images:
+                    raise EntryError("no picture left" if wrong else "no picture is given")
+                if name_key(concept.name) in taken:
+                    raise EntryError("another has the same name")
+            except EntryError as reason:
+                left_out[str(reason)].append(tag)
+                continue
+            taken.add(name_key(concept.name))
+            concepts[concept.name] = concept
+        self._concepts, self.left_out, self.loaded = concepts, dict(left_out), stamp
+
+    def _find(self, entries: dict, name: str) -> str:
+        """The tag of an entry, whose name may be written as captions may write it."""
+        for tag in (tag_of(name), *entries):
+            if tag in entries and name_key(tag.strip("<>")) == name_key(name):
+                return tag
+        raise DatabaseError(f"{self.path} holds no concept {name!r}")
+
+    def _check(self, name: str) -> None:
+        try:
+            check_name(name)
+        except EntryError as reason:
+            raise DatabaseError(f"{self.path}, {name!r}: {reason}") from None
+
+    def _with_own_pictures(self, concept: Concept) -> Concept:
+        """The concept with every picture inside of the image root, each opened once."""
+        self._check(concept.name)
+        images = []
+        for image in concept.images:
+            path = Path(image) if Path(image).is_absolute() else self.root / image
+            try:
+                open_photo(path, 64)
+            except PhotoError as reason:
+                raise DatabaseError(f"{self.path}, {concept.name!r}: picture {image}: {reason}"
+                                    ) from None
+            try:
+                images.append(inside(str(image), self.root))
+            except EntryError:
+                images.append(self._copied(path))
+        return replace(concept, images=tuple(images), attributes=tuple(concept.attributes))
+
+    def _copied(self, path: Path) -> str:
+        """A copy below the image root, called after its content."""
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        target = self.root / PICTURES / f"{digest}{path.suffix.lower()}"
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(target) as file, open(path, "rb") as source:
+                shutil.copyfileobj(source, file)
+        return target.relative_to(self.root).as_posix()
+
+    def _reasons(self) -> str:
+        if not self.left_out:
+            return ""
+        def some(tags: list[str]) -> str:
+            return f"({', '.join(map(repr, tags[:3]))}{', …' if len(tags) > 3 else ''})"
+        reasons = sorted(self.left_out.items(), key=lambda item: (-len(item[1]), item[0]))
+        return "; left out: " + ", ".join(f"{len(t)} {reason} {some(t)}" for reason, t in reasons)

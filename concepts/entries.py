@@ -1,0 +1,176 @@
+"""One entry of a ``database.json``, and the concept it stands for.
+
+RePIC and RAP keep ``{"concept_dict": {"<bo>": {"name", "image", "info", "category"}},
+"path_to_concept": {path: "<bo>"}}``. Two keys are added where they hold something: ``images`` (all
+pictures; ``image`` is the first of them) and ``attributes`` (what tells the thing from others of
+its kind). Keys that are not known here are kept as they are.
+"""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from rewards.names import name_key
+
+MAX_NAME = 80
+"""Characters; the longest tag that counts as a name (``rewards.names``)."""
+
+_TAG = re.compile(r"<([^<>]*)>")
+
+
+class EntryError(ValueError):
+    """What is wrong with an entry, in words that do not name it, so that it can be counted."""
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A thing that somebody owns.
+
+    Attributes:
+        name: bare: ``bo``, ``black widow``. Prompts and captions write ``<bo>``.
+        images: pictures of it, relative to the database's image root, with ``/``.
+        info: what its owner says of it, one or a few sentences.
+        category: what it is: ``dog``. Empty where unknown.
+        attributes: what tells it from others of its category.
+    """
+
+    name: str
+    images: tuple[str, ...] = ()
+    info: str = ""
+    category: str = ""
+    attributes: tuple[str, ...] = ()
+
+
+def tag_of(name: str) -> str:
+    """``<bo>``: the key of an entry."""
+    return f"<{name}>"
+
+
+def check_name(name) -> None:
+    """Refuse what is no bare name.
+
+    Raises:
+        EntryError: it is no text, blank, too long, or holds brackets or unprintable characters.
+    """
+    if not isinstance(name, str) or not name_key(name):
+        raise EntryError("the name is blank or no text")
+    if set(name) & set("<>"):
+        raise EntryError("the name holds a bracket (write bo, not <bo>)")
+    if len(name) > MAX_NAME:
+        raise EntryError(f"the name is longer than {MAX_NAME} characters")
+    if not name.isprintable() or name != name.strip():
+        raise EntryError("the name holds unprintable characters, or blanks around it")
+
+
+def concept_of(tag: str, entry, root: Path, prefix: str = "") -> tuple[Concept, list[str]]:
+    """The concept of an entry.
+
+    Args:
+        tag: its key: ``<bo>``.
+        entry: what stands there.
+        root: directory of the pictures.
+        prefix: what the file's picture paths begin with that ``root`` stands for.
+
+    Returns:
+        The concept with those pictures that can be used, and what is wrong with the others.
+
+    Raises:
+        EntryError: the entry stands for no concept.
+    """
+    if not (tag.startswith("<") and tag.endswith(">")):
+        raise EntryError("the key is no tag such as <bo>")
+    name = tag[1:-1]
+    check_name(name)
+    if not isinstance(entry, dict):
+        raise EntryError("the entry is no JSON object")
+    given = entry.get("name", name)
+    if not isinstance(given, str) or name_key(_TAG.sub(r"\1", given)) != name_key(name):
+        raise EntryError("key and name differ")
+    texts = {key: _text(entry, key) for key in ("info", "category")}
+    attributes = _texts(entry, "attributes")
+    pictures = _texts(entry, "images")
+    first = entry.get("image")
+    pictures = list(dict.fromkeys(_texts(entry, "image") + pictures)) if first else pictures
+    usable, wrong = [], []
+    for path in pictures:
+        try:
+            usable.append(inside(path, root, prefix))
+        except EntryError as reason:
+            wrong.append(str(reason))
+    return Concept(name, tuple(dict.fromkeys(usable)), texts["info"].strip(), texts["category"],
+                   tuple(attributes)), wrong
+
+
+def inside(path: str, root: Path, prefix: str = "") -> str:
+    """A picture's path as relative to ``root``, with ``/``.
+
+    The check is on the path as written: a link below ``root`` is the owner's own doing, whereas
+    a database may come from anywhere.
+
+    Raises:
+        EntryError: it leads out of ``root``, or there is no such file.
+    """
+    if "\0" in path or any("\ud800" <= char <= "\udfff" for char in path):
+        raise EntryError("a picture's path is no text")
+    clean = os.path.normpath(path)
+    if prefix:
+        parts, first = PurePosixPath(clean).parts, PurePosixPath(os.path.normpath(prefix)).parts
+        if parts[: len(first)] == first:
+            clean = os.path.join(*parts[len(first) :] or ".")
+    if os.path.isabs(clean):
+        clean = os.path.relpath(clean, os.path.abspath(root))
+    if clean == ".." or clean.startswith("../"):
+        raise EntryError("a picture's path leads out of the image root")
+    try:
+        found = os.path.isfile(root / clean)
+    except OSError:
+        found = False
+    if not found:
+        raise EntryError("a picture is not there")
+    return Path(clean).as_posix()
+
+
+def entry_of(concept: Concept, before: dict | None = None) -> dict:
+    """The entry of a concept, as RePIC and RAP read it: ``info`` starts with the tag.
+
+    Args:
+        before: the entry it takes the place of; keys that are not a concept's stay.
+    """
+    entry = {**(before or {}), "name": concept.name, "image": (*concept.images, "")[0],
+             "info": with_tag(concept), "category": concept.category}
+    for key, several in (("images", concept.images), ("attributes", concept.attributes)):
+        entry.pop(key, None)
+        if len(several) > (key == "images"):
+            entry[key] = list(several)
+    return entry
+
+
+def with_tag(concept: Concept) -> str:
+    """What is known of a concept, starting with its tag: ``<bo> is a brown dog.``"""
+    tag = tag_of(concept.name)
+    if concept.info.startswith(tag) or not concept.info:
+        return concept.info or tag
+    return f"{tag}: {concept.info}"
+
+
+def renamed(concept: Concept, name: str) -> Concept:
+    """The concept under another name, which its info uses too."""
+    old = name_key(concept.name)
+    info = _TAG.sub(lambda tag: tag_of(name) if name_key(tag[1]) == old else tag[0], concept.info)
+    return replace(concept, name=name, info=info)
+
+
+def _text(entry: dict, key: str) -> str:
+    value = entry.get(key)
+    if value is not None and not isinstance(value, str):
+        raise EntryError(f"its {key} is no text")
+    return value or ""
+
+
+def _texts(entry: dict, key: str) -> list[str]:
+    value = entry.get(key)
+    value = [value] if isinstance(value, str) else [] if value is None else value
+    if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
+        raise EntryError(f"its {key} is no list of texts")
+    return value

@@ -1,0 +1,114 @@
+"""Which of the user's things a question is about: by the names in it, and by what a picture shows.
+
+Names found in the question (by the one rule of ``rewards.names``) come first: whoever writes a name
+means it. Then the whole picture and each proposed region are compared with the pictures of all
+concepts, and the nearest ones fill up to k (RAP 2410.13360: detector crops, L2 nearest, names in
+the text looked up directly). What follows may ask the policy itself whether each is really there
+(:mod:`concepts.verify`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from PIL import Image
+
+from concepts.encoders import Encoder
+from concepts.index import ConceptIndex, LiveIndex, nearest
+from concepts.regions import Proposer, crop
+from data_gen.boxes import Box
+from rewards.names import name_key, names_written
+
+PER_REGION = 2
+"""Concepts that a region may bring in; one region is seldom two things, but its nearest may err."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A concept that a question may be about.
+
+    Attributes:
+        name: the concept's.
+        by: ``question``, ``picture`` or ``region``.
+        similarity: cosine to its nearest picture; ``None`` where its name was found.
+        box: the region, in 0-1 of the picture; ``None`` for names and the whole picture.
+        p_yes: what the policy says, where it was asked (:mod:`concepts.verify`).
+    """
+
+    name: str
+    by: str
+    similarity: float | None = None
+    box: Box | None = None
+    p_yes: float | None = None
+
+
+class Retriever:
+    """Finds concepts.
+
+    Args:
+        index: a :class:`LiveIndex`, which follows its database, or a fixed one read from disk.
+        encoder: the one that the index was made with.
+        propose: regions of a picture; ``None`` looks at the whole picture only.
+        least: similarity below which a concept is not found by a picture.
+    """
+
+    def __init__(self, index: LiveIndex | ConceptIndex, encoder: Encoder,
+                 propose: Proposer | None = None, *, least: float = -1.0):
+        self.index, self.encoder, self.propose, self.least = index, encoder, propose, least
+        self._keys: dict[str, str] = {}
+        self._keys_of: object = None
+
+    def retrieve(self, image: Image.Image | None, question: str = "", k: int = 2) -> list[Found]:
+        """Concepts for one question.
+
+        Args:
+            image: the picture asked about, if there is one.
+            question: the user's words.
+            k: how many to find by the picture, less those whose names were found; names alone may
+                be more than k.
+
+        Returns:
+            Names of the question in the order of the database, then by similarity. No name twice.
+
+        Raises:
+            DatabaseError: the database cannot be read or is empty.
+        """
+        live = isinstance(self.index, LiveIndex)
+        index = self.index.current() if live else self.index
+        if self._keys_of is not index:
+            names = self.index.database.concepts() if live else dict.fromkeys(index.owners)
+            self._keys, self._keys_of = name_keys(names), index
+        found = {name: Found(name, "question") for name in names_in(question, self._keys)}
+        places = k - len(found)
+        if image is None or places <= 0:
+            return list(found.values())
+        boxes: list[Box | None] = [None, *(self.propose(image) if self.propose else [])]
+        parts = [image if box is None else crop(image, box) for box in boxes]
+        answers = nearest(index, self.encoder.images(parts), max(k, PER_REGION))
+        best: dict[str, Found] = {}
+        for box, answer in zip(boxes, answers, strict=True):
+            by = "picture" if box is None else "region"
+            for name, similarity in answer if box is None else answer[:PER_REGION]:
+                if name not in best or similarity > best[name].similarity:
+                    best[name] = Found(name, by, similarity, box)
+        ranked = sorted(best.values(), key=lambda one: -one.similarity)
+        new = [one for one in ranked if one.name not in found and one.similarity >= self.least]
+        return [*found.values(), *new[:places]]
+
+
+def name_keys(names: Iterable[str]) -> dict[str, str]:
+    """Name -> the form in which names are compared, worked out once for many questions."""
+    return {name: name_key(name) for name in names}
+
+
+def names_in(question: str, keys: Mapping[str, str]) -> list[str]:
+    """The names that a question writes, in the order of ``keys`` (from :func:`name_keys`).
+
+    Equal to ``rewards.names.names_written`` over all names, which takes long for many: a name whose
+    key is no part of the question's cannot be written in it.
+    """
+    text = name_key(question)
+    candidates = [name for name, key in keys.items() if key in text]
+    if not candidates:
+        return []
+    written = names_written(question, candidates)
+    return [name for name in candidates if name in written]

@@ -1,0 +1,207 @@
+"""Nearest concepts: exact where exact is asked for, and never behind the database."""
+
+import json
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from concepts.database import Database, DatabaseError
+from concepts.encoders import Encoder, load_encoder
+from concepts.entries import Concept
+from concepts.features import file_features
+from concepts.index import (
+    IndexFileError,
+    LiveIndex,
+    build_index,
+    nearest,
+    read_index,
+    write_index,
+)
+from tests.concepts.tiny_encoders import save_dinov2
+
+COLOURS = ["red", "green", "blue", "yellow", "black", "white"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Encoder:
+    return load_encoder(str(save_dinov2(tmp_path_factory.mktemp("dinov2"))), "cpu")
+
+
+@pytest.fixture
+def database(tmp_path) -> Database:
+    """Six noisy plates, two pictures each."""
+    rng = np.random.default_rng(0)
+    made = Database(tmp_path / "db" / "database.json")
+    made.root.mkdir()
+    for colour in COLOURS:
+        plate = np.asarray(Image.new("RGB", (40, 40), colour), np.float32)
+        for i in range(2):
+            noisy = (plate + rng.normal(0, 25, plate.shape)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(noisy).save(made.root / f"{colour}{i}.png")
+    made.add_all([Concept(c, (f"{c}0.png", f"{c}1.png")) for c in COLOURS])
+    return made
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def asked(index, encoder, database, picture) -> list[str]:
+    return [n for n, _ in nearest(index, encoder.images([Image.open(database.picture(picture))]),
+                                  3)[0]]
+
+
+# ---- features of files ----
+
+
+def test_a_picture_is_encoded_once_whatever_it_is_called(database, encoder, tmp_path):
+    (database.root / "copy.png").write_bytes((database.root / "red0.png").read_bytes())
+    (database.root / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
+    paths = [database.root / name for name in ("red0.png", "copy.png", "blue0.png", "bad.png",
+                                               "none.png")]
+    seen = []
+    counted = Encoder(encoder.name, encoder.dim, encoder.fingerprint,
+                      lambda images: seen.append(len(images)) or encoder.images(images))
+    found, left_out = file_features(counted, paths, tmp_path / "cache")
+    assert seen == [2] and (found[paths[0]] == found[paths[1]]).all()
+    assert left_out == {"damaged": [paths[3]], "broken link": [paths[4]]}
+    again, _ = file_features(counted, paths, tmp_path / "cache")
+    assert seen == [2]
+    assert all((again[path] == found[path]).all() for path in found)
+    # A damaged file of the cache is made anew; another encoder has its own.
+    for kept in (tmp_path / "cache").rglob("*.safetensors"):
+        kept.write_bytes(kept.read_bytes()[:20])
+    file_features(counted, paths, tmp_path / "cache")
+    assert seen == [2, 2]
+    other = Encoder("other", encoder.dim, "0" * 12, counted.images)
+    file_features(other, paths, tmp_path / "cache")
+    assert seen == [2, 2, 2]
+
+
+# ---- search ----
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 5), st.randoms())
+@settings(max_examples=40, deadline=None)
+def test_flat_search_is_what_sorting_all_of_them_gives(rows, concepts, k, random):
+    rng = np.random.default_rng(random.randrange(2**32))
+    vectors, query = unit(rng.normal(size=(rows, 8))), unit(rng.normal(size=(3, 8)))
+    owners = [f"c{random.randrange(concepts)}" for _ in range(rows)]
+    answers = nearest(build_index(vectors, owners), query, k)
+    for one, answer in zip(query, answers, strict=True):
+        best = {}
+        for owner, similarity in zip(owners, vectors @ one, strict=True):
+            best[owner] = max(best.get(owner, -2), similarity)
+        expected = sorted(best.items(), key=lambda item: -item[1])[:k]
+        assert [name for name, _ in answer] == [name for name, _ in expected]
+        np.testing.assert_allclose([s for _, s in answer], [s for _, s in expected], atol=1e-5)
+
+
+def test_the_approximate_index_agrees_on_queries_near_to_a_concept():
+    rng = np.random.default_rng(0)
+    vectors = unit(rng.normal(size=(5000, 16)))
+    owners = [str(i) for i in range(5000)]
+    query = unit(vectors[:100] + 0.2 * unit(rng.normal(size=(100, 16))))
+    exact = nearest(build_index(vectors, owners), query, 1)
+    index = build_index(vectors, owners, "ivf")
+    assert index.faiss.nprobe < index.faiss.nlist
+    close = nearest(index, query, 1)
+    assert sum(a == b for a, b in zip([x[0][0] for x in exact], [x[0][0] for x in close],
+                                      strict=True)) >= 80
+    assert isinstance(build_index(vectors[:100], owners[:100], "ivf").faiss, faiss.IndexFlatIP)
+
+
+def test_what_makes_no_index_is_refused():
+    with pytest.raises(ValueError, match="0 vectors"):
+        build_index(np.zeros((0, 4), np.float32), [])
+    with pytest.raises(ValueError, match="there are flat, ivf"):
+        build_index(np.eye(4, dtype=np.float32), list("abcd"), "hnsw")
+    with pytest.raises(ValueError, match="made with another encoder"):
+        nearest(build_index(np.eye(4, dtype=np.float32), list("abcd")),
+                np.eye(3, dtype=np.float32), 1)
+
+
+# ---- existing indexes ----
+
+
+@pytest.mark.parametrize("made", [faiss.IndexFlatL2, faiss.IndexFlatIP])
+@pytest.mark.parametrize("ids", ['["<a>", "b", "<a>"]', "<a>\nb\n<a>\n"])
+def test_an_existing_index_with_its_id_list(tmp_path, made, ids):
+    index = made(3)
+    index.add(unit(np.array([[1, 0, 0], [0, 1, 0], [0.9, 0.1, 0]])))
+    faiss.write_index(index, str(tmp_path / "faiss.index"))
+    (tmp_path / "ids").write_text(ids)
+    read = read_index(tmp_path / "faiss.index", tmp_path / "ids")
+    (answer,) = nearest(read, unit(np.array([[0.95, 0.05, 0.0]])), 5)
+    assert [name for name, _ in answer] == ["a", "b"]
+    assert answer[1][1] == pytest.approx(unit(np.array([0.95, 0.05, 0]))[1], abs=1e-5)
+    write_index(read, tmp_path / "again.index", tmp_path / "again.json")
+    again = read_index(tmp_path / "again.index", tmp_path / "again.json")
+    assert nearest(again, unit(np.array([[0.95, 0.05, 0.0]])), 5) == [answer]
+
+
+def test_an_index_and_ids_that_do_not_belong_together_are_refused(tmp_path):
+    index = build_index(np.eye(3, dtype=np.float32), list("abc"))
+    write_index(index, tmp_path / "i", tmp_path / "ids")
+    for content, says in [(json.dumps(["a"]), "3 vectors, its ids .* are 1"), ("[1, 2]", "a list"),
+                          ("", "a list of names"), ("[", "cannot be read")]:
+        (tmp_path / "ids").write_text(content)
+        with pytest.raises(IndexFileError, match=says):
+            read_index(tmp_path / "i", tmp_path / "ids")
+    (tmp_path / "i").write_bytes(b"no index at all")
+    with pytest.raises(IndexFileError, match="cannot be read"):
+        read_index(tmp_path / "i", tmp_path / "ids")
+
+
+# ---- following a database ----
+
+
+def test_the_index_follows_every_edit_and_encodes_only_what_is_new(database, encoder):
+    seen = []
+    counted = Encoder(encoder.name, encoder.dim, encoder.fingerprint,
+                      lambda images: seen.append(len(images)) or encoder.images(images))
+    live = LiveIndex(database, counted)
+    assert asked(live.current(), encoder, database, "red1.png")[0] == "red" and seen == [12]
+    elsewhere = Database(database.path)  # as another process would
+    elsewhere.rename("red", "Rosa")
+    assert asked(live.current(), encoder, database, "red1.png")[0] == "Rosa"
+    elsewhere.remove("Rosa")
+    assert "Rosa" not in asked(live.current(), encoder, database, "red1.png")
+    assert seen == [12]
+    database.add(Concept("scarlet", ("red0.png",)))
+    assert asked(live.current(), encoder, database, "red0.png")[0] == "scarlet" and seen == [12, 1]
+    Image.new("RGB", (40, 40), "purple").save(database.root / "red0.png")
+    database.edit("scarlet", info="repainted")
+    live.current()
+    assert seen == [12, 1, 1]
+    assert live.current() is live.current()
+
+
+def test_pictures_that_do_not_open_are_named_and_the_rest_is_found(database, encoder):
+    for name in ("red0.png", "red1.png", "blue0.png"):
+        (database.root / name).write_bytes(b"no picture")
+    live = LiveIndex(database, encoder)
+    owners = live.current().owners
+    assert "red" not in owners and owners.count("blue") == 1 and owners.count("green") == 2
+    assert {p.name for p in live.left_out["not an image"]} == {"red0.png", "red1.png", "blue0.png"}
+    for path in database.root.glob("*.png"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(DatabaseError, match="none of its pictures can be opened"):
+        LiveIndex(database, encoder).current()
+
+
+def test_an_existing_index_spares_the_encoding_until_pictures_change(database, encoder):
+    seen = []
+    counted = Encoder(encoder.name, encoder.dim, encoder.fingerprint,
+                      lambda images: seen.append(len(images)) or encoder.images(images))
+    start = LiveIndex(database, encoder).current()
+    live = LiveIndex(database, counted, start=start)
+    assert list(live.current().owners) == list(start.owners) and seen == []
+    database.edit("red", images=("red1.png",))
+    assert live.current().owners.count("red") == 1 and seen == [1]
+    with pytest.raises(IndexFileError, match="holds vectors of 4 numbers"):
+        LiveIndex(database, encoder, start=build_index(np.eye(4, dtype=np.float32), list("abcd")))

@@ -1,0 +1,25 @@
+"""What the page on retrieval shows runs as it stands."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_example_runs_and_finds_both_concepts(tmp_path, monkeypatch):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    page = (ROOT / "docs/retrieval.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "rl").mkdir()
+    (tmp_path / "rl/toybox_base").symlink_to(ROOT / "rl/toybox_base")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(code, "docs/retrieval.md", "exec"), names)
+    found = names["found"]
+    assert (found[0].name, found[0].by) == ("Bo", "question")
+    assert found[1].name == names["second"] and found[1].similarity > 0.99
+    assert sorted(one.name for one in names["kept"] + names["dropped"]) == sorted(
+        one.name for one in found)
+    assert list((tmp_path / "cache").rglob("*.safetensors"))
