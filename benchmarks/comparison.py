@@ -1,8 +1,8 @@
 """An experiment of several arms, as a plan: which command makes what, and needs what before.
 
 An arm is a policy after one kind of training, or the base as it is. Each is trained once for each
-seed on that seed's rows, and measured on the same test rows. Learning rates are chosen by a sweep of
-its own: another training seed, other rows, and validation rows that are not the test's.
+seed on that seed's rows, and measured on the same test rows. Learning rates are chosen by a sweep
+of its own: another training seed, other rows, and validation rows that are not the test's.
 
 Nothing is run here (:mod:`benchmarks.comparison_run`) and nothing is written.
 """
@@ -11,7 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 import yaml
@@ -129,7 +129,7 @@ def plan(experiment: Experiment, only: list[str] | None = None) -> list[Step]:
     """Every step, in an order in which each comes after what it needs.
 
     Args:
-        only: arms to be measured; all when ``None``. What they need is planned too.
+        only: arms to be measured beside the base; all when ``None``. What they need is planned too.
 
     Raises:
         ComparisonError: an arm that the config does not have.
@@ -138,7 +138,8 @@ def plan(experiment: Experiment, only: list[str] | None = None) -> list[Step]:
     for name in only or []:
         if name not in e.arms:
             raise ComparisonError(f"no arm {name!r}; there are {', '.join(e.arms)}")
-    chosen = [name for name in e.arms if not only or name in only]
+    chosen = [name for name, arm in e.arms.items()
+              if not only or name in only or arm.program is None]
     steps: dict[str, Step] = {}
 
     def add(step: Step) -> str:
@@ -184,7 +185,7 @@ def sweep_scores(experiment: Experiment, name: str) -> dict[float, float]:
     """Learning rate -> validation score, as far as measured; a score that is undefined is -1."""
     found = {}
     for rate in experiment.arms[name].rates:
-        file = Path(experiment.out) / "validate" / f"{name}-{rate:g}" / "evaluation.json"
+        file = in_root(experiment.out) / "validate" / f"{name}-{rate:g}" / "evaluation.json"
         if file.exists():
             metrics = json.loads(file.read_text())["metrics"]
             if experiment.choose not in metrics:
@@ -204,9 +205,9 @@ def identity(experiment: Experiment) -> dict:
             del arm[key]
     what["rows"] = {k: v for k, v in what["rows"].items() if k != "minutes"}
     files = {experiment.rows["config"], *(a.config for a in experiment.arms.values() if a.config)}
-    what["files"] = {f: hashlib.sha256(_in_root(f).read_bytes()).hexdigest()[:12]
+    what["files"] = {f: hashlib.sha256(in_root(f).read_bytes()).hexdigest()[:12]
                      for f in sorted(files)}
-    what["base"] = fingerprint(str(_in_root(experiment.policy)))
+    what["base"] = fingerprint(str(in_root(experiment.policy)))
     return json.loads(json.dumps(what))
 
 
@@ -239,8 +240,9 @@ def _row_steps(e: Experiment, arm: Arm, seed: int) -> list[Step]:
         out = f"{e.out}/rows/{name}-{of_seed}"
 
         def command(changes=changes, out=out):
-            return [sys.executable, "launch/generate.py", "--config", e.rows["config"],
-                    "--out", out, *_options(changes)]
+            # Its values are YAML, of which JSON is a part.
+            return [sys.executable, "launch/generate.py", "--config", e.rows["config"], "--out",
+                    out, *(w for k, v in changes.items() for w in (f"--{k}", json.dumps(v)))]
 
         steps.append(Step(f"rows/{name}-{of_seed}", "", f"rows/{name}", command, (),
                           e.rows.get("minutes", 0.5)))
@@ -297,11 +299,9 @@ def _check_keys(found, cls: type, where: str) -> None:
     known = {f.name: f for f in fields(cls)}
     if unknown := [key for key in found if key not in known]:
         raise ComparisonError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(known)}")
-    needed = Experiment if cls is Experiment else Arm
-    from dataclasses import MISSING
     for key, f in known.items():
         if f.default is MISSING and f.default_factory is MISSING and key not in found:
-            raise ComparisonError(f"{where}: {key!r} is missing ({needed.__name__.lower()})")
+            raise ComparisonError(f"{where}: {key!r} is missing")
 
 
 def _check(e: Experiment, where: str) -> None:
@@ -342,7 +342,7 @@ def _check(e: Experiment, where: str) -> None:
         if len(pair) != 2 or not set(pair) <= set(e.arms):
             raise ComparisonError(f"{where}: compare: {pair} are not two arms")
     for file in (e.rows["config"], e.accelerate, *(a.config for a in e.arms.values() if a.config)):
-        if not _in_root(file).is_file():
+        if not in_root(file).is_file():
             raise ComparisonError(f"{where}: there is no file {file}")
 
 
@@ -350,6 +350,6 @@ def _rate_arm(e: Experiment, name: str) -> str:
     return e.arms[name].rate_of or name
 
 
-def _in_root(path: str) -> Path:
-    """Commands run in the repository's root, and so are paths read."""
+def in_root(path: str) -> Path:
+    """A path of the config: commands run in the repository's root."""
     return ROOT / path

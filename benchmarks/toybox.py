@@ -226,7 +226,7 @@ def _distinct(rng: random.Random, n: int) -> list[Identity]:
 
 
 def _near_twins(rng: random.Random, toys: Sequence[Identity]) -> list[Identity]:
-    """For each toy another one that differs in one attribute; all distinct, and none of ``toys``."""
+    """For each toy one that differs in one attribute; all distinct, and none of ``toys``."""
     found: list[Identity] = []
     for toy in toys:
         while (other := hard_negative(rng, toy)) in [*toys, *found]:

@@ -1,9 +1,9 @@
 """Toybox rows whose references retrieval found: what a policy is worth behind a database.
 
-The user owns ``toys`` toys, each with one picture and a name. The picture asked about shows one, two
-or four of them; the references in the prompt are those that :mod:`concepts.retrieval` finds for it,
-2 (for one and two concepts) or 4 (RePIC, 2506.18369), right or wrong. Every toy in the picture is
-due, found or not, as in RePIC's figures with retrieval.
+The user owns ``toys`` toys, each with one picture and a name. The picture asked about shows one,
+two or four of them; the references in the prompt are those that :mod:`concepts.retrieval` finds for
+it, 2 (for one and two concepts) or 4 (RePIC, 2506.18369), right or wrong. Every toy in the picture
+is due, found or not, as in RePIC's figures with retrieval.
 
 What was found is kept in a file: it does not depend on the policy, and is found once for all.
 """

@@ -13,9 +13,9 @@ import pytest
 import torch
 import yaml
 
+from data_gen.maker import all_rows
 from data_gen.rows import read_rows, write_rows
 from data_gen.toybox.rows import ToyboxSettings, toybox_maker
-from data_gen.maker import all_rows
 from rl.policy import load_policy
 from tests.launch.launching import ROOT, environment, log
 from tests.tiny import tiny_rows

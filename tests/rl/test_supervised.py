@@ -3,11 +3,11 @@
 import json
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 from transformers import TrainingArguments
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from data_gen.rows import FEATURES, read_rows
+from data_gen.rows import FEATURES, read_rows, write_rows
 from data_gen.toybox.rows import ToyboxSettings, toybox_rows
 from rewards.names import find_names
 from rl.policy import add_box_frame, load_policy
@@ -16,11 +16,9 @@ from tests.tiny import save_tiny_policy, tiny_rows
 
 
 def dataset(rows: list[dict]) -> Dataset:
-    columns = [*FEATURES, *(["target"] if "target" in rows[0] else [])]
-    return Dataset.from_list([{c: row[c] for c in FEATURES} for row in rows], features=FEATURES
-                             ) if columns == [*FEATURES] else Dataset.from_list(
-        [{c: row[c] for c in FEATURES} for row in rows], features=FEATURES).add_column(
-        "target", [row["target"] for row in rows])
+    extra = {"target": Value("string")} if "target" in rows[0] else {}
+    return Dataset.from_list([{c: row[c] for c in (*FEATURES, *extra)} for row in rows],
+                             features=Features({**FEATURES, **extra}))
 
 
 def toys(n: int = 8, **settings) -> list[dict]:
@@ -91,9 +89,6 @@ def test_general_rows_have_their_share(tmp_path):
 
 
 def test_read_rows_keeps_what_is_to_be_imitated(tmp_path):
-    from data_gen.rows import write_rows
-    from datasets import Value
-
     write_rows(toys(2), tmp_path / "rows", seed=0, generator="test",
                extra_features={"target": Value("string")})
     assert all(read_rows(tmp_path / "rows")["target"])
