@@ -197,18 +197,22 @@ def sweep_scores(experiment: Experiment, name: str) -> dict[float, float]:
 
 
 def identity(experiment: Experiment) -> dict:
-    """What an experiment is: results of two that differ in it do not belong together."""
-    what = {k: v for k, v in asdict(experiment).items()
-            if k not in ("out", "jobs", "threads", "notes", "compare")}
-    for arm in what["arms"].values():
-        for key in ("minutes", "paper", "title"):
-            del arm[key]
-    what["rows"] = {k: v for k, v in what["rows"].items() if k != "minutes"}
-    files = {experiment.rows["config"], *(a.config for a in experiment.arms.values() if a.config)}
-    what["files"] = {f: hashlib.sha256(in_root(f).read_bytes()).hexdigest()[:12]
-                     for f in sorted(files)}
-    what["base"] = fingerprint(str(in_root(experiment.policy)))
-    return json.loads(json.dumps(what))
+    """What an experiment is, part by part: results from two in which a part differs do not belong
+    together. Seeds and whole arms may be added later."""
+    e = experiment
+    files = {e.rows["config"], *(arm.config for arm in e.arms.values() if arm.config)}
+    told = {"minutes", "paper", "title"}  # not what an arm is
+    parts = {
+        "policy": fingerprint(str(in_root(e.policy))),
+        "evaluate": e.evaluate, "sweep_seed": e.sweep_seed, "choose": e.choose,
+        **{part: {k: v for k, v in getattr(e, part).items() if k != "minutes"}
+           for part in ("test", "validation")},
+        **{f"rows {name}": rows for name, rows in e.rows["sets"].items()},
+        **{f"arm {name}": {k: v for k, v in asdict(arm).items() if k not in told}
+           for name, arm in e.arms.items()},
+        **{file: hashlib.sha256(in_root(file).read_bytes()).hexdigest()[:12] for file in files},
+    }
+    return json.loads(json.dumps(parts))
 
 
 # ---- commands ----

@@ -53,10 +53,11 @@ def _claim(experiment: Experiment, out: Path) -> None:
     what, file = identity(experiment), out / "experiment.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
-        differ = [key for key in what if before.get(key) != what[key]]
+        differ = sorted(key for key in what if key in before and before[key] != what[key])
         if differ:
             raise ComparisonError(f"{out} holds another experiment (other {', '.join(differ)}); "
                                   f"name another `out`, or delete it")
+        what = before | what
     write_whole(file, json.dumps(what, indent=1))
     write_whole(out / "evaluate.yaml", yaml.safe_dump(experiment.evaluate, sort_keys=False))
 

@@ -49,8 +49,11 @@ def read_runs(experiment: Experiment) -> Runs:
     return found
 
 
-def write_results(experiment: Experiment) -> str:
+def write_results(experiment: Experiment, every: bool = True) -> str:
     """Write ``results.md``, ``results.json`` and ``results.png`` from what has been measured.
+
+    Args:
+        every: put every metric into the JSON, not only those of the tables.
 
     Returns:
         The Markdown; empty where nothing has been measured.
@@ -58,7 +61,8 @@ def write_results(experiment: Experiment) -> str:
     out, runs = in_root(experiment.out), read_runs(experiment)
     if not runs:
         return ""
-    figures = estimates(runs)
+    shown = {*(f"{s}/f1" for s in (*NAMING, *FOUND)), *CONTROLS, *PERCEPTION, *GENERAL}
+    figures = estimates(runs, None if every else shown)
     changes = [{"before": a, "after": b, "key": f"{s}/f1", **asdict(pooled_difference(
                     [r[f"{s}/f1"] for r in runs[a]], [r[f"{s}/f1"] for r in runs[b]]))}
                for a, b in experiment.compare if a in runs and b in runs
@@ -76,10 +80,14 @@ def write_results(experiment: Experiment) -> str:
     return text
 
 
-def estimates(runs: Runs) -> dict[str, dict[str, dict]]:
-    """Arm -> metric key -> ``{"value", "low", "high", "rows"}``, over all its runs."""
-    return {name: {key: asdict(pooled([run[key] for run in of])) for key in of[0]}
-            for name, of in runs.items()}
+def estimates(runs: Runs, keys: set[str] | None = None) -> dict[str, dict[str, dict]]:
+    """Arm -> metric key -> ``{"value", "low", "high", "rows"}``, over all its runs.
+
+    Args:
+        keys: of the metrics; all when ``None``.
+    """
+    return {name: {key: asdict(pooled([run[key] for run in of])) for key in of[0]
+                   if keys is None or key in keys} for name, of in runs.items()}
 
 
 def general_changes(experiment: Experiment, runs: Runs) -> dict[str, dict[str, dict]]:

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         with claimed(experiment) as out:
             print(told(experiment, steps), flush=True)
             run_steps(experiment, out, steps, lambda step: step.kind == "test"
-                      and write_results(experiment))
+                      and write_results(experiment, every=False))
             print(write_results(experiment))
             print(f"wrote {out}/results.md, results.json and results.png")
     except (ComparisonError, ValueError, OSError) as error:
