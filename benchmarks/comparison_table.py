@@ -142,9 +142,7 @@ def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
             show(of[key], "share", sign=True) if key in of else "–" for key in GENERAL), told]))
     lines += ["", "Learning rates, chosen on validation rows "
               f"(`{experiment.choose}`, seed {experiment.validation['seed']}): "
-              + "; ".join(f"{titles[n]} {s['chosen'] or 'not yet'} of "
-                          f"{', '.join(f'{r}: {100 * v:.1f}' for r, v in s['scores'].items())}"
-                          for n, s in sweeps.items()) + "."]
+              + "; ".join(_told_rate(titles[n], s) for n, s in sweeps.items()) + "."]
     lines += ["", f"Per cent; in brackets 95 % bootstrap intervals over rows and training runs "
               f"(seeds {', '.join(map(str, experiment.seeds))}; differences: the same rows). "
               f"The paper's figures are of its own benchmarks, models and data."]
@@ -175,6 +173,11 @@ def _cell(of: dict[str, dict], key: str) -> str:
 
 def _rule(columns: int) -> str:
     return row_line(["---", *["---:"] * columns])
+
+
+def _told_rate(title: str, sweep: dict) -> str:
+    scores = ", ".join(f"{rate} {100 * score:.1f}" for rate, score in sweep["scores"].items())
+    return f"{title} {sweep['chosen'] or 'not chosen yet'}" + (f" ({scores})" if scores else "")
 
 
 def _chosen(experiment: Experiment, name: str) -> str | None:

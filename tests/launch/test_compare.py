@@ -39,7 +39,7 @@ def config(tiny, tmp_path):
     file.write_text(yaml.safe_dump({
         **found, "out": str(tmp_path / "out"), "policy": str(tiny["policy"]), "seeds": [1],
         "jobs": 1, "arms": arms, "compare": [["sft_n", "grpo_n"]], "evaluate": evaluate,
-        "rows": rows}))
+        "rows": rows}, sort_keys=False))
     return file
 
 
