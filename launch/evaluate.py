@@ -278,6 +278,8 @@ def main() -> None:
     logging.disable_progress_bar()
     try:
         (args,) = TrlParser(EvaluateArguments).parse_args_and_config()
+        # Launchers do not tell processes on a CPU that they are to talk over gloo.
+        PartialState(cpu=args.device == "cpu" or not torch.accelerator.is_available())
         result = evaluate(args)
     except (ValueError, OSError, yaml.YAMLError) as error:
         sys.exit(f"evaluate: {error}")
