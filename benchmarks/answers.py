@@ -3,11 +3,14 @@
 Pictures are opened a few questions at a time. ``<set>.jsonl`` holds what was written, a line for
 each row, ``<set>.scores.jsonl`` what the policy's probabilities said; both are appended to, so that
 a killed run goes on, and both can be scored where neither pictures nor policy are at hand.
+Several processes share the writing; probabilities are asked for by the first one alone.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from accelerate import PartialState
 
 from benchmarks.files import BenchmarkError, LeftOut, kept_lines, leave
 from benchmarks.questions import QA, Question, open_rows
@@ -51,7 +54,7 @@ def answer_questions(
         if rows:
             predict(load, rows, path, fingerprint=fingerprint, max_new_tokens=max_new_tokens,
                     batch_size=batch_size, title=f"{title} {k + 1}-{k + len(rows)}")
-        if rows and likelihood:
+        if rows and likelihood and PartialState().is_main_process:
             _keep_scores(load, rows, path.with_suffix(".scores.jsonl"), fingerprint, batch_size)
 
 

@@ -8,6 +8,7 @@ Percentile intervals (Efron 1979). Left out: bias correction; and where every ro
 the interval has no width, which says nothing about rows that were not drawn.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -88,6 +89,60 @@ def difference(
     cut = 2 * len(before)
     samples = _means(sums[:, cut:]) - _means(sums[:, :cut])
     return _estimate(value(after) - value(before), samples, level, len(before[0][0]))
+
+
+def pooled(
+    runs: Sequence[Metric], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> Estimate:
+    """The mean of a metric over S training runs, with an interval over rows and runs.
+
+    Each resample draws rows (the same for all runs) and runs, both with replacement. With the few
+    runs that one can afford, the part of the interval that is theirs comes out too narrow, by
+    sqrt((S - 1) / S).
+
+    Args:
+        runs: the metric of each run, over the same N rows. A run in which it is undefined is left
+            out of the mean.
+
+    Raises:
+        ValueError: no runs, or not the same rows.
+    """
+    points, samples = _pooled(runs, resamples, seed, draw=0)
+    return _estimate(_mean(points), samples, level, len(runs[0][0][0]))
+
+
+def pooled_difference(
+    before: Sequence[Metric], after: Sequence[Metric], *, level: float = 0.95,
+    resamples: int = RESAMPLES, seed: int = 0,
+) -> Estimate:
+    """Mean over the runs of ``after`` less that of ``before``, paired over rows; runs are drawn
+    independently. See :func:`pooled`."""
+    if len(before[0][0][0]) != len(after[0][0][0]):
+        raise ValueError(f"a paired difference needs the same rows, not {len(before[0][0][0])} "
+                         f"and {len(after[0][0][0])}")
+    first, low = _pooled(before, resamples, seed, draw=1)
+    second, high = _pooled(after, resamples, seed, draw=2)
+    return _estimate(_mean(second) - _mean(first), high - low, level, len(before[0][0][0]))
+
+
+def _pooled(runs: Sequence[Metric], resamples: int, seed: int, draw: int):
+    """Values of S runs, and (R,) means over drawn runs of drawn rows."""
+    sizes = {len(run[0][0]) for run in runs}
+    if len(sizes) != 1:
+        raise ValueError(f"runs to pool need the same rows, not {sorted(sizes)}")
+    points = np.array([value(run) for run in runs])
+    found = np.stack([_means(_resampled(_columns(run), resamples, seed)) for run in runs], axis=1)
+    rng = np.random.default_rng([seed, draw, len(runs)])
+    chosen = rng.integers(0, len(runs), (resamples, len(runs)))
+    return points, _mean(np.take_along_axis(found, chosen, axis=1))
+
+
+def _mean(values: np.ndarray):
+    """Over the last axis, what is not finite left out; NaN where nothing is left."""
+    known = np.isfinite(values)
+    count = known.sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(known, values, 0.0).sum(-1) / np.where(count == 0, np.nan, count)
 
 
 def _columns(metric: Metric) -> np.ndarray:

@@ -1,6 +1,7 @@
 """From rows to predictions: greedy, batched, and picked up where a killed run left off.
 
-Nothing here knows a benchmark. Left out: several processes, and scoring.
+Started by ``accelerate launch``, processes share the batches, not the rows of a batch: predictions
+are the same however many there are. Nothing here knows a benchmark. Left out: scoring.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from datasets import Dataset, Features, Image, List
 from tqdm.auto import tqdm
 
@@ -80,7 +82,10 @@ def predict(
     box_convention: str | None = None,
     title: str = "",
 ) -> list[Prediction]:
-    """Predictions of N rows, kept as JSON lines at ``path`` after each batch.
+    """Predictions of N rows, kept as JSON lines at ``path`` after each batch; all of them in every
+    process.
+
+    Processes but the first write to ``<set>.part<rank>.jsonl`` beside it, which the first joins.
 
     A line is used again if row, policy and limit are the same as now; the row is compared by
     content, so a changed prompt or picture is asked anew. Nothing is loaded where nothing is asked.
@@ -95,32 +100,55 @@ def predict(
         box_convention: how it writes them, where its family is not known (``rl.policy``).
         title: of the progress bar.
     """
-    path = Path(path)
+    path, processes = Path(path), PartialState()
+    main, rank, world = (processes.is_main_process, processes.process_index,
+                         processes.num_processes)
+    mine = path if main else path.with_name(f"{path.stem}.part{rank}.jsonl")
     stamps = {row["id"]: [fingerprint, row_digest(row), max_new_tokens] for row in rows}
+    if main:
+        _join_parts(path)  # of a run that was killed
+    processes.wait_for_everyone()
     lines = {p.id: (p, stamp) for p, stamp in _read(path)}
     kept = {i: p for i, (p, stamp) in lines.items() if stamps.get(i) == stamp}
     todo = [row for row in rows if row["id"] not in kept]
+    processes.wait_for_everyone()  # all have read before one writes
     if todo:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for row in todo:
-            lines.pop(row["id"], None)
-        # Drops torn and outdated lines; lines of rows that are not asked for now are kept.
-        partial = path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        _append(partial, lines.values())
-        partial.replace(path)
+        if main:
+            for row in todo:
+                lines.pop(row["id"], None)
+            # Drops torn and outdated lines; lines of rows that are not asked for now are kept.
+            partial = path.with_suffix(".partial")
+            partial.unlink(missing_ok=True)
+            _append(partial, lines.values())
+            partial.replace(path)
         model, processor = load()
         frames = [None] * len(todo)
         if wants_box:
             frames = box_frames(model, processor, todo, box_convention)
-        with tqdm(total=len(rows), initial=len(kept), desc=title, unit="row") as bar:
-            for found in _generate_batches(model, processor, todo, max_new_tokens, batch_size):
+        with tqdm(total=len(rows), initial=len(kept), desc=title, unit="row",
+                  disable=not main) as bar:
+            for found in _generate_batches(model, processor, todo, max_new_tokens, batch_size,
+                                           rank, world):
                 new = [Prediction(todo[i]["id"], text, n, frames[i])
                        for i, (text, n) in found.items()]
-                _append(path, [(p, stamps[p.id]) for p in new])
+                _append(mine, [(p, stamps[p.id]) for p in new])
                 kept.update({p.id: p for p in new})
-                bar.update(len(new))
+                bar.update(len(new) * world)
+    processes.wait_for_everyone()
+    if world > 1 and todo:
+        if main:
+            _join_parts(path)
+        processes.wait_for_everyone()
+        kept = {p.id: p for p, stamp in _read(path) if stamps.get(p.id) == stamp}
     return [kept[row["id"]] for row in rows]
+
+
+def _join_parts(path: Path) -> None:
+    """Put what other processes wrote behind what the first one did."""
+    for part in sorted(path.parent.glob(f"{path.stem}.part*.jsonl")):
+        _append(path, _read(part))
+        part.unlink()
 
 
 def row_digest(row: dict) -> str:
@@ -142,9 +170,10 @@ def box_frames(
 
 
 def _generate_batches(
-    model, processor, rows, max_new_tokens: int, batch_size: int
+    model, processor, rows, max_new_tokens: int, batch_size: int, rank: int = 0, world: int = 1
 ) -> Iterator[dict[int, tuple[str, int]]]:
-    """Row number -> (text, length), batch by batch; rows alike in length go together."""
+    """Row number -> (text, length), batch by batch; rows alike in length go together. Of the
+    batches, every ``world``-th from ``rank`` on."""
     # Rows without pictures apart: a processor takes pictures for all of a batch or for none.
     order = sorted(range(len(rows)), key=lambda i: _size(rows[i]), reverse=True)
     pictured = sum(bool(row["images"]) for row in rows)
@@ -156,11 +185,12 @@ def _generate_batches(
     }
     special = set(processor.tokenizer.all_special_ids)
     model.eval()
-    for begin, end in ((0, pictured), (pictured, len(rows))):
-        for k in range(begin, end, batch_size):
-            chosen = order[k : min(k + batch_size, end)]
-            texts = _complete(model, processor, [rows[i] for i in chosen], limits, special)
-            yield dict(zip(chosen, texts, strict=True))
+    batches = [order[k : min(k + batch_size, end)]
+               for begin, end in ((0, pictured), (pictured, len(rows)))
+               for k in range(begin, end, batch_size)]
+    for chosen in batches[rank::world]:
+        texts = _complete(model, processor, [rows[i] for i in chosen], limits, special)
+        yield dict(zip(chosen, texts, strict=True))
 
 
 def _size(row: dict) -> tuple:

@@ -23,6 +23,9 @@ TITLES = {
     "at_floor": "captions of 100 tokens or more",
     "attribute_accuracy": "attributes: true of those claimed",
     "attribute_coverage": "attributes: true of all there are",
+    "retrieved": "due toys whose reference was found",
+    "counted": "scenes whose toys are counted rightly",
+    "placed": "toys listed at their place from the left",
     "published_precision": "precision, as published",
     "published_recall": "recall, as published",
     "published_f1": "F1, as published",
@@ -90,19 +93,19 @@ def markdown(result: dict, keys: Sequence[str] | None = None) -> str:
     metrics = {k: m for k, m in result["metrics"].items() if keys is None or k in keys}
     labels = list(next(iter(metrics.values()))["values"])
     heads = ["", "n", *labels, *(f"{label} − {labels[0]}" for label in labels[1:])]
-    lines = [_line(heads), _line(["---", "---:", *["---:"] * (len(heads) - 2)])]
+    lines = [row_line(heads), row_line(["---", "---:", *["---:"] * (len(heads) - 2)])]
     group = None
     for key, metric in metrics.items():
         if keys is None and metric["set"] != group:
             group = metric["set"]
-            lines.append(_line([f"*{group}*", str(metric["rows"]), *[""] * (len(heads) - 2)]))
+            lines.append(row_line([f"*{group}*", str(metric["rows"]), *[""] * (len(heads) - 2)]))
         bold = keys is None and key in result["headlines"]
         title = f"**{metric['title']}**" if bold else metric["title"]
         title, n = (title, "") if keys is None else (f"{metric['set']}: {title}",
                                                      str(metric["rows"]))
         cells = [show(metric["values"][label], metric["unit"]) for label in labels]
         cells += [show(metric["change"][label], metric["unit"], sign=True) for label in labels[1:]]
-        lines.append(_line([title, n, *cells]))
+        lines.append(row_line([title, n, *cells]))
     lines += ["", f"Shares in per cent; in brackets {result['level']:.0%} bootstrap intervals over "
                   f"rows (differences: paired)."]
     return "\n".join(lines) + "\n"
@@ -117,9 +120,9 @@ def beside(result: dict, columns: dict[str, str]) -> str:
     """
     metrics = result["metrics"]
     labels = list(next(iter(metrics.values()))["values"])
-    lines = [_line(["policy", *columns]), _line(["---", *["---:"] * len(columns)])]
+    lines = [row_line(["policy", *columns]), row_line(["---", *["---:"] * len(columns)])]
     for label in labels:
-        lines.append(_line([label, *(
+        lines.append(row_line([label, *(
             show(metrics[key]["values"][label], metrics[key]["unit"]) if key in metrics else "–"
             for key in columns.values())]))
     return "\n".join(lines) + "\n"
@@ -140,6 +143,7 @@ def _ends(found) -> dict:
     return {k: v for k, v in asdict(found).items() if k != "rows"}
 
 
-def _line(cells: Sequence[str]) -> str:
+def row_line(cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
     # A label may hold a bar.
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

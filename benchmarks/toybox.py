@@ -7,11 +7,17 @@ Sets, each with identities that training never sees::
     naming_1 _2 _4 describe a picture of 1, 2 or 4 toys that were shown, beside 1-2 that are not in;
                    each comes with its name and what its owner says of it, as in RePIC's protocol
     naming_looks   the same with 1 or 2 toys, and only a picture tells who they are
+    found_1 _2 _4  as naming_1 _2 _4, with the references that retrieval finds in a database
     naming_absent  describe a picture of none of the toys that were shown: no name is due
+    naming_wrong   the same, and each toy that was shown is a near twin of one in the picture
+    naming_none    describe a picture, names perhaps asked for, nobody was shown
     description    describe a picture, nobody was shown
+    list           list the toys, nobody was shown: how many there are, and who stands where
 
-Row ``i`` of a set depends on the seed, the settings and ``i`` alone, so a smaller benchmark is the
-beginning of a larger one. Caption rows carry the truth about the scene in a column ``toys``.
+The last two are what a policy can do without knowing anybody: post-training should leave them as
+they were. Row ``i`` of a set depends on the seed, the settings and ``i`` alone, so a smaller
+benchmark is the beginning of a larger one. Caption rows carry the truth about the scene in a column
+``toys``.
 """
 
 import random
@@ -19,15 +25,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from benchmarks.captions import attribute_metrics, length_metrics
-from benchmarks.intervals import Metric
+from benchmarks.intervals import Metric, ratio
 from benchmarks.localization import localization_metrics
 from benchmarks.naming import count_names, naming_metrics
 from benchmarks.recognition import recognition_metrics
 from benchmarks.runner import Prediction
+from benchmarks.toybox_found import FOUND, Retrieval, found_rows
+from benchmarks.toybox_list import LIST, list_row, score_lists
 from data_gen.names import draw_names
 from data_gen.rows import OCT, VLT, check_row
 from data_gen.tasks import Reference, draw_manner, identity_consistency_row
-from data_gen.toybox.identity import Identity, draw_identity
+from data_gen.toybox.identity import Identity, draw_identity, hard_negative
 from data_gen.toybox.language import read_caption
 from data_gen.toybox.rows import ToyboxSettings, load_templates, toybox_row
 from data_gen.toybox.scene import compose
@@ -39,8 +47,14 @@ SETS = {
     "naming_2": "naming, 2 concepts and distractors",
     "naming_4": "naming, 4 concepts and distractors",
     "naming_looks": "naming, 1-2 concepts told by pictures only",
+    "found_1": "naming, 1 concept, references found",
+    "found_2": "naming, 2 concepts, references found",
+    "found_4": "naming, 4 concepts, references found",
     "naming_absent": "naming, concept absent",
+    "naming_wrong": "naming, a near twin for reference",
+    "naming_none": "naming, no reference",
     "description": "plain description",
+    "list": "toys listed",
 }
 """Set -> what it is called in tables."""
 
@@ -63,6 +77,7 @@ _NAMED = {"naming_1": (1,), "naming_2": (2,), "naming_4": (4,), "naming_looks": 
 
 _POOLED = ("naming_1", "naming_2", "naming_4")
 _ABSENT = "naming_absent"
+_NONE_DUE = (_ABSENT, "naming_wrong", "naming_none")
 _DISTRACTORS = (1, 2)
 _SIZES = ("reference_px", "query_px", "prompts")
 
@@ -83,17 +98,28 @@ def toybox_settings(overrides: dict | None = None) -> ToyboxSettings:
     return ToyboxSettings(split="heldout", **(overrides or {}))
 
 
-def build_set(name: str, count: int, seed: int, settings: ToyboxSettings) -> list[dict]:
+def build_set(
+    name: str, count: int, seed: int, settings: ToyboxSettings, retrieval: Retrieval | None = None
+) -> list[dict]:
     """The first ``count`` rows of a set, checked against the row contract.
 
+    Args:
+        retrieval: how references are found, for the sets ``found_1``, ``_2`` and ``_4``.
+
     Raises:
-        ValueError: no such set.
+        ValueError: no such set, or one whose references are to be found and nothing says how.
     """
     if name not in SETS:
         raise ValueError(f"the toybox benchmark has no set {name!r}; it has {', '.join(SETS)}")
     task = {"oct": OCT, "vlt": VLT}.get(name)
     if task:
         rows = [toybox_row(task, index, seed, settings) for index in range(count)]
+    elif name in FOUND:
+        if retrieval is None:
+            raise ValueError(f"{name} needs `retrieval`: where references are to be found")
+        rows = found_rows(name, count, seed, settings, retrieval)
+    elif name == LIST:
+        rows = [list_row(index, seed, settings) for index in range(count)]
     else:
         rows = [_caption_row(name, index, seed, settings) for index in range(count)]
     for row in rows:
@@ -128,14 +154,18 @@ def score(
              "attribute_accuracy", "attribute_coverage")
     for name in _NAMED:
         add(name, _score_captions, [name], named)
+    for name in FOUND:
+        add(name, _score_found, [name], (*named, "retrieved"))
     # With no name due, recall and F1 say nothing.
-    add(_ABSENT, _score_captions, [_ABSENT],
-        ("names_nothing", "tokens", "at_floor", "attribute_accuracy", "attribute_coverage"))
+    for name in _NONE_DUE:
+        add(name, _score_captions, [name],
+            ("names_nothing", "tokens", "at_floor", "attribute_accuracy", "attribute_coverage"))
     add("naming_all", _score_captions, [*_POOLED, _ABSENT], ("precision", "recall", "f1"))
     add("captions", _score_captions, list(_POOLED), ("names_used", "tokens", "at_floor",
                                                    "attribute_accuracy", "attribute_coverage"))
     add("description", _score_captions, ["description"],
         ("tokens", "at_floor", "attribute_accuracy", "attribute_coverage", "names_nothing"))
+    add(LIST, score_lists, [LIST])
     return metrics
 
 
@@ -159,6 +189,11 @@ def _score_captions(rows, predictions):
     }
 
 
+def _score_found(rows, predictions):
+    return {**_score_captions(rows, predictions),
+            "retrieved": ratio([r["found"] for r in rows], [len(r["toys"]) for r in rows])}
+
+
 def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> dict:
     """A request to describe a scene, with the scene's truth in ``toys``, left to right.
 
@@ -167,9 +202,12 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
     row_id = f"toybox-{settings.split}-{seed}-{name}-{index}"
     rng = random.Random(row_id)
     toys_in = rng.choice(_NAMED.get(name) or ((1, 2, 3) if name == "description" else (1, 2)))
-    shown_absent = 0 if name == "description" else rng.choice(_DISTRACTORS)
+    alone = name in ("description", "naming_none", "naming_wrong")
+    shown_absent = 0 if alone else rng.choice(_DISTRACTORS)
     identities = _distinct(rng, toys_in + shown_absent)
     present, absent = identities[:toys_in], identities[toys_in:]
+    if name == "naming_wrong":
+        absent = _near_twins(rng, present)
     scene = compose(rng, present, settings.query_px)
     shown = absent + (present if name in _NAMED else [])
     rng.shuffle(shown)
@@ -181,7 +219,7 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
     row = identity_consistency_row(
         rng, row_id, references, [identity in present for identity in shown], scene.image,
         source=f"toybox:{name}", templates=load_templates(settings),
-        manner=draw_manner(rng) if shown else None,
+        manner=draw_manner(rng) if shown or name == "naming_none" else None,
     )
     return {**row, "toys": [asdict(toy.identity) for toy in scene.toys]}
 
@@ -195,3 +233,11 @@ def _distinct(rng: random.Random, n: int) -> list[Identity]:
     return found
 
 
+def _near_twins(rng: random.Random, toys: Sequence[Identity]) -> list[Identity]:
+    """For each toy one that differs in one attribute; all distinct, and none of ``toys``."""
+    found: list[Identity] = []
+    for toy in toys:
+        while (other := hard_negative(rng, toy)) in [*toys, *found]:
+            continue
+        found.append(other)
+    return found

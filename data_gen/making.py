@@ -206,7 +206,7 @@ def _close(whole: Path, out: Path, settled: dict, maker: RowMaker) -> dict:
         tallies = _tallies(whole)
         manifest = check_whole(whole, settled, tallies, maker.left_out)
         ours = {tally.file for tally in tallies}
-        for file in (whole / "data").iterdir():
+        for file in (*(whole / "data").iterdir(), *whole.glob("*.partial")):
             if file.name not in ours:  # what processes that were killed left
                 file.unlink()
         with atomic_file(whole / "contact_sheet.png") as sheet:

@@ -3,9 +3,11 @@
     python launch/evaluate.py --config configs/benchmarks/toybox.yaml \
         --policy rl/toybox_base --policy runs/toybox_demo/policy --out runs/toybox_demo/eval
 
-Writes ``evaluation.json``, ``evaluation.md``, ``gallery.json`` (samples for the report) and
+Writes ``evaluation.json``, ``evaluation.md``, ``gallery.json`` (samples for the report), of the
+toybox also ``columns.json`` (every metric row by row, to pool it over seeds), and
 ``predictions/<policy>/<set>.jsonl``; a run that was killed goes on from the latter, and
-``--score_only true`` scores them where neither policy nor GPU is at hand.
+``--score_only true`` scores them where neither policy nor GPU is at hand. Under ``accelerate
+launch`` its processes share the rows.
 
 ``benchmark: naming``, ``recognition`` or ``choices`` asks a published benchmark from its own files,
 with its controls; ``settings`` then say where they are (:mod:`benchmarks.published`).
@@ -16,13 +18,14 @@ import re
 import sys
 import time
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 
 import datasets
 import torch
 import yaml
+from accelerate import PartialState
 from transformers.utils import logging
 from trl import TrlParser
 
@@ -34,6 +37,7 @@ from benchmarks.policies import Policy, fingerprint, parse_policies
 from benchmarks.questions import load_words, open_rows
 from benchmarks.runner import Prediction, predict
 from benchmarks.table import beside, markdown, tabulate
+from benchmarks.toybox_found import FOUND, Retrieval
 from rl.policy import load_policy
 
 LIMITS = ("oct", "vlt", "captions")
@@ -62,6 +66,9 @@ class EvaluateArguments:
     batch_size: int = field(default=64, metadata={"help": "Rows per call of the model."})
     settings: dict = field(default_factory=dict, metadata={
         "help": "Toybox: reference_px, query_px, prompts. Published: where its files are."})
+    retrieval: dict = field(default_factory=dict, metadata={
+        "help": "Toybox: how references are found, for found_1 ...: toys, seed, encoder, regions, "
+                "cache."})
     resamples: int = field(default=2000, metadata={"help": "Bootstrap resamples."})
     dtype: str = field(default="float32", metadata={"help": "Of the weights."})
     device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1 ... or auto."})
@@ -89,6 +96,12 @@ def check(args: EvaluateArguments) -> tuple[dict[str, int], list[Policy]]:
             raise ValueError(f"sizes.{args.size}.{name} is {count!r}; it must be a number of rows")
     if not any(counts.values()):
         raise ValueError(f"sizes.{args.size} asks for no rows; an empty benchmark scores nothing")
+    if unknown := sorted(set(args.retrieval) - {f.name for f in fields(Retrieval)}):
+        raise ValueError(f"retrieval has no setting {unknown[0]!r}; it has "
+                         f"{', '.join(f.name for f in fields(Retrieval))}")
+    if not args.retrieval and any(counts.get(name) for name in FOUND):
+        raise ValueError(f"sizes.{args.size} asks for references to be found; say how in "
+                         f"`retrieval`, such as {{toys: 60, encoder: imagenet}}")
     if set(args.max_new_tokens) != set(LIMITS):
         raise ValueError(f"max_new_tokens needs exactly {', '.join(LIMITS)}, not "
                          f"{', '.join(args.max_new_tokens)}")
@@ -110,6 +123,8 @@ def loader(policy: Policy, args: EvaluateArguments):
                 policy.path, dtype=args.dtype, trust_remote_code=args.trust_remote_code,
                 attn_implementation=args.attn_implementation)
             auto = "cuda" if torch.cuda.is_available() else "cpu"
+            if PartialState().num_processes > 1:
+                auto = PartialState().device
             loaded.extend((model.to(auto if args.device == "auto" else args.device), processor))
         return loaded
 
@@ -142,24 +157,33 @@ def answer(
     }
 
 
-def evaluate(args: EvaluateArguments) -> dict:
-    """Run the benchmark, write its files under ``args.out``, return what evaluation.json holds."""
+def evaluate(args: EvaluateArguments) -> dict | None:
+    """Run the benchmark, write its files under ``args.out``, return what evaluation.json holds;
+    ``None`` in processes but the first, which only help with the predictions."""
     if args.benchmark != "toybox":
         return evaluate_published(args)
     counts, policies = check(args)
     settings = toybox.toybox_settings(args.settings)
-    print(f"{sum(counts.values())} rows: "
-          + ", ".join(f"{name} {count}" for name, count in counts.items()))
-    for policy in policies:
-        print(f"policy {policy.label}: {policy.path}")
-    print(f"output: {args.out}", flush=True)
+    processes = PartialState()
+    if processes.is_main_process:
+        print(f"{sum(counts.values())} rows: "
+              + ", ".join(f"{name} {count}" for name, count in counts.items()))
+        for policy in policies:
+            print(f"policy {policy.label}: {policy.path}")
+        print(f"output: {args.out}", flush=True)
 
-    rows = {s: toybox.build_set(s, n, args.seed, settings) for s, n in counts.items()}
+    retrieval = Retrieval(**args.retrieval) if args.retrieval else None
+    with processes.main_process_first():  # what one finds, the others read
+        rows = {s: toybox.build_set(s, n, args.seed, settings, retrieval)
+                for s, n in counts.items()}
     predictions, seconds = {}, {}
     for policy in policies:
         start = time.perf_counter()
         predictions[policy.label] = answer(policy, rows, args)
         seconds[policy.label] = round(time.perf_counter() - start, 1)
+    if not processes.is_main_process:
+        return None
+    metrics = {label: toybox.score(rows, found) for label, found in predictions.items()}
     result = {
         "benchmark": "toybox",
         "size": args.size, "seed": args.seed, "counts": counts, "resamples": args.resamples,
@@ -167,27 +191,32 @@ def evaluate(args: EvaluateArguments) -> dict:
         "policies": [{**asdict(p), "fingerprint": fingerprint(p.path), "dtype": args.dtype,
                       "seconds": seconds[p.label]} for p in policies],
         "versions": {name: version(name) for name in ("byname", "torch", "transformers")},
-        **tabulate({label: toybox.score(rows, found) for label, found in predictions.items()},
-                   {**toybox.SETS, **toybox.POOLS}, toybox.HEADLINES, resamples=args.resamples),
+        **tabulate(metrics, {**toybox.SETS, **toybox.POOLS}, toybox.HEADLINES,
+                   resamples=args.resamples),
     }
     samples = [
         sample(rows[name][i], toybox.SETS[name],
                {label: found[name][i] for label, found in predictions.items()})
         for name, most in toybox.GALLERY.items() for i in range(min(most, counts.get(name, 0)))
     ]
+    columns = {label: {key: [[list(top), list(bottom)] for top, bottom in metric]
+                       for key, metric in of.items()} for label, of in metrics.items()}
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    _write(Path(args.out) / "columns.json", json.dumps(columns))
     return write(args, result, samples, markdown(result))
 
 
-def evaluate_published(args: EvaluateArguments) -> dict:
+def evaluate_published(args: EvaluateArguments) -> dict | None:
     """The same for a published benchmark, whose pictures may be missing in part."""
     kind = args.benchmark
     settings = published.published_settings(args.settings)
     words = load_words(settings.prompts)
     sets, left_out = published.build_sets(kind, settings, args.limit)
     policies = parse_policies(args.policy, check=not args.score_only)
-    print(", ".join(f"{name} {len(questions)}" for name, questions in sets.items()),
-          left_out_line(left_out), *(f"policy {p.label}: {p.path}" for p in policies),
-          f"output: {args.out}", sep="\n", flush=True)
+    if PartialState().is_main_process:
+        print(", ".join(f"{name} {len(questions)}" for name, questions in sets.items()),
+              left_out_line(left_out), *(f"policy {p.label}: {p.path}" for p in policies),
+              f"output: {args.out}", sep="\n", flush=True)
 
     likelihood = settings.likelihood and kind != "naming"
     for policy in [] if args.score_only else policies:
@@ -198,6 +227,8 @@ def evaluate_published(args: EvaluateArguments) -> dict:
                 max_new_tokens=args.max_new_tokens.get(kind, published.LIMITS[kind]),
                 batch_size=args.batch_size, likelihood=likelihood, size=settings.size,
                 side=settings.side, title=f"{policy.label}: {name}")
+    if not PartialState().is_main_process:
+        return None
     metrics = {policy.label: {} for policy in policies}
     makers, samples, counts = {}, [], {}
     for name, questions in sets.items():
@@ -247,9 +278,13 @@ def main() -> None:
     logging.disable_progress_bar()
     try:
         (args,) = TrlParser(EvaluateArguments).parse_args_and_config()
+        # Launchers do not tell processes on a CPU that they are to talk over gloo.
+        PartialState(cpu=args.device == "cpu" or not torch.accelerator.is_available())
         result = evaluate(args)
     except (ValueError, OSError, yaml.YAMLError) as error:
         sys.exit(f"evaluate: {error}")
+    if result is None:
+        return
     print("\n" + markdown(result, result["headlines"]))
     print(f"wrote {args.out}/evaluation.md (all metrics), evaluation.json and gallery.json")
 

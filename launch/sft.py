@@ -1,26 +1,46 @@
-"""Supervised training: make the tiny base policy from nothing, or fine-tune a policy on targets.
+"""Supervised training: make the tiny base policy from nothing, or fine-tune a policy on rows.
 
     accelerate launch launch/sft.py --config configs/sft/toybox_base.yaml
+    accelerate launch launch/sft.py --config configs/sft/rap_toybox.yaml --rows runs/rows/mine
 
-Rows are drawn while training runs (row i depends on the seed and i alone), so nothing is stored,
-nothing repeats, and a resumed run sees the rows it would have seen.
+A config with ``stages`` makes the base: its rows are drawn while training runs (row i depends on
+the seed and i alone), so nothing is stored, nothing repeats, and a resumed run sees the rows it
+would have seen.
+
+A config with ``rows`` fine-tunes a policy on a row set, the kind that launch/grpo.py takes, and
+writes to runs/<name>/ as that does. Stopped, it goes on from its last complete checkpoint when the
+same command is given again; see --resume.
 """
 
 import json
 import sys
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import datasets
 import torch
+import yaml
 from datasets import Dataset
-from transformers import Trainer, TrainingArguments, set_seed
+from peft import get_peft_model
+from transformers import ProgressCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
+from transformers.utils import logging
 from trl import TrlParser
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from data_gen.toybox.curriculum import curriculum, curriculum_row
 from data_gen.toybox.rows import ToyboxSettings
+from rl.policy import LoraSettings, load_policy, trainable_parameters
+from rl.records import RunLog
+from rl.settings import StartupError, parse, resolved
+from rl.startup import write_config
+from rl.supervised import TargetTrainer, examples
+from rl.supervised_run import SupervisedSettings, plan, prepare
 from rl.tiny_policy import TinyPolicy, build_model, build_processor, toybox_corpus, train_tokenizer
 from rl.vision_attention import use_attention_by_length
+
+ROW_CONFIG = Path(__file__).parents[1] / "configs" / "sft" / "rap_toybox.yaml"
 
 
 @dataclass
@@ -50,40 +70,9 @@ def dataset(args: BaseArguments) -> Dataset:
     return Dataset.from_dict({"index": range(args.n_rows)}).with_transform(draw)
 
 
-class TargetTrainer(Trainer):
-    """Cross-entropy of the assistant's tokens; the vocabulary is scored at those places only.
-
-    An answer of n tokens weighs sqrt(n): in a mean over tokens a "yes" is drowned by the captions
-    beside it, in a mean over answers what a list shows is drowned by guessing at "yes".
-    """
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        inputs = dict(inputs)
-        labels = inputs.pop("labels")[:, 1:]
-        # Padded on the right, where no token of a causal model looks: no mask is needed.
-        inputs.pop("attention_mask")
-        hidden = model(**inputs, logits_to_keep=1, output_hidden_states=True).hidden_states[-1]
-        asked = labels != -100
-        logits = self.model.lm_head(hidden[:, :-1][asked]).float()
-        begins = asked & ~torch.nn.functional.pad(asked, (1, 0))[:, :-1]
-        answer = begins.flatten().cumsum(0)[asked.flatten()] - 1
-        weights = answer.bincount()[answer] ** -0.5
-        losses = torch.nn.functional.cross_entropy(logits, labels[asked], reduction="none")
-        loss = (weights * losses).sum() / weights.sum()
-        return (loss, logits) if return_outputs else loss
-
-    # Why: transformers 5.23 resumes by matching saved names to module names, which differ for the
-    # Qwen2.5-VL family, not strictly: it would go on from fresh weights, with a mere warning.
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=torch.float32)
-        self.model.load_state_dict(saved.state_dict())
-
-
 def start_policy(args: BaseArguments):
     """The model and its processor, loaded or made."""
     if args.policy:
-        from rl.policy import load_policy
-
         return load_policy(args.policy, dtype=torch.float32, freeze_vision=False,
                            freeze_projector=False)
     shape = TinyPolicy(**args.tiny)
@@ -91,7 +80,8 @@ def start_policy(args: BaseArguments):
     return build_model(tokenizer, shape), build_processor(tokenizer, shape)
 
 
-def main() -> None:
+def make_base() -> None:
+    """The tiny base, from nothing or from an earlier one."""
     args, config = TrlParser((BaseArguments, TrainingArguments)).parse_args_and_config()
     set_seed(config.seed)
     model, processor = start_policy(args)
@@ -123,5 +113,78 @@ def main() -> None:
         print(f"saved {out}")
 
 
+def fine_tune(argv: list[str]) -> int:
+    """A policy on a row set. Parse, check, print the plan, train, save. Returns the exit status."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    try:
+        settings, args = parse(argv, SupervisedSettings, TrainingArguments, ROW_CONFIG)
+        ready = prepare(settings, args)
+        config = resolved(settings, args)
+        trainer = build(settings, args, ready)
+    except StartupError as error:
+        print(f"launch/sft.py: {error}", file=sys.stderr)
+        return 2
+    if trainer.is_world_process_zero():
+        write_config(settings.output, config, "launch/sft.py")
+        print(plan(settings, args, ready, trainable_parameters(trainer.model)), flush=True)
+    try:
+        trainer.train(resume_from_checkpoint=str(ready.checkpoint) if ready.checkpoint else None)
+    except KeyboardInterrupt:
+        print(f"\nstopped at step {trainer.state.global_step}; the same command goes on from the "
+              f"last checkpoint in {settings.checkpoints}/", file=sys.stderr)
+        return 130
+    policy = settings.output / "policy"
+    trainer.save_model(str(policy))
+    if trainer.is_world_process_zero():
+        (policy / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
+        print(f"policy saved to {policy}/")
+    return 0
+
+
+def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> TargetTrainer:
+    """Load the weights and make the trainer."""
+    set_seed(args.seed)
+    model, _ = load_policy(
+        settings.policy, dtype=settings.dtype, freeze_vision=settings.freeze_vision,
+        freeze_projector=settings.freeze_projector, trust_remote_code=settings.trust_remote_code,
+        attn_implementation=settings.attn_implementation,
+    )
+    use_attention_by_length(model)
+    if settings.lora_r:
+        lora = LoraSettings(settings.lora_r, settings.lora_alpha, settings.lora_dropout)
+        model = get_peft_model(model, lora.config_for(model))
+    args.remove_unused_columns = False  # the collator makes what the model reads
+    trainer = TargetTrainer(
+        model=model,
+        args=args,
+        train_dataset=examples(ready.rows),
+        data_collator=DataCollatorForVisionLanguageModeling(ready.processor,
+                                                            completion_only_loss=True),
+        processing_class=ready.processor,
+        callbacks=[RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm)],
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def takes_rows(argv: list[str]) -> bool:
+    """Whether a row set is to be trained on: ``rows`` is given, in the config or beside it."""
+    if any(arg.split("=")[0] == "--rows" for arg in argv):
+        return True
+    file = next((a.split("=", 1)[-1] if "=" in a else (argv[i + 1 : i + 2] or [""])[0]
+                 for i, a in enumerate(argv) if a.split("=")[0] == "--config"), "")
+    try:
+        config = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return True  # says kindly what is wrong with it
+    return not isinstance(config, dict) or "stages" not in config
+
+
 if __name__ == "__main__":
-    main()
+    if takes_rows(sys.argv[1:]):
+        sys.exit(fine_tune(sys.argv[1:]))
+    make_base()

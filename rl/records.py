@@ -179,9 +179,11 @@ class RunLog(TrainerCallback):
             file.write(json.dumps(line) + "\n")
         shown = {"reward": "reward", "tokens": "completions/mean_length",
                  "still": "groups/zero_variance", "kl": "kl"}
-        if self.bar is not None and "reward" in numbers:
-            self.bar.set_postfix({short: f"{numbers[key]:.3g}" for short, key in shown.items()
-                                  if numbers.get(key) is not None})
+        if "reward" not in numbers:
+            shown = {"loss": "loss"}  # supervised training has nothing else to show
+        if self.bar is not None and (told := {short: f"{numbers[key]:.3g}" for short, key
+                                              in shown.items() if numbers.get(key) is not None}):
+            self.bar.set_postfix(told)
 
     def on_train_end(self, args, state, control, **_):
         if self.bar is not None:

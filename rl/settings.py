@@ -1,6 +1,7 @@
-"""The settings of a GRPO run: ours here, everything about optimisation in TRL's ``GRPOConfig``.
+"""The settings of a run: ours here, everything about optimisation in the library's own class.
 
-Both are read from one YAML file and the command line (which wins); unknown keys are errors.
+That is TRL's ``GRPOConfig`` for reinforcement; :mod:`rl.supervised_run` has its own. Both parts are
+read from one YAML file and the command line (which wins); unknown keys are errors.
 """
 
 import difflib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from transformers import TrainingArguments
 from trl import GRPOConfig, TrlParser
 
 DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "grpo" / "toybox_demo.yaml"
@@ -19,9 +21,9 @@ class StartupError(ValueError):
     """A reason not to start, as one sentence for whoever typed the command."""
 
 
-@dataclass
-class RunSettings:
-    """What a run is, beside the optimisation.
+@dataclass(kw_only=True)
+class PolicySettings:
+    """What every run on a row set is told, beside the optimisation.
 
     Args:
         name: the run; everything it writes goes to ``<output_root>/<name>/``.
@@ -32,12 +34,6 @@ class RunSettings:
     name: str = field(metadata={"help": "The run: it writes to <output_root>/<name>/."})
     rows: str = field(metadata={"help": "Row set to train on."})
     policy: str = field(metadata={"help": "Hub id, model directory or adapter directory."})
-    rewards: list[str] = field(metadata={"help": "Reward functions, such as rewards:mention_f1."})
-    reward_settings: dict | str | None = field(
-        default=None, metadata={"help": "Function name -> its settings."})
-    eval_rows: str | None = field(
-        default=None, metadata={"help": "Row set for the trainer's own evaluation; see "
-                                "eval_strategy and eval_steps."})
     max_rows: int | None = field(default=None, metadata={"help": "Take only the first n rows."})
     output_root: str = field(default="runs", metadata={"help": "Directory of all runs."})
     dtype: str = field(default="float32", metadata={"help": "Of the weights."})
@@ -56,6 +52,29 @@ class RunSettings:
         default=None, metadata={"help": "Larger pictures are reduced to this many pixels."})
     box_convention: str | None = field(
         default=None, metadata={"help": "pixels, thousand or unit; default: the family's."})
+    resume: str = field(default="auto", metadata={"help": "auto, none or a checkpoint's path."})
+
+    @property
+    def output(self) -> Path:
+        """Where the run writes."""
+        return Path(self.output_root) / self.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run keeps its checkpoints."""
+        return self.output / "checkpoints"
+
+
+@dataclass(kw_only=True)
+class RunSettings(PolicySettings):
+    """A GRPO run."""
+
+    rewards: list[str] = field(metadata={"help": "Reward functions, such as rewards:mention_f1."})
+    reward_settings: dict | str | None = field(
+        default=None, metadata={"help": "Function name -> its settings."})
+    eval_rows: str | None = field(
+        default=None, metadata={"help": "Row set for the trainer's own evaluation; see "
+                                "eval_strategy and eval_steps."})
     task_mix: dict | str | None = field(
         default=None, metadata={"help": "Task -> share of the prompts; default: as in the rows."})
     dynamic_sampling: bool = field(
@@ -72,7 +91,6 @@ class RunSettings:
         default=1, metadata={"help": "Keep completions of every n-th step; 0 keeps none."})
     replay_completions: str | None = field(
         default=None, metadata={"help": "Train on the kept completions of another run."})
-    resume: str = field(default="auto", metadata={"help": "auto, none or a checkpoint's path."})
 
     def __post_init__(self):
         for name in ("reward_settings", "task_mix"):
@@ -82,16 +100,6 @@ class RunSettings:
                     setattr(self, name, json.loads(value))
                 except json.JSONDecodeError as error:
                     raise StartupError(f"{name} is not JSON: {error}") from None
-
-    @property
-    def output(self) -> Path:
-        """Where the run writes."""
-        return Path(self.output_root) / self.name
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where the run keeps its checkpoints."""
-        return self.output / "checkpoints"
 
 
 # Set from `name` and `resume`, so that a run has one place and one way to go on.
@@ -104,8 +112,20 @@ _MAY_DIFFER = {
 }
 
 
-def parse(argv: list[str]) -> tuple[RunSettings, GRPOConfig]:
+def parse(
+    argv: list[str], ours: type = RunSettings, theirs: type = GRPOConfig,
+    default: Path = DEFAULT_CONFIG,
+) -> tuple:
     """Read settings from ``--config FILE`` (default: the demo's) and the command line.
+
+    Args:
+        argv: without the program's name.
+        ours, theirs: the two dataclasses to read: a :class:`PolicySettings`, and a
+            ``TrainingArguments`` for all about optimisation.
+        default: the config where none is named.
+
+    Returns:
+        One of each.
 
     Raises:
         StartupError: an unknown key, a missing or unreadable file, or values that do not fit
@@ -114,39 +134,40 @@ def parse(argv: list[str]) -> tuple[RunSettings, GRPOConfig]:
     argv = [part for arg in argv for part in
             (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
     if "--config" not in argv:
-        argv = ["--config", str(DEFAULT_CONFIG), *argv]
-    _check_keys(argv[argv.index("--config") + 1 :][:1])
+        argv = ["--config", str(default), *argv]
+    known = {f.name for cls in (ours, theirs) for f in fields(cls) if f.init} | {"env"}
+    _check_keys(argv[argv.index("--config") + 1 :][:1], known)
     if not torch.accelerator.is_available() and "--use_cpu" not in argv:
         # Launchers of several processes do not pass accelerate's own `use_cpu` on.
         argv += ["--use_cpu", "true"]
-    parser = TrlParser((RunSettings, GRPOConfig), allow_abbrev=False)
+    parser = TrlParser((ours, theirs), allow_abbrev=False)
     parser.error = _refuse  # argparse would print two hundred options first
     try:
         settings, args, unknown = parser.parse_args_and_config(argv, return_remaining_strings=True)
         if unknown:
-            raise StartupError(f"unknown option {unknown[0]}{_hint(unknown[0].lstrip('-'))}")
+            raise StartupError(f"unknown option {unknown[0]}{_hint(unknown[0].lstrip('-'), known)}")
     except StartupError:
         raise
     except (ValueError, TypeError) as error:
         raise StartupError(_one_line(error)) from None
     given = {a[2:].split("=")[0].replace("-", "_") for a in argv if a.startswith("--")}
-    for theirs, ours in _OURS.items():
-        if theirs in given:
-            raise StartupError(f"'{theirs}' is set from '{ours}': give that instead")
+    for stock, own in _OURS.items():
+        if stock in given:
+            raise StartupError(f"'{stock}' is set from '{own}': give that instead")
     args.output_dir = str(settings.checkpoints)
     if args.report_to is None:
         args.report_to = []
     return settings, args
 
 
-def resolved(settings: RunSettings, args: GRPOConfig) -> dict:
-    """Every setting of the run and every TRL argument that is not TRL's default; ``--config``
+def resolved(settings: PolicySettings, args: TrainingArguments) -> dict:
+    """Every setting of the run and every argument that is not the library's default; ``--config``
     reads it back."""
     skip = {"output_dir", "use_cpu", "generation_batch_size", "accelerator_config", "logging_dir",
             "deepspeed", "deepspeed_plugin", "distributed_state", "parallelism_config"}
     plain = (bool, int, float, str, list, dict, type(None))
     trl = {}
-    for f in fields(GRPOConfig):
+    for f in fields(args):
         value = getattr(args, f.name, None)
         value = getattr(value, "value", value)  # enums
         default = f.default if f.default is not MISSING else (
@@ -163,7 +184,7 @@ def changed(old: dict, new: dict) -> list[str]:
             if key not in _MAY_DIFFER and old.get(key) != new.get(key)]
 
 
-def _check_keys(paths: list[str]) -> None:
+def _check_keys(paths: list[str], known: set[str]) -> None:
     if not paths:
         raise StartupError("--config needs a file")
     path = Path(paths[0])
@@ -178,16 +199,12 @@ def _check_keys(paths: list[str]) -> None:
     for key in config:
         if key in _OURS:
             raise StartupError(f"{path}: '{key}' is set from '{_OURS[key]}': give that instead")
-        if key not in _known():
-            raise StartupError(f"{path}: unknown key '{key}'{_hint(str(key))}")
+        if key not in known:
+            raise StartupError(f"{path}: unknown key '{key}'{_hint(str(key), known)}")
 
 
-def _known() -> set[str]:
-    return {f.name for cls in (RunSettings, GRPOConfig) for f in fields(cls) if f.init} | {"env"}
-
-
-def _hint(key: str) -> str:
-    near = difflib.get_close_matches(key, _known(), 1)
+def _hint(key: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(key, known, 1)
     return f"; did you mean '{near[0]}'?" if near else ""
 
 

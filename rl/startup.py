@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import AutoConfig
+from transformers import AutoConfig, TrainingArguments
 from trl import GRPOConfig
 
 from data_gen.rows import read_rows
@@ -20,7 +20,7 @@ from rl import resume
 from rl.measure import ImageMeter, prompt_tokens
 from rl.order import GroupSampler, row_kinds
 from rl.policy import Trainable, add_box_frame, base_path, is_adapter, load_processor
-from rl.settings import RunSettings, StartupError, changed, resolved
+from rl.settings import PolicySettings, RunSettings, StartupError, changed, resolved
 from rl.trainer import check_dynamic_sampling
 
 
@@ -83,7 +83,7 @@ def _prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
 
     # Before the processor: a mistake in a reward is found without reaching for the policy.
     load_rewards(settings.rewards, settings.reward_settings, weights=args.reward_weights)
-    config, processor = policy_parts(settings, args)
+    config, processor = policy_parts(settings, args.trust_remote_code)
     rows = add_box_frame(rows, processor, config.model_type, settings.box_convention)
     tokenizer = processor.tokenizer
     rewards = load_rewards(settings.rewards, settings.reward_settings,
@@ -118,7 +118,7 @@ def _prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
                  len(sampler), rewards, processor, checkpoint)
 
 
-def policy_parts(settings: RunSettings, args: GRPOConfig):
+def policy_parts(settings: PolicySettings, trust_remote_code: bool):
     """Configuration and processor of the policy, with the config's picture sizes; no weights."""
     path = settings.policy
     if is_adapter(path) and settings.lora_r:
@@ -126,8 +126,8 @@ def policy_parts(settings: RunSettings, args: GRPOConfig):
                            f"its base model as the policy")
     base = base_path(path) if is_adapter(path) else path
     try:
-        processor = load_processor(path, trust_remote_code=args.trust_remote_code)
-        config = AutoConfig.from_pretrained(base, trust_remote_code=args.trust_remote_code)
+        processor = load_processor(path, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         raise StartupError(f"cannot open the policy '{path}': {first}") from None
@@ -138,7 +138,7 @@ def policy_parts(settings: RunSettings, args: GRPOConfig):
     return config, processor
 
 
-def claim_output(settings: RunSettings) -> None:
+def claim_output(settings: PolicySettings) -> None:
     """Make the run's directory; ``resume: none`` empties it of what an earlier run left."""
     out = settings.output
     probe = out / f".writable-{os.getpid()}"
@@ -156,7 +156,7 @@ def claim_output(settings: RunSettings) -> None:
             settings.checkpoints.mkdir()
 
 
-def check_same_run(settings: RunSettings, args: GRPOConfig) -> None:
+def check_same_run(settings: PolicySettings, args: TrainingArguments) -> None:
     """Refuse to go on with other settings than those the run was started with."""
     file = settings.output / "config.resolved.yaml"
     if settings.resume == "auto" and file.exists():
@@ -167,11 +167,11 @@ def check_same_run(settings: RunSettings, args: GRPOConfig) -> None:
                 f"another --name, or --resume none to start over")
 
 
-def write_config(output: Path, config: dict) -> None:
-    """Write ``config.resolved.yaml``, which runs the same again."""
+def write_config(output: Path, config: dict, program: str = "launch/grpo.py") -> None:
+    """Write ``config.resolved.yaml``, with which ``program`` runs the same again."""
     file = output / "config.resolved.yaml"
     text = yaml.safe_dump(_yaml_like(config), sort_keys=False, allow_unicode=True)
-    file.write_text(f"# accelerate launch launch/grpo.py --config {file}\n{text}")
+    file.write_text(f"# accelerate launch {program} --config {file}\n{text}")
 
 
 def plan(settings: RunSettings, args: GRPOConfig, ready: Ready, trainable: Trainable) -> str:

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.intervals import _draws, difference, estimate, ratio, value
+from benchmarks.intervals import (
+    _draws,
+    difference,
+    estimate,
+    pooled,
+    pooled_difference,
+    ratio,
+    value,
+)
 
 rows = st.integers(1, 30).flatmap(lambda n: st.tuples(
     st.lists(st.integers(0, 5), min_size=n, max_size=n),
@@ -86,3 +94,29 @@ def test_a_share_stays_a_share(columns):
     else:
         assert 0 <= found.low <= found.high <= 1 and 0 <= found.value <= 1
     assert found == estimate(ratio(np.minimum(tops, bottoms), bottoms), resamples=50)
+
+
+def test_pooling_equal_runs_changes_nothing_and_unequal_runs_widen():
+    rows = np.arange(60) % 3 == 0
+    alone, same = estimate(ratio(rows)), pooled([ratio(rows)] * 3)
+    assert (same.value, same.low, same.high) == pytest.approx(
+        (alone.value, alone.low, alone.high))
+    apart = pooled([ratio(rows), ratio(np.zeros(60)), ratio(np.ones(60))])
+    assert apart.value == pytest.approx((1 / 3 + 0 + 1) / 3)
+    assert apart.high - apart.low > same.high - same.low
+    undefined = pooled([ratio(rows), ratio(np.zeros(60), np.zeros(60))])
+    assert undefined.value == pytest.approx(1 / 3)
+    with pytest.raises(ValueError, match="the same rows"):
+        pooled([ratio(rows), ratio(rows[:9])])
+
+
+def test_a_pooled_difference_is_paired_over_rows():
+    rng = np.random.default_rng(0)
+    before = rng.random(200) < 0.5
+    after = before | (rng.random(200) < 0.1)
+    found = pooled_difference([ratio(before)], [ratio(after)] * 2)
+    paired = difference(ratio(before), ratio(after))
+    assert found.value == pytest.approx(paired.value) and found.low > 0
+    assert found.high - found.low == pytest.approx(paired.high - paired.low, rel=0.2)
+    none = pooled_difference([ratio(before)], [ratio(before)])
+    assert (none.value, none.low, none.high) == (0, 0, 0)

@@ -1,0 +1,136 @@
+"""Toybox rows whose references retrieval found: what a policy is worth behind a database.
+
+The user owns ``toys`` toys, each with one picture and a name. The picture asked about shows one,
+two or four of them; the references in the prompt are those that :mod:`concepts.retrieval` finds for
+it, 2 (for one and two concepts) or 4 (RePIC, 2506.18369), right or wrong. Every toy in the picture
+is due, found or not, as in RePIC's figures with retrieval.
+
+What was found is kept in a file: it does not depend on the policy, and is found once for all.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from PIL import Image
+from tqdm.auto import tqdm
+
+from concepts.database import Database
+from concepts.encoders import load_encoder
+from concepts.index import LiveIndex
+from concepts.regions import load_proposer
+from concepts.retrieval import Retriever
+from concepts.sets import draw_toys, toybox_database
+from data_gen.photos import open_photo
+from data_gen.shards import atomic_file
+from data_gen.tasks import Reference, draw_manner, identity_consistency_row
+from data_gen.toybox.rows import ToyboxSettings, load_templates
+from data_gen.toybox.scene import compose
+
+FOUND = {"found_1": 1, "found_2": 2, "found_4": 4}
+"""Set -> toys in the picture."""
+
+_KEEP_EVERY = 25
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """How references are found.
+
+    Attributes:
+        toys: in the database, all held out. seed: which ones.
+        encoder: as in :mod:`concepts.encoders`.
+        regions: as in :func:`concepts.regions.load_proposer`; ``None`` looks at whole pictures.
+        cache: directory of databases, features and what was found.
+    """
+
+    toys: int = 60
+    seed: int = 0
+    encoder: str = "imagenet"
+    regions: dict | None = field(default_factory=lambda: {"kind": "windows"})
+    cache: str = "runs/toybox_found"
+
+
+def found_rows(
+    name: str, count: int, seed: int, settings: ToyboxSettings, retrieval: Retrieval
+) -> list[dict]:
+    """The first ``count`` rows of a set of :data:`FOUND`, with the truth in ``toys`` (left to
+    right) and in ``found`` how many of them have their reference in the prompt.
+
+    Raises:
+        ValueError: no such encoder or detector, or fewer toys than a picture shows.
+    """
+    m = FOUND[name]
+    if retrieval.toys < max(2, m):
+        raise ValueError(f"retrieval.toys is {retrieval.toys}; {name} needs {max(2, m)} or more")
+    owned = draw_toys(retrieval.toys, retrieval.seed)
+    database = _database(retrieval, settings.reference_px)
+    drawn = []
+    for index in range(count):
+        rng = random.Random(f"toybox-{settings.split}-{seed}-{name}-{index}")
+        names = rng.sample(list(owned), m)
+        drawn.append((index, rng, names, compose(rng, [owned[n] for n in names],
+                                                 settings.query_px)))
+    found = _found([scene.image for *_, scene in drawn], max(2, m), database, retrieval, name)
+    return [_row(name, seed, settings, owned, database, *one, shown)
+            for one, shown in zip(drawn, found, strict=True)]
+
+
+def _row(name, seed, settings, owned, database, index, rng, names, scene, shown) -> dict:
+    concepts = database.concepts()
+    references = [Reference(open_photo(database.picture(concepts[n].images[0]),
+                                       settings.reference_px), n) for n in shown]
+    row = identity_consistency_row(
+        rng, f"toybox-{settings.split}-{seed}-{name}-{index}", references,
+        [n in names for n in shown], scene.image, source=f"toybox:{name}",
+        templates=load_templates(settings), manner=draw_manner(rng))
+    return {**row, "names": [*row["names"], *(n for n in names if n not in shown)],
+            "toys": [asdict(toy.identity) for toy in scene.toys], "found": len(row["names"])}
+
+
+def _found(
+    pictures: list[Image.Image], k: int, database: Database, retrieval: Retrieval, title: str
+) -> list[list[str]]:
+    """Names of the k toys found for each picture, kept on disk."""
+    what = json.dumps([k, str(database.path.parent.name), retrieval.encoder, retrieval.regions])
+    file = Path(retrieval.cache) / f"found-{hashlib.sha256(what.encode()).hexdigest()[:12]}.json"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = {}
+    keys = [hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures]
+    todo = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in known}
+    if todo:
+        retrieve = _retriever(database, retrieval)
+        bar = tqdm(todo.items(), desc=f"references: {title}", unit="row")
+        for i, (key, picture) in enumerate(bar):
+            known[key] = [one.name for one in retrieve(picture, "", k)]
+            if (i + 1) % _KEEP_EVERY == 0 or i + 1 == len(todo):
+                with atomic_file(file) as out:
+                    out.write(json.dumps(known, ensure_ascii=False).encode())
+    return [known[key] for key in keys]
+
+
+def _retriever(database: Database, retrieval: Retrieval) -> Callable:
+    encoder = load_encoder(retrieval.encoder)
+    index = LiveIndex(database, encoder, cache=Path(retrieval.cache) / "features")
+    return Retriever(index, encoder, load_proposer(retrieval.regions)).retrieve
+
+
+def _database(retrieval: Retrieval, size: int) -> Database:
+    """The toys' database, made once; whole or not at all."""
+    place = Path(retrieval.cache) / f"toys-{retrieval.toys}-{retrieval.seed}-{size}"
+    if not (place / "database.json").exists():
+        partial = place.with_name(f"{place.name}.{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        toybox_database(partial, retrieval.toys, retrieval.seed, size=size)
+        try:
+            partial.rename(place)
+        except OSError:  # another process was first
+            shutil.rmtree(partial)
+    return Database(place / "database.json")

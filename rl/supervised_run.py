@@ -1,0 +1,172 @@
+"""A supervised run on a row set: its settings, what refuses it early, and the plan.
+
+The rows are those of reinforcement, so that the two can be compared: each has an answer that is
+true (yes or no, a box), or one in the custom column ``target`` (:func:`rl.supervised.target_of`).
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import TrainingArguments
+
+from data_gen.rows import read_rows
+from rl import resume
+from rl.measure import ImageMeter, prompt_tokens
+from rl.policy import Trainable, add_box_frame
+from rl.settings import PolicySettings, StartupError
+from rl.startup import check_same_run, claim_output, policy_parts
+from rl.supervised import mixed, target_of
+
+END_TOKENS = 4
+"""Tokens that a chat template may put behind an answer."""
+
+
+@dataclass(kw_only=True)
+class SupervisedSettings(PolicySettings):
+    """Supervised fine-tuning on a row set, in RAP's manner."""
+
+    general_rows: str | None = field(default=None, metadata={
+        "help": "Row set without names, mixed in against forgetting."})
+    general_share: float = field(default=0.2, metadata={
+        "help": "Share of the rows trained on that are general ones, where there are any."})
+    trust_remote_code: bool = field(default=False, metadata={"help": "Run code of the model."})
+
+    def __post_init__(self):
+        if not 0 <= self.general_share < 1:
+            raise StartupError(f"general_share is {self.general_share:g}; it must be a share from "
+                               f"0 to less than 1")
+
+
+@dataclass
+class SupervisedReady:
+    """A run that may start.
+
+    Attributes:
+        rows: all rows of an epoch with ``box_frame``, general ones among them.
+        personal: how many of them are not general.
+        tokens: of each row's prompt and answer.
+        dropped: reason -> rows left out.
+        context: the policy's, in tokens.
+        processor: the policy's.
+        checkpoint: to go on from, or ``None``.
+    """
+
+    rows: Dataset
+    personal: int
+    tokens: list[int]
+    dropped: dict[str, int]
+    context: int
+    processor: object
+    checkpoint: Path | None
+
+
+def prepare(settings: SupervisedSettings, args: TrainingArguments) -> SupervisedReady:
+    """Check rows, answers, output and lengths; open what the run needs but the weights.
+
+    Raises:
+        StartupError: with one sentence, at the first thing that is wrong.
+    """
+    try:
+        return _prepare(settings, args)
+    except StartupError:
+        raise
+    except (ValueError, OSError) as error:  # RowError, FileNotFoundError ...
+        raise StartupError(" ".join(str(error).split())) from error
+
+
+def _prepare(settings: SupervisedSettings, args: TrainingArguments) -> SupervisedReady:
+    claim_output(settings)
+    checkpoint = resume.choose(settings.resume, settings.checkpoints, args.world_size)
+    if checkpoint is not None:
+        check_same_run(settings, args)
+    with PartialState().main_process_first():  # one process converts the parquet, others map it
+        rows = read_rows(settings.rows)
+        general = read_rows(settings.general_rows) if settings.general_rows else None
+    if settings.max_rows:
+        rows = rows.select(range(min(settings.max_rows, len(rows))))
+    config, processor = policy_parts(settings, settings.trust_remote_code)
+    context = config.get_text_config().max_position_embeddings
+    meter = ImageMeter(processor)
+    dropped: Counter[str] = Counter()
+
+    def usable(found: Dataset, path: str) -> tuple[Dataset, list[int]]:
+        found = add_box_frame(found, processor, config.model_type, settings.box_convention)
+        _check_targets(found, path)
+        tokens = _lengths(found, processor, meter)
+        keep = []
+        for i, (n, prompt) in enumerate(zip(tokens, found["prompt"], strict=True)):
+            if not any(part["type"] == "image" for m in prompt for part in m["content"]):
+                # A processor takes pictures for all rows of a batch or for none.
+                dropped["without a picture"] += 1
+            elif n > context:
+                dropped[f"too long for the context of {context} tokens"] += 1
+            else:
+                keep.append(i)
+        if not keep:
+            raise StartupError(f"no row of {path} can be used: "
+                               + ", ".join(f"{n} {why}" for why, n in dropped.items()))
+        return found.select(keep), [tokens[i] for i in keep]
+
+    rows, tokens = usable(rows, settings.rows)
+    personal = len(rows)
+    if general is not None and settings.general_share:
+        general, more = usable(general, settings.general_rows)
+        rows = mixed(rows, general, settings.general_share)
+        tokens = tokens + [more[i % len(more)] for i in range(len(rows) - personal)]
+    batch = args.per_device_train_batch_size * args.world_size
+    if len(rows) < batch:
+        raise StartupError(f"{settings.rows} has {len(rows)} usable rows, fewer than the {batch} "
+                           f"of one batch")
+    return SupervisedReady(rows, personal, tokens, dict(dropped), context, processor, checkpoint)
+
+
+def _check_targets(rows: Dataset, path: str) -> None:
+    """Every row needs an answer to imitate."""
+    light = rows.select_columns(
+        [c for c in ("id", "task", "answer", "box", "box_frame", "target")
+         if c in rows.column_names])
+    for row in light:
+        if row["box"] is not None and row["box_frame"] is None:
+            raise StartupError(f"{path}: row {row['id']!r} has a box, but no picture it is in")
+        if target_of(row) is None:
+            raise StartupError(
+                f"{path}: row {row['id']!r} ({row['task']}) has no answer to imitate: its column "
+                f"'target' is {'empty' if 'target' in row else 'missing'}; make the rows with "
+                f"`targets: true`, or leave that task out")
+
+
+def _lengths(rows: Dataset, processor, meter: ImageMeter) -> list[int]:
+    """Tokens of each row's prompt, answer and the end behind it."""
+    prompts = prompt_tokens(rows, processor, meter)
+    light = rows.remove_columns([c for c in ("images", "prompt") if c in rows.column_names])
+    return [n + len(processor.tokenizer(target_of(row))["input_ids"]) + END_TOKENS
+            for n, row in zip(prompts, light, strict=True)]
+
+
+def plan(settings: SupervisedSettings, args: TrainingArguments, ready: SupervisedReady,
+         trainable: Trainable) -> str:
+    """The resolved plan as text, printed before the first step."""
+    tasks = Counter(ready.rows[: ready.personal]["task"])
+    told = ", ".join(f"{task} {n}" for task, n in sorted(tasks.items()))
+    general = len(ready.rows) - ready.personal
+    per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    steps = args.max_steps
+    if steps <= 0:
+        steps = math.ceil(math.ceil(len(ready.rows) / per_step) * args.num_train_epochs)
+    lines = {
+        "policy": f"{settings.policy} ({settings.dtype})",
+        "trainable": str(trainable),
+        "rows": f"{ready.personal} of {settings.rows}: {told}",
+        "general": f"{general} of {settings.general_rows} beside them" if general else "none",
+        "dropped": ", ".join(f"{n} {why}" for why, n in ready.dropped.items()) or "none",
+        "tokens": f"{sum(ready.tokens) / len(ready.tokens):.0f} with the answer (longest "
+                  f"{max(ready.tokens)})",
+        "steps": f"{steps} of {per_step} rows on {args.world_size} process(es)",
+        "output": f"{settings.output}/"
+                  + (f" (going on from {ready.checkpoint.name})" if ready.checkpoint else ""),
+    }
+    return "\n".join(f"{key:>10}  {value}" for key, value in lines.items())

@@ -1,0 +1,114 @@
+"""The whole experiment at the scale of a doll's house: killed without warning, and gone on with."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from benchmarks.comparison_run import OURS
+from tests.launch.launching import ROOT, environment
+
+SIZES = {"naming_1": 2, "naming_2": 1, "found_1": 2, "naming_absent": 1, "list": 2, "oct": 2}
+ROWS = {"counts": {"object_consistency": 2, "visual_localization": 2, "identity_consistency": 4},
+        "reference_px": 32, "query_px": 32}
+
+
+@pytest.fixture
+def config(tiny, tmp_path):
+    """Three arms of the shipped experiment, one seed, few steps of a policy that knows nothing."""
+    found = yaml.safe_load((ROOT / "configs" / "benchmarks" / "rl_vs_sft.yaml").read_text())
+    arms = {name: found["arms"][name] for name in ("base", "sft_n", "grpo_n")}
+    arms["sft_n"] |= {"rates": [1e-3], "set": {
+        "max_steps": 12, "save_steps": 2, "per_device_train_batch_size": 2, "logging_steps": 1}}
+    arms["grpo_n"] |= {"rates": [1e-3], "set": {
+        "max_steps": 2, "save_steps": 1, "per_device_train_batch_size": 4, "num_generations": 2,
+        "max_completion_length": 4, "reward_settings": {"mention_f1": {"floor": 0}}}}
+    evaluate = {**found["evaluate"], "sizes": {"test": SIZES, "validation": SIZES},
+                "max_new_tokens": {"oct": 2, "vlt": 2, "captions": 4}, "resamples": 20,
+                "settings": {"reference_px": 32, "query_px": 32},
+                "retrieval": {"toys": 4, "regions": None, "cache": str(tmp_path / "found")}}
+    rows = {**found["rows"], "sets": {
+        "few": ROWS, "general": {**ROWS, "counts": {"description": 3}, "seed": 900}}}
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump({
+        **found, "out": str(tmp_path / "out"), "policy": str(tiny["policy"]), "seeds": [1],
+        "jobs": 1, "arms": arms, "compare": [["sft_n", "grpo_n"]], "evaluate": evaluate,
+        "rows": rows}, sort_keys=False))
+    return file
+
+
+def command(config: Path) -> list[str]:
+    return [sys.executable, str(ROOT / "launch" / "compare.py"), "--config", str(config)]
+
+
+def test_killed_and_gone_on_with_to_the_table(config, tmp_path):
+    out = tmp_path / "out"
+    first = subprocess.Popen(command(config), cwd=ROOT, env=environment(),
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    reached = out / "train" / "sft_n-1" / "checkpoints" / "checkpoint-2" / "complete.json"
+    end = time.monotonic() + 500
+    while not reached.exists() and first.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
+    assert len(family) > 1, first.communicate()[0]
+    for process in family:
+        process.kill()
+    first.wait()
+    assert not (out / "train" / "sft_n-1" / "policy" / "config.json").exists()
+    marks = {file.name: file.stat().st_mtime_ns for file in (out / "done").iterdir()}
+    assert "rows-few-1.json" in marks and "train-sft_n-1.json" not in marks
+
+    again = subprocess.run(command(config), cwd=ROOT, env=environment(), capture_output=True,
+                           text=True, timeout=580)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-6000:]
+    assert "going on from checkpoint-" in (out / "logs" / "train-sft_n-1.log").read_text()
+    for name, time_of in marks.items():  # what was finished has not been done again
+        assert (out / "done" / name).stat().st_mtime_ns == time_of
+    result = json.loads((out / "results.json").read_text())
+    assert result["runs"] == {"base": 1, "sft_n": 1, "grpo_n": 1}
+    assert set(result["general"]["grpo_n"]) == {"list/counted", "list/placed",
+                                                "list/attribute_accuracy"}
+    assert result["rates"]["sft_n"]["chosen"] == "0.001"
+    text = (out / "results.md").read_text()
+    assert "Not finished" not in text and "GRPO, N rows − SFT, N rows" in text
+    assert text in again.stdout
+    assert not [p for p in psutil.process_iter() if _environment(p).get(OURS) == str(out)]
+
+
+def _environment(process: psutil.Process) -> dict:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+
+
+@pytest.fixture(scope="module")
+def compare():
+    spec = importlib.util.spec_from_file_location("compare", ROOT / "launch" / "compare.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_plan_alone_touches_nothing(compare, config, tmp_path, capsys):
+    compare.main(["--config", str(config), "--plan"])
+    said = capsys.readouterr().out
+    assert "train/grpo_n-1" in said and "minutes of one core left" in said
+    assert not (tmp_path / "out").exists()
+    compare.main(["--config", str(config), "--plan", "--only", "sft_n"])
+    assert "grpo" not in capsys.readouterr().out
+
+
+def test_mistakes_are_one_sentence(compare, config, tmp_path):
+    with pytest.raises(SystemExit, match="no arm 'dpo'"):
+        compare.main(["--config", str(config), "--only", "dpo"])
+    with pytest.raises(SystemExit, match="cannot read nowhere.yaml"):
+        compare.main(["--config", "nowhere.yaml"])
+    with pytest.raises(SystemExit, match="jobs and threads start at 1"):
+        compare.main(["--config", str(config), "--jobs", "0"])

@@ -1,0 +1,51 @@
+"""Two processes predict what one predicts, and a killed one's part is joined."""
+
+import json
+import subprocess
+import sys
+
+import yaml
+
+from tests.launch.launching import ROOT, environment
+
+CONFIG = {
+    "size": "tiny", "sizes": {"tiny": {"oct": 6, "vlt": 3, "naming_1": 2}},
+    "max_new_tokens": {"oct": 3, "vlt": 3, "captions": 4},
+    "settings": {"reference_px": 32, "query_px": 32}, "batch_size": 2, "resamples": 20,
+}
+
+
+def predictions(out):
+    return {file.name: sorted(file.read_text().splitlines())
+            for file in (out / "predictions" / "tiny").iterdir()}
+
+
+def run(tmp_path, tiny, out, processes: int) -> dict[str, list[str]]:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(CONFIG))
+    config = "cpu" if processes == 1 else "cpu_2"
+    port = ["--main_process_port", "0"] if processes > 1 else []
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--config_file",
+         str(ROOT / "configs" / "accelerate" / f"{config}.yaml"), *port,
+         str(ROOT / "launch" / "evaluate.py"), "--config", str(file), "--out", str(out),
+         "--policy", f"tiny={tiny['policy']}"],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    assert done.stdout.count("wrote ") == 1  # by the first process alone
+    return predictions(out)
+
+
+def test_two_processes_predict_what_one_predicts(tmp_path, tiny):
+    one = run(tmp_path, tiny, tmp_path / "one", 1)
+    two = run(tmp_path, tiny, tmp_path / "two", 2)
+    assert two == one and set(one) == {"oct.jsonl", "vlt.jsonl", "naming_1.jsonl"}
+    columns = [json.loads((tmp_path / n / "columns.json").read_text()) for n in ("one", "two")]
+    assert columns[0] == columns[1] and columns[0]["tiny"]["oct/accuracy"]
+
+    # As if killed before the first process could join the parts.
+    whole = tmp_path / "two" / "predictions" / "tiny" / "oct.jsonl"
+    lines = whole.read_text().splitlines(keepends=True)
+    whole.write_text("".join(lines[:4]))
+    whole.with_name("oct.part1.jsonl").write_text("".join(lines[4:]) + '{"id": "torn')
+    assert run(tmp_path, tiny, tmp_path / "two", 1) == one

@@ -1,0 +1,180 @@
+"""launch/sft.py on row sets: what it refuses, what it learns, and that it resumes exactly."""
+
+import importlib.util
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from data_gen.maker import all_rows
+from data_gen.rows import read_rows, write_rows
+from data_gen.toybox.rows import ToyboxSettings, toybox_maker
+from rl.policy import load_policy
+from tests.launch.launching import ROOT, environment, log
+from tests.tiny import tiny_rows
+
+COUNTS = {"object_consistency": 16, "visual_localization": 16, "identity_consistency": 32}
+SIZES = {"reference_px": 32, "query_px": 32}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """64 rows with answers to imitate, and general ones."""
+    where = tmp_path_factory.mktemp("rows")
+    named = ToyboxSettings(targets=True, named_share=1.0, named_lengths=[1, 0, 0],
+                           lengths=[1, 0, 0], concepts={1: 0.6, 2: 0.4}, **SIZES)
+    for name, counts in (("named", COUNTS), ("general", {"description": 8})):
+        maker = toybox_maker(counts, 3, named)
+        write_rows(all_rows(maker), where / name, seed=3, generator="toybox",
+                   extra_features=maker.columns)
+    return where
+
+
+@pytest.fixture
+def config(tiny, rows, tmp_path):
+    """A config that may start; tests break it."""
+    return {
+        "name": "run", "rows": str(rows / "named"), "policy": str(tiny["policy"]),
+        "output_root": str(tmp_path / "runs"), "general_rows": str(rows / "general"),
+        "general_share": 0.2, "max_steps": 4, "per_device_train_batch_size": 4,
+        "learning_rate": 3e-3, "lr_scheduler_type": "constant", "bf16": False, "use_cpu": True,
+        "logging_steps": 1, "save_steps": 2, "report_to": "none", "disable_tqdm": True, "seed": 3,
+    }
+
+
+def run(tmp_path, config, *launcher: str) -> subprocess.CompletedProcess:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return subprocess.run([sys.executable, *launcher, str(ROOT / "launch" / "sft.py"), "--config",
+                           str(file)], cwd=ROOT, env=environment(), capture_output=True, text=True,
+                          timeout=240)
+
+
+def weights(run: Path) -> dict:
+    return dict(load_policy(run / "policy")[0].named_parameters())
+
+
+@pytest.fixture(scope="module")
+def sft():
+    spec = importlib.util.spec_from_file_location("launch_sft", ROOT / "launch" / "sft.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["launch_sft"] = module
+    spec.loader.exec_module(module)
+
+    def no_weights(*args, **kwargs):
+        raise AssertionError("weights were loaded")
+
+    module.load_policy = no_weights
+    return module
+
+
+REFUSED = {
+    "unknown key": (dict(learning_rat=1), "unknown key 'learning_rat'; did you mean"),
+    "key of grpo": (dict(rewards=["x"]), "unknown key 'rewards'"),
+    "missing rows": (dict(rows="nowhere/rows"), "no rows at nowhere/rows"),
+    "missing general rows": (dict(general_rows="nowhere/rows"), "no rows at nowhere/rows"),
+    "missing policy": (dict(policy="/nowhere/policy"), "cannot open the policy '/nowhere/policy'"),
+    "share": (dict(general_share=1.0), "general_share is 1; it must be a share"),
+    "too few rows": (dict(max_rows=2, general_rows=None), "has 2 usable rows, fewer than the 4"),
+    "box convention": (dict(box_convention="inches"), "set `box_convention` to one of pixels"),
+    "resume": (dict(resume="nowhere"), "--resume nowhere: no complete checkpoint there"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refusals_come_before_the_weights(sft, config, tmp_path, capsys, what):
+    change, sentence = REFUSED[what]
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({**config, **change}))
+    assert sft.fine_tune(["--config", str(file)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("launch/sft.py: ") and re.search(sentence, error), error
+
+
+def test_rows_without_an_answer_to_imitate_are_refused(sft, config, tiny, tmp_path, capsys):
+    write_rows(tiny_rows(6), tmp_path / "bare", seed=0, generator="test")
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({**config, "rows": str(tmp_path / "bare")}))
+    assert sft.fine_tune(["--config", str(file)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "row 'tiny-0-2' (identity_consistency) has no answer to imitate" in error
+    assert "'target' is missing" in error and "targets: true" in error
+
+
+def test_which_of_the_two_is_meant(sft):
+    for file, rows in (("toybox_base", False), ("rap_toybox", True)):
+        assert sft.takes_rows(["--config", f"configs/sft/{file}.yaml"]) == rows
+    assert sft.takes_rows([]) and sft.takes_rows(["--config", "nowhere.yaml"])
+    assert sft.takes_rows(["--config=configs/sft/toybox_base.yaml", "--rows", "x"])
+
+
+def test_the_shipped_config_parses_and_says_how_to_run_it(sft):
+    from transformers import TrainingArguments
+
+    from rl.settings import parse
+    from rl.supervised_run import SupervisedSettings
+
+    file = ROOT / "configs" / "sft" / "rap_toybox.yaml"
+    settings, args = parse(["--config", str(file)], SupervisedSettings, TrainingArguments)
+    assert settings.name == "rap_toybox" and args.output_dir == "runs/rap_toybox/checkpoints"
+    head = file.read_text().partition("\n\n")[0]
+    assert "accelerate launch" in head and "Expect" in head
+
+
+def test_it_learns_from_64_rows(config, tmp_path):
+    done = run(tmp_path, {**config, "max_steps": 24, "per_device_train_batch_size": 8,
+                          "save_steps": 100})
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "general  16 of" in done.stdout and "64 of" in done.stdout
+    losses = [line["loss"] for line in log(tmp_path / "runs" / "run")]
+    assert len(losses) == 24 and sum(losses[-4:]) < 0.75 * sum(losses[:4]), losses
+    assert not (tmp_path / "runs" / "run" / "policy" / "training_args.bin").exists()
+    load_policy(tmp_path / "runs" / "run" / "policy")
+
+
+@pytest.mark.parametrize("lora", [0, 4], ids=["full", "lora"])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(config, tmp_path, lora):
+    config = {**config, "max_steps": 6, "save_steps": 3, "lora_r": lora, "lora_alpha": 8}
+    whole = run(tmp_path, {**config, "name": "whole"})
+    assert whole.returncode == 0, whole.stderr[-4000:]
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({**config, "name": "killed"}))
+    process = subprocess.Popen([sys.executable, str(ROOT / "launch" / "sft.py"), "--config",
+                                str(file)], cwd=ROOT, env=environment(),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    place, end = tmp_path / "runs" / "killed", time.monotonic() + 200
+    while time.monotonic() < end and process.poll() is None:
+        if (place / "checkpoints" / "checkpoint-3" / "complete.json").exists():
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (place / "policy" / "config.json").exists(), "the kill came too late"
+
+    again = run(tmp_path, {**config, "name": "killed"})
+    assert again.returncode == 0, again.stderr[-4000:]
+    assert "going on from checkpoint-3" in again.stdout
+    runs = [tmp_path / "runs" / name for name in ("whole", "killed")]
+    for a, b in zip(*map(log, runs), strict=True):
+        assert a["step"] == b["step"] and a["loss"] == pytest.approx(b["loss"], abs=1e-6)
+    first, second = map(weights, runs)
+    for name, weight in first.items():
+        torch.testing.assert_close(second[name], weight, atol=1e-6, rtol=0, msg=name)
+    if lora:
+        assert json.loads((runs[0] / "policy" / "adapter_config.json").read_text())["r"] == 4
+
+    other = run(tmp_path, {**config, "name": "killed", "learning_rate": 0.5})
+    assert other.returncode == 2 and "was started with other settings" in other.stderr
+
+
+def test_the_row_set_is_the_one_that_grpo_takes(rows):
+    """Its own column beside the contract's does not disturb reinforcement."""
+    found = read_rows(rows / "named")
+    assert "target" in found.column_names and len(found) == 64
