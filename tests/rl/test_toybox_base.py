@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.intervals import value
-from benchmarks.runner import Prediction, generate
+from benchmarks.runner import Prediction, box_frames, generate
 from benchmarks.toybox import build_set, score, toybox_settings
 from rl.policy import load_policy
 
@@ -25,15 +25,17 @@ def test_it_is_small_and_holds_no_pickle(base):
     assert {f.suffix for f in BASE.iterdir()} <= {".safetensors", ".json", ".jinja", ".md"}
 
 
-def test_it_describes_held_out_toys_and_seldom_names_them(base):
+def test_it_describes_and_finds_held_out_toys_and_seldom_names_them(base):
     model, processor = base
     rows = {name: build_set(name, 24, 5, toybox_settings())
-            for name in ("description", "naming_1")}
+            for name in ("description", "naming_1", "vlt")}
     predictions = {}
     for name, of_set in rows.items():
         done = generate(model, processor, of_set, max_new_tokens=160, batch_size=24)
-        predictions[name] = [Prediction(row["id"], text, n)
-                             for row, (text, n) in zip(of_set, done, strict=True)]
+        frames = box_frames(model, processor, of_set) if name == "vlt" else [None] * len(of_set)
+        predictions[name] = [Prediction(row["id"], text, n, frame) for row, (text, n), frame
+                             in zip(of_set, done, frames, strict=True)]
     found = {key: value(metric) for key, metric in score(rows, predictions).items()}
-    assert found["description/attribute_accuracy"] > 0.5  # guessing gives 0.14
-    assert found["naming_1/names_used"] < 0.5
+    assert found["description/attribute_accuracy"] > 0.8  # guessing gives 0.14
+    assert found["naming_1/names_used"] < 0.3
+    assert found["vlt/iou50"] > 0.25
