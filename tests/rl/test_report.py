@@ -58,7 +58,8 @@ def check_page(html: str) -> Checker:
 def run_dir(tmp_path):
     """A run with all its parts; the policies wrote what no page should believe."""
     settings = toybox.toybox_settings({"reference_px": 16, "query_px": 16})
-    rows = {n: toybox.build_set(n, 2, 1, settings) for n in toybox.SETS}
+    rows = {n: toybox.build_set(n, 2, 1, settings) for n in toybox.SETS
+            if not n.startswith("found_")}  # these need an encoder
     texts = {"base": EVIL, "<b>trained</b>": "[0, 0, 8, 8] yes"}
     found = {label: {n: [Prediction(r["id"], text, 9, [16.0, 16.0]) for r in of_set]
                      for n, of_set in rows.items()} for label, text in texts.items()}
