@@ -39,6 +39,7 @@ from benchmarks.runner import Prediction, predict
 from benchmarks.table import beside, markdown, tabulate
 from benchmarks.toybox_found import FOUND, Retrieval
 from rl.policy import load_policy
+from rl.processes import leave_together
 
 LIMITS = ("oct", "vlt", "captions")
 
@@ -283,10 +284,11 @@ def main() -> None:
         result = evaluate(args)
     except (ValueError, OSError, yaml.YAMLError) as error:
         sys.exit(f"evaluate: {error}")
-    if result is None:
-        return
-    print("\n" + markdown(result, result["headlines"]))
-    print(f"wrote {args.out}/evaluation.md (all metrics), evaluation.json and gallery.json")
+    if result is not None:
+        print("\n" + markdown(result, result["headlines"]))
+        print(f"wrote {args.out}/evaluation.md (all metrics), evaluation.json and gallery.json",
+              flush=True)
+    leave_together()
 
 
 def _write(path: Path, text: str) -> None:

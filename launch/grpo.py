@@ -19,6 +19,7 @@ import datasets
 from transformers.utils import logging
 
 from rl.policy import LoraSettings, load_policy, trainable_parameters
+from rl.processes import leave_together
 from rl.records import RunLog
 from rl.settings import RunSettings, StartupError, parse, resolved
 from rl.startup import plan, prepare, write_config
@@ -54,7 +55,8 @@ def main(argv: list[str]) -> int:
     trainer.save_model(str(policy))
     if trainer.accelerator.is_main_process:
         (policy / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
-        print(f"policy saved to {policy}/")
+        print(f"policy saved to {policy}/", flush=True)
+    leave_together()
     return 0
 
 

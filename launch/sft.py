@@ -32,6 +32,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from data_gen.toybox.curriculum import curriculum, curriculum_row
 from data_gen.toybox.rows import ToyboxSettings
 from rl.policy import LoraSettings, load_policy, trainable_parameters
+from rl.processes import leave_together
 from rl.records import RunLog
 from rl.settings import StartupError, parse, resolved
 from rl.startup import write_config
@@ -110,7 +111,8 @@ def make_base() -> None:
         (out / "recipe.json").write_text(json.dumps(
             {"arguments": asdict(args), "command": sys.argv, "log": trainer.state.log_history},
             indent=1, default=str))
-        print(f"saved {out}")
+        print(f"saved {out}", flush=True)
+    leave_together()
 
 
 def fine_tune(argv: list[str]) -> int:
@@ -140,7 +142,8 @@ def fine_tune(argv: list[str]) -> int:
     trainer.save_model(str(policy))
     if trainer.is_world_process_zero():
         (policy / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
-        print(f"policy saved to {policy}/")
+        print(f"policy saved to {policy}/", flush=True)
+    leave_together()
     return 0
 
 
