@@ -104,12 +104,7 @@ def detection_maker(
     shares = Shares(multi_share, distractor_share, absent_share, hard_share, info_share,
                     named_share, mirrored_share, padded_share)
     limits = Limits(min_share, max_share, min_side, min_margin, duplicate_iou, max_overlap)
-    if not Path(images).is_dir():
-        raise SourceError(f"{images} is no folder; give the one that holds the pictures")
-    found, passed = read_annotations(annotations, references, box_format)
-    wanted = {category.casefold() for category in categories} if categories else None
-    kept = useful_boxes(found, Path(images), limits, wanted)
-    kept.left_out.update(passed)
+    found, kept = open_boxes(annotations, images, references, box_format, categories, limits)
     line = summary(name, kept)
     report(line)
     if not kept.boxes:
@@ -122,6 +117,23 @@ def detection_maker(
     files = [file for file in (annotations, references, neighbours) if file]
     return row_maker(rows, counts, kept.left_out,
                      stamp_of(file_digest(files), *map(str, kept.files.values())))
+
+
+def open_boxes(annotations: str | Path, images: str | Path, references: str | Path | None,
+               box_format: str, categories: list[str] | None, limits: Limits
+               ) -> tuple[Annotations, Kept]:
+    """What is annotated, and which boxes of it are of use. Arguments as above.
+
+    Raises:
+        SourceError: there is no such folder, or the files cannot be read.
+    """
+    if not Path(images).is_dir():
+        raise SourceError(f"{images} is no folder; give the one that holds the pictures")
+    found, passed = read_annotations(annotations, references, box_format)
+    wanted = {category.casefold() for category in categories} if categories else None
+    kept = useful_boxes(found, Path(images), limits, wanted)
+    kept.left_out.update(passed)
+    return found, kept
 
 
 def detection_source(found: Annotations, kept: Kept, limits: Limits, name: str) -> Source:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from data_gen.annotations import read_annotations
-from data_gen.box_filters import Limits, useful_boxes
-from data_gen.detection import detection_source
+from data_gen.box_filters import Limits
+from data_gen.detection import detection_source, open_boxes
 from data_gen.detection import summary as boxes_summary
 from data_gen.folders import folder_source
 from data_gen.maker import stamp_of
@@ -92,12 +91,7 @@ def _detection(annotations: str, images: str, references: str | None = None,
                min_margin: int = 1, duplicate_iou: float = 0.9, max_overlap: float = 0.1
                ) -> Opened:
     limits = Limits(min_share, max_share, min_side, min_margin, duplicate_iou, max_overlap)
-    if not Path(images).is_dir():
-        raise SourceError(f"{images} is no folder; give the one that holds the pictures")
-    found, passed = read_annotations(annotations, references, box_format)
-    wanted = {category.casefold() for category in categories} if categories else None
-    kept = useful_boxes(found, Path(images), limits, wanted)
-    kept.left_out.update(passed)
+    found, kept = open_boxes(annotations, images, references, box_format, categories, limits)
     stamp = stamp_of(file_digest(file for file in (annotations, references) if file), images)
     return Opened(detection_source(found, kept, limits, "detection"), stamp,
                   boxes_summary("detection", kept))

@@ -39,7 +39,7 @@ from benchmarks.runner import Prediction, predict
 from benchmarks.table import beside, markdown, tabulate
 from benchmarks.toybox_found import FOUND, Retrieval
 from rl.policy import load_policy
-from rl.processes import leave_together
+from rl.run import leave_together
 
 LIMITS = ("oct", "vlt", "captions")
 

@@ -19,8 +19,8 @@ import datasets
 from transformers.utils import logging
 
 from rl.policy import LoraSettings, load_policy, trainable_parameters
-from rl.processes import leave_together
 from rl.records import RunLog
+from rl.run import train_and_save
 from rl.settings import RunSettings, StartupError, parse, resolved
 from rl.startup import plan, prepare, write_config
 from rl.trainer import PolicyTrainer, TrainerOptions
@@ -45,19 +45,7 @@ def main(argv: list[str]) -> int:
         write_config(settings.output, config)
         print(plan(settings, args, ready, trainable_parameters(trainer.model)))
         print(trainer.sharing, flush=True)
-    try:
-        trainer.train(resume_from_checkpoint=str(ready.checkpoint) if ready.checkpoint else None)
-    except KeyboardInterrupt:
-        print(f"\nstopped at step {trainer.state.global_step}; the same command goes on from the "
-              f"last checkpoint in {settings.checkpoints}/", file=sys.stderr)
-        return 130
-    policy = settings.output / "policy"
-    trainer.save_model(str(policy))
-    if trainer.accelerator.is_main_process:
-        (policy / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
-        print(f"policy saved to {policy}/", flush=True)
-    leave_together()
-    return 0
+    return train_and_save(trainer, settings, ready.checkpoint)
 
 
 def build(settings: RunSettings, args, ready) -> PolicyTrainer:

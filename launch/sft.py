@@ -32,8 +32,8 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from data_gen.toybox.curriculum import curriculum, curriculum_row
 from data_gen.toybox.rows import ToyboxSettings
 from rl.policy import LoraSettings, load_policy, trainable_parameters
-from rl.processes import leave_together
 from rl.records import RunLog
+from rl.run import leave_together, train_and_save
 from rl.settings import StartupError, parse, resolved
 from rl.startup import write_config
 from rl.supervised import TargetTrainer, examples
@@ -132,19 +132,7 @@ def fine_tune(argv: list[str]) -> int:
     if trainer.is_world_process_zero():
         write_config(settings.output, config, "launch/sft.py")
         print(plan(settings, args, ready, trainable_parameters(trainer.model)), flush=True)
-    try:
-        trainer.train(resume_from_checkpoint=str(ready.checkpoint) if ready.checkpoint else None)
-    except KeyboardInterrupt:
-        print(f"\nstopped at step {trainer.state.global_step}; the same command goes on from the "
-              f"last checkpoint in {settings.checkpoints}/", file=sys.stderr)
-        return 130
-    policy = settings.output / "policy"
-    trainer.save_model(str(policy))
-    if trainer.is_world_process_zero():
-        (policy / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
-        print(f"policy saved to {policy}/", flush=True)
-    leave_together()
-    return 0
+    return train_and_save(trainer, settings, ready.checkpoint)
 
 
 def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> TargetTrainer:

@@ -6,6 +6,7 @@ read from one YAML file and the command line (which wins); unknown keys are erro
 
 import difflib
 import json
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -19,6 +20,17 @@ DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "grpo" / "toybox_demo.y
 
 class StartupError(ValueError):
     """A reason not to start, as one sentence for whoever typed the command."""
+
+
+@contextmanager
+def one_sentence():
+    """What checks raise (RowError, RewardError, FileNotFoundError ...) becomes a StartupError."""
+    try:
+        yield
+    except StartupError:
+        raise
+    except (ValueError, OSError) as error:
+        raise StartupError(" ".join(str(error).split())) from error
 
 
 @dataclass(kw_only=True)

@@ -20,7 +20,14 @@ from rl import resume
 from rl.measure import ImageMeter, prompt_tokens
 from rl.order import GroupSampler, row_kinds
 from rl.policy import Trainable, add_box_frame, base_path, is_adapter, load_processor
-from rl.settings import PolicySettings, RunSettings, StartupError, changed, resolved
+from rl.settings import (
+    PolicySettings,
+    RunSettings,
+    StartupError,
+    changed,
+    one_sentence,
+    resolved,
+)
 from rl.trainer import check_dynamic_sampling
 
 
@@ -51,21 +58,13 @@ class Ready:
     checkpoint: Path | None
 
 
+@one_sentence()
 def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
     """Check rows, rewards, batch, output and prompts; open what the run needs but the weights.
 
     Raises:
         StartupError: with one sentence, at the first thing that is wrong.
     """
-    try:
-        return _prepare(settings, args)
-    except StartupError:
-        raise
-    except (ValueError, OSError) as error:  # RowError, RewardError, FileNotFoundError ...
-        raise StartupError(" ".join(str(error).split())) from error
-
-
-def _prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
     check_dynamic_sampling(args, settings.dynamic_sampling)
     if settings.replay_completions and not Path(settings.replay_completions).exists():
         raise StartupError(f"there are no completions at {settings.replay_completions}")

@@ -5,18 +5,16 @@ row set (:mod:`rl.supervised_run`). Left out: packing several rows into one sequ
 """
 
 import json
-from pathlib import Path
 
 import torch
 from datasets import Dataset, concatenate_datasets
-from peft import PeftModel
 from transformers import Trainer
 
-from rl import resume
+from rl.checkpoints import WholeCheckpoints
 from rl.order import plain_row
 
 
-class TargetTrainer(Trainer):
+class TargetTrainer(WholeCheckpoints, Trainer):
     """Cross-entropy of the answers' tokens; the vocabulary is scored at those places only.
 
     An answer of n tokens weighs sqrt(n): in a mean over tokens a "yes" is drowned by the captions
@@ -37,28 +35,6 @@ class TargetTrainer(Trainer):
         losses = torch.nn.functional.cross_entropy(logits, labels[asked], reduction="none")
         loss = (weights * losses).sum() / weights.sum()
         return (loss, logits) if return_outputs else loss
-
-    # Why: a checkpoint counts only when it is whole (rl/resume.py), and older ones are deleted only
-    # then.
-    def _save_checkpoint(self, model, trial):
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        super()._save_checkpoint(model, trial)
-        self.args.save_total_limit = limit
-        path = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            resume.mark_complete(path, self.accelerator.num_processes)
-            resume.prune(path.parent, limit)
-        self.accelerator.wait_for_everyone()
-
-    # Why: transformers 5.23 resumes by matching saved names to module names, which differ for the
-    # Qwen2.5-VL family, not strictly: it would go on from fresh weights, with a mere warning.
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        if isinstance(self.model, PeftModel):
-            return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype,
-                                                 use_safetensors=True)
-        self.model.load_state_dict(saved.state_dict())
 
 
 def target_of(row: dict) -> str | None:

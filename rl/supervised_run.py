@@ -17,7 +17,7 @@ from data_gen.rows import read_rows
 from rl import resume
 from rl.measure import ImageMeter, prompt_tokens
 from rl.policy import Trainable, add_box_frame
-from rl.settings import PolicySettings, StartupError
+from rl.settings import PolicySettings, StartupError, one_sentence
 from rl.startup import check_same_run, claim_output, policy_parts
 from rl.supervised import mixed, target_of
 
@@ -64,21 +64,13 @@ class SupervisedReady:
     checkpoint: Path | None
 
 
+@one_sentence()
 def prepare(settings: SupervisedSettings, args: TrainingArguments) -> SupervisedReady:
     """Check rows, answers, output and lengths; open what the run needs but the weights.
 
     Raises:
         StartupError: with one sentence, at the first thing that is wrong.
     """
-    try:
-        return _prepare(settings, args)
-    except StartupError:
-        raise
-    except (ValueError, OSError) as error:  # RowError, FileNotFoundError ...
-        raise StartupError(" ".join(str(error).split())) from error
-
-
-def _prepare(settings: SupervisedSettings, args: TrainingArguments) -> SupervisedReady:
     claim_output(settings)
     checkpoint = resume.choose(settings.resume, settings.checkpoints, args.world_size)
     if checkpoint is not None:

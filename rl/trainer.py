@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
-from peft import PeftModel
 from transformers import ProgressCallback
 from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from rl import resume
 from rl.batches import cut, join, load_pieces, save_pieces
+from rl.checkpoints import WholeCheckpoints
 from rl.order import GroupSampler, Replacements, kind_of, plain_row, row_kinds
 from rl.policy import barred, trainable_parameters
 from rl.records import CompletionLog, Scored, completion_rows, prompt_text, read_completions
@@ -62,7 +62,7 @@ class TrainerOptions:
     share_vision: str = "off"
 
 
-class PolicyTrainer(GRPOTrainer):
+class PolicyTrainer(WholeCheckpoints, GRPOTrainer):
     """GRPO on rows of the row contract.
 
     Args:
@@ -228,13 +228,9 @@ class PolicyTrainer(GRPOTrainer):
         """Where this process's rows begin among those of all processes."""
         return self.accelerator.process_index * len(self._rows)
 
-    # Why: a checkpoint is complete or does not count, and holds what TRL forgets: the completions
-    # still to be trained on, the place among them, and the cursors of dynamic sampling.
-    def _save_checkpoint(self, model, trial):
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        super()._save_checkpoint(model, trial)
-        self.args.save_total_limit = limit
-        path = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+    # Why: TRL forgets the completions still to be trained on, the place among them, and we the
+    # cursors of dynamic sampling.
+    def _add_to_checkpoint(self, path: Path):
         if self._mid_generation():
             save_pieces([batch["piece"] for batch in self._buffered_inputs], self._buffer(path))
             if self.sharing.shelf:
@@ -242,22 +238,8 @@ class PolicyTrainer(GRPOTrainer):
         if self.args.should_save:
             state = {"step": self._step, "cursors": self._replacements.cursors}
             (path / resume.STATE).write_text(json.dumps(state))
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            resume.mark_complete(path, self.accelerator.num_processes)
-            resume.prune(path.parent, limit)
-        self.accelerator.wait_for_everyone()
 
-    # Why: a model whose tensors are saved under other names than its modules bear (Qwen2.5-VL's)
-    # is silently not loaded by transformers 5.23, which matches names as they stand, not strictly.
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        if isinstance(self.model, PeftModel):
-            return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype,
-                                                 use_safetensors=True)
-        self.model.load_state_dict(saved.state_dict())
-
-    # Why: reads what `_save_checkpoint` adds.
+    # Why: reads what `_add_to_checkpoint` adds.
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:

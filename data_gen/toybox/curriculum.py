@@ -3,7 +3,7 @@
 All tasks at once from the start leave it on the language prior: it must first learn to look (one
 toy, listed), then to compare, then to look around, and only then to answer the tasks. Beside the
 toybox's own tasks a stage mixes four kinds of row that only such training needs: ``inventory``,
-``quiz``, ``lookup`` and ``roll_call`` (:mod:`data_gen.toybox.quiz`).
+``quiz``, ``told`` and ``roll_call`` (:mod:`data_gen.toybox.quiz`).
 """
 
 import random
@@ -12,16 +12,16 @@ from dataclasses import dataclass, field, replace
 from data_gen.toybox.quiz import (
     QuizSettings,
     inventory_row,
-    lookup_row,
     quiz_row,
     roll_call_row,
     says,
+    told_row,
 )
 from data_gen.toybox.rows import ToyboxSettings, choose, toybox_row
 
 INVENTORY = "inventory"
 QUIZ = "quiz"
-LOOKUP = "lookup"
+TOLD = "told"
 ROLL_CALL = "roll_call"
 BLOCK = 48
 """Neighbours are of one task, and quizzes among them have equally many references: a batch is
@@ -68,9 +68,9 @@ def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
         return inventory_row(random.Random(f"{task}-{seed}-{index}"), settings)
     if task == ROLL_CALL:
         return roll_call_row(random.Random(f"{task}-{seed}-{index}"), settings)
-    if task == LOOKUP:
-        return lookup_row(random.Random(f"{task}-{seed}-{index}"),
-                          choose(block, {2: 0.5, 3: 0.3, 4: 0.2}), settings)
+    if task == TOLD:
+        return told_row(random.Random(f"{task}-{seed}-{index}"),
+                          choose(block, {2: 0.4, 3: 0.35, 4: 0.25}), settings, quiz)
     if task == QUIZ:
         n = choose(block, quiz.references)
         return quiz_row(random.Random(f"{task}-{seed}-{index}"), n, settings, quiz)

@@ -59,7 +59,8 @@ class Identity:
     @property
     def description(self) -> str:
         """One true sentence."""
-        return (f"It is a {self.colour} {self.kind} with {mark(self)} on its belly "
+        article = "an" if self.colour[0] in "aeiou" else "a"
+        return (f"It is {article} {self.colour} {self.kind} with {mark(self)} on its belly "
                 f"and {worn(self)}.")
 
     @property

@@ -1,7 +1,9 @@
 """Captions from the truth, in three lengths and three voices, with and without names.
 
-Every sentence is true of the scene. :func:`read_caption` is the way back: what a caption claims
-about each toy, for scoring captions attribute by attribute.
+Who it is comes after what it looks like: whoever writes from left to right has then written down
+what to look for among those it was told of. Every sentence is true of the scene.
+:func:`read_caption` is the way back: what a caption claims about each toy, for scoring captions
+attribute by attribute.
 """
 
 import random
@@ -63,7 +65,7 @@ def caption(
     voice = voice or rng.choice(VOICES)
     pairs = list(zip(scene.toys, names, strict=True))
     if length == "short":
-        phrases = [f"<{name}>" if name else f"a {toy.identity.colour} {toy.identity.kind}"
+        phrases = [f"a {toy.identity.colour} {toy.identity.kind}" + (f", <{name}>" if name else "")
                    for toy, name in pairs]
         said = _and(phrases)
         return _sentence({"plain": f"{said}.", "spoken": f"I see {said}.",
@@ -114,18 +116,18 @@ def _one_sentence(toy: Placed, name: str | None, voice: str) -> str:
     i = toy.identity
     thing = f"a {i.colour} {i.kind} with {mark(i)} and {worn(i)}"
     place = f"{STANDS[voice]} {_where(toy)}"
-    return _sentence(f"<{name}>, {thing}, {place}." if name else f"{thing} {place}.")
+    return _sentence(f"{thing}, <{name}>, {place}." if name else f"{thing} {place}.")
 
 
 def _paragraph(toy: Placed, name: str | None, voice: str, full: bool) -> list[str]:
     i = toy.identity
     who = f"<{name}>" if name else "it"
     verb = "holds" if i.accessory == "balloon" else "wears"
-    first = f"<{name}> is a {i.colour} {i.kind}." if name else f"there is a {i.colour} {i.kind}."
     sentences = [
-        first,
-        f"{who} has {mark(i)} on its belly.",
-        f"{who} {verb} {worn(i)}.",
+        f"there is a {i.colour} {i.kind}.",
+        f"it has {mark(i)} on its belly.",
+        f"it {verb} {worn(i)}.",
+        *([f"it is <{name}>."] if name else []),
         f"{who} {STANDS[voice]} {_where(toy)} and {_lean(toy)}.",
     ]
     if full:

@@ -37,7 +37,7 @@ WHO_ASK = "Who is in this picture?"
 TOLD_ASK = "Which names were you told?"
 COMPARE_ASK = "Compare the toy with <{name}>."
 RECALL_ASK = "What is <{name}>?"
-LOOKUP_ASK = "Who is {what}?"
+WHO_IS_WHO_ASK = "Who is who in this picture?"
 CALL_ASK = "Say these names: {names}."
 NEXT_ASK = "Who comes after <{name}>?"
 
@@ -52,6 +52,11 @@ class QuizSettings:
     relative: float = 0.25  # ... that have a relative there instead; the others have neither
     questions: int = 5  # at most, of all there are
     told_first: float = 0.0  # quizzes that begin with the names: nothing before gives them away
+    # How toys are told of in words: beside one another, name last; on cards, name first; or as
+    # owners speak. Of lists and cards: facts at most of each toy. And how often to ask who.
+    told_manners: dict[str, float] = field(default_factory=lambda: {"sentences": 1.0})
+    told_facts: int = 4
+    told_asked: int = 10
 
     def __post_init__(self):
         for name in ("references", "strangers"):
@@ -100,41 +105,41 @@ def quiz_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSet
             "images": [*(r.image for r in references), scene.image]}
 
 
-def lookup_row(rng: random.Random, n: int, settings: ToyboxSettings) -> dict:
-    """``n`` references and no query: what is each like, and who of them is so described?
+def told_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSettings) -> dict:
+    """``n`` toys told of in words; who of them is like this, and like this, and in the picture?
 
-    To name a toy in a scene is to see it, to find whose reference looks like that, and to copy a
-    name. The middle step is learned here by itself, and begins small: some are asked about as soon
-    as they are shown, when only the nearest picture counts; the others later, when their name must
-    lead to their picture; and then all the other way round.
+    To name a toy in a scene is to see what it looks like, to find who was said to look like that,
+    and to copy a name. The middle step is learned here, many names a row and no reference pictures
+    to pay for. It begins small: a name is found first where it stands beside the one fact that is
+    asked for (``list``), then before its facts (``card``), last in sentences, as owners speak.
     """
-    shown = draw_identities(rng, n, settings)
-    if rng.random() < 0.3:
-        shown[1:] = [relative(rng, shown[0], settings), *shown[2:]]
-    shown = list(dict.fromkeys(shown))
-    names = dict(zip(shown, draw_names(rng, len(shown)), strict=True))
-    recall = {identity: (RECALL_ASK.format(name=name), profile(identity))
-              for identity, name in names.items()}
-    references = [draw_reference(rng, identity, names[identity], settings) for identity in shown]
-    content = _opening(rng, references, settings)
-    at_once = rng.choice((0.3, 0.7, 1.0))
-    messages, waiting, later = [], [], []
-    for identity, picture, introduced in zip(shown, content[::2], content[1::2], strict=False):
-        waiting += [picture, introduced]
-        if rng.random() < at_once:
-            ask, answer = recall[identity]
-            messages += [_with(waiting, says("user", ask)), says("assistant", answer)]
-            waiting = []
-        else:
-            later.append(recall[identity])
-    lookups = [(LOOKUP_ASK.format(what=_told_apart(rng, identity, shown)), f"<{name}>")
-               for identity, name in names.items()]
-    rng.shuffle(lookups)
-    rng.shuffle(later)
-    for ask, answer in later + lookups:
-        messages += [_with(waiting, says("user", ask)), says("assistant", answer)]
-        waiting = []
-    return {"messages": messages, "images": [r.image for r in references]}
+    told = draw_identities(rng, n, settings)
+    if rng.random() < 0.2:
+        told = list(dict.fromkeys([told[0], relative(rng, told[0], settings), *told[2:]]))
+    names = dict(zip(told, draw_names(rng, len(told)), strict=True))
+    manner = choose(rng, quiz.told_manners)
+    facts = {i: _facts(i) if manner == "sentences"
+             else rng.sample(_facts(i), rng.randint(1, quiz.told_facts)) for i in told}
+    line = rng.choice(load_templates(settings)[ICT]["reference"])
+    introduction = "\n".join({
+        "list": f"{', '.join(facts[i])}, <{name}>.",
+        "card": f"<{name}>: {', '.join(facts[i])}.",
+        "sentences": f"{line.format(name=f'<{name}>')} {i.description}",
+    }[manner] for i, name in names.items())
+    asked = [(_told_apart(rng, i, facts), names[i]) for i in rng.choices(told, k=quiz.told_asked)]
+    answer = "; ".join(f"{', '.join(said)}, <{name}>" for said, name in asked if said)
+    if not answer:  # nobody among these has anything for himself
+        return told_row(rng, n, settings, quiz)
+
+    shown = rng.choice(told)
+    small = replace(settings, query_px=64)
+    scene = compose(rng, [shown], small.query_px)
+    picture = [{"type": "text", "text": introduction + "\n"}, {"type": "image", "text": None}]
+    messages = [_with(picture, says("user", WHO_IS_WHO_ASK)), says("assistant", answer)]
+    known = {shown: names[shown]} if manner == "sentences" else {}
+    messages += [says("user", NAMED_ASK if known else INVENTORY_ASK),
+                 says("assistant", inventory(scene, known, small))]
+    return {"messages": messages, "images": [scene.image]}
 
 
 def roll_call_row(rng: random.Random, settings: ToyboxSettings) -> dict:
@@ -157,13 +162,13 @@ def roll_call_row(rng: random.Random, settings: ToyboxSettings) -> dict:
 def inventory(scene: Scene, names: dict[Identity, str], settings: ToyboxSettings) -> str:
     """``red dragon, blue stripes, a green top hat [12, 8, 40, 60]; ...``, left to right.
 
-    A toy that has a name begins with it. Boxes are learned from here: where a picture's tokens
+    A toy that has a name ends with it. Boxes are learned from here: where a picture's tokens
     stand is found late, if one toy by itself does not teach it.
     """
     listed = []
     for toy, box in zip(scene.toys, scene.boxes, strict=True):
         name = names.get(toy.identity)
-        facts = f"<{name}>, {profile(toy.identity)}" if name else profile(toy.identity)
+        facts = f"{profile(toy.identity)}, <{name}>" if name else profile(toy.identity)
         listed.append(f"{facts} {[round(v * settings.query_px) for v in box]}")
     return "; ".join(listed)
 
@@ -245,14 +250,19 @@ def _with(content: list[dict], message: dict) -> dict:
     return message
 
 
-def _told_apart(rng: random.Random, identity: Identity, shown: list[Identity]) -> str:
-    """Some of the three parts of a profile, such that they are true of nobody else."""
-    parts = profile(identity).split(", ")
-    while True:
-        said = [part for part in parts if rng.random() < 0.6]
-        others = [profile(other).split(", ") for other in shown if other != identity]
-        if said and not any(set(said) <= set(other) for other in others):
-            return ", ".join(said)
+def _facts(identity: Identity) -> list[str]:
+    """What can be said of a toy, part by part, in the words of captions."""
+    return [identity.colour, identity.kind, mark(identity), worn(identity)]
+
+
+def _told_apart(rng: random.Random, identity: Identity, facts: dict[Identity, list]) -> list[str]:
+    """Some of the facts, in their order, at least one of them true of nobody else; or none."""
+    own = [fact for fact in facts[identity]
+           if not any(fact in of for other, of in facts.items() if other != identity)]
+    if not own:
+        return []
+    first, more = rng.choice(own), rng.choice((0.0, 0.5, 1.0))
+    return [fact for fact in facts[identity] if fact == first or rng.random() < more]
 
 
 def _tags(names) -> str:

@@ -1,6 +1,7 @@
 """The toybox: identities, pictures, boxes, captions and rows, all true by construction."""
 
 import random
+import re
 from collections import Counter
 
 import numpy as np
@@ -34,6 +35,7 @@ from data_gen.toybox.quiz import (
     inventory,
     quiz_row,
     roll_call_row,
+    told_row,
 )
 from data_gen.toybox.rows import (
     DESCRIPTION,
@@ -296,8 +298,32 @@ def test_a_quiz_is_answered_truly(seed):
     compared = said[COMPARE_ASK.format(name=told[1:-1])].split()
     assert (same == "yes") == all(word == "yes" for word in compared) and len(compared) == 6
     assert said[WHO_ASK] == (told if same == "yes" else "nobody")
-    seen = said.get(INVENTORY_ASK) or said[NAMED_ASK].removeprefix(f"{told}, ")
+    seen = said.get(INVENTORY_ASK) or said[NAMED_ASK].replace(f", {told}", "")
     assert (seen.split(" [")[0] == said[RECALL_ASK.format(name=told[1:-1])]) == (same == "yes")
+
+
+@pytest.mark.parametrize("manner", ["list", "card", "sentences"])
+@pytest.mark.parametrize("seed", range(10))
+def test_who_was_told_of_is_told_apart(seed, manner):
+    quiz = QuizSettings(told_manners={manner: 1})
+    row = told_row(random.Random(seed), 3, ToyboxSettings(), quiz)
+    turns = [message["content"] for message in row["messages"]]
+    speech = re.compile(r"It is an? (\w+) (\w+) with (.+) on its belly and (.+)\.")
+    names = {}
+    for line in turns[0][0]["text"].splitlines():
+        name = re.search("<(.+)>", line)[1]
+        read = speech.search(line)
+        names[name] = read.groups() if read else re.split(r"[:,.] ?", line.replace(f"<{name}>", ""))
+    for said in turns[1][0]["text"].split("; "):
+        *facts, name = said.split(", ")
+        true_of = [n for n, known in names.items() if set(facts) <= set(known)]
+        assert true_of == [name[1:-1]] and facts
+    ask, seen = turns[2][0]["text"], turns[3][0]["text"]
+    if ask == NAMED_ASK:
+        looks, mark_said, worn_said, name = seen.split(" [")[0].split(", ")
+        assert (*looks.split(), mark_said, worn_said) == names[name[1:-1]]
+    else:
+        assert ask == INVENTORY_ASK and "<" not in seen
 
 
 @pytest.mark.parametrize("seed", range(5))
