@@ -52,8 +52,7 @@ class QuizSettings:
     relative: float = 0.25  # ... that have a relative there instead; the others have neither
     questions: int = 5  # at most, of all there are
     told_first: float = 0.0  # quizzes that begin with the names: nothing before gives them away
-    # How toys are told of in words: beside one another, name last; on cards, name first; or as
-    # owners speak. Of lists and cards: facts at most of each toy. And how often to ask who.
+    # How toys are told of, see `told_row`; facts at most of each, where they are few; questions.
     told_manners: dict[str, float] = field(default_factory=lambda: {"sentences": 1.0})
     told_facts: int = 4
     told_asked: int = 10
@@ -106,26 +105,34 @@ def quiz_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSet
 
 
 def told_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSettings) -> dict:
-    """``n`` toys told of in words; who of them is like this, and like this, and in the picture?
+    """``n`` toys told of; who of them is like this, and like this, and in the picture?
 
     To name a toy in a scene is to see what it looks like, to find who was said to look like that,
-    and to copy a name. The middle step is learned here, many names a row and no reference pictures
-    to pay for. It begins small: a name is found first where it stands beside the one fact that is
-    asked for (``list``), then before its facts (``card``), last in sentences, as owners speak.
+    and to copy a name. The middle step is learned here, many names a row. It begins small: a name
+    is found first where it stands beside the one fact that is asked for (``list``), then before its
+    facts (``card``), then in sentences, as owners speak, last beside a picture that nobody puts
+    into words (``pictures``).
     """
     told = draw_identities(rng, n, settings)
     if rng.random() < 0.2:
         told = list(dict.fromkeys([told[0], relative(rng, told[0], settings), *told[2:]]))
     names = dict(zip(told, draw_names(rng, len(told)), strict=True))
     manner = choose(rng, quiz.told_manners)
-    facts = {i: _facts(i) if manner == "sentences"
-             else rng.sample(_facts(i), rng.randint(1, quiz.told_facts)) for i in told}
+    few = manner in ("list", "card")
+    facts = {i: rng.sample(_facts(i), rng.randint(1, quiz.told_facts)) if few else _facts(i)
+             for i in told}
     line = rng.choice(load_templates(settings)[ICT]["reference"])
-    introduction = "\n".join({
-        "list": f"{', '.join(facts[i])}, <{name}>.",
-        "card": f"<{name}>: {', '.join(facts[i])}.",
-        "sentences": f"{line.format(name=f'<{name}>')} {i.description}",
-    }[manner] for i, name in names.items())
+    opening, images = [], []
+    for i, name in names.items():
+        if manner == "pictures":
+            opening.append({"type": "image", "text": None})
+            images.append(draw_reference(rng, i, name, settings).image)
+        opening.append({"type": "text", "text": {
+            "list": f"{', '.join(facts[i])}, <{name}>.",
+            "card": f"<{name}>: {', '.join(facts[i])}.",
+            "sentences": f"{line.format(name=f'<{name}>')} {i.description}",
+            "pictures": line.format(name=f"<{name}>"),
+        }[manner] + "\n"})
     asked = [(_told_apart(rng, i, facts), names[i]) for i in rng.choices(told, k=quiz.told_asked)]
     answer = "; ".join(f"{', '.join(said)}, <{name}>" for said, name in asked if said)
     if not answer:  # nobody among these has anything for himself
@@ -134,12 +141,12 @@ def told_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSet
     shown = rng.choice(told)
     small = replace(settings, query_px=64)
     scene = compose(rng, [shown], small.query_px)
-    picture = [{"type": "text", "text": introduction + "\n"}, {"type": "image", "text": None}]
-    messages = [_with(picture, says("user", WHO_IS_WHO_ASK)), says("assistant", answer)]
-    known = {shown: names[shown]} if manner == "sentences" else {}
+    opening.append({"type": "image", "text": None})
+    messages = [_with(opening, says("user", WHO_IS_WHO_ASK)), says("assistant", answer)]
+    known = {} if few else {shown: names[shown]}
     messages += [says("user", NAMED_ASK if known else INVENTORY_ASK),
                  says("assistant", inventory(scene, known, small))]
-    return {"messages": messages, "images": [scene.image]}
+    return {"messages": messages, "images": [*images, scene.image]}
 
 
 def roll_call_row(rng: random.Random, settings: ToyboxSettings) -> dict:

@@ -310,10 +310,11 @@ def test_who_was_told_of_is_told_apart(seed, manner):
     turns = [message["content"] for message in row["messages"]]
     speech = re.compile(r"It is an? (\w+) (\w+) with (.+) on its belly and (.+)\.")
     names = {}
-    for line in turns[0][0]["text"].splitlines():
+    for line in (part["text"] for part in turns[0][:-2]):
         name = re.search("<(.+)>", line)[1]
         read = speech.search(line)
-        names[name] = read.groups() if read else re.split(r"[:,.] ?", line.replace(f"<{name}>", ""))
+        names[name] = read.groups() if read else re.split(r"[:,.]\s*",
+                                                          line.replace(f"<{name}>", ""))
     for said in turns[1][0]["text"].split("; "):
         *facts, name = said.split(", ")
         true_of = [n for n, known in names.items() if set(facts) <= set(known)]
