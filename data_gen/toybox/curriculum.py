@@ -2,8 +2,9 @@
 
 All tasks at once from the start leave it on the language prior: it must first learn to look (one
 toy, listed), then to compare, then to look around, and only then to answer the tasks. Beside the
-toybox's own tasks a stage mixes four kinds of row that only such training needs: ``inventory``,
-``quiz``, ``told`` and ``roll_call`` (:mod:`data_gen.toybox.quiz`).
+toybox's own tasks a stage mixes four kinds of row that only such training needs: ``inventory`` and
+``quiz`` (:mod:`data_gen.toybox.quiz`), ``told`` and ``roll_call``
+(:mod:`data_gen.toybox.telling`).
 """
 
 import random
@@ -13,11 +14,10 @@ from data_gen.toybox.quiz import (
     QuizSettings,
     inventory_row,
     quiz_row,
-    roll_call_row,
-    says,
-    told_row,
+        says,
 )
 from data_gen.toybox.rows import ToyboxSettings, choose, toybox_row
+from data_gen.toybox.telling import TellingSettings, roll_call_row, told_row
 
 INVENTORY = "inventory"
 QUIZ = "quiz"
@@ -31,16 +31,17 @@ padded to its longest row, and processes wait for the slowest."""
 @dataclass
 class Stage:
     """A stretch of training. ``until``: the row at which it ends; ``mix``: task -> weight, with
-    the four kinds beside the toybox's tasks; ``settings`` and ``quiz``: changes
-    to :class:`ToyboxSettings` and :class:`QuizSettings` while it lasts."""
+    the four kinds beside the toybox's tasks; ``settings``, ``quiz`` and ``telling``: changes to
+    :class:`ToyboxSettings`, :class:`QuizSettings` and :class:`TellingSettings` while it lasts."""
 
     until: int
     mix: dict[str, float]
     settings: dict = field(default_factory=dict)
     quiz: dict = field(default_factory=dict)
+    telling: dict = field(default_factory=dict)
 
 
-Stages = list[tuple[Stage, ToyboxSettings, QuizSettings]]
+Stages = list[tuple[Stage, ToyboxSettings, QuizSettings, TellingSettings]]
 
 
 def curriculum(stages: list[dict], n_rows: int, settings: ToyboxSettings) -> Stages:
@@ -55,13 +56,13 @@ def curriculum(stages: list[dict], n_rows: int, settings: ToyboxSettings) -> Sta
     if not ends or ends != sorted(ends) or ends[-1] != n_rows:
         raise ValueError(f"stages must end in order and the last one at n_rows ({n_rows}), "
                          f"not at {ends}")
-    return [(stage, replace(settings, targets=True, **stage.settings), QuizSettings(**stage.quiz))
-            for stage in read]
+    return [(stage, replace(settings, targets=True, **stage.settings), QuizSettings(**stage.quiz),
+             TellingSettings(**stage.telling)) for stage in read]
 
 
 def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
     """Row ``index``: ``{"messages", "images"}``, the assistant's turns included."""
-    stage, settings, quiz = next(s for s in stages if index < s[0].until)
+    stage, settings, quiz, telling = next(s for s in stages if index < s[0].until)
     block = random.Random(f"{seed}-{index // BLOCK}")
     task = block.choices(list(stage.mix), list(stage.mix.values()))[0]
     if task == INVENTORY:
@@ -70,7 +71,7 @@ def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
         return roll_call_row(random.Random(f"{task}-{seed}-{index}"), settings)
     if task == TOLD:
         return told_row(random.Random(f"{task}-{seed}-{index}"),
-                          choose(block, {2: 0.3, 3: 0.3, 4: 0.2, 6: 0.2}), settings, quiz)
+                          choose(block, {2: 0.3, 3: 0.3, 4: 0.2, 6: 0.2}), settings, telling)
     if task == QUIZ:
         n = choose(block, quiz.references)
         return quiz_row(random.Random(f"{task}-{seed}-{index}"), n, settings, quiz)

@@ -37,9 +37,6 @@ WHO_ASK = "Who is in this picture?"
 TOLD_ASK = "Which names were you told?"
 COMPARE_ASK = "Compare the toy with <{name}>."
 RECALL_ASK = "What is <{name}>?"
-WHO_IS_WHO_ASK = "Who is who in this picture?"
-CALL_ASK = "Say these names: {names}."
-NEXT_ASK = "Who comes after <{name}>?"
 
 
 @dataclass
@@ -52,10 +49,6 @@ class QuizSettings:
     relative: float = 0.25  # ... that have a relative there instead; the others have neither
     questions: int = 5  # at most, of all there are
     told_first: float = 0.0  # quizzes that begin with the names: nothing before gives them away
-    # How toys are told of, see `told_row`; facts at most of each, where they are few; questions.
-    told_manners: dict[str, float] = field(default_factory=lambda: {"sentences": 1.0})
-    told_facts: int = 4
-    told_asked: int = 10
 
     def __post_init__(self):
         for name in ("references", "strangers"):
@@ -98,72 +91,10 @@ def quiz_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSet
         rng.shuffle(questions)
         questions = questions[: quiz.questions]
     if quiz.told_first and rng.random() < quiz.told_first:
-        told = (TOLD_ASK, _tags(names.values()))
+        told = (TOLD_ASK, tags(names.values()))
         questions = [told, *(q for q in questions if q != told)][: quiz.questions]
     return {"messages": _messages(rng, references, questions, settings),
             "images": [*(r.image for r in references), scene.image]}
-
-
-def told_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSettings) -> dict:
-    """``n`` toys told of; who of them is like this, and like this, and in the picture?
-
-    To name a toy in a scene is to see what it looks like, to find who was said to look like that,
-    and to copy a name. The middle step is learned here, many names a row. It begins small: a name
-    is found first where it stands beside the one fact that is asked for (``list``), then before its
-    facts (``card``), then in sentences, as owners speak, last beside a picture that nobody puts
-    into words (``pictures``).
-    """
-    told = draw_identities(rng, n, settings)
-    if rng.random() < 0.2:
-        told = list(dict.fromkeys([told[0], relative(rng, told[0], settings), *told[2:]]))
-    names = dict(zip(told, draw_names(rng, len(told)), strict=True))
-    manner = choose(rng, quiz.told_manners)
-    few = manner in ("list", "card")
-    facts = {i: rng.sample(_facts(i), rng.randint(1, quiz.told_facts)) if few else _facts(i)
-             for i in told}
-    line = rng.choice(load_templates(settings)[ICT]["reference"])
-    opening, images = [], []
-    for i, name in names.items():
-        if manner == "pictures":
-            opening.append({"type": "image", "text": None})
-            images.append(draw_reference(rng, i, name, settings).image)
-        opening.append({"type": "text", "text": {
-            "list": f"{', '.join(facts[i])}, <{name}>.",
-            "card": f"<{name}>: {', '.join(facts[i])}.",
-            "sentences": f"{line.format(name=f'<{name}>')} {i.description}",
-            "pictures": line.format(name=f"<{name}>"),
-        }[manner] + "\n"})
-    asked = [(_told_apart(rng, i, facts), names[i]) for i in rng.choices(told, k=quiz.told_asked)]
-    answer = "; ".join(f"{', '.join(said)}, <{name}>" for said, name in asked if said)
-    if not answer:  # nobody among these has anything for himself
-        return told_row(rng, n, settings, quiz)
-
-    shown = rng.choice(told)
-    small = replace(settings, query_px=64)
-    scene = compose(rng, [shown], small.query_px)
-    opening.append({"type": "image", "text": None})
-    messages = [_with(opening, says("user", WHO_IS_WHO_ASK)), says("assistant", answer)]
-    known = {} if few else {shown: names[shown]}
-    messages += [says("user", NAMED_ASK if known else INVENTORY_ASK),
-                 says("assistant", inventory(scene, known, small))]
-    return {"messages": messages, "images": [*images, scene.image]}
-
-
-def roll_call_row(rng: random.Random, settings: ToyboxSettings) -> dict:
-    """One toy to list, and a string of names to say again: where copying is learned.
-
-    A name is spelled in several tokens, few of them the same in two rows; a policy that has not
-    been shown many strings of names to copy makes names up.
-    """
-    row = inventory_row(rng, replace(settings, query_px=64, describe_toys={1: 1.0}))
-    names = draw_names(rng, rng.randint(4, 9))
-    place = rng.randrange(1, len(names))
-    row["messages"] += [
-        says("user", CALL_ASK.format(names=_tags(names))), says("assistant", _tags(names)),
-        says("user", NEXT_ASK.format(name=names[place - 1])),
-        says("assistant", _tags(names[place : place + 1])),
-    ]
-    return row
 
 
 def inventory(scene: Scene, names: dict[Identity, str], settings: ToyboxSettings) -> str:
@@ -227,9 +158,9 @@ def _questions(rng, scene: Scene, names: dict[Identity, str], settings: ToyboxSe
             others.append((ask(VLT, name), box_target(box, settings)))
         others.append((RECALL_ASK.format(name=name), profile(identity)))
     here = [names[i] for i in toys if i in names]
-    recognise.append((WHO_ASK, _tags(here) or "nobody"))
+    recognise.append((WHO_ASK, tags(here) or "nobody"))
     others += [
-        (TOLD_ASK, _tags(names.values())),
+        (TOLD_ASK, tags(names.values())),
         rng.choice([(INVENTORY_ASK, inventory(scene, {}, settings)),
                     (NAMED_ASK, inventory(scene, names, settings))]),
     ]
@@ -241,7 +172,7 @@ def _messages(rng, references: list[Reference], questions, settings: ToyboxSetti
     messages = []
     for question, answer in questions:
         messages += [says("user", question), says("assistant", answer)]
-    _with(_opening(rng, references, settings), messages[0])
+    joined(_opening(rng, references, settings), messages[0])
     return messages
 
 
@@ -251,26 +182,11 @@ def _opening(rng, references: list[Reference], settings: ToyboxSettings) -> list
                         load_templates(settings))[0]["content"][:-1]
 
 
-def _with(content: list[dict], message: dict) -> dict:
+def joined(content: list[dict], message: dict) -> dict:
     """The message with ``content`` before its own."""
     message["content"] = [*content, *message["content"]]
     return message
 
 
-def _facts(identity: Identity) -> list[str]:
-    """What can be said of a toy, part by part, in the words of captions."""
-    return [identity.colour, identity.kind, mark(identity), worn(identity)]
-
-
-def _told_apart(rng: random.Random, identity: Identity, facts: dict[Identity, list]) -> list[str]:
-    """Some of the facts, in their order, at least one of them true of nobody else; or none."""
-    own = [fact for fact in facts[identity]
-           if not any(fact in of for other, of in facts.items() if other != identity)]
-    if not own:
-        return []
-    first, more = rng.choice(own), rng.choice((0.0, 0.5, 1.0))
-    return [fact for fact in facts[identity] if fact == first or rng.random() < more]
-
-
-def _tags(names) -> str:
+def tags(names) -> str:
     return ", ".join(f"<{name}>" for name in names)

@@ -34,8 +34,6 @@ from data_gen.toybox.quiz import (
     QuizSettings,
     inventory,
     quiz_row,
-    roll_call_row,
-    told_row,
 )
 from data_gen.toybox.rows import (
     DESCRIPTION,
@@ -45,6 +43,7 @@ from data_gen.toybox.rows import (
     toybox_rows,
 )
 from data_gen.toybox.scene import compose
+from data_gen.toybox.telling import TellingSettings, roll_call_row, told_row
 
 COUNTS = {OCT: 24, VLT: 12, ICT: 24, DESCRIPTION: 4}
 
@@ -305,8 +304,8 @@ def test_a_quiz_is_answered_truly(seed):
 @pytest.mark.parametrize("manner", ["list", "card", "sentences"])
 @pytest.mark.parametrize("seed", range(10))
 def test_who_was_told_of_is_told_apart(seed, manner):
-    quiz = QuizSettings(told_manners={manner: 1})
-    row = told_row(random.Random(seed), 3, ToyboxSettings(), quiz)
+    telling = TellingSettings(manners={manner: 1})
+    row = told_row(random.Random(seed), 3, ToyboxSettings(), telling)
     turns = [message["content"] for message in row["messages"]]
     speech = re.compile(r"It is an? (\w+) (\w+) with (.+) on its belly and (.+)\.")
     names = {}

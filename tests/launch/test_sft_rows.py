@@ -150,12 +150,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(config, tmp_path, lora)
                                 str(file)], cwd=ROOT, env=environment(),
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     place, end = tmp_path / "runs" / "killed", time.monotonic() + 200
-    while time.monotonic() < end and process.poll() is None:
-        if (place / "checkpoints" / "checkpoint-3" / "complete.json").exists():
-            break
+    mark = place / "checkpoints" / "checkpoint-3" / "complete.json"
+    while not mark.exists() and time.monotonic() < end and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert mark.exists(), "no checkpoint in 200 s"
     assert not (place / "policy" / "config.json").exists(), "the kill came too late"
 
     again = run(tmp_path, {**config, "name": "killed"})
