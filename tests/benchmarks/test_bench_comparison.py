@@ -10,8 +10,9 @@ import psutil
 import pytest
 import yaml
 
-from benchmarks import comparison, comparison_run, comparison_table
-from benchmarks.comparison import ComparisonError, plan, rate_of, read_experiment
+from benchmarks import comparison_plan, comparison_run, comparison_table
+from benchmarks.comparison import ComparisonError, read_experiment
+from benchmarks.comparison_plan import plan, rate_of
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "configs" / "benchmarks" / "rl_vs_sft.yaml"
@@ -180,8 +181,8 @@ def test_commands_that_outlived_their_starter_are_ended(config, read):
             process.wait()
 
 
-def steps_of(tmp_path, *scripts: str) -> list[comparison.Step]:
-    return [comparison.Step(f"train/{i}", "", "train", lambda s=s: [sys.executable, "-c", s],
+def steps_of(tmp_path, *scripts: str) -> list[comparison_plan.Step]:
+    return [comparison_plan.Step(f"train/{i}", "", "train", lambda s=s: [sys.executable, "-c", s],
                             (f"train/{i - 1}",) if i else (), 0.1)
             for i, s in enumerate(scripts)]
 
