@@ -41,7 +41,7 @@ class EvaluateArguments:
     batch_size: int = field(default=64, metadata={"help": "Rows per call of the model."})
     settings: dict = field(default_factory=dict, metadata={
         "help": "Toybox: reference_px, query_px, prompts. Published: where its files are."})
-    captions: dict | str = field(default_factory=dict, metadata={
+    captions: dict | str | None = field(default=None, metadata={
         "help": "Further scores of captions: scores, references, encoder, sentences (on the "
                 "command line as JSON); see benchmarks/caption_columns.py."})
     retrieval: dict = field(default_factory=dict, metadata={
@@ -61,6 +61,7 @@ class EvaluateArguments:
                 self.captions = json.loads(self.captions)
             except json.JSONDecodeError as error:
                 raise ValueError(f"captions is not JSON: {error}") from None
+        self.captions = self.captions or {}
         if not isinstance(self.captions, dict):
             raise ValueError(f"captions must hold settings, not {self.captions!r}")
 
