@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from datasets import Dataset, Features, Image, List
+from PIL import Image as Picture
 from tqdm.auto import tqdm
 
 from benchmarks.files import kept_lines
@@ -166,7 +167,9 @@ def box_frames(
     model, processor, rows: Sequence[dict], convention: str | None = None
 ) -> list[list[float] | None]:
     """[width, height] of the frame in which the policy writes boxes, for each row's query."""
-    queries = [[encode_image(image) for image in row["images"][-1:]] for row in rows]
+    # Sizes are all that counts; blank pictures are encoded in no time.
+    queries = [[encode_image(Picture.new("L", image.size)) for image in row["images"][-1:]]
+               for row in rows]
     dataset = Dataset.from_dict({"images": queries}, Features({"images": List(Image())}))
     framed = add_box_frame(dataset, processor, model.config.model_type, convention)
     return framed["box_frame"][:]

@@ -100,9 +100,13 @@ def evaluate_toybox(args: EvaluateArguments) -> dict | None:
         print(f"output: {args.out}", flush=True)
 
     retrieval = Retrieval(**args.retrieval) if args.retrieval else None
+
+    def build(name: str) -> list[dict]:
+        return toybox.build_set(name, counts[name], args.seed, settings, retrieval)
+
     with processes.main_process_first():  # what one finds, the others read
-        rows = {s: toybox.build_set(s, n, args.seed, settings, retrieval)
-                for s, n in counts.items()}
+        found = {name: build(name) for name in counts if name in FOUND}
+    rows = {name: found.get(name) or build(name) for name in counts}
     predictions = {}
     for policy in policies:
         with times.sitting_of(policy.label):

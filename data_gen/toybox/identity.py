@@ -8,6 +8,7 @@ disjoint whatever the seed. Another hash halves the held-out ones: toys that som
 """
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 KINDS = ("bear", "rabbit", "cat", "dog", "duck", "owl", "robot", "frog", "dragon", "elephant")
@@ -141,17 +142,14 @@ def draw_identity(rng: random.Random, *, held_out: bool, half: str | None = None
     """
     while True:
         identity = from_number(rng.randrange(N_IDENTITIES))
-        if _is_on_side(identity, held_out, half) and (not held_out or twins(identity, half)):
+        if _is_on_side(identity, held_out, half) and (not held_out or _has_twin(identity, half)):
             return identity
 
 
 def twins(identity: Identity, half: str | None = None) -> list[Identity]:
     """All toys of the same side of the split (and in ``half``) that differ in exactly one
     attribute."""
-    changed = [replace(identity, **{attribute: value})
-               for attribute in ATTRIBUTES for value in _choices(attribute)]
-    return [other for other in changed if is_legal(other) and other != identity
-            and _is_on_side(other, is_held_out(identity), half)]
+    return list(_twins(identity, half))
 
 
 def hard_negative(rng: random.Random, identity: Identity, half: str | None = None) -> Identity:
@@ -161,7 +159,7 @@ def hard_negative(rng: random.Random, identity: Identity, half: str | None = Non
         ValueError: where there is none (never for what :func:`draw_identity` gives, of the same
             ``half``).
     """
-    if is_held_out(identity) and not twins(identity, half):
+    if is_held_out(identity) and not _has_twin(identity, half):
         raise ValueError(f"{identity} has no near twin on its side of the split")
     held_out = is_held_out(identity)
     while True:
@@ -174,6 +172,19 @@ def hard_negative(rng: random.Random, identity: Identity, half: str | None = Non
 def is_legal(identity: Identity) -> bool:
     """Whether the pattern's and the accessory's colour differ from the body's."""
     return identity.colour not in (identity.second, identity.accessory_colour)
+
+
+def _twins(identity: Identity, half: str | None) -> Iterator[Identity]:
+    held_out = is_held_out(identity)
+    for attribute in ATTRIBUTES:
+        for value in _choices(attribute):
+            other = replace(identity, **{attribute: value})
+            if other != identity and is_legal(other) and _is_on_side(other, held_out, half):
+                yield other
+
+
+def _has_twin(identity: Identity, half: str | None) -> bool:
+    return next(_twins(identity, half), None) is not None
 
 
 def _is_on_side(identity: Identity, held_out: bool, half: str | None) -> bool:
