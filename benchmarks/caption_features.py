@@ -1,70 +1,38 @@
-"""Captions and pictures compared by encoders: CLIPScore, image similarity, sentence similarity.
+"""Captions and pictures compared by encoders: CLIPScore and sentence similarity.
 
-Any open_clip model and any sentence encoder of transformers serve. Numbers of different encoders do
-not compare; say which one it was.
+Any encoder of :mod:`concepts.encoders` with a text side (any open_clip model, CLIP, SigLIP) and any
+sentence encoder of transformers serve. Numbers of different encoders do not compare; say which one
+it was.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.files import BenchmarkError
+from concepts.encoders import Encoder
 
 CLIP_SCALE = 2.5
 """CLIPScore's factor (Hessel 2021, arXiv 2104.08718)."""
 
 
-def clip_scores(
-    model, preprocess: Callable, tokenizer: Callable, images: Sequence[Image.Image],
-    captions: Sequence[str], *, batch_size: int = 64,
-) -> list[float]:
+def clip_scores(encoder: Encoder, pictures: np.ndarray, captions: Sequence[str]) -> list[float]:
     """2.5 x max(cosine, 0) of N pictures and their captions, 0-2.5. Captions are cut where the
-    text encoder's context ends (77 tokens of CLIP).
+    text encoder's context ends (77 tokens of CLIP); names in them are read as they stand.
 
     Args:
-        model, preprocess, tokenizer: of ``open_clip.create_model_and_transforms`` and
-            ``get_tokenizer``.
-        images: N pictures.
+        encoder: with a text side.
+        pictures: (N, D) features of ``encoder.images``.
         captions: N texts.
-        batch_size: per call of the model.
     """
-    pictures = image_features(model, preprocess, images, batch_size=batch_size)
-    device = next(model.parameters()).device
-    texts = [f"A photo depicts {caption}" for caption in captions]  # the paper's own prompt
-    with torch.inference_mode():
-        words = torch.cat([model.encode_text(tokenizer(texts[k : k + batch_size]).to(device))
-                           for k in range(0, len(texts), batch_size)])
-    cosines = (pictures * normalize(words.float(), dim=-1)).sum(-1)
-    return (CLIP_SCALE * cosines.clamp(min=0)).tolist()
-
-
-def image_similarities(
-    model, preprocess: Callable, images: Sequence[Image.Image], others: Sequence[Image.Image],
-    *, batch_size: int = 64,
-) -> list[float]:
-    """Cosines of N pairs of pictures, -1 to 1; arguments as in :func:`clip_scores`."""
-    one, two = (image_features(model, preprocess, of, batch_size=batch_size)
-                for of in (images, others))
-    return (one * two).sum(-1).tolist()
-
-
-@torch.inference_mode()
-def image_features(
-    model, preprocess: Callable, images: Sequence[Image.Image], *, batch_size: int = 64
-) -> torch.Tensor:
-    """(N, D) features of length 1, of the model's own image encoder."""
-    device = next(model.parameters()).device
-    model.eval()
-    found = [
-        model.encode_image(torch.stack([preprocess(image.convert("RGB"))
-                                        for image in images[k : k + batch_size]]).to(device))
-        for k in range(0, len(images), batch_size)]
-    return normalize(torch.cat(found).float(), dim=-1)
+    # The paper's own prompt.
+    words = encoder.texts([f"A photo depicts {caption}" for caption in captions])  # (N, D)
+    return (CLIP_SCALE * (pictures * words).sum(-1).clip(min=0)).tolist()
 
 
 def load_sentence_encoder(path: str | Path | None = None):
@@ -100,17 +68,20 @@ def load_sentence_encoder(path: str | Path | None = None):
 
 @torch.inference_mode()
 def sentence_similarities(
-    encoder, texts: Sequence[str], others: Sequence[str], *, batch_size: int = 64
+    encoder, texts: Sequence[str], others: Sequence[Sequence[str]], *, batch_size: int = 64
 ) -> list[float]:
-    """Cosines of N pairs of texts, -1 to 1.
+    """Cosine of each of N texts with the most similar of its others, -1 to 1.
 
     Args:
         encoder: of :func:`load_sentence_encoder`.
-        texts, others: N each.
+        texts: N of them.
+        others: N lists, at least one text each.
         batch_size: per call of the model.
     """
-    one, two = (_sentence_features(*encoder, list(of), batch_size) for of in (texts, others))
-    return (one * two).sum(-1).tolist()
+    flat = [text for of in others for text in of]
+    one, two = (_sentence_features(*encoder, list(of), batch_size) for of in (texts, flat))
+    parts = two.split([len(of) for of in others])
+    return [float((of @ text).max()) for text, of in zip(one, parts, strict=True)]
 
 
 def _sentence_features(model, tokenizer, pooling: str, texts: list[str], batch_size: int):

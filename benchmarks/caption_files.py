@@ -1,7 +1,8 @@
 """Caption files as RePIC releases them: ``[[image, ["<a>", "<b>"], caption, question], ...]``.
 
 Also understood: a single name as text, and names in lists of lists (the four-concept query file
-has a list of name lists for each picture), which are taken as one list.
+has a list of name lists for each picture), which are taken as one list. True captions, to compare
+with, are a file of their own.
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import Any
 from benchmarks.files import (
     BenchmarkError,
     LeftOut,
+    find_picture,
     is_name,
     leave,
     left_out_line,
@@ -57,6 +59,39 @@ def read_captions(path: str | Path) -> tuple[list[Caption], LeftOut]:
         raise BenchmarkError(f"{path} holds no caption that can be scored; "
                              f"{left_out_line(left_out) or 'it is empty'}")
     return found, left_out
+
+
+def read_true_captions(
+    path: str | Path, roots: dict[str, str | Path], left_out: LeftOut
+) -> dict[Path, tuple[str, ...]]:
+    """True captions of pictures, ``{picture: caption or [captions]}``, by the pictures' files.
+
+    Args:
+        roots: see :func:`benchmarks.files.find_picture`.
+        left_out: is given what cannot be used.
+
+    Raises:
+        BenchmarkError: no such file, another format, or no usable entry.
+    """
+    data = read_json(path, left_out)
+    if not isinstance(data, dict):
+        raise BenchmarkError(f"{path}: expected an object {{picture: caption or [captions]}}, "
+                             f"found {type(data).__name__}")
+    found = {}
+    for picture, texts in data.items():
+        texts = [text for text in (texts if isinstance(texts, list) else [texts])
+                 if is_text(text) and text.strip()]
+        file = find_picture(picture, roots)
+        if not texts:
+            leave(left_out, "picture without a true caption", shown(picture))
+        elif file is None:
+            leave(left_out, "true caption of a picture that is missing on disk", shown(picture))
+        else:
+            found[file.resolve()] = tuple(texts)
+    if not found:
+        raise BenchmarkError(f"{path} has no true caption of a picture that is there; "
+                             f"{left_out_line(left_out) or 'it is empty'}")
+    return found
 
 
 def repeated(captions: list[Caption]) -> dict[str, int]:

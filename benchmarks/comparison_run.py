@@ -21,7 +21,8 @@ import yaml
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from benchmarks.comparison import ROOT, ComparisonError, Experiment, Step, identity, in_root
+from benchmarks.comparison import ROOT, ComparisonError, Experiment, identity, in_root
+from benchmarks.comparison_plan import Step
 from data_gen.shards import atomic_file
 
 OURS = "BYNAME_COMPARISON"

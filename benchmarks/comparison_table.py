@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.comparison import Experiment, in_root, rate_of, sweep_scores
+from benchmarks.comparison import Experiment, in_root
+from benchmarks.comparison_plan import rate_of, sweep_scores
 from benchmarks.comparison_run import write_whole
 from benchmarks.intervals import Metric, pooled, pooled_difference
 from benchmarks.table import row_line, show

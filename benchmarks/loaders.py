@@ -7,16 +7,14 @@
     choices       Yo'LLaVA, visual: {concept: {picture: {"question", "options", "correct_answer"}}}
                   text: {concept: {"0": {"question", "option", "correct_answer"}}}
 
-Localization comes from detection sets (:func:`localization_rows`). What is wrong with an entry, or
-missing on disk, is counted and named; a benchmark of which nothing is left is an error.
+Localization comes from detection sets (:mod:`benchmarks.localization_run`). What is wrong with an
+entry, or missing on disk, is counted and named; a benchmark of which nothing is left is an error.
 """
 
 import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.databases import read_database
 from benchmarks.entries import choice_entry, exchange, name_groups, recognition_entry
 from benchmarks.files import (
     BenchmarkError,
@@ -30,50 +28,11 @@ from benchmarks.files import (
     shown,
 )
 from benchmarks.questions import QA, Benchmark, Question, Reference, named
-from concepts.entries import Concept
-from data_gen.detection import detection_maker
-from data_gen.maker import all_rows
-from data_gen.rows import ICT, OCT, VLT
+from benchmarks.references import References
+from data_gen.rows import ICT, OCT
 from data_gen.subjects import scan
 
 _GONE = "picture missing on disk"
-_REFERENCE_GONE = "reference picture missing on disk"
-
-
-class References:
-    """Finds a concept's reference: in the database, or by a pattern where its pictures lie.
-
-    Args:
-        database: a ``database.json``, or ``None``: nothing is shown, unless there is a pattern.
-        roots: see :func:`benchmarks.files.find_picture`.
-        pictures: ``.../{name}/00.jpg``, used instead of the database's pictures.
-        left_out: is given the database's broken entries.
-    """
-
-    def __init__(self, database, roots: dict, pictures: str | None, left_out: LeftOut):
-        self.roots, self.pictures = roots, pictures
-        self.concepts: dict[str, Concept] = {}
-        self.shown = bool(database or pictures)
-        if database:
-            self.concepts, broken = read_database(database)
-            left_out.update({f"database: {reason}": where for reason, where in broken.items()})
-
-    def of(self, names: list[str]) -> tuple[Reference, ...] | str:
-        """References of bare names, or why there are none."""
-        found = []
-        for name in names if self.shown else []:
-            concept = self.concepts.get(name)
-            if concept is None and (self.concepts or not self.pictures):
-                return "name that the database lacks"
-            if self.pictures:
-                file = Path(self.pictures.format(name=Path(name).name))
-                file = file if file.is_file() else None
-            else:
-                file = concept.images and find_picture(concept.images[0], self.roots)
-            if not file:
-                return _REFERENCE_GONE
-            found.append(Reference(name, file, (concept and concept.info) or None))
-        return tuple(found)
 
 
 def naming_questions(
@@ -91,7 +50,8 @@ def naming_questions(
         database: where references, names and info come from.
         images: beginning of published paths -> folder, see :func:`benchmarks.files.find_picture`.
         words: prompt templates, for the requests; they take turns.
-        pictures: see :class:`References`; a query that is its own reference is left out.
+        pictures: see :class:`benchmarks.references.References`; a query that is its own reference
+            is left out.
 
     Raises:
         BenchmarkError: nothing usable is left.
@@ -260,22 +220,6 @@ def choice_questions(
                     options=tuple(options[k] for k in order), correct=order.index(correct),
                     source=f"{Path(path).name}: {where}"))
     return _benchmark(found, left_out, path)
-
-
-def localization_rows(
-    annotations: str | Path, images: str | Path, count: int, *, seed: int = 0, **settings
-) -> Iterator[dict]:
-    """Rows that ask for boxes, from a COCO or RefCOCO file.
-
-    Args:
-        annotations, images, seed, settings: of :func:`data_gen.detection.detection_maker`.
-        count: number of rows.
-
-    Raises:
-        SourceError: nothing usable.
-    """
-    return all_rows(detection_maker(annotations, images, seed=seed, counts={VLT: count},
-                                    **settings))
 
 
 def _object(path, left_out: LeftOut, form: str) -> dict:

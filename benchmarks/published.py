@@ -1,11 +1,12 @@
 """A published benchmark from its files to its scores: what a config's ``settings`` ask for.
 
 Sets are the benchmark itself (``naming``, ``recognition`` or ``choices``) and, behind an
-underscore, its controls (``naming_absent``); see :mod:`benchmarks.controls`.
+underscore, its controls (``naming_absent``); see :mod:`benchmarks.controls`. ``localization`` has
+no questions in files; its settings are these, its rows :mod:`benchmarks.localization_run`'s.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from benchmarks.captions import length_metrics
@@ -28,13 +29,16 @@ from benchmarks.runner import Prediction
 from data_gen.rows import ICT, OCT
 from rewards.names import names_written
 
-KINDS = {"naming": "naming", "recognition": "recognition", "choices": "multiple choice"}
+KINDS = {"naming": "naming", "recognition": "recognition", "choices": "multiple choice",
+         "localization": "localization"}
 """Kind of benchmark -> what tables call it."""
 
-HEADLINES = {"naming": ("f1", "published_f1"), "recognition": ("accuracy", "auroc"),
-             "choices": ("choice", "likelihood")}
+_QUESTIONS = ("naming", "recognition", "choices")
 
-LIMITS = {"naming": 256, "recognition": 16, "choices": 16}
+HEADLINES = {"naming": ("f1", "published_f1"), "recognition": ("accuracy", "auroc"),
+             "choices": ("choice", "likelihood"), "localization": ("iou50", "mean_iou")}
+
+LIMITS = {"naming": 256, "recognition": 16, "choices": 16, "localization": 48}
 """Kind -> where completions are cut, in tokens, unless a config says otherwise."""
 
 
@@ -43,7 +47,7 @@ class PublishedSettings:
     """Where a published benchmark lies and how it is asked.
 
     Args:
-        path: its file (queries, questions), or a DreamBooth folder.
+        path: its file (queries, questions, boxes), or a DreamBooth folder.
         images: folder of all pictures, or beginning of published paths -> folder.
         database: ``database.json`` with the references; without it none are shown.
         reference_pictures: ``.../{name}/00.jpg``: where references lie instead.
@@ -53,7 +57,10 @@ class PublishedSettings:
         variant: of the published naming metric, ``2`` or ``n``.
         likelihood: also score by the policy's probabilities (recognition, choices).
         visual: choices: whether there are pictures; by default the file tells.
-        seed: of controls and of the order of options.
+        rows: localization: how many to make from the boxes.
+        boxes: localization: further settings of :func:`data_gen.detection.detection_maker`, such
+            as ``references``, ``box_format`` (``xywh`` or ``xyxy``) and ``categories``.
+        seed: of controls, of the order of options, of rows made from boxes.
     """
 
     path: str
@@ -67,6 +74,8 @@ class PublishedSettings:
     variant: str = "n"
     likelihood: bool = False
     visual: bool | None = None
+    rows: int = 500
+    boxes: dict = field(default_factory=dict)
     seed: int = 0
 
     @property
@@ -81,7 +90,7 @@ def published_settings(given: dict) -> PublishedSettings:
     Raises:
         BenchmarkError: a setting that there is not, is missing, or cannot be.
     """
-    known = [field.name for field in fields(PublishedSettings)]
+    known = [f.name for f in fields(PublishedSettings)]
     if unknown := sorted(set(given) - set(known)):
         raise BenchmarkError(f"a published benchmark has no setting {unknown[0]!r}; it has "
                              f"{', '.join(known)}")
@@ -103,15 +112,15 @@ def build_sets(
     """The questions of the benchmark and of its controls, and what is left out of the former.
 
     Args:
-        kind: one of :data:`KINDS`.
+        kind: one of :data:`KINDS`, but for localization.
         settings: where its files are.
         limit: the first so many questions, and the controls of these; all when ``None``.
 
     Raises:
         BenchmarkError: nothing usable is left.
     """
-    if kind not in KINDS:
-        raise BenchmarkError(f"benchmark must be toybox, {', '.join(KINDS)}, not {kind!r}")
+    if kind not in _QUESTIONS:
+        raise BenchmarkError(f"questions are of {', '.join(_QUESTIONS)}, not {kind!r}")
     if limit is not None and limit < 1:
         raise BenchmarkError("limit must be 1 or more; an empty benchmark scores nothing")
     found = _load(kind, settings)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from datasets import Dataset, Features, Image, List
+from PIL import Image as Picture
 from tqdm.auto import tqdm
 
 from benchmarks.files import kept_lines
@@ -75,7 +76,7 @@ def predict(
     rows: Sequence[dict],
     path: str | Path,
     *,
-    fingerprint: str,
+    fingerprint: str | None,
     max_new_tokens: int,
     batch_size: int,
     wants_box: bool = False,
@@ -94,7 +95,8 @@ def predict(
         load: called at most once, gives ``(model, processor)``.
         rows: as in :func:`generate`.
         path: JSON lines: id, text, n_tokens, box_frame, and what they were made from.
-        fingerprint: of the policy; see :func:`benchmarks.policies.fingerprint`.
+        fingerprint: of the policy; see :func:`benchmarks.policies.fingerprint`. ``None`` takes
+            lines of whichever policy, to be scored where it is not at hand.
         max_new_tokens, batch_size: as in :func:`generate`.
         wants_box: record the frame in which the policy writes boxes.
         box_convention: how it writes them, where its family is not known (``rl.policy``).
@@ -109,7 +111,9 @@ def predict(
         _join_parts(path)  # of a run that was killed
     processes.wait_for_everyone()
     lines = {p.id: (p, stamp) for p, stamp in _read(path)}
-    kept = {i: p for i, (p, stamp) in lines.items() if stamps.get(i) == stamp}
+    compared = slice(fingerprint is None, None)
+    kept = {i: p for i, (p, stamp) in lines.items()
+            if i in stamps and stamps[i][compared] == stamp[compared]}
     todo = [row for row in rows if row["id"] not in kept]
     processes.wait_for_everyone()  # all have read before one writes
     if todo:
@@ -163,7 +167,9 @@ def box_frames(
     model, processor, rows: Sequence[dict], convention: str | None = None
 ) -> list[list[float] | None]:
     """[width, height] of the frame in which the policy writes boxes, for each row's query."""
-    queries = [[encode_image(image) for image in row["images"][-1:]] for row in rows]
+    # Sizes are all that counts; blank pictures are encoded in no time.
+    queries = [[encode_image(Picture.new("L", image.size)) for image in row["images"][-1:]]
+               for row in rows]
     dataset = Dataset.from_dict({"images": queries}, Features({"images": List(Image())}))
     framed = add_box_frame(dataset, processor, model.config.model_type, convention)
     return framed["box_frame"][:]
@@ -217,7 +223,8 @@ def _read(path: Path) -> Iterator[tuple[Prediction, list]]:
     for entry in kept_lines(path):
         try:
             stamp = entry.pop("made_from")
-            yield Prediction(**entry), stamp
+            if isinstance(stamp, list):
+                yield Prediction(**entry), stamp
         except (KeyError, TypeError):
             continue
 

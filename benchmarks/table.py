@@ -30,6 +30,13 @@ TITLES = {
     "published_recall": "recall, as published",
     "published_f1": "F1, as published",
     "names_given": "captions that write a given name",
+    "self_bleu": "Self-BLEU-4",
+    "overlap": "4-grams that were told with the question",
+    "bleu": "BLEU-4 per caption",
+    "cider": "CIDEr-D × 100",
+    "sentence_similarity": "similarity to a true caption × 100",
+    "clip_score": "CLIPScore × 100",
+    "image_similarity": "similarity of picture and references × 100",
     "auroc": "area under the ROC curve",
     "accuracy_half": "balanced accuracy, p(yes) > ½",
     "accuracy_balanced": "balanced accuracy, errors balanced",
@@ -40,7 +47,8 @@ TITLES = {
     "likelihood": "right by likelihood",
     "likelihood_per_token": "right by likelihood per token",
 }
-"""Last part of a metric's key -> what tables call it. All but ``tokens`` are shares in 0-1."""
+"""Last part of a metric's key -> what tables call it. All but ``tokens`` are shares in 0-1, or
+other figures that are usually told a hundredfold."""
 
 
 def tabulate(

@@ -1,6 +1,7 @@
 """The held-out toybox benchmark: rows drawn on the fly, and what their answers are worth.
 
-Sets, each with identities that training never sees::
+Sets, each with identities that training never sees (all of them, or one half: what is chosen by
+``validation`` and reported on ``test`` was measured on different toys)::
 
     oct            is the toy in the picture? half of the negatives differ in one attribute only
     vlt            where is it, among two to four toys?
@@ -35,9 +36,9 @@ from benchmarks.toybox_list import LIST, list_row, score_lists
 from data_gen.names import draw_names
 from data_gen.rows import OCT, VLT, check_row
 from data_gen.tasks import Reference, draw_manner, identity_consistency_row
-from data_gen.toybox.identity import Identity, draw_identity, hard_negative
+from data_gen.toybox.identity import HALVES, Identity, hard_negative
 from data_gen.toybox.language import read_caption
-from data_gen.toybox.rows import ToyboxSettings, load_templates, toybox_row
+from data_gen.toybox.rows import ToyboxSettings, draw_identities, load_templates, toybox_row
 from data_gen.toybox.scene import compose
 
 SETS = {
@@ -81,21 +82,27 @@ _NONE_DUE = (_ABSENT, "naming_wrong", "naming_none")
 _DISTRACTORS = (1, 2)
 _SIZES = ("reference_px", "query_px", "prompts")
 
+SPLITS = ("heldout", *HALVES)
+"""Whose toys: all that training never sees, or a half of them."""
 
-def toybox_settings(overrides: dict | None = None) -> ToyboxSettings:
+
+def toybox_settings(overrides: dict | None = None, split: str = "heldout") -> ToyboxSettings:
     """Settings of held-out rows.
 
     Args:
         overrides: ``reference_px``, ``query_px`` (pixels) and ``prompts`` (template file).
+        split: one of :data:`SPLITS`.
 
     Raises:
         ValueError: another key; what the sets contain is fixed, or figures would not compare.
     """
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
     unknown = set(overrides or {}) - set(_SIZES)
     if unknown:
         raise ValueError(f"the toybox benchmark has no setting {', '.join(sorted(unknown))}; "
                          f"it has {', '.join(_SIZES)}")
-    return ToyboxSettings(split="heldout", **(overrides or {}))
+    return ToyboxSettings(split=split, **(overrides or {}))
 
 
 def build_set(
@@ -204,10 +211,10 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
     toys_in = rng.choice(_NAMED.get(name) or ((1, 2, 3) if name == "description" else (1, 2)))
     alone = name in ("description", "naming_none", "naming_wrong")
     shown_absent = 0 if alone else rng.choice(_DISTRACTORS)
-    identities = _distinct(rng, toys_in + shown_absent)
+    identities = draw_identities(rng, toys_in + shown_absent, settings)
     present, absent = identities[:toys_in], identities[toys_in:]
     if name == "naming_wrong":
-        absent = _near_twins(rng, present)
+        absent = _near_twins(rng, present, settings.half)
     scene = compose(rng, present, settings.query_px)
     shown = absent + (present if name in _NAMED else [])
     rng.shuffle(shown)
@@ -224,20 +231,13 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
     return {**row, "toys": [asdict(toy.identity) for toy in scene.toys]}
 
 
-def _distinct(rng: random.Random, n: int) -> list[Identity]:
-    found: list[Identity] = []
-    while len(found) < n:
-        identity = draw_identity(rng, held_out=True)
-        if identity not in found:
-            found.append(identity)
-    return found
-
-
-def _near_twins(rng: random.Random, toys: Sequence[Identity]) -> list[Identity]:
+def _near_twins(
+    rng: random.Random, toys: Sequence[Identity], half: str | None = None
+) -> list[Identity]:
     """For each toy one that differs in one attribute; all distinct, and none of ``toys``."""
     found: list[Identity] = []
     for toy in toys:
-        while (other := hard_negative(rng, toy)) in [*toys, *found]:
+        while (other := hard_negative(rng, toy, half)) in [*toys, *found]:
             continue
         found.append(other)
     return found

@@ -68,8 +68,8 @@ def found_rows(
     m = FOUND[name]
     if retrieval.toys < max(2, m):
         raise ValueError(f"retrieval.toys is {retrieval.toys}; {name} needs {max(2, m)} or more")
-    owned = draw_toys(retrieval.toys, retrieval.seed)
-    database = _database(retrieval, settings.reference_px)
+    owned = draw_toys(retrieval.toys, retrieval.seed, half=settings.half)
+    database = _database(retrieval, settings)
     drawn = []
     for index in range(count):
         rng = random.Random(f"toybox-{settings.split}-{seed}-{name}-{index}")
@@ -122,13 +122,15 @@ def _retriever(database: Database, retrieval: Retrieval) -> Callable:
     return Retriever(index, encoder, load_proposer(retrieval.regions)).retrieve
 
 
-def _database(retrieval: Retrieval, size: int) -> Database:
+def _database(retrieval: Retrieval, settings: ToyboxSettings) -> Database:
     """The toys' database, made once; whole or not at all."""
-    place = Path(retrieval.cache) / f"toys-{retrieval.toys}-{retrieval.seed}-{size}"
+    size, half = settings.reference_px, settings.half
+    name = f"toys-{retrieval.toys}-{retrieval.seed}-{size}" + (f"-{half}" if half else "")
+    place = Path(retrieval.cache) / name
     if not (place / "database.json").exists():
         partial = place.with_name(f"{place.name}.{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
-        toybox_database(partial, retrieval.toys, retrieval.seed, size=size)
+        toybox_database(partial, retrieval.toys, retrieval.seed, half=half, size=size)
         try:
             partial.rename(place)
         except OSError:  # another process was first

@@ -98,16 +98,17 @@ def write_folders(database: Database, out: str | Path) -> Path:
 
 
 def toybox_database(
-    out: str | Path, count: int, seed: int = 0, *, held_out: bool = True, views: int = 1,
-    size: int = TOY_PX,
+    out: str | Path, count: int, seed: int = 0, *, held_out: bool = True,
+    half: str | None = None, views: int = 1, size: int = TOY_PX,
 ) -> Database:
     """A new database of toys at ``out/database.json``, their pictures beside it.
 
     Args:
         out: directory to make.
         count: toys, all different, named at random.
-        seed: with ``count`` and ``held_out``, decides everything.
+        seed: with ``count``, ``held_out`` and ``half``, decides everything.
         held_out: whether from identities that training never sees.
+        half: of these, see :func:`data_gen.toybox.identity.half_of`; ``None`` takes both.
         views: pictures of each toy.
         size: pixels on a side.
 
@@ -116,7 +117,7 @@ def toybox_database(
     """
     out = Path(out)
     _refuse_existing(out)
-    toys = draw_toys(count, seed, held_out=held_out)
+    toys = draw_toys(count, seed, held_out=held_out, half=half)
     concepts = []
     for i, (name, toy) in enumerate(toys.items()):
         images = tuple(f"pictures/{i:05d}_{j}.png" for j in range(views))
@@ -131,16 +132,18 @@ def toybox_database(
     return database
 
 
-def draw_toys(count: int, seed: int = 0, *, held_out: bool = True) -> dict[str, Identity]:
+def draw_toys(
+    count: int, seed: int = 0, *, held_out: bool = True, half: str | None = None
+) -> dict[str, Identity]:
     """Who is in a :func:`toybox_database` of the same arguments: name -> toy."""
     if not 1 <= count <= len(all_names()):
         raise DatabaseError(f"a database of toys holds 1 to {len(all_names())} of them, not "
                             f"{count}: there are no more names")
-    rng = random.Random(f"toybox-database-{seed}-{held_out}")
+    rng = random.Random(f"toybox-database-{seed}-{half or held_out}")
     names = draw_names(rng, count)
     toys: list[Identity] = []
     while len(toys) < count:
-        toy = draw_identity(rng, held_out=held_out)
+        toy = draw_identity(rng, held_out=held_out, half=half)
         if toy not in toys:
             toys.append(toy)
     return dict(zip(names, toys, strict=True))

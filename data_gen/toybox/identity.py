@@ -3,10 +3,12 @@
 10 kinds x 9 colours x 5 patterns x 8 pattern colours x 8 accessories x 8 accessory colours
 = 230,400 identities; the pattern's and the accessory's colour always differ from the body's.
 One identity in ten is held out, by a hash of its number, so training and held-out identities are
-disjoint whatever the seed.
+disjoint whatever the seed. Another hash halves the held-out ones: toys that something is chosen by
+(``validation``) and toys that are reported (``test``).
 """
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 KINDS = ("bear", "rabbit", "cat", "dog", "duck", "owl", "robot", "frog", "dragon", "elephant")
@@ -17,6 +19,8 @@ ATTRIBUTES = ("kind", "colour", "pattern", "second", "accessory", "accessory_col
 
 N_IDENTITIES = len(KINDS) * len(COLOURS) * len(PATTERNS) * 8 * len(ACCESSORIES) * 8
 HELD_OUT_ONE_IN = 10
+HALVES = ("validation", "test")
+"""Of the held-out identities."""
 
 CATEGORY_FACTS = {
     "bear": "round ears",
@@ -121,44 +125,70 @@ def is_held_out(identity: Identity) -> bool:
     return (to_number(identity) * 2654435761 % 2**32 >> 8) % HELD_OUT_ONE_IN == 0
 
 
-def draw_identity(rng: random.Random, *, held_out: bool) -> Identity:
+def half_of(identity: Identity) -> str:
+    """The half of :data:`HALVES` in which a held-out identity is."""
+    # Other bits of another product, so that neither hash tells anything of the other.
+    return HALVES[to_number(identity) * 2246822519 % 2**32 >> 15 & 1]
+
+
+def draw_identity(rng: random.Random, *, held_out: bool, half: str | None = None) -> Identity:
     """A random identity of one side of the split that has a near twin on its side.
 
-    About 1 in 60 held-out identities has none; on the training side all have several.
+    About 1 in 60 held-out identities has none, and 1 in 8 none in its half; on the training side
+    all have several.
+
+    Args:
+        half: of the held-out identities; ``None`` takes both.
     """
     while True:
         identity = from_number(rng.randrange(N_IDENTITIES))
-        if is_held_out(identity) == held_out and (not held_out or twins(identity)):
+        if _is_on_side(identity, held_out, half) and (not held_out or _has_twin(identity, half)):
             return identity
 
 
-def twins(identity: Identity) -> list[Identity]:
-    """All toys of the same side of the split that differ in exactly one attribute."""
-    changed = [replace(identity, **{attribute: value})
-               for attribute in ATTRIBUTES for value in _choices(attribute)]
-    return [other for other in changed if is_legal(other) and other != identity
-            and is_held_out(other) == is_held_out(identity)]
+def twins(identity: Identity, half: str | None = None) -> list[Identity]:
+    """All toys of the same side of the split (and in ``half``) that differ in exactly one
+    attribute."""
+    return list(_twins(identity, half))
 
 
-def hard_negative(rng: random.Random, identity: Identity) -> Identity:
+def hard_negative(rng: random.Random, identity: Identity, half: str | None = None) -> Identity:
     """One of :func:`twins`, every attribute as likely as its number of twins allows.
 
     Raises:
-        ValueError: where there is none (never for what :func:`draw_identity` gives).
+        ValueError: where there is none (never for what :func:`draw_identity` gives, of the same
+            ``half``).
     """
-    if is_held_out(identity) and not twins(identity):
+    if is_held_out(identity) and not _has_twin(identity, half):
         raise ValueError(f"{identity} has no near twin on its side of the split")
     held_out = is_held_out(identity)
     while True:
         attribute = rng.choice(ATTRIBUTES)
         other = replace(identity, **{attribute: rng.choice(_choices(attribute))})
-        if other != identity and is_legal(other) and is_held_out(other) == held_out:
+        if other != identity and is_legal(other) and _is_on_side(other, held_out, half):
             return other
 
 
 def is_legal(identity: Identity) -> bool:
     """Whether the pattern's and the accessory's colour differ from the body's."""
     return identity.colour not in (identity.second, identity.accessory_colour)
+
+
+def _twins(identity: Identity, half: str | None) -> Iterator[Identity]:
+    held_out = is_held_out(identity)
+    for attribute in ATTRIBUTES:
+        for value in _choices(attribute):
+            other = replace(identity, **{attribute: value})
+            if other != identity and is_legal(other) and _is_on_side(other, held_out, half):
+                yield other
+
+
+def _has_twin(identity: Identity, half: str | None) -> bool:
+    return next(_twins(identity, half), None) is not None
+
+
+def _is_on_side(identity: Identity, held_out: bool, half: str | None) -> bool:
+    return is_held_out(identity) == held_out and half in (None, half_of(identity))
 
 
 def _others(colour: str) -> tuple[str, ...]:

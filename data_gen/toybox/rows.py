@@ -21,18 +21,19 @@ from data_gen.tasks import (
     object_consistency_row,
     visual_localization_row,
 )
-from data_gen.toybox.identity import Identity, draw_identity, hard_negative
+from data_gen.toybox.identity import HALVES, Identity, draw_identity, hard_negative
 from data_gen.toybox.language import LENGTHS, caption
 from data_gen.toybox.scene import Scene, compose
 
 DESCRIPTION = "description"
+SPLITS = ("train", "heldout", *HALVES)
 
 
 @dataclass
 class ToyboxSettings:
     """What the rows are like. Shares are probabilities in 0-1."""
 
-    split: str = "train"  # train | heldout: whose identities
+    split: str = "train"  # whose identities: train | heldout | validation, test (its halves)
     reference_px: int = 64  # side of reference pictures
     query_px: int = 96  # side of query pictures; toys of a crowd need the room
     hard_share: float = 0.5  # OCT negatives that differ in one attribute only
@@ -55,10 +56,15 @@ class ToyboxSettings:
     prompts: str | None = None  # template file; configs/prompts/default.yaml when None
 
     def __post_init__(self):
-        if self.split not in ("train", "heldout"):
-            raise ValueError(f"split must be 'train' or 'heldout', not {self.split!r}")
+        if self.split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {self.split!r}")
         for name in ("oct_toys", "vlt_toys", "concepts", "distractors", "describe_toys"):
             setattr(self, name, {int(k): float(v) for k, v in getattr(self, name).items()})
+
+    @property
+    def half(self) -> str | None:
+        """The half of the held-out identities, where the split is one."""
+        return self.split if self.split in HALVES else None
 
 
 def toybox_rows(counts: dict[str, int], seed: int, settings: ToyboxSettings) -> Iterator[dict]:
@@ -100,7 +106,7 @@ def _object_consistency(rng, row_id, index, settings):
     kind = "same"
     if not same:
         hard = rng.random() < settings.hard_share
-        shown = (hard_negative(rng, identity) if hard
+        shown = (hard_negative(rng, identity, settings.half) if hard
                  else draw_identities(rng, 1, settings, [identity])[0])
         kind = "hard" if hard else "easy"
     scene = compose(rng, [identity if same else shown, *others], settings.query_px)
@@ -114,7 +120,7 @@ def _visual_localization(rng, row_id, index, settings):
     n = choose(rng, settings.vlt_toys)
     identities = draw_identities(rng, n, settings)
     if n > 1 and rng.random() < settings.vlt_hard_share:
-        identities[1] = hard_negative(rng, identities[0])
+        identities[1] = hard_negative(rng, identities[0], settings.half)
     scene = compose(rng, identities, settings.query_px)
     where = [toy.identity for toy in scene.toys].index(identities[0])
     reference = draw_reference(rng, identities[0], draw_names(rng, 1)[0], settings)
@@ -201,7 +207,7 @@ def draw_identities(
     """``n`` distinct identities of the settings' side of the split, none of them in ``avoid``."""
     found: list[Identity] = []
     while len(found) < n:
-        identity = draw_identity(rng, held_out=settings.split == "heldout")
+        identity = draw_identity(rng, held_out=settings.split != "train", half=settings.half)
         if identity not in found and identity not in avoid:
             found.append(identity)
     return found

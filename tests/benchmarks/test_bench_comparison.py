@@ -10,8 +10,9 @@ import psutil
 import pytest
 import yaml
 
-from benchmarks import comparison, comparison_run, comparison_table
-from benchmarks.comparison import ComparisonError, plan, rate_of, read_experiment
+from benchmarks import comparison_plan, comparison_run, comparison_table, toybox
+from benchmarks.comparison import ComparisonError, read_experiment
+from benchmarks.comparison_plan import plan, rate_of
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "configs" / "benchmarks" / "rl_vs_sft.yaml"
@@ -74,16 +75,30 @@ def test_two_hours_of_two_cores_at_most():
     assert left == total <= 2 * 2 * 3600
 
 
-def test_both_sides_see_the_same_rows_and_no_rate_is_chosen_on_the_test():
+def test_both_sides_see_the_same_rows():
     e = read_experiment(SHIPPED)
     assert e.arms["sft_n"].rows == e.arms["grpo_n"].rows == "few"
     data = yaml.safe_load((ROOT / e.rows["config"]).read_text())
     assert set(data["concepts"]) == {1, 2} and data["targets"] and data["named_share"] == 1.0
     many = e.rows["sets"]["many"]["counts"]
     assert many == {task: 10 * n for task, n in data["counts"].items()}
-    assert e.sweep_seed not in e.seeds and e.validation["seed"] != e.test["seed"]
+    assert e.sweep_seed not in e.seeds
     for name in ("sft_n", "sft_10n", "grpo_n"):
         assert len(e.arms[name].rates) > 1
+
+
+def test_no_rate_is_chosen_by_toys_of_the_test():
+    """Whatever a config says: the commands ask for different halves, and these share no toy."""
+    steps = {step.name: step for step in plan(read_experiment(SHIPPED))}
+    told = [steps[name].command() for name in ("validate/grpo_n-5e-05", "test/base")]
+    halves = [words[words.index("--split") + 1] for words in told]
+    assert halves == ["validation", "test"]
+    toys = []
+    for half in halves:
+        small = toybox.toybox_settings({"reference_px": 16, "query_px": 16}, half)
+        toys.append({tuple(toy.values()) for name in ("naming_2", "naming_wrong", "list")
+                     for row in toybox.build_set(name, 12, 5, small) for toy in row["toys"]})
+    assert len(toys[0]) > 40 and not toys[0] & toys[1]
 
 
 def test_commands_are_what_one_would_type(config, read):
@@ -130,7 +145,6 @@ REFUSED = {
     "rates": (lambda c: c["arms"]["sft_n"].update(rates=[]), "needs either rates or rate_of"),
     "rate_of": (lambda c: c["arms"]["sft_n"].update(rates=[], rate_of="x"), "'x' is no arm"),
     "seed of the sweep": (lambda c: c.update(sweep_seed=2), "sweep_seed 2 is also a seed"),
-    "chosen on the test": (lambda c: c["validation"].update(seed=7001), "chosen on the test"),
     "size": (lambda c: c["test"].update(size="huge"), "evaluate.sizes has no 'huge'"),
     "no base": (lambda c: c["arms"].pop("base"), "one arm must be the base"),
     "pair": (lambda c: c.update(compare=[["base", "dpo"]]), "are not two arms"),
@@ -180,8 +194,8 @@ def test_commands_that_outlived_their_starter_are_ended(config, read):
             process.wait()
 
 
-def steps_of(tmp_path, *scripts: str) -> list[comparison.Step]:
-    return [comparison.Step(f"train/{i}", "", "train", lambda s=s: [sys.executable, "-c", s],
+def steps_of(tmp_path, *scripts: str) -> list[comparison_plan.Step]:
+    return [comparison_plan.Step(f"train/{i}", "", "train", lambda s=s: [sys.executable, "-c", s],
                             (f"train/{i - 1}",) if i else (), 0.1)
             for i, s in enumerate(scripts)]
 

@@ -14,10 +14,10 @@ from benchmarks.files import BenchmarkError, find_picture, is_name, read_json
 from benchmarks.loaders import (
     choice_questions,
     dreambooth_questions,
-    localization_rows,
     naming_questions,
     recognition_questions,
 )
+from benchmarks.localization_run import localization_rows
 from benchmarks.questions import as_row, load_words, open_rows
 from data_gen.rows import OCT, VLT, check_row
 
@@ -176,11 +176,15 @@ def test_boxes_come_from_detection_sets(tmp_path):
     picture.save(tmp_path / "a.png")
     save(tmp_path / "coco.json", {
         "images": [{"id": 1, "file_name": "a.png", "width": 200, "height": 200}],
-        "annotations": [{"id": 5, "image_id": 1, "category_id": 2, "bbox": [20, 20, 80, 100]}],
-        "categories": [{"id": 2, "name": "ball"}]})
-    row = next(localization_rows(tmp_path / "coco.json", tmp_path, 1, report=lambda _: None))
+        "annotations": [{"id": 5, "image_id": 1, "category_id": 2, "bbox": [20, 20, 80, 100]},
+                        {"id": 6, "image_id": 1, "category_id": 3, "bbox": [20, 20, 2, 2]}],
+        "categories": [{"id": 2, "name": "ball"}, {"id": 3, "name": "cup"}]})
+    left_out = {}
+    row = next(localization_rows(tmp_path / "coco.json", tmp_path, 1, left_out,
+                                 mirrored_share=0.0))
     assert row["task"] == VLT
     assert row["box"] == pytest.approx([0.1, 0.1, 0.5, 0.6], abs=0.01)
+    assert list(left_out.values()) == [["coco.json"]]
 
 
 @pytest.mark.parametrize("data", [{}, [], 7, {"./data/none.png": ["<bo>"]}])

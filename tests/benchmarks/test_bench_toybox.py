@@ -7,7 +7,7 @@ from benchmarks import toybox, toybox_found
 from benchmarks.intervals import value
 from benchmarks.runner import Prediction, row_digest
 from data_gen.toybox.draw import Placed
-from data_gen.toybox.identity import Identity, draw_identity, is_held_out
+from data_gen.toybox.identity import Identity, draw_identity, half_of, is_held_out
 from data_gen.toybox.language import _one_sentence
 from data_gen.toybox.quiz import INVENTORY_ASK, profile
 from data_gen.toybox.rows import toybox_row
@@ -99,6 +99,17 @@ def test_references_that_were_found(rows, retrieval, monkeypatch):
     monkeypatch.setattr(toybox_found, "load_encoder", None)
     again = toybox.build_set("found_2", 12, 5, toybox.toybox_settings(SETTINGS), retrieval)
     assert [row_digest(r) for r in again] == [row_digest(r) for r in rows["found_2"]]
+
+
+def test_halves_have_rows_and_databases_of_their_own(retrieval):
+    for half in ("validation", "test"):
+        settings = toybox.toybox_settings(SETTINGS, half)
+        for name in ("found_2", "naming_wrong", "oct"):
+            for row in toybox.build_set(name, 3, 5, settings, retrieval):
+                assert half in row["id"]
+                assert all(half_of(Identity(**toy)) == half for toy in row.get("toys", []))
+    with pytest.raises(ValueError, match="split must be one of heldout, validation, test"):
+        toybox.toybox_settings(SETTINGS, "train")
 
 
 def test_references_cannot_be_found_nowhere():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import ImageChops
 
+from concepts.sets import draw_toys
 from data_gen.names import all_names
 from data_gen.prompts import load_prompts
 from data_gen.rows import ICT, OCT, VLT, check_row, encode_image, read_rows, write_rows
@@ -16,8 +17,10 @@ from data_gen.toybox.curriculum import INVENTORY, QUIZ, curriculum, curriculum_r
 from data_gen.toybox.draw import GROUNDS, STYLES, Placed, Stage, box_of, draw_scene, outline
 from data_gen.toybox.identity import (
     ATTRIBUTES,
+    HALVES,
     N_IDENTITIES,
     from_number,
+    half_of,
     is_held_out,
     mark,
     to_number,
@@ -87,6 +90,19 @@ def test_hard_negatives_differ_in_one_attribute_and_stay_on_their_side(held_out)
         assert other.colour not in (other.second, other.accessory_colour)
         changed[differing[0]] += 1
     assert set(changed) == set(ATTRIBUTES), "every attribute is varied"
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_the_held_out_toys_are_halved(half):
+    """Everybody in a row, twins and databases' toys too, is of the one half."""
+    share = np.mean([half_of(from_number(n)) == half for n in range(0, N_IDENTITIES, 7)
+                     if is_held_out(from_number(n))])
+    assert 0.48 < share < 0.52
+    rng = random.Random(2)
+    drawn = [toys.draw_identity(rng, held_out=True, half=half) for _ in range(200)]
+    for toy in [*drawn, *(toys.hard_negative(rng, toy, half) for toy in drawn),
+                *draw_toys(40, 1, half=half).values()]:
+        assert is_held_out(toy) and half_of(toy) == half
 
 
 def test_descriptions_and_features_state_the_attributes():
@@ -252,8 +268,8 @@ def test_targets_answer_their_rows():
 
 
 def test_settings_and_tasks_are_checked():
-    with pytest.raises(ValueError, match="'train' or 'heldout'"):
-        ToyboxSettings(split="test")
+    with pytest.raises(ValueError, match="one of train, heldout, validation, test, not 'dev'"):
+        ToyboxSettings(split="dev")
     with pytest.raises(ValueError, match="not 'dance'"):
         next(toybox_rows({"dance": 1}, 0, ToyboxSettings()))
 

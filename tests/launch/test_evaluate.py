@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks import evaluation, toybox
+from tests.concepts.tiny_encoders import save_open_clip
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[2]
 CONFIG = {
@@ -55,20 +58,44 @@ def test_two_policies_side_by_side_and_again(run, policy, evaluating, monkeypatc
     assert "| base | trained |" in capsys.readouterr().out
     samples = json.loads((out / "gallery.json").read_text())
     assert len(samples) == 11 and set(samples[0]["outputs"]) == {"base", "trained"}
+    seconds = result["seconds"]
+    for label in ("base", "trained"):
+        assert 0 < seconds["generate"][label] < seconds["policies"][label] < seconds["all"]
 
     # Again: everything is read back, nothing is loaded.
     def must_not_load(*_, **__):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(evaluating, "load_policy", must_not_load)
+    monkeypatch.setattr(evaluation, "load_policy", must_not_load)
     run(*arguments)
     again = json.loads((out / "evaluation.json").read_text())
     assert again["metrics"] == result["metrics"]
+    assert again["seconds"]["generate"] == {}
 
     # A killed run: the file of one set is gone.
     (out / "predictions" / "trained" / "vlt.jsonl").unlink()
     with pytest.raises(AssertionError, match="loaded"):
         run(*arguments)
+
+
+def test_captions_are_scored_further_from_what_was_kept(run, policy, tmp_path):
+    encoder = save_open_clip(tmp_path / "clip")
+    made = json.loads((run("--policy", f"base={policy}") / "evaluation.json").read_text())
+    scores = ["length", "self_bleu", "overlap", "clip_score", "image_similarity"]
+    out = run("--policy", "base=somewhere/else", "--score_only", "true",
+              "--captions", json.dumps({"scores": scores, "encoder": str(encoder)}))
+    result = json.loads((out / "evaluation.json").read_text())
+    assert result["policies"][0]["made_from"] == made["policies"][0]["made_from"]
+    found = result["metrics"]
+    assert {key: found[key] for key in made["metrics"]} == made["metrics"]
+    for name in ("naming_1", "naming_absent"):
+        for score in ("tokens", "at_floor", *scores[1:]):
+            assert found[f"{name}/{score}"]["rows"] == 2
+    assert found["naming_1/image_similarity"]["values"]["base"]["value"] <= 1
+    assert "oct/self_bleu" not in found
+    assert "CLIPScore" in (out / "evaluation.md").read_text()
+    with pytest.raises(SystemExit, match="rows without a prediction"):  # other rows
+        run("--policy", "base=somewhere/else", "--score_only", "true", split="test")
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [
@@ -79,16 +106,20 @@ def test_two_policies_side_by_side_and_again(run, policy, evaluating, monkeypatc
     ({"sizes": {"tiny": {"oct": 0}}}, "scores nothing"),
     ({"settings": {"hard_share": 0}}, "no setting hard_share"),
     ({"max_new_tokens": {"oct": 3}}, "max_new_tokens needs exactly"),
+    ({"split": "train"}, "split must be one of heldout, validation, test"),
+    ({"captions": {"scores": ["spice"]}}, "captions.scores: no score 'spice'"),
+    ({"captions": {"scores": ["bleu"]}}, "bleu needs captions.references"),
+    ({"captions": "[1"}, "captions is not JSON"),
 ])
 def test_refused_before_weights_load(run, policy, evaluating, monkeypatch, changes, sentence):
-    monkeypatch.setattr(evaluating, "load_policy", None)
+    monkeypatch.setattr(evaluation, "load_policy", None)
     with pytest.raises(SystemExit) as refused:
         run("--policy", policy, **changes)
     assert sentence in str(refused.value) and "\n" not in str(refused.value)
 
 
 def test_missing_policy(run, evaluating, monkeypatch):
-    monkeypatch.setattr(evaluating, "load_policy", None)
+    monkeypatch.setattr(evaluation, "load_policy", None)
     with pytest.raises(SystemExit, match="no policy to evaluate"):
         run()
     with pytest.raises(SystemExit, match=r"policy '\./nowhere': there is no such directory"):
@@ -99,5 +130,5 @@ def test_the_shipped_config_is_understood(evaluating):
     config = yaml.safe_load((ROOT / "configs" / "benchmarks" / "toybox.yaml").read_text())
     assert set(config) <= set(evaluating.EvaluateArguments.__dataclass_fields__)
     for size, counts in config["sizes"].items():
-        assert set(counts) == set(evaluating.toybox.SETS), size
-    evaluating.toybox.toybox_settings(config["settings"])
+        assert set(counts) == set(toybox.SETS), size
+    toybox.toybox_settings(config["settings"])

@@ -8,7 +8,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from benchmarks import evaluation
 from benchmarks.published import build_sets, published_settings
+from tests.concepts.tiny_encoders import save_open_clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[2]
@@ -44,11 +46,11 @@ def write(path, data):
 
 @pytest.fixture
 def run(evaluating, files, monkeypatch):
-    def run(benchmark, *arguments, **settings):
+    def run(benchmark, *arguments, captions=None, **settings):
         config = files / "config.yaml"
         pattern = str(files / "photos" / "{name}" / "00.png")
         config.write_text(yaml.safe_dump({
-            "benchmark": benchmark, "batch_size": 2, "resamples": 50,
+            "benchmark": benchmark, "batch_size": 2, "resamples": 50, "captions": captions or {},
             "max_new_tokens": {"naming": 4, "recognition": 2, "choices": 2},
             "settings": {"images": str(files), "reference_pictures": pattern, "size": 16,
                          **settings}}))
@@ -80,7 +82,7 @@ def test_naming_with_controls_and_again_without_the_policy(run, files, policy, c
     def must_not_load(*_, **__):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(evaluating, "load_policy", must_not_load)
+    monkeypatch.setattr(evaluation, "load_policy", must_not_load)
     entries = [json.loads(line) for line in lines]
     for entry in entries:
         entry["text"] = "<bo> is here" if entry["id"] == "queries-0" else "nobody"
@@ -90,6 +92,36 @@ def test_naming_with_controls_and_again_without_the_policy(run, files, policy, c
     for key in ("recall", "published_recall", "names_given"):
         assert again["metrics"][f"naming/{key}"]["values"]["base"]["value"] == pytest.approx(1 / 3)
     assert again["left_out"]["question without a prediction"]["count"] >= 1
+
+
+def test_captions_are_scored_further_from_what_was_kept(run, files, policy, monkeypatch):
+    database = {"concept_dict": {f"<{n}>": {
+        "name": n, "image": f"./photos/{n}/00.png", "category": "toy",
+        "info": f"<{n}> is a round toy with a blue hat."} for n in NAMES}, "path_to_concept": {}}
+    write(files / "database.json", database)
+    write(files / "captions.json", {f"./photos/{n}/01.png": [f"{n} stands on a wide green lawn"]
+                                    for n in NAMES[:2]})
+    encoder = save_open_clip(files / "clip")
+    settings = {"path": str(files / "queries.json"), "controls": ["none"],
+                "database": str(files / "database.json"), "reference_pictures": None}
+    run("naming", "--policy", f"base={policy}", **settings)
+    path = files / "eval" / "predictions" / "base" / "naming.jsonl"
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    texts = {"queries-0": "bo stands on a wide green lawn", "queries-1": "mia is here",
+             "queries-2": "<kim> is a round toy with a blue hat."}
+    path.write_text("".join(json.dumps({**entry, "text": texts[entry["id"]]}) + "\n"
+                            for entry in entries))
+    monkeypatch.setattr(evaluation, "load_policy", None)
+    result = run("naming", "--policy", "base=gone", "--score_only", "true", **settings, captions={
+        "scores": ["length", "self_bleu", "overlap", "bleu", "clip_score", "image_similarity"],
+        "references": str(files / "captions.json"), "encoder": str(encoder)})
+    found = {key: of["values"]["base"]["value"] for key, of in result["metrics"].items()}
+    assert found["naming/overlap"] == pytest.approx(1 / 3)
+    assert 0.5 < found["naming/bleu"] < 0.6 and 0 < result["corpus_bleu"]["base"] < 1
+    assert 0 <= found["naming/clip_score"] <= 2.5
+    assert {"naming/at_floor", "naming/self_bleu", "naming/image_similarity"} <= set(found)
+    assert "naming_none/self_bleu" not in found
+    assert "BLEU-4 over all captions: base" in (files / "eval" / "evaluation.md").read_text()
 
 
 def test_recognition_by_answers_and_by_probabilities(run, files, policy):
@@ -129,7 +161,7 @@ def test_choices_with_and_without_what_was_shown(run, files, policy):
 ])
 def test_refused_before_weights_load(run, files, evaluating, monkeypatch, benchmark, settings,
                                      sentence):
-    monkeypatch.setattr(evaluating, "load_policy", None)
+    monkeypatch.setattr(evaluation, "load_policy", None)
     monkeypatch.chdir(files)
     with pytest.raises(SystemExit) as refused:
         run(benchmark, "--policy", "x", **settings)
