@@ -34,11 +34,13 @@ class Layout:
         prefix_mask: (N, P) whether a prompt token is one (prompts are padded on the left).
         width: W, tokens of a branch: the copy of the prompt's last token and C completion tokens.
         branches: G.
+        padded: whether any prompt is.
     """
 
     prefix_mask: torch.Tensor
     width: int
     branches: int
+    padded: bool
 
     @property
     def prefix(self) -> int:
@@ -99,10 +101,11 @@ def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
         [prompt_positions[..., :-1], prompt_positions[..., -1:] + steps], dim=-1)
     place = torch.tensor([(n, g) for n, group in enumerate(groups) for g in range(len(group))],
                          device=device)
+    prefix_mask = attention_mask[first, : prompt - 1].bool()
     return Packed(
         torch.cat([prefix, branch_ids.reshape(N, -1)], dim=1),
         torch.cat([torch.full_like(prefix, -100), labels.reshape(N, -1)], dim=1),
-        positions, Layout(attention_mask[first, : prompt - 1].bool(), W, G), place)
+        positions, Layout(prefix_mask, W, G, padded=not prefix_mask.all().item()), place)
 
 
 def prompt_positions(model, input_ids, attention_mask, **vision) -> torch.Tensor:
@@ -156,40 +159,28 @@ def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor
     heads = query.size(1) // key.size(1)
     key, value = (x.repeat_interleave(heads, dim=1) for x in (key, value))
     N, H, _, D = query.shape
+    query, key = query.to(value.dtype), key.to(value.dtype)  # autocast leaves them as they were
     seen = layout.prefix_mask[:, None, None, :]  # (N, 1, 1, P)
-    causal = torch.ones(P, P, dtype=torch.bool, device=query.device).tril()
-    # Padding sees itself: a row of nothing would be a row of NaN.
-    mask = (causal & seen) | torch.eye(P, dtype=torch.bool, device=query.device)
-    prompt = _attend(query[:, :, :P], key[:, :, :P], value[:, :, :P], mask, scaling)
+    mask = None
+    if layout.padded:
+        mask = torch.ones(P, P, dtype=torch.bool, device=query.device).tril() & seen
+        # Padding sees itself: a row of nothing would be a row of NaN.
+        mask = mask | torch.eye(P, dtype=torch.bool, device=query.device)
+    prompt = scaled_dot_product_attention(
+        query[:, :, :P], key[:, :, :P], value[:, :, :P], attn_mask=mask, is_causal=mask is None,
+        scale=scaling)
 
     q, k, v = (x[:, :, P:].reshape(N, H, G, W, D) for x in (query, key, value))
     own = torch.ones(W, W, dtype=torch.bool, device=query.device).tril()
     mask = torch.cat([seen[:, :, :, None, :].expand(N, 1, 1, W, P), own.expand(N, 1, 1, W, W)], -1)
     shared = [x[:, :, None, :P].expand(N, H, G, P, D) for x in (key, value)]
-    if query.device.type == "cpu":
-        # Prompt keys are not copied per branch: their products are one matrix product.
-        flat = query[:, :, P:] @ key[:, :, :P].transpose(-1, -2)
-        scores = torch.cat([flat.view(N, H, G, W, P), q @ k.transpose(-1, -2)], -1) * scaling
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-        weights = torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype)
-        of_prompt = weights[..., :P].reshape(N, H, G * W, P) @ value[:, :, :P]
-        branches = of_prompt + (weights[..., P:] @ v).reshape(N, H, G * W, D)
-    else:
-        branches = scaled_dot_product_attention(
-            q.transpose(1, 2).reshape(N * G, H, W, D),
-            torch.cat([shared[0], k], 3).transpose(1, 2).reshape(N * G, H, P + W, D),
-            torch.cat([shared[1], v], 3).transpose(1, 2).reshape(N * G, H, P + W, D),
-            attn_mask=mask[:, :, 0].repeat_interleave(G, 0), scale=scaling)
-        branches = branches.view(N, G, H, W, D).transpose(1, 2).reshape(N, H, G * W, D)
+    branches = scaled_dot_product_attention(
+        q.transpose(1, 2).reshape(N * G, H, W, D),
+        torch.cat([shared[0], k], 3).transpose(1, 2).reshape(N * G, H, P + W, D),
+        torch.cat([shared[1], v], 3).transpose(1, 2).reshape(N * G, H, P + W, D),
+        attn_mask=mask[:, :, 0].repeat_interleave(G, 0), scale=scaling)
+    branches = branches.view(N, G, H, W, D).transpose(1, 2).reshape(N, H, G * W, D)
     return torch.cat([prompt, branches], dim=2).transpose(1, 2).contiguous()
-
-
-def _attend(q, k, v, mask, scaling):
-    if q.device.type != "cpu":
-        return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
-    scores = q @ k.transpose(-1, -2) * scaling  # under autocast of another dtype than q
-    scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return torch.softmax(scores, -1, dtype=torch.float32).to(v.dtype) @ v
 
 
 def why_not(model) -> str | None:
