@@ -7,8 +7,8 @@
 
 Writes ``speed.json``, ``speed.md`` and ``speed.png`` to ``--out``. Times are medians of
 ``--rounds`` steps after two for warming up, stock and ours by turns. What a pass was predicted to
-cost, from numbers of tokens alone (``rl/groups.py``), stands beside what it did cost; the line at
-the end is the best fit of that prediction's constants to this run (``--share on`` for all cases).
+cost (``rl/groups.py``) stands beside what it did cost; the line at the end is the best fit of that
+prediction's constant to this run (``--share on`` for all cases).
 """
 
 import argparse
@@ -20,8 +20,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from transformers import AutoConfig
 
-from rl.groups import WORTH_IT, predicted_share
+from rl.groups import WORTH_IT, predicted_share, prices_of
 from rl.policy import load_policy
 from rl.random_policy import save_qwen2_5_vl_3b_random
 from rl.speed import PHASES, compare
@@ -110,10 +111,12 @@ def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> di
                     "tokens": run.tokens, "pictures": run.pictures, "loss": run.losses[-1]}
              for name, run in both.items()}
     groups = [list(range(i * shape.G, (i + 1) * shape.G)) for i in range(shape.prompts)]
-    predicted = predicted_share(groups, prompt, shape.completion)
+    prices = prices_of(AutoConfig.from_pretrained(model))
+    predicted = predicted_share(groups, prompt, shape.completion, prices)
     shared = share == "on" or predicted <= WORTH_IT
     return {"shape": {**asdict(shape), "prompt": prompt}, "bound": bound(shape, prompt),
-            "shared": shared, "predicted": 1 / predicted if shared else 1.0, **found}
+            "prices": asdict(prices), "shared": shared,
+            "predicted": 1 / predicted if shared else 1.0, **found}
 
 
 def device() -> str:

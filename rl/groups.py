@@ -1,12 +1,11 @@
 """Which rows of a micro-batch are a group, how large a packed row may be, and whether it pays."""
 
+from dataclasses import dataclass
+
 import torch
 
-OVERHEAD = 0.0
+OVERHEAD = 600.0
 """What a pass costs before its first token, in tokens; fitted by ``launch/bench.py``."""
-
-PER_PAIR = 0.0
-"""What a query costs for each key it sees, in tokens; fitted likewise."""
 
 WORTH_IT = 0.9
 """Share where the predicted cost is at most this part of the unshared one."""
@@ -35,23 +34,48 @@ def split(groups: list[list[int]], prompt: int, width: int, most: int) -> list[l
     return [group[i : i + room] for group in groups for i in range(0, len(group), room)]
 
 
-def unshared_cost(rows: int, prompt: int, completion: int) -> tuple[float, float]:
-    """(tokens, query-key pairs) of ``rows`` sequences of P + C tokens."""
+@dataclass(frozen=True)
+class Prices:
+    """What else a pass does, in multiplications of one token through the decoder's layers.
+
+    Args:
+        pair: of a query with a key it sees.
+        scored: of a token whose successor is looked for in the whole vocabulary.
+    """
+
+    pair: float
+    scored: float
+
+
+def prices_of(config) -> Prices:
+    """Prices of a model, from its config: how much of its work is attention, how much scoring."""
+    text = config.get_text_config()
+    width = text.num_attention_heads * (getattr(text, "head_dim", None)
+                                        or text.hidden_size // text.num_attention_heads)
+    ours = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    attention = 2 * width * text.hidden_size * (1 + ours / text.num_attention_heads)
+    token = text.num_hidden_layers * (attention + 3 * text.hidden_size * text.intermediate_size)
+    return Prices(pair=2 * text.num_hidden_layers * width / token,
+                  scored=text.hidden_size * text.vocab_size / token)
+
+
+def unshared_cost(rows: int, prompt: int, completion: int, prices: Prices) -> float:
+    """Of ``rows`` sequences of P + C tokens, in tokens."""
     length = prompt + completion
-    return rows * length, rows * length**2 / 2
+    return rows * (length + prices.pair * length**2 / 2 + prices.scored * completion)
 
 
-def packed_cost(groups: list[list[int]], prompt: int, completion: int) -> tuple[float, float]:
-    """(tokens, query-key pairs) of one packed row per group."""
+def packed_cost(groups: list[list[int]], prompt: int, completion: int, prices: Prices) -> float:
+    """Of one packed row per group, in tokens."""
     prefix, branches, width = prompt - 1, max(map(len, groups)), completion + 1
-    pairs = prefix**2 / 2 + branches * width * (prefix + width / 2)
-    return len(groups) * (prefix + branches * width), len(groups) * pairs
+    pairs = prefix**2 / 2 + branches * width * (prefix + width)
+    return len(groups) * (prefix + branches * width + prices.pair * pairs
+                          + prices.scored * branches * completion)
 
 
-def predicted_share(groups: list[list[int]], prompt: int, completion: int) -> float:
+def predicted_share(groups: list[list[int]], prompt: int, completion: int,
+                    prices: Prices) -> float:
     """Predicted time of the packed rows over that of the unshared ones."""
-    def time(tokens: float, pairs: float) -> float:
-        return OVERHEAD + tokens + PER_PAIR * pairs
-
-    return (time(*packed_cost(groups, prompt, completion))
-            / time(*unshared_cost(sum(map(len, groups)), prompt, completion)))
+    rows = sum(map(len, groups))
+    return ((OVERHEAD + packed_cost(groups, prompt, completion, prices))
+            / (OVERHEAD + unshared_cost(rows, prompt, completion, prices)))

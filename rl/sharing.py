@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 
 from rl import shared_prompt, vision_features
-from rl.groups import WORTH_IT, groups_of, predicted_share, split
+from rl.groups import WORTH_IT, groups_of, predicted_share, prices_of, split
 from rl.picture_rows import pictures_of_rows, take_rows
 from rl.shared_prefill import prompts_prefilled_once
 from rl.shared_prompt import pack, prompt_positions
@@ -48,6 +48,7 @@ class Sharing:
         self.prompt = self._allowed("share_prompt", prompt, lambda: shared_prompt.why_not(plain))
         self.shelf = PictureShelf(model, processor) if self.vision else None
         if self.prompt:
+            self.prices = prices_of(plain.config)
             shared_prompt.use_shared_attention(plain)
 
     def __str__(self) -> str:
@@ -108,7 +109,8 @@ class Sharing:
         counts = num_images or [0] * ids.size(0)
         groups = groups_of(ids[:, :prompt], mask[:, :prompt], pictures_of_rows(fields, counts))
         groups = split(groups, prompt, completion + 1, self.most_tokens)
-        if not self.always and predicted_share(groups, prompt, completion) > WORTH_IT:
+        if not self.always and predicted_share(
+                groups, prompt, completion, self.prices) > WORTH_IT:
             return usual()
         parts = [
             self._packed(model, ids, mask, completion, chunk, fields, counts, autocast, entropy)

@@ -3,6 +3,7 @@
 import statistics
 from pathlib import Path
 
+from rl.groups import OVERHEAD, Prices
 from rl.speed_shape import Shape, costs, fit
 
 
@@ -55,18 +56,17 @@ def draw(results: list[dict], path: Path) -> None:
 
 
 def fitted(results: list[dict]) -> dict:
-    """Constants of the prediction that fit this run best, and how wrong the used ones were."""
+    """The prediction's constant that fits this run best, and how wrong the used one was."""
     points = []
     for r in results:
         shape = Shape(**r["shape"])
-        expected = costs(shape, shape.prompt)
+        expected = costs(shape, shape.prompt, Prices(**r["prices"]))
         for name in ("stock", "ours") if r["shared"] else ("stock",):
-            points.append((r[name]["seconds"]["loss"], *expected[name]))
-    overhead, per_pair = fit(points) if len(points) > 2 else (None, None)
+            points.append((r[name]["seconds"]["loss"], expected[name]))
     errors = {r["case"]: r["predicted"] / faster(r, "loss") - 1 for r in results if r["shared"]}
     long = [errors[r["case"]] for r in results
             if r["shared"] and r["shape"]["prompt"] >= 4 * r["shape"]["completion"]]
-    return {"overhead": overhead, "per_pair": per_pair, "errors": errors,
+    return {"overhead": fit(points) if len(points) > 2 else None, "errors": errors,
             "median_error": statistics.median(map(abs, errors.values())) if errors else None,
             "largest_error_long_prompts": max(map(abs, long)) if long else None}
 
@@ -76,8 +76,7 @@ def fit_line(results: list[dict]) -> str:
     found = fitted(results)
     text = "Too few cases to fit."
     if found["overhead"] is not None:
-        text = (f"Best fit: overhead {found['overhead']:.0f} tokens, "
-                f"{1000 * found['per_pair']:.2f} tokens per 1000 pairs.")
+        text = f"Best fit: an overhead of {found['overhead']:.0f} tokens; used: {OVERHEAD:.0f}."
     if found["median_error"] is not None:
         text += f" Prediction off by {found['median_error']:.0%} (median of shared cases)"
         if found["largest_error_long_prompts"] is not None:

@@ -9,7 +9,7 @@ from datasets import Dataset
 from data_gen.rows import FEATURES, ICT
 from data_gen.toybox.rows import ToyboxSettings, draw_identities
 from data_gen.toybox.scene import compose
-from rl.groups import packed_cost, unshared_cost
+from rl.groups import Prices, packed_cost, unshared_cost
 from rl.policy import load_processor
 
 
@@ -71,28 +71,22 @@ def bound(shape: Shape, prompt: int) -> dict[str, int]:
             "pictures": shape.prompts * shape.images}
 
 
-def costs(shape: Shape, prompt: int) -> dict[str, tuple[float, float]]:
-    """(tokens, query-key pairs) of the loss's pass, unshared and shared."""
+def costs(shape: Shape, prompt: int, prices: Prices) -> dict[str, float]:
+    """Of the loss's pass in tokens, unshared and shared."""
     groups = [list(range(shape.G))] * shape.prompts
-    return {"stock": unshared_cost(shape.prompts * shape.G, prompt, shape.completion),
-            "ours": packed_cost(groups, prompt, shape.completion)}
+    return {"stock": unshared_cost(shape.prompts * shape.G, prompt, shape.completion, prices),
+            "ours": packed_cost(groups, prompt, shape.completion, prices)}
 
 
-def fit(measured: list[tuple[float, float, float]]) -> tuple[float, float]:
-    """(:data:`rl.groups.OVERHEAD`, :data:`rl.groups.PER_PAIR`) from n >= 3 measured passes.
+def fit(measured: list[tuple[float, float]]) -> float:
+    """:data:`rl.groups.OVERHEAD` from n >= 2 measured passes.
 
-    Least squares of the relative error of seconds = u (overhead + tokens + per pair x pairs).
+    Least squares of the relative error of seconds = u (overhead + cost).
 
     Args:
-        measured: (seconds, tokens, pairs) each.
+        measured: (seconds, cost in tokens) each.
     """
-    seconds, tokens, pairs = (numpy.array(column, float) for column in zip(*measured, strict=True))
-    columns = {"overhead": numpy.ones_like(tokens), "token": tokens, "pair": pairs}
-    while True:  # a cost cannot be negative: what comes out so is left out
-        matrix = numpy.stack([column / seconds for column in columns.values()], axis=1)
-        weights = numpy.linalg.lstsq(matrix, numpy.ones_like(seconds), rcond=None)[0]
-        found = dict(zip(columns, weights.tolist(), strict=True))
-        negative = [name for name in ("overhead", "pair") if found.get(name, 0.0) < 0]
-        if not negative:
-            return tuple(found.get(name, 0.0) / found["token"] for name in ("overhead", "pair"))
-        del columns[min(negative, key=found.get)]
+    seconds, cost = (numpy.array(column, float) for column in zip(*measured, strict=True))
+    matrix = numpy.stack([1 / seconds, cost / seconds], axis=1)
+    start, unit = numpy.linalg.lstsq(matrix, numpy.ones_like(seconds), rcond=None)[0]
+    return max(float(start / unit), 0.0)

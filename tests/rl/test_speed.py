@@ -1,8 +1,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import Qwen2_5_VLConfig
 
-from rl.groups import packed_cost, predicted_share, unshared_cost
+from rl.groups import Prices, packed_cost, predicted_share, prices_of, unshared_cost
 from rl.speed import PHASES, compare
 from rl.speed_report import fitted, table_of
 from rl.speed_shape import Shape, bound, fit, prompt_length
@@ -29,20 +30,32 @@ def test_both_trainers_are_measured_on_the_same_step(policy_path):
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(2, 400), st.integers(1, 200))
 def test_costs_of_groups(branches, n, prompt, completion):
     groups = [list(range(i * branches, (i + 1) * branches)) for i in range(n)]
-    tokens, pairs = packed_cost(groups, prompt, completion)
-    plain_tokens, plain_pairs = unshared_cost(n * branches, prompt, completion)
-    assert tokens <= plain_tokens and tokens == n * (prompt - 1 + branches * (completion + 1))
-    assert pairs <= plain_pairs * 1.01 + n * branches * completion
-    assert predicted_share(groups, prompt, completion) <= 1
+    free = Prices(pair=0, scored=0)
+    tokens = packed_cost(groups, prompt, completion, free)
+    assert tokens == n * (prompt - 1 + branches * (completion + 1))
+    assert tokens <= unshared_cost(n * branches, prompt, completion, free)
+    assert predicted_share(groups, prompt, completion, free) <= 1
+    # What is scored is the same on both sides: the dearer it is, the less there is to gain.
+    dear = Prices(pair=0, scored=100)
+    assert predicted_share(groups, prompt, completion, dear) >= predicted_share(
+        groups, prompt, completion, free)
 
 
-@given(st.floats(0, 500), st.floats(0, 0.05), st.floats(1e-6, 1e-3))
-def test_a_fit_finds_the_constants_behind_the_times(overhead, per_pair, unit):
-    costs = [unshared_cost(8, p, c) for p in (60, 500, 2000) for c in (2, 128)]
-    measured = [(unit * (overhead + t + per_pair * q), t, q) for t, q in costs]
-    found = fit(measured)
-    assert found[0] == pytest.approx(overhead, rel=0.01, abs=1)
-    assert found[1] == pytest.approx(per_pair, rel=0.01, abs=1e-4)
+def test_prices_of_the_paper_s_model():
+    text = Qwen2_5_VLConfig().text_config
+    text.hidden_size, text.num_hidden_layers, text.intermediate_size = 3584, 28, 18944
+    text.num_attention_heads, text.num_key_value_heads, text.vocab_size = 28, 4, 152064
+    prices = prices_of(text)
+    assert 1 / prices.pair == pytest.approx(32_500, rel=0.01)  # keys as dear as a token's layers
+    assert prices.scored == pytest.approx(0.0835, rel=0.01)  # 545 M of 6.53 G
+
+
+@given(st.floats(0, 500), st.floats(1e-6, 1e-3))
+def test_a_fit_finds_the_constant_behind_the_times(overhead, unit):
+    prices = Prices(pair=1e-3, scored=0.4)
+    costs = [unshared_cost(8, p, c, prices) for p in (60, 500, 2000) for c in (2, 128)]
+    measured = [(unit * (overhead + cost), cost) for cost in costs]
+    assert fit(measured) == pytest.approx(overhead, rel=0.01, abs=1)
 
 
 def test_a_report_says_how_far_the_prediction_was_off():
@@ -51,6 +64,7 @@ def test_a_report_says_how_far_the_prediction_was_off():
         counts = {"tokens": 10, "pictures": 1}
         return {"case": name, "kind": "prompt", "shape": vars(Shape(prompt=prompt)),
                 "shared": shared, "predicted": 4.0, "bound": counts,
+                "prices": {"pair": 0.001, "scored": 0.4},
                 "stock": {"seconds": seconds[0], **counts},
                 "ours": {"seconds": seconds[1], **counts}}
 
