@@ -22,12 +22,12 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig
 
-from rl.groups import WORTH_IT, predicted_share, prices_of
+from rl.groups import OVERHEAD, WORTH_IT, predicted_share, prices_of
 from rl.policy import load_policy
 from rl.random_policy import save_qwen2_5_vl_3b_random
 from rl.speed import PHASES, compare
 from rl.speed_report import draw, fit_line, fitted, line, table_of
-from rl.speed_shape import Shape, bound, prompt_length
+from rl.speed_shape import Shape, bound, costs, picture_price, prompt_length
 from rl.trainer import TrainerOptions
 
 BASE = Shape()
@@ -111,12 +111,14 @@ def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> di
                     "tokens": run.tokens, "pictures": run.pictures, "loss": run.losses[-1]}
              for name, run in both.items()}
     groups = [list(range(i * shape.G, (i + 1) * shape.G)) for i in range(shape.prompts)]
-    prices = prices_of(AutoConfig.from_pretrained(model))
-    predicted = predicted_share(groups, prompt, shape.completion, prices)
-    shared = share == "on" or predicted <= WORTH_IT
+    config = AutoConfig.from_pretrained(model)
+    prices, picture = prices_of(config), picture_price(config, shape.image_px)
+    cost = costs(shape, prompt, prices, picture)
+    shared = share == "on" or predicted_share(groups, prompt, shape.completion, prices) <= WORTH_IT
     return {"shape": {**asdict(shape), "prompt": prompt}, "bound": bound(shape, prompt),
-            "prices": asdict(prices), "shared": shared,
-            "predicted": 1 / predicted if shared else 1.0, **found}
+            "prices": asdict(prices), "picture_price": picture, "shared": shared,
+            "predicted": (OVERHEAD + cost["stock"]) / (OVERHEAD + cost["ours"]) if shared else 1.0,
+            **found}
 
 
 def device() -> str:

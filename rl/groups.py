@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-OVERHEAD = 600.0
+OVERHEAD = 500.0
 """What a pass costs before its first token, in tokens; fitted by ``launch/bench.py``."""
 
 WORTH_IT = 0.9
@@ -49,14 +49,22 @@ class Prices:
 
 def prices_of(config) -> Prices:
     """Prices of a model, from its config: how much of its work is attention, how much scoring."""
-    text = config.get_text_config()
-    width = text.num_attention_heads * (getattr(text, "head_dim", None)
-                                        or text.hidden_size // text.num_attention_heads)
-    ours = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    attention = 2 * width * text.hidden_size * (1 + ours / text.num_attention_heads)
-    token = text.num_hidden_layers * (attention + 3 * text.hidden_size * text.intermediate_size)
-    return Prices(pair=2 * text.num_hidden_layers * width / token,
+    text, token = config.get_text_config(), token_work(config)
+    return Prices(pair=2 * text.num_hidden_layers * _width(text) / token,
                   scored=text.hidden_size * text.vocab_size / token)
+
+
+def token_work(config) -> float:
+    """Multiplications of one token forward through the decoder's layers, attention left out."""
+    text = config.get_text_config()
+    kept = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    attention = 2 * _width(text) * text.hidden_size * (1 + kept / text.num_attention_heads)
+    return text.num_hidden_layers * (attention + 3 * text.hidden_size * text.intermediate_size)
+
+
+def _width(text) -> int:
+    heads = text.num_attention_heads
+    return heads * (getattr(text, "head_dim", None) or text.hidden_size // heads)
 
 
 def unshared_cost(rows: int, prompt: int, completion: int, prices: Prices) -> float:

@@ -60,7 +60,7 @@ def fitted(results: list[dict]) -> dict:
     points = []
     for r in results:
         shape = Shape(**r["shape"])
-        expected = costs(shape, shape.prompt, Prices(**r["prices"]))
+        expected = costs(shape, shape.prompt, Prices(**r["prices"]), r["picture_price"])
         for name in ("stock", "ours") if r["shared"] else ("stock",):
             points.append((r[name]["seconds"]["loss"], expected[name]))
     errors = {r["case"]: r["predicted"] / faster(r, "loss") - 1 for r in results if r["shared"]}

@@ -9,7 +9,7 @@ from datasets import Dataset
 from data_gen.rows import FEATURES, ICT
 from data_gen.toybox.rows import ToyboxSettings, draw_identities
 from data_gen.toybox.scene import compose
-from rl.groups import Prices, packed_cost, unshared_cost
+from rl.groups import Prices, packed_cost, token_work, unshared_cost
 from rl.policy import load_processor
 
 
@@ -71,10 +71,27 @@ def bound(shape: Shape, prompt: int) -> dict[str, int]:
             "pictures": shape.prompts * shape.images}
 
 
-def costs(shape: Shape, prompt: int, prices: Prices) -> dict[str, float]:
-    """Of the loss's pass in tokens, unshared and shared."""
+def picture_price(config, px: int) -> float:
+    """One square picture forward through a frozen tower, in tokens forward and back through the
+    decoder: three times the work of forward alone.
+
+    Args:
+        config: of a Qwen2.5-VL-like policy.
+        px: side of the picture.
+    """
+    vision = config.vision_config
+    patches = (px / vision.patch_size) ** 2
+    each = 4 * vision.hidden_size**2 + 3 * vision.hidden_size * vision.intermediate_size
+    work = vision.depth * patches * (each + 2 * patches * vision.hidden_size)
+    return work / token_work(config) / 3
+
+
+def costs(shape: Shape, prompt: int, prices: Prices, picture: float) -> dict[str, float]:
+    """Of the loss's pass in tokens, stock's and ours; ours has seen the pictures before."""
     groups = [list(range(shape.G))] * shape.prompts
-    return {"stock": unshared_cost(shape.prompts * shape.G, prompt, shape.completion, prices),
+    rows = shape.prompts * shape.G
+    return {"stock": unshared_cost(rows, prompt, shape.completion, prices)
+            + rows * shape.images * picture,
             "ours": packed_cost(groups, prompt, shape.completion, prices)}
 
 

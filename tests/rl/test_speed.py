@@ -64,7 +64,7 @@ def test_a_report_says_how_far_the_prediction_was_off():
         counts = {"tokens": 10, "pictures": 1}
         return {"case": name, "kind": "prompt", "shape": vars(Shape(prompt=prompt)),
                 "shared": shared, "predicted": 4.0, "bound": counts,
-                "prices": {"pair": 0.001, "scored": 0.4},
+                "prices": {"pair": 0.001, "scored": 0.4}, "picture_price": 18.0,
                 "stock": {"seconds": seconds[0], **counts},
                 "ours": {"seconds": seconds[1], **counts}}
 
