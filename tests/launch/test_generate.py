@@ -42,7 +42,7 @@ def test_targets_become_a_column(tmp_path):
         ({}, ["--colour", "red"], "unknown key 'colour'"),
         ({}, ["--seed"], "write settings as --key value"),
         ({"counts": {"dance": 3}}, [], "not 'dance'"),
-        ({"split": "test"}, [], "split must be"),
+        ({"split": "exam"}, [], "split must be"),
         ({"generator": "folders"}, ["--root", "nowhere"], "nowhere"),
         ({}, ["--format", "csv"], "format must be parquet or webdataset, not 'csv'"),
         ({}, ["--rows_per_shard", "0"], "rows_per_shard must be a whole number from 1, not 0"),
