@@ -1,5 +1,6 @@
 """The generate command killed without warning, 20 times; and shared among processes."""
 
+import os
 import random
 import subprocess
 import sys
@@ -45,7 +46,8 @@ def contents(out: Path) -> dict[str, bytes]:
 
 def listing(out: Path) -> set[str]:
     """Every file of the set and of what it is made in."""
-    return {str(f) for f in out.parent.rglob("*") if f.is_file()}
+    # Unlike `rglob`, `walk` bears directories that are gone before it comes to them.
+    return {os.path.join(where, name) for where, _, names in os.walk(out.parent) for name in names}
 
 
 def finished_shards(out: Path) -> dict[str, tuple[int, int]]:
