@@ -128,6 +128,13 @@ def loader(policy: Policy, args: EvaluateArguments, times: Times) -> Callable:
     return load
 
 
+def announce(args: EvaluateArguments, policies: Sequence[Policy], *lines: str) -> None:
+    """What is going to be asked of whom, once."""
+    if PartialState().is_main_process:
+        print(*lines, *(f"policy {p.label}: {p.path}" for p in policies), f"output: {args.out}",
+              sep="\n", flush=True)
+
+
 def folder_of(policy: Policy, args: EvaluateArguments) -> Path:
     """Where a policy's predictions are kept."""
     return Path(args.out) / "predictions" / re.sub(r"[^\w.-]+", "_", policy.label)

@@ -20,6 +20,7 @@ from benchmarks.answers import PART, read_answers, scored
 from benchmarks.evaluation import (
     EvaluateArguments,
     Times,
+    announce,
     folder_of,
     loader,
     made_by,
@@ -89,9 +90,7 @@ def evaluate_localization(args: EvaluateArguments) -> dict | None:
         raise BenchmarkError("captions: localization asks for no captions; leave them out")
     policies = parse_policies(args.policy, check=not args.score_only)
     rows = _rows(settings, args.limit, left_out)
-    if PartialState().is_main_process:
-        print(left_out_line(left_out), *(f"policy {p.label}: {p.path}" for p in policies),
-              f"output: {args.out}", sep="\n", flush=True)
+    announce(args, policies, left_out_line(left_out))
     places, shown = _answer(policies, rows, args, settings, times)
     if not PartialState().is_main_process:
         return None

@@ -21,6 +21,7 @@ from benchmarks.caption_files import read_true_captions
 from benchmarks.evaluation import (
     EvaluateArguments,
     Times,
+    announce,
     folder_of,
     loader,
     made_by,
@@ -47,10 +48,9 @@ def evaluate_published(args: EvaluateArguments) -> dict | None:
     words = load_words(settings.prompts)
     sets, left_out = published.build_sets(kind, settings, args.limit)
     policies = parse_policies(args.policy, check=not args.score_only)
-    if PartialState().is_main_process:
-        print(", ".join(f"{name} {len(questions)}" for name, questions in sets.items()),
-              left_out_line(left_out), *(f"policy {p.label}: {p.path}" for p in policies),
-              f"output: {args.out}", sep="\n", flush=True)
+    announce(args, policies,
+             ", ".join(f"{name} {len(questions)}" for name, questions in sets.items()),
+             left_out_line(left_out))
 
     likelihood = settings.likelihood and kind != "naming"
     for policy in [] if args.score_only else policies:

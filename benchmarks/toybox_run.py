@@ -12,6 +12,7 @@ from benchmarks.caption_columns import CaptionSettings, caption_columns, caption
 from benchmarks.evaluation import (
     EvaluateArguments,
     Times,
+    announce,
     folder_of,
     loader,
     made_by,
@@ -92,12 +93,8 @@ def evaluate_toybox(args: EvaluateArguments) -> dict | None:
     counts, policies, captions = check(args)
     settings = toybox.toybox_settings(args.settings, args.split)
     processes = PartialState()
-    if processes.is_main_process:
-        print(f"{sum(counts.values())} rows: "
-              + ", ".join(f"{name} {count}" for name, count in counts.items()))
-        for policy in policies:
-            print(f"policy {policy.label}: {policy.path}")
-        print(f"output: {args.out}", flush=True)
+    announce(args, policies, f"{sum(counts.values())} rows: "
+             + ", ".join(f"{name} {count}" for name, count in counts.items()))
 
     retrieval = Retrieval(**args.retrieval) if args.retrieval else None
 

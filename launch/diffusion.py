@@ -13,9 +13,7 @@ from pathlib import Path
 import torch
 from trl import TrlParser
 
-from data_gen.toybox.identity import from_number
-from data_gen.toybox.pairs import item_words, pair_words
-from tiny_models.autoencoder import (
+from data_gen.tiny_models.autoencoder import (
     AutoencoderShape,
     autoencoder_loss,
     build_autoencoder,
@@ -23,9 +21,11 @@ from tiny_models.autoencoder import (
     restoration,
     standardise,
 )
-from tiny_models.diffusion import FlowShape, build_pipeline, flow_loss, trained_parts
-from tiny_models.pictures import Drawn, drawn_pairs
-from tiny_models.training import Schedule, rows_of, train
+from data_gen.tiny_models.diffusion import FlowShape, build_pipeline, flow_loss, trained_parts
+from data_gen.tiny_models.pictures import Drawn, drawn_pairs
+from data_gen.tiny_models.training import Schedule, rows_of, train
+from data_gen.toybox.identity import from_number
+from data_gen.toybox.pairs import item_words, pair_words
 
 
 @dataclass

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from trl import TrlParser
 
-from tiny_models.pair_reading import draw_sheet, read_pairs_of, report
-from tiny_models.pictures import drawn_pairs
-from tiny_models.reader import (
+from data_gen.tiny_models.pair_reading import draw_sheet, read_pairs_of, report
+from data_gen.tiny_models.pictures import drawn_pairs
+from data_gen.tiny_models.reader import (
     Reader,
     ReaderShape,
     agreement,
@@ -27,7 +27,7 @@ from tiny_models.reader import (
     reader_loss,
     save_reader,
 )
-from tiny_models.training import Schedule, rows_of, train
+from data_gen.tiny_models.training import Schedule, rows_of, train
 
 
 @dataclass

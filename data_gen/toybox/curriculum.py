@@ -71,7 +71,7 @@ def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
         return roll_call_row(random.Random(f"{task}-{seed}-{index}"), settings)
     if task == TOLD:
         return told_row(random.Random(f"{task}-{seed}-{index}"),
-                          choose(block, {2: 0.3, 3: 0.3, 4: 0.2, 6: 0.2}), settings, telling)
+                          choose(block, telling.toys), settings, telling)
     if task == QUIZ:
         n = choose(block, quiz.references)
         return quiz_row(random.Random(f"{task}-{seed}-{index}"), n, settings, quiz)

@@ -39,11 +39,13 @@ class TellingSettings:
     """How toys are told of, see :func:`told_row`.
 
     Args:
+        toys: number of toys -> weight; the same for a batch's rows.
         manners: manner -> weight.
         facts: most facts of each toy, in manners where they are few.
         asked: how often to ask who.
     """
 
+    toys: dict[int, float] = field(default_factory=lambda: {2: 0.3, 3: 0.3, 4: 0.2, 6: 0.2})
     manners: dict[str, float] = field(default_factory=lambda: {"sentences": 1.0})
     facts: int = 4
     asked: int = 10

@@ -17,9 +17,9 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from tiny_models.autoencoder import AutoencoderShape, build_autoencoder
-from tiny_models.diffusion import FlowShape, build_pipeline
-from tiny_models.words import BEGIN, END, PAD, toybox_words, word_tokenizer
+from data_gen.tiny_models.autoencoder import AutoencoderShape, build_autoencoder
+from data_gen.tiny_models.diffusion import FlowShape, build_pipeline
+from data_gen.tiny_models.words import BEGIN, END, PAD, toybox_words, word_tokenizer
 
 LENGTH = 16
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from data_gen.tiny_models import pictures
 from launch import clip, diffusion, reader
 from launch.generate import main as generate
-from tiny_models import pictures
 
 ROOT = Path(__file__).parents[2]
 SCHEDULE = {"steps": 2, "batch_size": 4, "save_steps": 1, "log_steps": 1}

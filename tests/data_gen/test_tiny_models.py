@@ -13,22 +13,25 @@ from PIL import Image
 from concepts.encoders import load_encoder
 from data_gen.object_texts import object_texts
 from data_gen.pair_drawing import joined
-from data_gen.toybox.identity import KINDS, draw_identity, from_number
-from data_gen.toybox.pairs import draw_pair, item_words, pair_words, read_item
-from launch.generate import read_config
-from tests.data_gen.tiny_pipelines import LENGTH, save_flux
-from tiny_models.autoencoder import (
+from data_gen.tiny_models.autoencoder import (
     AutoencoderShape,
     build_autoencoder,
     encode_all,
     restoration,
     standardise,
 )
-from tiny_models.clip import ClipShape, build_clip, clip_caption, clip_loss, retrieval, save_clip
-from tiny_models.diffusion import FlowShape, build_pipeline, flow_loss, trained_parts
-from tiny_models.pair_reading import ReadPair, draw_sheet, report
-from tiny_models.pictures import PER_FILE, drawn, drawn_pairs, drawn_scenes
-from tiny_models.reader import (
+from data_gen.tiny_models.clip import (
+    ClipShape,
+    build_clip,
+    clip_caption,
+    clip_loss,
+    retrieval,
+    save_clip,
+)
+from data_gen.tiny_models.diffusion import FlowShape, build_pipeline, flow_loss, trained_parts
+from data_gen.tiny_models.pair_reading import ReadPair, draw_sheet, report
+from data_gen.tiny_models.pictures import PER_FILE, drawn, drawn_pairs, drawn_scenes
+from data_gen.tiny_models.reader import (
     Reader,
     ReaderShape,
     agreement,
@@ -39,7 +42,11 @@ from tiny_models.reader import (
     reader_loss,
     save_reader,
 )
-from tiny_models.words import UNKNOWN, toybox_words, word_tokenizer
+from data_gen.tiny_models.words import UNKNOWN, toybox_words, word_tokenizer
+from data_gen.toybox.identity import KINDS, draw_identity, from_number
+from data_gen.toybox.pairs import draw_pair, item_words, pair_words, read_item
+from launch.generate import read_config
+from tests.data_gen.tiny_pipelines import LENGTH, save_flux
 
 ROOT = Path(__file__).parents[2]
 TINY = ClipShape(image_px=32, vision_width=32, vision_layers=1, text_width=32, text_layers=1,

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from data_gen.tiny_models.pictures import Drawn, identity_of
 from data_gen.toybox.identity import (
     ACCESSORIES,
     ATTRIBUTES,
@@ -20,7 +21,6 @@ from data_gen.toybox.identity import (
     PATTERNS,
     Identity,
 )
-from tiny_models.pictures import Drawn, identity_of
 
 VALUES = {"kind": KINDS, "colour": COLOURS, "pattern": PATTERNS, "second": COLOURS,
           "accessory": ACCESSORIES, "accessory_colour": COLOURS}

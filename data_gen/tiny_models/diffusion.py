@@ -21,7 +21,7 @@ from diffusers import (
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from tiny_models.words import BEGIN, END, PAD, toybox_words, word_tokenizer
+from data_gen.tiny_models.words import BEGIN, END, PAD, toybox_words, word_tokenizer
 
 NO_PROMPT = 0.1
 

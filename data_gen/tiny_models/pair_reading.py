@@ -13,9 +13,9 @@ from benchmarks.intervals import estimate, ratio
 from data_gen.pair_files import light_rows, pair_picture, parquet_files
 from data_gen.pairs import half_boxes
 from data_gen.sources import SourceError
+from data_gen.tiny_models.reader import Reader, agreement, read_toys
 from data_gen.toybox.identity import ATTRIBUTES, Identity
 from data_gen.toybox.pairs import item_words, read_item
-from tiny_models.reader import Reader, agreement, read_toys
 
 
 @dataclass

@@ -14,11 +14,11 @@ import torch
 from open_clip import CLIP, ClipLoss
 from safetensors.torch import save_file
 
+from data_gen.tiny_models.pictures import Drawn
+from data_gen.tiny_models.words import END, PAD, toybox_words, word_tokenizer
 from data_gen.toybox.draw import WALLS
 from data_gen.toybox.identity import from_number
 from data_gen.toybox.pairs import GROUNDS, MARKS, item_words
-from tiny_models.pictures import Drawn
-from tiny_models.words import END, PAD, toybox_words, word_tokenizer
 
 COUNTS = {1: "one toy", 2: "two toys", 3: "three toys", 4: "four toys"}
 NONE = "no toy"

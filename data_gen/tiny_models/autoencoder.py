@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderTiny
 from tqdm import tqdm
 
-from tiny_models.pictures import Drawn
+from data_gen.tiny_models.pictures import Drawn
 
 FACTOR = 4
 
