@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig
 
-from rl.groups import OVERHEAD, WORTH_IT, predicted_share, prices_of
+from rl.groups import OVERHEAD, WORTH_IT, Chunk, predicted_share, prices_of
 from rl.policy import load_policy
 from rl.random_policy import save_qwen2_5_vl_3b_random
 from rl.speed import PHASES, compare
@@ -114,7 +114,8 @@ def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> di
     config = AutoConfig.from_pretrained(model)
     prices, picture = prices_of(config), picture_price(config, shape.image_px)
     cost = costs(shape, prompt, prices, picture)
-    shared = share == "on" or predicted_share(groups, prompt, shape.completion, prices) <= WORTH_IT
+    whole = [Chunk(groups, prompt, shape.completion)]
+    shared = share == "on" or predicted_share(whole, prompt, shape.completion, prices) <= WORTH_IT
     return {"shape": {**asdict(shape), "prompt": prompt}, "bound": bound(shape, prompt),
             "prices": asdict(prices), "picture_price": picture, "shared": shared,
             "predicted": (OVERHEAD + cost["stock"]) / (OVERHEAD + cost["ours"]) if shared else 1.0,

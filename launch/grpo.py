@@ -70,6 +70,7 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         replay_completions=settings.replay_completions,
         share_prompt=settings.share_prompt,
         share_vision=settings.share_vision,
+        drop_finished=settings.drop_finished,
     )
     try:
         return PolicyTrainer(

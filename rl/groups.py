@@ -73,17 +73,67 @@ def unshared_cost(rows: int, prompt: int, completion: int, prices: Prices) -> fl
     return rows * (length + prices.pair * length**2 / 2 + prices.scored * completion)
 
 
-def packed_cost(groups: list[list[int]], prompt: int, completion: int, prices: Prices) -> float:
-    """Of one packed row per group, in tokens."""
-    prefix, branches, width = prompt - 1, max(map(len, groups)), completion + 1
+def packed_cost(n: int, branches: int, prompt: int, completion: int, prices: Prices) -> float:
+    """Of ``n`` packed rows with ``branches`` completions each, in tokens."""
+    prefix, width = prompt - 1, completion + 1
     pairs = prefix**2 / 2 + branches * width * (prefix + width)
-    return len(groups) * (prefix + branches * width + prices.pair * pairs
-                          + prices.scored * branches * completion)
+    return n * (prefix + branches * width + prices.pair * pairs
+                + prices.scored * branches * completion)
 
 
-def predicted_share(groups: list[list[int]], prompt: int, completion: int,
-                    prices: Prices) -> float:
-    """Predicted time of the packed rows over that of the unshared ones."""
-    rows = sum(map(len, groups))
-    return ((OVERHEAD + packed_cost(groups, prompt, completion, prices))
+@dataclass(frozen=True)
+class Chunk:
+    """Groups that go through the model in one pass, cut to their longest prompt and completion."""
+
+    groups: list[list[int]]
+    prompt: int
+    completion: int
+
+    def cost(self, prices: Prices) -> float:
+        """Of the pass, in tokens."""
+        return OVERHEAD + packed_cost(
+            len(self.groups), max(map(len, self.groups)), self.prompt, self.completion, prices)
+
+
+def chunks_of(groups: list[list[int]], prompts: list[int], completions: list[int], rows: int,
+              prices: Prices, *, even: bool = False) -> list[Chunk]:
+    """The cheapest passes for these groups: those of like lengths together.
+
+    Args:
+        groups: rows that share a prompt.
+        prompts, completions: tokens of each group's prompt and of its longest completion.
+        rows: completions in one pass, at most (a larger group is a pass of its own).
+        even: by number of rows alone, so that processes which must make equally many passes do.
+    """
+    order = list(range(len(groups)))
+    if not even:
+        order.sort(key=lambda n: (completions[n], prompts[n]))
+    # best[k]: the least cost of the first k groups, and where their last chunk begins.
+    best = [(0.0, 0)]
+    for end in range(1, len(order) + 1):
+        options, held, prompt, completion, branches = [], 0, 0, 0, 0
+        for begin in range(end - 1, -1, -1):
+            n = order[begin]
+            held += len(groups[n])
+            if held > rows and begin < end - 1:
+                break
+            prompt, completion = max(prompt, prompts[n]), max(completion, completions[n])
+            branches = max(branches, len(groups[n]))
+            cost = packed_cost(end - begin, branches, prompt, completion, prices)
+            options.append((best[begin][0] + OVERHEAD + cost, begin))
+        best.append(options[-1] if even else min(options))
+    chunks, end = [], len(order)
+    while end:
+        begin = best[end][1]
+        part = order[begin:end]
+        chunks.append(Chunk([groups[n] for n in part], max(prompts[n] for n in part),
+                            max(completions[n] for n in part)))
+        end = begin
+    return chunks[::-1]
+
+
+def predicted_share(chunks: list[Chunk], prompt: int, completion: int, prices: Prices) -> float:
+    """Predicted time of the packed rows over that of the unshared ones, B x (P + C)."""
+    rows = sum(len(group) for chunk in chunks for group in chunk.groups)
+    return (sum(chunk.cost(prices) for chunk in chunks)
             / (OVERHEAD + unshared_cost(rows, prompt, completion, prices)))

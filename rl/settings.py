@@ -99,6 +99,9 @@ class RunSettings(PolicySettings):
     share_vision: str = field(
         default="auto", metadata={"help": "auto, on or off: each distinct picture goes through "
                                   "processor and frozen tower once."})
+    drop_finished: bool = field(
+        default=True, metadata={"help": "Completions that have ended leave the batch while others "
+                                "are drawn; needs share_prompt (rl/dropping.py)."})
     completions_every: int = field(
         default=1, metadata={"help": "Keep completions of every n-th step; 0 keeps none."})
     replay_completions: str | None = field(

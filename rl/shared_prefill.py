@@ -1,8 +1,8 @@
 """Generation that reads each distinct prompt once.
 
 ``generate`` is still transformers' own, with all its sampling options. Before it, the distinct
-prompts of the batch go through the model, all but their last token; the cache is then repeated for
-the completions of a group, and ``generate`` goes on from there.
+prompts of the batch go through the model, all but their last token; ``generate`` goes on from a
+cache in which the completions of a group share them (:mod:`rl.shared_decode`).
 """
 
 from contextlib import contextmanager
@@ -11,21 +11,29 @@ import torch
 from peft import PeftModel
 from transformers import DynamicCache
 
+from rl import dropping
 from rl.groups import groups_of
 from rl.picture_rows import images_per_row, pictures_of_rows, take_rows
-from rl.shared_prompt import prompt_positions
+from rl.shared_decode import SharedPromptCache
+from rl.shared_prompt import prompt_positions, use_shared_attention
 
 PICTURE_FIELDS = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
 
 
 @contextmanager
-def prompts_prefilled_once(model):
+def prompts_prefilled_once(model, *, drop_finished: bool = False):
     """While this lasts, ``model.generate`` prefills each distinct prompt once.
 
     A batch in which no prompt comes twice is left to the plain ``generate``.
+
+    Args:
+        model: the policy; adapters may wrap it.
+        drop_finished: let go of rows that have ended, where the options allow it
+            (:mod:`rl.dropping`). Without it draws are those of the plain ``generate``.
     """
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
     usual = plain.generate
+    use_shared_attention(plain)
 
     def generate(input_ids, attention_mask, generation_config=None, **fields):
         if not set(fields) <= set(PICTURE_FIELDS):
@@ -37,6 +45,9 @@ def prompts_prefilled_once(model):
             return usual(input_ids=input_ids, attention_mask=attention_mask,
                          generation_config=generation_config, **fields)
         cache = _prefill(plain, groups, input_ids, attention_mask, fields)
+        if drop_finished and not dropping.why_not(generation_config):
+            return dropping.draw(
+                usual, plain, cache, input_ids, attention_mask, generation_config)
         return usual(input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache,
                      generation_config=generation_config)
 
@@ -47,8 +58,8 @@ def prompts_prefilled_once(model):
         del plain.generate
 
 
-def _prefill(model, groups, input_ids, attention_mask, fields) -> DynamicCache:
-    """Keys and values of all prompt tokens but the last, for every row of the batch."""
+def _prefill(model, groups, input_ids, attention_mask, fields) -> SharedPromptCache:
+    """Keys and values of all prompt tokens but the last, shared by the rows of each group."""
     first = [group[0] for group in groups]
     repeats = torch.tensor([n for n, group in enumerate(groups) for _ in group],
                            device=input_ids.device)
@@ -63,8 +74,7 @@ def _prefill(model, groups, input_ids, attention_mask, fields) -> DynamicCache:
         model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1],
               position_ids=positions[..., :-1], past_key_values=cache, use_cache=True,
               logits_to_keep=1, **vision)
-    cache.batch_select_indices(repeats)
     if positions.ndim == 3:  # what mRoPE adds to the count of tokens, from the last one on
         deltas = positions[0, :, -1] - (mask.sum(-1) - 1)
         model.base_model.rope_deltas = deltas[repeats, None]
-    return cache
+    return SharedPromptCache(cache, mask[:, :-1], repeats)

@@ -23,6 +23,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from rl import shared_decode
+
 NAME = "shared_prompt"
 
 
@@ -135,6 +137,8 @@ def use_shared_attention(model) -> None:
     name = f"{NAME}_{before}"  # another model of this process may go elsewhere
 
     def attention(module, query, key, value, mask, shared_prompt: Layout | None = None, **kwargs):
+        if (prompt := getattr(key, "prompt", None)) is not None:  # a token is being drawn
+            return shared_decode.attention(query, key, value, kwargs["scaling"], prompt), None
         if shared_prompt is None:
             usual = ALL_ATTENTION_FUNCTIONS.get(before) or sys.modules[
                 type(module).__module__].eager_attention_forward

@@ -10,9 +10,10 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 from peft import PeftModel
+from torch.nn.functional import pad
 
 from rl import shared_prompt, vision_features
-from rl.groups import WORTH_IT, groups_of, predicted_share, prices_of, split
+from rl.groups import WORTH_IT, Chunk, chunks_of, groups_of, predicted_share, prices_of, split
 from rl.picture_rows import pictures_of_rows, take_rows
 from rl.shared_prefill import prompts_prefilled_once
 from rl.shared_prompt import pack, prompt_positions
@@ -31,14 +32,20 @@ class Sharing:
         model: the policy as the trainer holds it.
         processor: its processor.
         prompt, vision: ``auto``, ``on`` (an error where it cannot be) or ``off``.
+        drop_finished: let go of completions that have ended while others are drawn; needs
+            ``prompt``.
+        in_step: all processes must call the model equally often, as where its weights are
+            gathered for each call. Rows of unlike lengths then stay together.
         most_tokens: a packed row has at most this many; larger groups are cut.
 
     Raises:
         ValueError: a switch that is none, or ``on`` for a model that does not allow it.
     """
 
-    def __init__(self, model, processor, *, prompt="auto", vision="auto", most_tokens=16384):
-        self.most_tokens = most_tokens
+    def __init__(self, model, processor, *, prompt="auto", vision="auto",
+                 drop_finished=False, in_step=False, most_tokens=16384):
+        self.most_tokens, self.in_step = most_tokens, in_step
+        self.drop_finished = drop_finished and not in_step
         self.always = prompt == "on"
         self.checked = False
         self.reasons: dict[str, str] = {}
@@ -84,7 +91,8 @@ class Sharing:
                     self.shelf.begin(mode)
                 stack.enter_context(self.shelf.tickets())
             if self.prompt:
-                stack.enter_context(prompts_prefilled_once(model))
+                stack.enter_context(prompts_prefilled_once(
+                    model, drop_finished=self.drop_finished))
             yield
 
     def log_probabilities(self, model, usual, ids, mask, completion: int, fields: dict,
@@ -109,15 +117,23 @@ class Sharing:
         counts = num_images or [0] * ids.size(0)
         groups = groups_of(ids[:, :prompt], mask[:, :prompt], pictures_of_rows(fields, counts))
         groups = split(groups, prompt, completion + 1, self.most_tokens)
+        first = [group[0] for group in groups]
+        ends = mask[:, prompt:].sum(1).tolist()
+        chunks = chunks_of(
+            groups, mask[first, :prompt].sum(1).tolist(),
+            [max(1, *(ends[row] for row in group)) for group in groups],
+            rows, self.prices, even=self.in_step)
         if not self.always and predicted_share(
-                groups, prompt, completion, self.prices) > WORTH_IT:
+                chunks, prompt, completion, self.prices) > WORTH_IT:
             return usual()
         parts = [
             self._packed(model, ids, mask, completion, chunk, fields, counts, autocast, entropy)
-            for chunk in _chunks(groups, rows)
+            for chunk in chunks
         ]
+        taken = [row for chunk in chunks for group in chunk.groups for row in group]
+        back = torch.tensor(taken, device=ids.device).argsort()
         logps, entropies = zip(*parts, strict=True)
-        result = torch.cat(logps), torch.cat(entropies) if entropy else None
+        result = torch.cat(logps)[back], torch.cat(entropies)[back] if entropy else None
         if not self.checked:
             self.checked = True
             with torch.no_grad():
@@ -136,35 +152,32 @@ class Sharing:
                 return usual()
         return result
 
-    def _packed(self, model, ids, mask, completion, groups, fields, counts, autocast, entropy):
+    def _packed(self, model, ids, mask, completion, chunk: Chunk, fields, counts, autocast,
+                entropy):
+        """(rows of the chunk, C) each, from one pass over what of them is no padding."""
         prompt = ids.size(1) - completion
-        first = [group[0] for group in groups]
+        first = [group[0] for group in chunk.groups]
         vision = take_rows(fields, first, counts)
         types = vision.pop("mm_token_type_ids", None)
         where = {key: vision[key] for key in ("image_grid_thw",) if key in vision}
+        begin, end = prompt - chunk.prompt, prompt + chunk.completion
         if types is not None:
-            where["mm_token_type_ids"] = types[:, :prompt]
-        positions = prompt_positions(_body(model), ids[first, :prompt], mask[first, :prompt],
-                                     **where)
-        packed = pack(ids, mask, completion, groups, positions)
+            where["mm_token_type_ids"] = types[:, begin:prompt]
+        positions = prompt_positions(_body(model), ids[first, begin:prompt],
+                                     mask[first, begin:prompt], **where)
+        packed = pack(ids[:, begin:end], mask[:, begin:end], chunk.completion, chunk.groups,
+                      positions)
         # Four dimensions: transformers hands the mask on as it is, and the layout rules.
-        unused = ids.new_zeros((len(groups), 1, 1, 1), dtype=torch.bool)
+        unused = ids.new_zeros((len(first), 1, 1, 1), dtype=torch.bool)
         with autocast():
             out = model(input_ids=packed.input_ids, attention_mask=unused,
                         position_ids=packed.position_ids, labels=packed.labels,
                         fused_lm_head=True, shared_prompt=packed.layout, **vision)
-        return (packed.unpack(out.log_probs), packed.unpack(out.entropy) if entropy else None)
-
-
-def _chunks(groups: list[list[int]], rows: int) -> list[list[list[int]]]:
-    """Neighbouring groups together, as long as they have at most ``rows`` rows."""
-    chunks: list[list[list[int]]] = []
-    for group in groups:
-        if chunks and sum(map(len, chunks[-1])) + len(group) <= rows:
-            chunks[-1].append(group)
-        else:
-            chunks.append([group])
-    return chunks
+        behind = (0, completion - chunk.completion)
+        logps, entropies = (
+            pad(packed.unpack(values), behind) if values is not None else None
+            for values in (out.log_probs, out.entropy if entropy else None))
+        return logps, entropies
 
 
 def _body(model):

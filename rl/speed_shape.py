@@ -88,11 +88,10 @@ def picture_price(config, px: int) -> float:
 
 def costs(shape: Shape, prompt: int, prices: Prices, picture: float) -> dict[str, float]:
     """Of the loss's pass in tokens, stock's and ours; ours has seen the pictures before."""
-    groups = [list(range(shape.G))] * shape.prompts
     rows = shape.prompts * shape.G
     return {"stock": unshared_cost(rows, prompt, shape.completion, prices)
             + rows * shape.images * picture,
-            "ours": packed_cost(groups, prompt, shape.completion, prices)}
+            "ours": packed_cost(shape.prompts, shape.G, prompt, shape.completion, prices)}
 
 
 def fit(measured: list[tuple[float, float]]) -> float:

@@ -7,6 +7,7 @@ renames one fails a test by that name.
 """
 
 import json
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 from accelerate.utils import gather_object
 from transformers import ProgressCallback
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_callback import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
@@ -49,7 +51,7 @@ class TrainerOptions:
         completions_every: keep those of every n-th step.
         replay_completions: directory or file of kept completions to train on instead of sampling,
             for debugging and for comparing set-ups; rows and order must be those of the recording.
-        share_prompt, share_vision: ``auto``, ``on`` or ``off``, see :class:`rl.sharing.Sharing`.
+        share_prompt, share_vision, drop_finished: see :class:`rl.sharing.Sharing`.
     """
 
     dynamic_sampling: bool = False
@@ -60,6 +62,7 @@ class TrainerOptions:
     replay_completions: Path | None = None
     share_prompt: str = "off"
     share_vision: str = "off"
+    drop_finished: bool = False
 
 
 class PolicyTrainer(WholeCheckpoints, GRPOTrainer):
@@ -87,6 +90,11 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):
         trains_vision = kwargs.get("peft_config") is None and parts["vision"] + parts["projector"]
         if args.ddp_find_unused_parameters is None and not trains_vision:
             args.ddp_find_unused_parameters = False  # every trainable weight is used by every row
+        if args.ddp_broadcast_buffers is None:
+            # None changes, and passes differ between processes. Torch has a new name for it, which
+            # nothing in between hands on.
+            args.ddp_broadcast_buffers = False
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
         super().__init__(model=model, reward_funcs=reward_funcs, args=args,
                          train_dataset=train_dataset, processing_class=processing_class, **kwargs)
         self.remove_callback(ProgressCallback)
@@ -94,7 +102,10 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):
 
         # Before the first forward pass, whoever makes it; behind TRL's own patches of the model.
         self.sharing = Sharing(self.model, processing_class, prompt=self.options.share_prompt,
-                               vision=self.options.share_vision)
+                               vision=self.options.share_vision,
+                               drop_finished=self.options.drop_finished,
+                               in_step=is_deepspeed_zero3_enabled() or self.is_fsdp_enabled
+                               or args.ddp_broadcast_buffers)
         if self.ref_model is not None:
             self.sharing.with_reference(self.accelerator.unwrap_model(self.ref_model))
         self._piece_rows = gcd(args.per_device_train_batch_size, self.num_generations)

@@ -105,6 +105,16 @@ def test_a_model_that_cannot_share_says_why(policy_path):
     assert "attention has dropout" in str(Sharing(model, processor))
 
 
+def test_processes_that_must_keep_step_keep_rows_together(policy_path, rows, tmp_path):
+    options = TrainerOptions(share_prompt="on", share_vision="on", drop_finished=True)
+    trainer = make(policy_path, rows, tmp_path, options=options)
+    # Buffers sent around before each pass would wait for passes that other processes never make.
+    assert trainer.args.ddp_broadcast_buffers is False
+    assert trainer.sharing.drop_finished and not trainer.sharing.in_step
+    trainer = make(policy_path, rows, tmp_path, options=options, ddp_broadcast_buffers=True)
+    assert trainer.sharing.in_step and not trainer.sharing.drop_finished
+
+
 def test_a_wrong_result_is_noticed_on_first_use(policy_path, rows, tmp_path, monkeypatch):
     wrong = shared_prompt._by_parts
     monkeypatch.setattr(shared_prompt, "_by_parts", lambda *args: 1.5 * wrong(*args))

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import set_seed
 
+from rl import groups
 from rl.policy import LoraSettings
 from rl.trainer import TrainerOptions
 from tests.rl.families import save_tiny_llava, save_tiny_qwen3
@@ -15,7 +16,7 @@ from tests.tiny import drawing
 
 ON = TrainerOptions(share_prompt="on", share_vision="on")
 G, C = 4, 7
-LENGTHS = [7, 0, 3, 1, 5, 7, 2, 0]  # ragged; two completions are empty
+LENGTHS = [7, 0, 3, 1, 5, 4, 2, 0]  # ragged; two completions are empty
 
 
 def micro_batch(trainer) -> dict:
@@ -81,6 +82,26 @@ def test_values_and_gradients_are_equal_to_rounding(family, settings, policy_pat
         if want.norm() > 1e-6:
             gap = (shared[2][name] - want).norm() / want.norm()
             assert gap < 1e-5, f"{name}: {gap:.2g}"
+
+
+def test_groups_of_unlike_lengths_apart_are_equal_to_all_at_once(
+        policy_path, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(groups, "OVERHEAD", 0.0)  # a pass costs nothing: each group has its own
+    trainer = make(policy_path, rows, tmp_path, options=ON)
+    trainer.model.train()
+    batch, passes = micro_batch(trainer), []
+    trainer.model.get_decoder().register_forward_pre_hook(
+        lambda module, args, kwargs: passes.append(kwargs["inputs_embeds"].size(1)),
+        with_kwargs=True)
+    shared = passed(trainer, batch, share=True)
+    lengths = batch["attention_mask"][::G, :-C].sum(1).tolist()
+    # The shorter completions first, and no padding of the shorter prompt.
+    assert passes[:2] == [lengths[1] - 1 + G * 6, lengths[0] - 1 + G * 8]
+    apart = passed(trainer, batch, share=False)
+    assert distance(shared[0], apart[0]) < 1e-5 and distance(shared[1], apart[1]) < 1e-5
+    for name, want in apart[2].items():
+        if want.norm() > 1e-6:
+            assert (shared[2][name] - want).norm() / want.norm() < 1e-5, name
 
 
 def test_every_loss_of_trl_is_equal(policy_path, rows, tmp_path):

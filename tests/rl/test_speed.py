@@ -1,9 +1,19 @@
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import Qwen2_5_VLConfig
 
-from rl.groups import Prices, packed_cost, predicted_share, prices_of, unshared_cost
+from rl.groups import (
+    Chunk,
+    Prices,
+    chunks_of,
+    packed_cost,
+    predicted_share,
+    prices_of,
+    unshared_cost,
+)
 from rl.speed import PHASES, compare
 from rl.speed_report import fitted, table_of
 from rl.speed_shape import Shape, bound, fit, prompt_length
@@ -29,16 +39,52 @@ def test_both_trainers_are_measured_on_the_same_step(policy_path):
 
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(2, 400), st.integers(1, 200))
 def test_costs_of_groups(branches, n, prompt, completion):
-    groups = [list(range(i * branches, (i + 1) * branches)) for i in range(n)]
+    whole = [Chunk([list(range(i * branches, (i + 1) * branches)) for i in range(n)],
+                   prompt, completion)]
     free = Prices(pair=0, scored=0)
-    tokens = packed_cost(groups, prompt, completion, free)
+    tokens = packed_cost(n, branches, prompt, completion, free)
     assert tokens == n * (prompt - 1 + branches * (completion + 1))
     assert tokens <= unshared_cost(n * branches, prompt, completion, free)
-    assert predicted_share(groups, prompt, completion, free) <= 1
+    assert predicted_share(whole, prompt, completion, free) <= 1
     # What is scored is the same on both sides: the dearer it is, the less there is to gain.
     dear = Prices(pair=0, scored=100)
-    assert predicted_share(groups, prompt, completion, dear) >= predicted_share(
-        groups, prompt, completion, free)
+    assert predicted_share(whole, prompt, completion, dear) >= predicted_share(
+        whole, prompt, completion, free)
+
+
+lengths = st.tuples(st.integers(1, 400), st.integers(1, 200), st.integers(1, 8))
+
+
+@given(st.lists(lengths, min_size=1, max_size=6), st.integers(1, 24), st.booleans())
+def test_groups_go_together_as_is_cheapest(shapes, rows, even):
+    """No other way to cut the sorted groups is cheaper; nothing is lost; no pass is too large."""
+    prices, groups, row = Prices(pair=1e-3, scored=0.4), [], 0
+    for *_, size in shapes:
+        groups.append(list(range(row, row + size)))
+        row += size
+    prompts, completions, _ = zip(*shapes, strict=True)
+    chunks = chunks_of(groups, prompts, completions, rows, prices, even=even)
+    assert sorted(group for chunk in chunks for group in chunk.groups) == groups
+    for chunk in chunks:
+        held = [groups.index(group) for group in chunk.groups]
+        assert chunk.prompt == max(prompts[n] for n in held)
+        assert chunk.completion == max(completions[n] for n in held)
+        assert len(held) == 1 or sum(len(groups[n]) for n in held) <= rows
+    if even:
+        assert [group for chunk in chunks for group in chunk.groups] == groups
+        return
+    order = [group for chunk in chunks for group in chunk.groups]
+    for cuts in product([False, True], repeat=len(order) - 1):
+        others, part = [], [order[0]]
+        for cut, group in zip(cuts, order[1:], strict=True):
+            others, part = ([*others, part], [group]) if cut else (others, [*part, group])
+        others.append(part)
+        if any(len(part) > 1 and sum(map(len, part)) > rows for part in others):
+            continue
+        cost = sum(Chunk(part, max(prompts[groups.index(g)] for g in part),
+                         max(completions[groups.index(g)] for g in part)).cost(prices)
+                   for part in others)
+        assert sum(chunk.cost(prices) for chunk in chunks) <= cost * (1 + 1e-9)
 
 
 def test_prices_of_the_paper_s_model():
