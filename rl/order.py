@@ -6,7 +6,7 @@ vision tower's weights.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch.utils.data import Sampler
@@ -135,29 +135,3 @@ def _quota(kinds: Sequence[Kind], mix: dict[str, float]) -> dict[Kind, int]:
         if share > 0:
             quota[kind] = max(round(share * len(kinds)), 1)
     return quota
-
-
-@dataclass
-class Replacements:
-    """Fresh rows for groups whose rewards do not vary, each of the kind of the group it replaces.
-
-    Every kind has its own seeded order, and a cursor into it that is saved with a checkpoint; all
-    processes hold the same cursors, because each computes every process's draw.
-    """
-
-    kinds: Sequence[Kind]
-    seed: int
-    cursors: dict[str, int] = field(default_factory=dict)
-
-    def draw(self, wanted: list[list[Kind]]) -> list[list[int]]:
-        """For each process, a row index per wanted kind."""
-        return [[self._next(kind) for kind in kinds] for kinds in wanted]
-
-    def _next(self, kind: Kind) -> int:
-        rows = [i for i, other in enumerate(self.kinds) if other == kind]
-        key = f"{kind.task}|{kind.images}"
-        cursor = self.cursors.get(key, 0)
-        self.cursors[key] = cursor + 1
-        turn, place = divmod(cursor, len(rows))
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + turn + 1)
-        return rows[int(torch.randperm(len(rows), generator=generator)[place])]

@@ -17,6 +17,7 @@ from trl import GRPOConfig
 from data_gen.rows import read_rows
 from rewards.plugins import check_columns, load_rewards
 from rl import resume
+from rl.dynamic_sampling import check_dynamic_sampling
 from rl.measure import ImageMeter, prompt_tokens
 from rl.order import GroupSampler, row_kinds
 from rl.policy import Trainable, add_box_frame, base_path, is_adapter, load_processor
@@ -28,7 +29,6 @@ from rl.settings import (
     one_sentence,
     resolved,
 )
-from rl.trainer import check_dynamic_sampling
 
 
 @dataclass

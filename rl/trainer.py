@@ -8,9 +8,6 @@ renames one fails a test by that name.
 
 import json
 import warnings
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
@@ -20,12 +17,13 @@ from accelerate.utils import gather_object
 from transformers import ProgressCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_callback import PrinterCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from rl import resume
 from rl.batches import cut, join, load_pieces, save_pieces
 from rl.checkpoints import WholeCheckpoints
-from rl.order import GroupSampler, Replacements, kind_of, plain_row, row_kinds
+from rl.dynamic_sampling import FreshGroups, Replacements, check_dynamic_sampling
+from rl.order import GroupSampler, plain_row, row_kinds
 from rl.policy import barred, trainable_parameters
 from rl.records import CompletionLog, Scored, completion_rows, prompt_text, read_completions
 from rl.sharing import Sharing
@@ -65,7 +63,7 @@ class TrainerOptions:
     drop_finished: bool = False
 
 
-class PolicyTrainer(WholeCheckpoints, GRPOTrainer):
+class PolicyTrainer(FreshGroups, WholeCheckpoints, GRPOTrainer):
     """GRPO on rows of the row contract.
 
     Args:
@@ -272,61 +270,6 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):
     def _pictures(self, checkpoint: Path) -> Path:
         return checkpoint / f"pictures_{self.accelerator.process_index}.safetensors"
 
-    def _replace_still_groups(self, inputs: list[dict], output: dict) -> dict:
-        """Replace groups whose rewards do not vary.
-
-        Every round, each process samples as many fresh groups as the process with the most still
-        groups needs, so that all take part in every collective call; groups stay where they are
-        trained. Rewards, lengths and per-task numbers in the log are those of the first round:
-        the selected groups would flatter them.
-        """
-        G, rank = self.num_generations, self.accelerator.process_index
-        groups = cut(output, G)
-        kinds = [kind_of(inputs[i]) for i in range(0, len(inputs), G)]
-        still = self._still(len(groups))
-        asked = gather_object([len(still)])
-        drawn = replaced = rounds = 0
-        for number in range(1, self.options.dynamic_sampling_limit + 1):
-            wanted = gather_object([[kinds[i] for i in still]])
-            most = max(map(len, wanted))
-            if most == 0:
-                break
-            spare = next(kind for of_rank in wanted for kind in of_rank)
-            wanted = [of_rank + [spare] * (most - len(of_rank)) for of_rank in wanted]
-            chosen = self._replacements.draw(wanted)[rank]
-            rows = [plain_row(self.train_dataset[i]) for i in chosen]
-            with self._metrics_aside():
-                fresh = self._generate_round([row for row in rows for _ in range(G)], number)
-            dull = self._still(len(rows))
-            for slot, (place, group) in enumerate(zip(list(still), cut(fresh, G), strict=False)):
-                if slot not in dull:
-                    groups[place] = group
-                    still.remove(place)
-            rounds, drawn = number, drawn + most * len(wanted)
-        left = gather_object([len(still)])
-        replaced = sum(asked) - sum(left)
-        counts = {"still": sum(asked), "replaced": replaced, "left": sum(left), "drawn": drawn,
-                  "rounds": rounds}
-        for key, value in counts.items():
-            self._metrics["train"][f"dynamic_sampling/{key}"].append(float(value))
-        output = join(groups, self._tokenizer.pad_token_id, trim=self.pad_to_multiple_of is None)
-        mask = output["completion_mask"] * output.get("tool_mask", 1)
-        output["num_items_in_batch"] = self.accelerator.gather(mask.sum()).sum()
-        return output
-
-    def _still(self, n: int) -> list[int]:
-        """Places of this process's ``n`` groups whose rewards do not vary."""
-        varied = self._scored.varied()[self.accelerator.process_index * n :][:n]
-        return [i for i, v in enumerate(varied) if not v]
-
-    @contextmanager
-    def _metrics_aside(self) -> Iterator[None]:
-        kept, self._metrics["train"] = self._metrics["train"], defaultdict(list)
-        try:
-            yield
-        finally:
-            self._metrics["train"] = kept
-
     def _keep_completions(self, output: dict) -> None:
         step, every = self.state.global_step, self.options.completions_every
         if self.options.completions_dir is None or not every or step % every:
@@ -343,20 +286,3 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):
         self._completions.add(mode, step, completion_rows(
             self._scored, self.reward_func_names, local, advantages,
             {"step": step, "round": self._round}, first=self._place))
-
-
-def check_dynamic_sampling(args: GRPOConfig, wanted: bool) -> None:
-    """Refuse dynamic sampling where it could not keep groups whole or judge them one by one.
-
-    Raises:
-        ValueError: groups are spread over processes, or rewards are scaled by the batch.
-    """
-    local = args.per_device_train_batch_size * args.steps_per_generation
-    if wanted and local % args.num_generations:
-        raise ValueError(
-            f"dynamic_sampling needs whole groups on every process: per_device_train_batch_size x "
-            f"steps_per_generation is {local}, which num_generations {args.num_generations} does "
-            f"not divide")
-    if wanted and args.scale_rewards == "batch":
-        raise ValueError("dynamic_sampling needs scale_rewards 'group' or 'none', because it "
-                         "judges groups one by one")

@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 from trl.trainer.utils import RepeatSampler
 
-from rl.order import GroupSampler, Kind, Replacements
+from rl.order import GroupSampler, Kind
 
 IMAGE, TEXT, OTHER = Kind("a", True), Kind("a", False), Kind("b", True)
 
@@ -44,15 +44,3 @@ def test_task_mix_gives_each_task_its_share_and_every_epoch_the_same_length():
     assert len(sampler.batches(5)) == len(sampler.batches(0))
     with pytest.raises(ValueError, match="task_mix names 'c', but the rows hold: a, b"):
         GroupSampler(kinds, prompts=4, group=1, mix={"c": 1})
-
-
-def test_replacements_are_of_the_wanted_kind_fresh_and_the_same_after_a_restart():
-    kinds = [IMAGE, OTHER] * 5
-    one = Replacements(kinds, seed=0)
-    first = one.draw([[IMAGE, OTHER], [IMAGE, IMAGE]])
-    assert [[kinds[i] for i in rank] for rank in first] == [[IMAGE, OTHER], [IMAGE, IMAGE]]
-    two = Replacements(kinds, seed=0, cursors=dict(one.cursors))
-    second = one.draw([[IMAGE, IMAGE]])
-    assert two.draw([[IMAGE, IMAGE]]) == second
-    used = [i for rank in (*first, *second) for i in rank if kinds[i] == IMAGE]
-    assert sorted(used) == [0, 2, 4, 6, 8]  # all five before any comes again
