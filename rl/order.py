@@ -5,6 +5,7 @@ such batches, and under ZeRO-3 a process without pictures would leave the others
 vision tower's weights.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -108,7 +109,17 @@ class GroupSampler(Sampler):
             batches += [rows[i : i + self.prompts] for i in range(0, whole, self.prompts)]
         if self.shuffle and len({kind.images for kind in self.kinds}) > 1:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=generator)]
-        return batches
+        return [self._spread(batch) for batch in batches]
+
+    def _spread(self, batch: list[int]) -> list[int]:
+        """Each task's rows evenly over the batch: however many processes cut it into equal parts,
+        all have about as many captions to draw."""
+        tasks = [self.kinds[i].task for i in batch]
+        total, seen, where = Counter(tasks), Counter(), []
+        for task in tasks:
+            where.append((seen[task] + 0.5) / total[task])
+            seen[task] += 1
+        return [batch[n] for n in sorted(range(len(batch)), key=where.__getitem__)]
 
     def _draw(self, order: list[int], generator: torch.Generator) -> list[int]:
         drawn = []

@@ -49,7 +49,8 @@ def training_charts(log: list[dict]) -> str:
                      ("all", "frac_reward_zero_std"))
     cut_off = per_task("cut_off", ("all", "completions/clipped_ratio"))
     charts = [
-        ("Reward", "mean over sampled completions", reward or curves(("all", "reward", 0)), False),
+        ("Reward", "mean over sampled completions, times its weight",
+         reward or curves(("all", "reward", 0)), False),
         ("Completion length", "tokens", length, False),
         ("Groups without signal", "share of prompts whose completions all earn the same", still,
          True),

@@ -22,6 +22,9 @@ from rl.vision_features import PictureShelf
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25, torch.float16: 0.1}
 """Largest difference of log-probabilities, in nats, that counts as rounding on first use."""
 
+CHECKED = 8
+"""Groups that are compared on first use."""
+
 SWITCH = ("auto", "on", "off")
 
 
@@ -101,7 +104,8 @@ class Sharing:
 
         Args:
             model: as it is called in training (it may be wrapped).
-            usual: called without arguments, gives the unshared result.
+            usual: called with ``ids``, ``mask``, ``fields`` and ``num_images`` of some rows, gives
+                their unshared result.
             ids, mask: (B, P + C).
             completion: C.
             fields: ``pixel_values``, ``image_grid_thw``, ``mm_token_type_ids``; no others.
@@ -125,7 +129,7 @@ class Sharing:
             rows, self.prices, even=self.in_step)
         if not self.always and predicted_share(
                 chunks, prompt, completion, self.prices) > WORTH_IT:
-            return usual()
+            return usual(ids, mask, fields, num_images)
         parts = [
             self._packed(model, ids, mask, completion, chunk, fields, counts, autocast, entropy)
             for chunk in chunks
@@ -136,21 +140,29 @@ class Sharing:
         result = torch.cat(logps)[back], torch.cat(entropies)[back] if entropy else None
         if not self.checked:
             self.checked = True
+            # One completion of each of a few groups: together they may be too many unshared.
+            some = [group[n % len(group)] for n, group in enumerate(groups[:CHECKED])]
+            taken = {**dict.fromkeys(fields), **take_rows(fields, some, counts)}
             with torch.no_grad():
-                logps, entropies = usual()
-            gap = ((result[0] - logps) * mask[:, prompt:]).abs().max().item()
-            with autocast():
-                kind = ids.device.type
-                dtype = (torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind)
-                         else next(model.parameters()).dtype)
-            if not gap <= TOLERANCE.get(dtype, 1e-4):
+                wanted, _ = usual(ids[some], mask[some], taken,
+                                  num_images and [counts[row] for row in some])
+            gap = ((result[0][some] - wanted) * mask[some, prompt:]).abs().max().item()
+            if not gap <= self._tolerance(model, autocast):
                 self.prompt = False
                 self.reasons["share_prompt"] = f"first use differed by {gap:.2g} nats"
                 warnings.warn(
                     f"share_prompt is switched off: its log-probabilities differ from the "
                     f"unshared ones by {gap:.2g} nats", stacklevel=2)
-                return usual()
+                return usual(ids, mask, fields, num_images)
         return result
+
+    def _tolerance(self, model, autocast) -> float:
+        parameter = next(model.parameters())
+        kind = parameter.device.type
+        with autocast():
+            dtype = (torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind)
+                     else parameter.dtype)
+        return TOLERANCE.get(dtype, 1e-4)
 
     def _packed(self, model, ids, mask, completion, chunk: Chunk, fields, counts, autocast,
                 entropy):

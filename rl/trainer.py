@@ -182,17 +182,17 @@ class PolicyTrainer(FreshGroups, WholeCheckpoints, GRPOTrainer):
         fields = dict(pixel_values=pixel_values, image_grid_thw=image_grid_thw,
                       mm_token_type_ids=mm_token_type_ids)
 
-        def usual():
+        def usual(ids, mask, fields, num_images):
             return GRPOTrainer._get_per_token_logps_and_entropies(
-                self, model, input_ids, attention_mask, logits_to_keep, batch_size,
-                compute_entropy, compute_aux_loss, num_images=num_images, **fields, **others)
+                self, model, ids, mask, logits_to_keep, batch_size, compute_entropy,
+                compute_aux_loss, num_images=num_images, **fields, **others)
 
         if not self.sharing.prompt or compute_aux_loss or any(
                 value is not None for value in others.values()):
-            return usual()
+            return usual(input_ids, attention_mask, fields, num_images)
         logps, entropies = self.sharing.log_probabilities(
-            model, lambda: usual()[:2], input_ids, attention_mask, logits_to_keep, fields,
-            num_images, batch_size or input_ids.size(0), self.accelerator.autocast,
+            model, lambda *rows: usual(*rows)[:2], input_ids, attention_mask, logits_to_keep,
+            fields, num_images, batch_size or input_ids.size(0), self.accelerator.autocast,
             compute_entropy)
         return logps, entropies, None
 

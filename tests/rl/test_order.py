@@ -44,3 +44,14 @@ def test_task_mix_gives_each_task_its_share_and_every_epoch_the_same_length():
     assert len(sampler.batches(5)) == len(sampler.batches(0))
     with pytest.raises(ValueError, match="task_mix names 'c', but the rows hold: a, b"):
         GroupSampler(kinds, prompts=4, group=1, mix={"c": 1})
+
+
+def test_processes_have_as_many_rows_of_each_task_whatever_their_number():
+    kinds = [IMAGE] * 60 + [OTHER] * 20
+    for batch in GroupSampler(kinds, prompts=16, group=1, seed=4).batches(0):
+        of_other = sum(kinds[i] == OTHER for i in batch)
+        for processes in (2, 4, 8):
+            part = 16 // processes
+            counts = [sum(kinds[i] == OTHER for i in batch[k : k + part])
+                      for k in range(0, 16, part)]
+            assert max(counts) - min(counts) <= 1 and sum(counts) == of_other

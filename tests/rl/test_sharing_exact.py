@@ -75,7 +75,7 @@ def test_values_and_gradients_are_equal_to_rounding(family, settings, policy_pat
     trainer.model.train()
     batch = micro_batch(trainer)
     shared, apart = (passed(trainer, batch, share=share) for share in (True, False))
-    assert trainer.sharing.checked
+    assert trainer.sharing.checked and not trainer.sharing.reasons
     assert distance(shared[0], apart[0]) < 1e-5 and distance(shared[1], apart[1]) < 1e-5
     assert shared[2].keys() == apart[2].keys() and apart[2]
     for name, want in apart[2].items():
