@@ -35,3 +35,10 @@ class WholeCheckpoints:
         saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype,
                                                  use_safetensors=True)
         self.model.load_state_dict(saved.state_dict())
+
+    # Why: a run gone on with at its last step would train one more; transformers looks only after.
+    def _run_epoch(self, **given):
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(**given)

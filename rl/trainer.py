@@ -31,7 +31,8 @@ from rl.sharing import Sharing
 OVERRIDDEN = (
     "_get_train_sampler", "_get_eval_sampler", "_prepare_inputs", "_calculate_rewards",
     "_generate_and_score_completions", "_generate_single_turn", "_save_checkpoint",
-    "_load_optimizer_and_scheduler", "_load_from_checkpoint", "_get_per_token_logps_and_entropies",
+    "_load_optimizer_and_scheduler", "_load_from_checkpoint", "_run_epoch",
+    "_get_per_token_logps_and_entropies",
 )
 
 
