@@ -109,7 +109,7 @@ class GroupSampler(Sampler):
             batches += [rows[i : i + self.prompts] for i in range(0, whole, self.prompts)]
         if self.shuffle and len({kind.images for kind in self.kinds}) > 1:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=generator)]
-        return [self._spread(batch) for batch in batches]
+        return [self._spread(batch) for batch in batches] if self.quota else batches
 
     def _spread(self, batch: list[int]) -> list[int]:
         """Each task's rows evenly over the batch: however many processes cut it into equal parts,

@@ -48,7 +48,8 @@ def test_task_mix_gives_each_task_its_share_and_every_epoch_the_same_length():
 
 def test_processes_have_as_many_rows_of_each_task_whatever_their_number():
     kinds = [IMAGE] * 60 + [OTHER] * 20
-    for batch in GroupSampler(kinds, prompts=16, group=1, seed=4).batches(0):
+    mix = {"a": 3, "b": 1}
+    for batch in GroupSampler(kinds, prompts=16, group=1, seed=4, mix=mix).batches(0):
         of_other = sum(kinds[i] == OTHER for i in batch)
         for processes in (2, 4, 8):
             part = 16 // processes
