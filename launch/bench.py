@@ -1,6 +1,6 @@
 """Measure this trainer against stock TRL: same rows, weights and completions, step by step.
 
-    python launch/bench.py                            # the tiny policy: a table and three curves
+    OMP_NUM_THREADS=1 python launch/bench.py          # the tiny policy: a table and three curves
     python launch/bench.py --model PATH --cases tasks # any policy, some of the cases
     python launch/bench.py --model qwen2_5_vl_3b_random --cases large --dtype bfloat16   # a GPU
     python launch/bench.py --peak                     # peak memory, each trainer by itself
@@ -8,7 +8,9 @@
 Writes ``speed.json``, ``speed.md`` and ``speed.png`` to ``--out``. Times are medians of
 ``--rounds`` steps after two for warming up, stock and ours by turns. What a pass was predicted to
 cost (``rl/groups.py``) stands beside what it did cost; the line at the end is the best fit of that
-prediction's constant to this run (``--share on`` for all cases).
+prediction's constant to this run (``--share on`` for all cases). On a CPU give it one thread, as
+training does per process: the trainers take turns in two threads, whose helpers get in each
+other's way.
 """
 
 import argparse

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-OVERHEAD = 370.0
-"""What a pass costs before its first token, in tokens; fitted by ``launch/bench.py``."""
+OVERHEAD = 50.0
+"""What a pass costs before its first token, in tokens: from ``launch/bench.py``, one thread."""
 
 WORTH_IT = 0.9
 """Share where the predicted cost is at most this part of the unshared one."""
