@@ -36,8 +36,6 @@ def why_not(config: GenerationConfig) -> str | None:
     """Why rows cannot leave the batch with these options; ``None`` where they can."""
     if config.eos_token_id is None or config.max_new_tokens is None:
         return "completions need an end token and max_new_tokens"
-    if (config.num_beams or 1) > 1 or (config.num_return_sequences or 1) > 1:
-        return "beams and several returned sequences are not rows"
     given = [name for name in FROM_THE_START if getattr(config, name, None)]
     return f"{given[0]} counts from the start" if given else None
 

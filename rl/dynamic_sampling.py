@@ -25,12 +25,17 @@ class Replacements:
     seed: int
     cursors: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self):
+        self._rows: dict[Kind, list[int]] = defaultdict(list)
+        for row, kind in enumerate(self.kinds):
+            self._rows[kind].append(row)
+
     def draw(self, wanted: list[list[Kind]]) -> list[list[int]]:
         """For each process, a row index per wanted kind."""
         return [[self._next(kind) for kind in kinds] for kinds in wanted]
 
     def _next(self, kind: Kind) -> int:
-        rows = [i for i, other in enumerate(self.kinds) if other == kind]
+        rows = self._rows[kind]
         key = f"{kind.task}|{kind.images}"
         cursor = self.cursors.get(key, 0)
         self.cursors[key] = cursor + 1

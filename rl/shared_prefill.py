@@ -24,7 +24,8 @@ PICTURE_FIELDS = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
 def prompts_prefilled_once(model, *, drop_finished: bool = False):
     """While this lasts, ``model.generate`` prefills each distinct prompt once.
 
-    A batch in which no prompt comes twice is left to the plain ``generate``.
+    A batch in which no prompt comes twice is left to the plain ``generate``, as are beams and
+    several returned sequences, which make rows of their own.
 
     Args:
         model: the policy; adapters may wrap it.
@@ -36,7 +37,7 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False):
     use_shared_attention(plain)
 
     def generate(input_ids, attention_mask, generation_config=None, **fields):
-        if not set(fields) <= set(PICTURE_FIELDS):
+        if not set(fields) <= set(PICTURE_FIELDS) or _more_rows(generation_config):
             return usual(input_ids=input_ids, attention_mask=attention_mask,
                          generation_config=generation_config, **fields)
         groups = groups_of(input_ids, attention_mask, pictures_of_rows(
@@ -56,6 +57,10 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False):
         yield
     finally:
         del plain.generate
+
+
+def _more_rows(config) -> bool:
+    return config is None or (config.num_beams or 1) > 1 or (config.num_return_sequences or 1) > 1
 
 
 def _prefill(model, groups, input_ids, attention_mask, fields) -> SharedPromptCache:

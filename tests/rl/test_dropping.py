@@ -111,5 +111,3 @@ def test_options_that_count_from_the_start_keep_all_rows():
     config.min_new_tokens = 3
     assert "min_new_tokens counts from the start" in dropping.why_not(config)
     assert "end token" in dropping.why_not(GenerationConfig(max_new_tokens=5))
-    assert "beams" in dropping.why_not(
-        GenerationConfig(max_new_tokens=5, eos_token_id=2, num_beams=2))

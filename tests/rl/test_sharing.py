@@ -71,7 +71,8 @@ def test_each_distinct_picture_goes_through_the_tower_once(policy_path, rows, tm
 @pytest.mark.parametrize("sampling", [
     dict(do_sample=False),
     dict(do_sample=True, temperature=0.8, top_k=20, top_p=0.9, repetition_penalty=1.3),
-], ids=["greedy", "sampled"])
+    dict(do_sample=False, num_beams=2),
+], ids=["greedy", "sampled", "beams"])
 def test_generation_from_a_shared_prefill_is_the_same(policy_path, rows, sampling):
     model, processor = load_policy(policy_path)
     messages = [rows[i]["prompt"] for i in (2, 2, 2, 0, 0, 5)]  # 3, 2 and 3 pictures
@@ -90,6 +91,8 @@ def test_generation_from_a_shared_prefill_is_the_same(policy_path, rows, samplin
             ends.append(model.generate(**inputs, generation_config=settings))
     assert torch.equal(*ends)
     length = inputs["input_ids"].size(1)
+    if "num_beams" in sampling:  # rows of their own: left to the plain generate
+        return
     assert prefills[:2] == [(3, length - 1), (6, 1)]
     assert "generate" not in vars(model)
 
