@@ -41,6 +41,10 @@ ROLES = ("system", "user", "assistant")
 MAX_PIXELS = 4096 * 4096
 """Largest picture a row may hold, in pixels: a decompression bomb is not training data."""
 
+PICTURE_FORMATS = {"png": {"compress_level": 1}, "jpeg": {"quality": 95, "subsampling": 0}}
+"""How pictures are stored. Flat drawings are small and exact as PNG; a photo of 512 px is written
+ten times faster and four times smaller as JPEG, which it has been before."""
+
 TOO_LARGE = f"has no pixel, or more than {MAX_PIXELS}"
 
 
@@ -173,12 +177,13 @@ def open_picture(image: dict) -> PILImage.Image:
                          else image["path"])
 
 
-def encode_image(image: PILImage.Image | dict) -> dict:
-    """A picture as the ``{"bytes", "path"}`` struct of ``datasets.Image``; PNG, lossless."""
+def encode_image(image: PILImage.Image | dict, form: str = "png") -> dict:
+    """A picture as the ``{"bytes", "path"}`` struct of ``datasets.Image``; one that is a struct
+    already stays as it is. ``form``: a key of :data:`PICTURE_FORMATS`."""
     if isinstance(image, dict):
         return image
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=1)
+    image.save(buffer, form, **PICTURE_FORMATS[form])
     return {"bytes": buffer.getvalue(), "path": None}
 
 

@@ -58,6 +58,7 @@ def detection_maker(
     max_overlap: float = 0.1,
     size: int = 512,
     side: str = "long",
+    picture: str = "jpeg",
     negatives: str = "category",
     neighbours: str | Path | None = None,
     multi_share: float = 0.3,
@@ -87,6 +88,7 @@ def detection_maker(
             :class:`data_gen.box_filters.Limits`.
         size: largest length of the bounded side of every picture, in pixels.
         side: which side ``size`` bounds: ``long`` or ``short``.
+        picture: how pictures are stored, ``jpeg`` or ``png``.
         negatives: what a hard "no" is: ``category`` (the same) or ``nearest`` (in ``neighbours``).
         neighbours: file of :func:`data_gen.sources.write_neighbours`; a thing's key is the id of
             its first box.
@@ -99,7 +101,7 @@ def detection_maker(
     Raises:
         SourceError: nothing usable or an impossible setting; at the call, not at the first row.
     """
-    check_pictures(size, side)
+    check_pictures(size, side, picture)
     check_negatives(negatives, neighbours)
     shares = Shares(multi_share, distractor_share, absent_share, hard_share, info_share,
                     named_share, mirrored_share, padded_share)
@@ -116,7 +118,7 @@ def detection_maker(
                       templates=templates)
     files = [file for file in (annotations, references, neighbours) if file]
     return row_maker(rows, counts, kept.left_out,
-                     stamp_of(file_digest(files), *map(str, kept.files.values())))
+                     stamp_of(file_digest(files), *map(str, kept.files.values())), picture)
 
 
 def open_boxes(annotations: str | Path, images: str | Path, references: str | Path | None,

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from data_gen.contract import PICTURE_FORMATS
 from data_gen.maker import RowMaker, stamp_of
 from data_gen.object_texts import object_texts
-from data_gen.pair_drawing import DIPTYCH, EDIT, FORMATS, SCHEMA, PairMaker
+from data_gen.pair_drawing import DIPTYCH, EDIT, SCHEMA, PairMaker
 from data_gen.pair_sheet import pair_sheet
 from data_gen.pipelines import pipeline_settings, weights_stamp
 from data_gen.quality import quality_settings
@@ -70,8 +71,8 @@ def diffusion_maker(
     unknown = sorted(set(counts) - {DIPTYCH, EDIT})
     if unknown:
         raise SourceError(f"diffusion makes {DIPTYCH} and {EDIT} pairs, not '{unknown[0]}'")
-    if picture not in FORMATS:
-        raise SourceError(f"picture must be {' or '.join(FORMATS)}, not {picture!r}")
+    if picture not in PICTURE_FORMATS:
+        raise SourceError(f"picture must be {' or '.join(PICTURE_FORMATS)}, not {picture!r}")
     if type(size) is not int or size < 16 or type(batch_size) is not int or batch_size < 1:
         raise SourceError("size must be a whole number from 16, batch_size one from 1")
     edit = dict(edit or {})

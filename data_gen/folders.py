@@ -49,6 +49,7 @@ def folder_maker(
     counts: dict[str, int],
     size: int = 512,
     side: str = "long",
+    picture: str = "jpeg",
     classes: str | Path | None = None,
     split: str | None = None,
     heldout_share: float = 0.2,
@@ -72,6 +73,7 @@ def folder_maker(
         counts: task -> number of rows, for ``object_consistency`` and ``identity_consistency``.
         size: largest length of the bounded side of every picture, composites included, in pixels.
         side: which side ``size`` bounds: ``long`` or ``short``.
+        picture: how pictures are stored, ``jpeg`` or ``png``.
         classes: the subjects' classes, see :func:`read_classes`; ``None`` looks for a file in
             ``root``. Without classes there are no hard negatives and no info.
         split: ``train`` or ``heldout`` takes those subjects only, ``None`` takes all.
@@ -91,7 +93,7 @@ def folder_maker(
             the first row.
     """
     check_counts(counts, (OCT, ICT), "folders")
-    check_pictures(size, side)
+    check_pictures(size, side, picture)
     _check_split(split, heldout_share)
     shares = Shares(multi_share, distractor_share, absent_share, hard_share, info_share)
     root = Path(root)
@@ -139,6 +141,7 @@ def folder_maker(
             str([subject.kind for subject in pool]),
             *(part for p in photos for part in (printable(p.relative_to(root)), p)),
         ),
+        picture=picture,
     )
 
 

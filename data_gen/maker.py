@@ -52,6 +52,7 @@ class RowMaker:
         schema: ``datasets`` features, where what is made are no rows of the contract: it is stored
             as it comes, without ``id`` and ``task``, in parquet.
         sheet: draws a contact sheet of such a set: its directory, the file to write.
+        picture: how pictures are stored, a key of :data:`data_gen.contract.PICTURE_FORMATS`.
         row_bytes: about how large a row is on disk; ``None``: a few are made to see.
     """
 
@@ -63,6 +64,7 @@ class RowMaker:
     stamp: str = ""
     schema: dict | None = None
     sheet: Callable[[Path, Path], None] | None = None
+    picture: str = "png"
     row_bytes: float | None = None
 
 

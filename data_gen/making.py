@@ -153,7 +153,7 @@ def _make_share(maker: RowMaker, partial: Path, settled: dict, rank: int, world:
             made = _with_progress((maker.make(*place) for place in places), bar)
             tally = write_shard(partial / "data", number, made, form=settled["form"],
                                 features=features, where=settled["generator"],
-                                contract=maker.schema is None)
+                                contract=maker.schema is None, picture=maker.picture)
             write_json(partial / "done" / f"{number:05d}.json", vars(tally))
 
 

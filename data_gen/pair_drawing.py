@@ -4,7 +4,6 @@ A pair of a batch is made with the whole batch, as the numbers that a model comp
 what else is in it; so a batch is the same whichever of its pairs is asked for.
 """
 
-import io
 import os
 from collections.abc import Callable
 from functools import cached_property, lru_cache
@@ -14,6 +13,7 @@ from datasets import Image as ImageFeature
 from datasets import Value
 from PIL import Image
 
+from data_gen.contract import encode_image
 from data_gen.maker import Skipped
 from data_gen.object_texts import ObjectText
 from data_gen.photos import open_photo
@@ -36,8 +36,6 @@ SCHEMA = {
 
 MARGIN = 64
 """A half is so many times as wide as the margin around it: 8 pixels at 512, 16 at 1024."""
-
-FORMATS = {"png": {}, "jpeg": {"quality": 95, "subsampling": 0}}
 
 
 class PairMaker:
@@ -131,11 +129,9 @@ class PairMaker:
         return digest(f"{self.seed}/{what}/{i}") >> 1  # a generator's seed has 63 bits
 
     def _row(self, task: str, i: int, pair: Shown, scores: dict) -> dict:
-        buffer = io.BytesIO()
-        joined(pair.halves).save(buffer, self.picture, **FORMATS[self.picture])
         return {
             "id": f"{self.collection}-{self.seed}-{task}-{i}", "task": task,
-            "image": {"bytes": buffer.getvalue(), "path": None},
+            "image": encode_image(joined(pair.halves), self.picture),
             "collection": self.collection, "quality_assessment": scores,
             "description": {
                 "item": pair.item, "description_0": pair.scenes[0],

@@ -43,6 +43,7 @@ def released_maker(
     box_frame: str = "image",
     size: int = 512,
     side: str = "long",
+    picture: str = "jpeg",
     targets: bool = False,
     name: str = "released",
     templates: dict | None = None,
@@ -59,6 +60,7 @@ def released_maker(
             numbers are pixels.
         size: largest length of the bounded side of every picture, in pixels.
         side: which side ``size`` bounds: ``long`` or ``short``.
+        picture: how pictures are stored, ``jpeg`` or ``png``.
         targets: add a column ``target``, the answer to imitate; such rows are RAP's only.
         name: begins the rows' ids.
         templates: from :func:`data_gen.prompts.load_prompts`, for the answers' formats.
@@ -67,7 +69,7 @@ def released_maker(
     Raises:
         SourceError: nothing usable, more rows asked for than there are, or an impossible setting.
     """
-    check_pictures(size, side)
+    check_pictures(size, side, picture)
     check_counts(counts, (OCT, VLT, ICT), name)
     if box_frame not in FRAMES:
         raise SourceError(f"box_frame must be {' or '.join(FRAMES)}, not {box_frame!r}")
@@ -98,7 +100,7 @@ def released_maker(
 
     return RowMaker(dict(counts), make, order=interleaved, left_out=dict(left_out),
                     columns={"target": Value("string")} if targets else {},
-                    stamp=stamp_of(file_digest([path]), str(templates)))
+                    stamp=stamp_of(file_digest([path]), str(templates)), picture=picture)
 
 
 def _entries(path, folder: Path, targets: bool) -> tuple[dict[int, Entry], dict, Counter]:

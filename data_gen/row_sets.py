@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from data_gen.choosing import NEGATIVES
+from data_gen.contract import PICTURE_FORMATS
 from data_gen.maker import RowMaker, interleaved, stamp_of
 from data_gen.row_making import SourceRows
 from data_gen.rows import VLT
@@ -12,7 +13,7 @@ from data_gen.sources import SourceError
 
 
 def row_maker(rows: SourceRows, counts: Mapping[str, int], left_out: Mapping[str, int],
-              stamp: str) -> RowMaker:
+              stamp: str, picture: str = "jpeg") -> RowMaker:
     """``counts[task]`` rows of each task of one source, the tasks interleaved.
 
     Args:
@@ -20,6 +21,7 @@ def row_maker(rows: SourceRows, counts: Mapping[str, int], left_out: Mapping[str
         counts: task -> number of rows.
         left_out: what the source left out before any row was made, reason -> count.
         stamp: a digest of what the source was read from.
+        picture: how pictures are stored.
 
     Raises:
         SourceError: what the source cannot give, with what it lacks and what to do.
@@ -36,7 +38,7 @@ def row_maker(rows: SourceRows, counts: Mapping[str, int], left_out: Mapping[str
         raise SourceError(f"{name}: no thing with a box has another view, or words that tell it; "
                           f"take {VLT} out of counts")
     return RowMaker(dict(counts), rows.make, order=interleaved, left_out=dict(left_out),
-                    stamp=stamp_of(stamp, str(rows.templates)))
+                    stamp=stamp_of(stamp, str(rows.templates)), picture=picture)
 
 
 def file_digest(paths: Iterable[str | Path]) -> str:
@@ -62,8 +64,10 @@ def check_counts(counts: Mapping[str, int], tasks: tuple[str, ...], name: str) -
             raise SourceError(f"counts: {task}: must be a whole number from 0, not {n!r}")
 
 
-def check_pictures(size: int, side: str) -> None:
-    """Refuse impossible bounds of pictures."""
+def check_pictures(size: int, side: str, picture: str) -> None:
+    """Refuse impossible bounds of pictures, and formats that there are not."""
+    if picture not in PICTURE_FORMATS:
+        raise SourceError(f"picture must be {' or '.join(PICTURE_FORMATS)}, not {picture!r}")
     if type(size) is not int or size < 16:
         raise SourceError(f"size must be a whole number of pixels from 16, not {size!r}")
     if side not in ("long", "short"):

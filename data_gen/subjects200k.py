@@ -42,6 +42,7 @@ def subjects200k_maker(
     inset: int = 1,
     size: int = 512,
     side: str = "long",
+    picture: str = "jpeg",
     negatives: str = "category",
     neighbours: str | Path | None = None,
     multi_share: float = 0.3,
@@ -68,6 +69,7 @@ def subjects200k_maker(
             that the generator drew.
         size: largest length of the bounded side of every picture, in pixels.
         side: which side ``size`` bounds: ``long`` or ``short``.
+        picture: how pictures are stored, ``jpeg`` or ``png``.
         negatives: what a hard "no" is: ``category`` (the same) or ``nearest`` (in ``neighbours``).
         neighbours: file of :func:`data_gen.sources.write_neighbours`; things' keys are
             ``<file>:<row group>:<row>``.
@@ -79,7 +81,7 @@ def subjects200k_maker(
     Raises:
         SourceError: nothing usable or an impossible setting; at the call, not at the first row.
     """
-    check_pictures(size, side)
+    check_pictures(size, side, picture)
     check_negatives(negatives, neighbours)
     shares = Shares(multi_share, distractor_share, absent_share, hard_share, info_share)
     if is_hub_id(path):
@@ -97,7 +99,7 @@ def subjects200k_maker(
                       templates=templates)
     stamp = stamp_of(*(part for file in pairs.files for part in (file.name, footer_digest(file))),
                      file_digest([neighbours] if neighbours else []))
-    return row_maker(rows, counts, left_out, stamp)
+    return row_maker(rows, counts, left_out, stamp, picture)
 
 
 def thresholds(quality: Mapping[str, float] | None) -> dict[str, float]:

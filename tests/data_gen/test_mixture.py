@@ -8,7 +8,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from data_gen.contract import open_picture
 from data_gen.maker import RowMaker, Skipped, all_rows
 from data_gen.mixture import deal, mixture_maker
 from data_gen.rows import ICT, OCT, VLT, check_row, read_rows
@@ -28,13 +30,15 @@ def numbers(counts, seed, given) -> RowMaker:
     def make(task, i):
         if i == given.get("skip"):
             return Skipped("odd")
-        return {"id": f"n-{seed}-{task}-{i}", "task": task, "seed": seed}
+        return {"id": f"n-{seed}-{task}-{i}", "task": task, "seed": seed,
+                "images": [Image.new("RGB", (8, 8))]}
 
     return RowMaker(counts, make, left_out={"bad": given.get("bad", 0)}, stamp="n",
+                    picture=given.get("picture", "png"),
                     columns=dict.fromkeys(given.get("columns", ())))
 
 
-STUB = {"numbers": Generator(numbers, {"skip", "bad", "columns"})}
+STUB = {"numbers": Generator(numbers, {"skip", "bad", "columns", "picture"})}
 
 
 def stubs(counts, seed=0, **sources):
@@ -88,6 +92,12 @@ def test_every_source_has_ids_and_seeds_of_its_own():
     assert by_source == {("a", OCT): 4, ("b", OCT): 12, ("c", OCT): 4, ("a", ICT): 10}
     seeds = {row["id"].split(":")[0]: row["seed"] for row in rows}
     assert seeds["c"] == 7 and len(set(seeds.values())) == 3
+
+
+def test_pictures_are_stored_as_each_source_has_it():
+    made = stubs({OCT: 8}, a={"shares": {OCT: 1}, "picture": "jpeg"}, b={"shares": {OCT: 1}})
+    forms = {(row["id"][0], open_picture(row["images"][0]).format) for row in all_rows(made)}
+    assert forms == {("a", "JPEG"), ("b", "PNG")}
 
 
 def test_what_sources_leave_out_is_told_by_source():

@@ -20,8 +20,10 @@ from PIL import Image
 from data_gen import pair_files, pair_stream
 from data_gen.boxes import absolute
 from data_gen.maker import RowMaker, Skipped, all_rows
+from data_gen.making import make_rows
 from data_gen.pair_stream import fetch_pairs, is_hub_id, keep_pairs
 from data_gen.pairs import Pairs, category_of, half_boxes
+from data_gen.reading import stored_rows
 from data_gen.rows import ICT, OCT, VLT, check_row
 from data_gen.sources import SourceError, write_neighbours
 from data_gen.subjects200k import read_pairs, subjects200k_maker, thresholds
@@ -394,3 +396,18 @@ def test_three_real_pairs_give_rows_of_every_task():
     for made_row in rows:
         check_row(made_row)
     assert Counter(r["answer"] for r in rows) == {"yes": 6, "no": 6, None: 18}
+
+
+@pytest.mark.parametrize(("picture", "form"), [(None, "JPEG"), ("png", "PNG")])
+def test_photos_are_stored_as_jpeg_unless_asked_otherwise(tmp_path, picture, form):
+    few = write(tmp_path / "a.parquet", [row(i) for i in range(3)])
+    rows = maker(few, {OCT: 2}, **({"picture": picture} if picture else {}))
+    make_rows(rows, tmp_path / "rows", seed=0, generator="subjects200k")
+    stored = next(stored_rows(tmp_path / "rows/data/train-00000.parquet"))["images"]
+    assert {Image.open(io.BytesIO(image["bytes"])).format for image in stored} == {form}
+    exact = rows.make(OCT, 0)["images"][0]
+    with Image.open(io.BytesIO(stored[0]["bytes"])) as kept:
+        assert np.abs(np.asarray(kept, float) - np.asarray(exact, float)).max() <= (
+            0 if form == "PNG" else 3)
+    with pytest.raises(SourceError, match="picture must be png or jpeg, not 'gif'"):
+        maker(few, picture="gif")
