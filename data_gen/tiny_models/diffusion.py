@@ -19,6 +19,7 @@ from diffusers import (
     FluxTransformer2DModel,
 )
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from data_gen.tiny_models.words import BEGIN, END, PAD, toybox_words, word_tokenizer
@@ -96,7 +97,9 @@ def flow_loss(
     mixed = torch.lerp(latents, noise, time[:, None, None, None])
     pack = pipeline._pack_latents
     places = pipeline._prepare_latent_image_ids(b, h // 2, w // 2, "cpu", torch.float32)
-    found = pipeline.transformer(
-        hidden_states=pack(mixed, b, c, h, w), timestep=time, pooled_projections=pooled,
-        encoder_hidden_states=told, txt_ids=text_ids, img_ids=places, return_dict=False)[0]
+    # On a CPU the fused attention's way back costs more than the plain one's.
+    with sdpa_kernel(SDPBackend.MATH):
+        found = pipeline.transformer(
+            hidden_states=pack(mixed, b, c, h, w), timestep=time, pooled_projections=pooled,
+            encoder_hidden_states=told, txt_ids=text_ids, img_ids=places, return_dict=False)[0]
     return (found.float() - pack(noise - latents, b, c, h, w)).square().mean()

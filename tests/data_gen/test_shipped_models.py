@@ -1,0 +1,88 @@
+"""The tiny models that come with the toolkit, on toys that nobody trained on. Their cards have the
+figures; this only says that what is shipped is what was measured."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import yaml
+
+from data_gen.quality import (
+    CONSISTENCY,
+    QUALITY,
+    STRUCTURE,
+    Shown,
+    judge,
+    quality_settings,
+    refusal,
+)
+from data_gen.tiny_models.clip import retrieval
+from data_gen.tiny_models.pictures import drawn_pairs, drawn_scenes
+from data_gen.tiny_models.reader import agreement, halves, load_reader, read_toys
+from data_gen.toybox.identity import draw_identity, twins
+from data_gen.toybox.pairs import draw_pair, item_words
+
+SHIPPED = Path(__file__).parents[2] / "data_gen"
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return tmp_path_factory.mktemp("drawn")
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return load_reader(SHIPPED / "toybox_reader")
+
+
+def test_everything_is_small_and_no_pickle():
+    for name, most in {"toybox_clip": 8, "toybox_reader": 2}.items():
+        files = [file for file in (SHIPPED / name).rglob("*") if file.is_file()]
+        assert sum(file.stat().st_size for file in files) < most * 2**20
+        assert {"README.md"} <= {file.name for file in files}
+        assert {file.suffix for file in files} <= {".safetensors", ".json", ".md", ".txt"}
+
+
+def test_the_reader_reads_drawn_toys(reader, drawn):
+    data = drawn_pairs(drawn, 1, 48, 901, held_out=True)
+    pictures, truth = halves(data, range(200))
+    right = agreement(read_toys(reader, pictures), truth)
+    assert right["mean"] > 0.94 and right["all six"] > 0.72
+
+
+def test_the_clip_finds_the_words_of_a_picture(drawn):
+    model, _ = open_clip.create_model_from_pretrained(f"local-dir:{SHIPPED / 'toybox_clip'}")
+    words = open_clip.get_tokenizer(f"local-dir:{SHIPPED / 'toybox_clip'}")
+    data = drawn_scenes(drawn, 1, 48, 901, {0: 1, 1: 1}, held_out=True)
+    found = retrieval(model.eval(), words.tokenizer, data, batch=100)
+    assert found["text of a picture"] > 0.85 and found["pictures"] >= 400
+
+
+def test_the_quality_bounds_keep_what_is_right_and_little_else(drawn):
+    """Of drawn pairs nearly all pass; of those whose halves differ in one attribute, and of those
+    whose text is wrong in one, fewer than half."""
+    config = yaml.safe_load((SHIPPED.parent / "configs/data/diffusion_toy.yaml").read_text())
+    settings = quality_settings(config["quality"] | {"encoder": str(SHIPPED / "toybox_clip")})
+    right, halves_differ, told_wrong = [], [], []
+    for i in range(150):
+        rng = random.Random(f"judged-{i}")
+        identity = draw_identity(rng, held_out=True)
+        twin = rng.choice(twins(identity))
+        pair = draw_pair(rng, identity, 48)
+        left, mine = (pair.image.crop((x, 0, x + 48, 48)) for x in (0, 48))
+        item, scenes = item_words(identity), pair.scenes
+        other = draw_pair(random.Random(f"judged-{i}"), twin, 48).image.crop((48, 0, 96, 48))
+        right.append(Shown((left, mine), item, scenes, pair.image))
+        halves_differ.append(Shown((left, other), item, scenes, None))
+        told_wrong.append(Shown((left, mine), item_words(twin), scenes, pair.image))
+    points_of = judge(settings, "cpu")
+
+    def kept(pairs: list[Shown], *fields: str) -> float:
+        least = {field: settings.least[field] for field in fields}
+        return np.mean([refusal(scores, least) is None for scores in points_of(pairs)])
+
+    assert kept(right, CONSISTENCY) > 0.95 and kept(right, QUALITY) > 0.95
+    assert kept(right, CONSISTENCY, QUALITY, STRUCTURE) > 0.8
+    assert kept(halves_differ, CONSISTENCY, QUALITY) < 0.5 and kept(told_wrong, QUALITY) < 0.5
