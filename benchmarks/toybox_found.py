@@ -51,7 +51,7 @@ class Retrieval:
 
     toys: int = 60
     seed: int = 0
-    encoder: str = "imagenet"
+    encoder: str = "data_gen/toybox_clip"
     regions: dict | None = field(default_factory=lambda: {"kind": "windows"})
     cache: str = "runs/toybox_found"
 

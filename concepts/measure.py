@@ -1,9 +1,11 @@
 """How often the right concept is found, and how long it takes. Prints one JSON object.
 
     python -m concepts.measure recall --root ../shared/data/dreambooth --encoder imagenet
+    python -m concepts.measure recall --toys 500 --encoder data_gen/toybox_clip
     python -m concepts.measure speed --concepts 100 10000 1000000 --dim 64
 
-``recall`` asks for each photo of each folder with all other photos as the database (leave one out).
+``recall`` asks for each photo of each folder with all other photos as the database (leave one out);
+``--toys`` draws held-out toys, each alone in five scenes, for want of photos.
 ``speed`` searches made-up concepts: unit vectors around a few thousand centres, as things around
 their categories; a query is a concept's vector moved by as much as its centre is away. Both run on
 one thread, and times are processor time, which a busy machine does not lengthen much.
@@ -32,6 +34,7 @@ from concepts.regions import crop, windows
 from concepts.retrieval import name_keys, names_in
 from concepts.sets import folder_database
 from data_gen.photos import open_photo
+from data_gen.toybox.things import toy_source
 
 KS = (1, 2, 4, 5)
 """Recall is reported at these."""
@@ -47,7 +50,9 @@ def main(argv: list[str] | None = None) -> None:
                                      description=__doc__.splitlines()[0])
     what = parser.add_subparsers(dest="what", required=True)
     recall = what.add_parser("recall")
-    recall.add_argument("--root", type=Path, required=True, help="<subject>/*.jpg")
+    pictures = recall.add_mutually_exclusive_group(required=True)
+    pictures.add_argument("--root", type=Path, help="<subject>/*.jpg")
+    pictures.add_argument("--toys", type=int, help="so many toys")
     recall.add_argument("--encoder", default="imagenet", help="as in concepts/encoders.py")
     recall.add_argument("--cache", default=None, help="directory of features")
     recall.add_argument("--regions", action="store_true", help="windows as well")
@@ -61,7 +66,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         with redirect_stdout(sys.stderr):  # libraries log there when they are first imported
             if args.what == "recall":
-                measured = leave_one_out(args.root, args.encoder, args.cache, regions=args.regions)
+                with tempfile.TemporaryDirectory() as folder:
+                    root = args.root or drawn_toys(Path(folder), args.toys)
+                    measured = leave_one_out(root, args.encoder, args.cache, regions=args.regions)
             else:
                 measured = {"dim": args.dim, "queries": args.queries, "sizes": [
                     search_times(n, args.dim, args.queries) for n in args.concepts]}
@@ -70,6 +77,15 @@ def main(argv: list[str] | None = None) -> None:
     machine = {"threads": 1, "processor": platform.processor() or platform.machine(),
                "faiss": faiss.__version__, "torch": torch.__version__}
     print(json.dumps({"measure": args.what, **machine, **measured}, indent=2))
+
+
+def drawn_toys(folder: Path, n: int, views: int = 5, size: int = 96) -> Path:
+    """Draw ``n`` held-out toys, as a folder of photos would have them. Returns ``folder``."""
+    for thing in toy_source(n, seed=0, size=size, views=views).things:
+        (folder / thing.key).mkdir()
+        for k, view in enumerate(thing.views):
+            view.open().save(folder / thing.key / f"{k}.png")
+    return folder
 
 
 def leave_one_out(

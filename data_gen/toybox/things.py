@@ -45,6 +45,7 @@ class Toys(Sequence):
         return compose(rng, [identity], self.size).image
 
 
-def toy_source(count: int, seed: int, split: str = "heldout", size: int = 64) -> Source:
-    """Toys as a source of rows."""
-    return Source("toys", Toys(count, seed, split, size))
+def toy_source(count: int, seed: int, split: str = "heldout", size: int = 64, views: int = 2
+               ) -> Source:
+    """Toys as a source of rows; arguments as for :class:`Toys`."""
+    return Source("toys", Toys(count, seed, split, size, views))

@@ -37,6 +37,13 @@ def test_leaving_one_out_finds_plain_plates_and_cannot_find_a_thing_seen_once(tm
         assert found["left_out"] == {"not an image": 1}
 
 
+def test_toys_are_found_again_among_toys(capsys):
+    main(["recall", "--toys", "12", "--encoder", "data_gen/toybox_clip"])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["photos"], found["asked"], found["subjects"]) == (60, 60, 12)
+    assert found["recall"]["@1"] > 0.8
+
+
 def test_what_cannot_be_measured_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, says in [
