@@ -29,6 +29,7 @@ def test_leaving_one_out_finds_plain_plates_and_cannot_find_a_thing_seen_once(tm
     (root / "d" / "1.png").write_text("no photo")
     (tmp_path / "encoder").mkdir()
     arguments = ["recall", "--root", str(root), "--encoder", str(save_dinov2(tmp_path / "encoder"))]
+    capsys.readouterr()  # what libraries say when they are first imported
     for regions in ([], ["--regions"]):
         main([*arguments, *regions])
         found = json.loads(capsys.readouterr().out)
