@@ -16,10 +16,7 @@ from pathlib import Path
 from data_gen.contract import PICTURE_FORMATS
 from data_gen.maker import RowMaker, stamp_of
 from data_gen.object_texts import object_texts
-from data_gen.pair_drawing import DIPTYCH, EDIT, SCHEMA, PairMaker
 from data_gen.pair_sheet import pair_sheet
-from data_gen.pipelines import pipeline_settings, weights_stamp
-from data_gen.quality import quality_settings
 from data_gen.sources import SourceError
 from data_gen.subjects import Subject, printable, scan
 
@@ -68,6 +65,12 @@ def diffusion_maker(
     Raises:
         SourceError: an impossible setting; at the call, before any weights load.
     """
+    # These bring torch and diffusers, which take seconds and half a gigabyte to load; the program
+    # that makes pairs makes rows, too, without them.
+    from data_gen.pair_drawing import DIPTYCH, EDIT, SCHEMA, PairMaker
+    from data_gen.pipelines import pipeline_settings, weights_stamp
+    from data_gen.quality import quality_settings
+
     unknown = sorted(set(counts) - {DIPTYCH, EDIT})
     if unknown:
         raise SourceError(f"diffusion makes {DIPTYCH} and {EDIT} pairs, not '{unknown[0]}'")

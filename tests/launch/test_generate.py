@@ -2,12 +2,17 @@
 
 import errno
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from data_gen.rows import read_rows
 from launch.generate import main, read_config
+
+ROOT = Path(__file__).parents[2]
 
 
 def config(tmp_path, **changes):
@@ -103,3 +108,11 @@ def test_what_stops_it_is_one_sentence(tmp_path, monkeypatch, fails_with, senten
 def test_the_shipped_configs_are_valid(name):
     extra = ["--root", "photos"] if name == "folders" else []
     assert read_config(["--config", f"configs/data/{name}.yaml", *extra])["counts"]
+
+
+def test_rows_are_made_without_loading_torch():
+    """It takes seconds and half a gigabyte, in each of many processes."""
+    said = subprocess.run([sys.executable, "-c", "import sys, launch.generate; "
+                           "print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"],
+                          capture_output=True, text=True, check=True, cwd=ROOT)
+    assert said.stdout.strip() == "set()"
