@@ -14,7 +14,7 @@ from data_gen.pair_files import light_rows, pair_picture, parquet_files
 from data_gen.pairs import half_boxes
 from data_gen.sources import SourceError
 from data_gen.tiny_models.reader import Reader, agreement, read_toys
-from data_gen.toybox.identity import ATTRIBUTES, Identity
+from data_gen.toybox.identity import ATTRIBUTES, Identity, is_held_out
 from data_gen.toybox.pairs import item_words, read_item
 
 
@@ -61,14 +61,20 @@ def read_pairs_of(path: str | Path, model: Reader) -> list[ReadPair]:
 def report(pairs: list[ReadPair]) -> dict:
     """Shares over halves and pairs, the main ones with 95 % bootstrap intervals over pairs.
 
-    ``attributes``: of the six, the share that both halves show as asked; ``pairs that agree``: both
-    halves read as the same toy, whichever that is; ``as asked``: as the toy that was asked for.
+    ``attributes``: of the six, the share that halves show as asked; ``attributes that agree``: the
+    share in which both halves read the same; ``pairs that agree``: all six do, whichever toy that
+    is; ``pairs as asked``: both halves read as the toy that was asked for.
     """
     right = np.array([[sum(half[name] == getattr(pair.asked, name) for half in pair.read) / 2
                        for name in ATTRIBUTES] for pair in pairs])
+    alike = [[pair.read[0][name] == pair.read[1][name] for name in ATTRIBUTES] for pair in pairs]
+    unseen = [is_held_out(pair.asked) for pair in pairs]
     return {
         "pairs": len(pairs),
         "attributes": asdict(estimate(ratio(right.mean(1)))),
+        "attributes of held-out toys": asdict(estimate(ratio(right[unseen].mean(1))))
+        if any(unseen) else None,
+        "attributes that agree": asdict(estimate(ratio(np.mean(alike, 1)))),
         "pairs that agree": asdict(estimate(ratio([pair.agrees for pair in pairs]))),
         "pairs as asked": asdict(estimate(ratio(right.min(1) == 1))),
         "each attribute": agreement([half for pair in pairs for half in pair.read],

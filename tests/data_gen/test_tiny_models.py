@@ -210,6 +210,8 @@ def test_a_report_on_pairs_and_its_sheet(tmp_path):
     assert found["pairs that agree"]["value"] == pytest.approx(2 / 3)
     assert found["pairs as asked"]["value"] == pytest.approx(1 / 3)
     assert found["attributes"]["value"] == pytest.approx(1 - 3 / 36)
+    assert found["attributes of held-out toys"] == found["attributes"]
+    assert found["attributes that agree"]["value"] == pytest.approx(1 - 1 / 18)
     draw_sheet(read, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 300
