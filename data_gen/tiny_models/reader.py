@@ -28,7 +28,7 @@ VALUES = {"kind": KINDS, "colour": COLOURS, "pattern": PATTERNS, "second": COLOU
 
 @dataclass
 class ReaderShape:
-    """Shape of the model. The defaults give 0.5 M parameters."""
+    """Shape of the model. The defaults give 0.5 M parameters; the shipped one is wider."""
 
     image_px: int = 48
     widths: tuple[int, ...] = (32, 64, 96, 128)

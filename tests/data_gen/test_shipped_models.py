@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import torch
 import yaml
+from diffusers import AutoPipelineForText2Image
 
 from data_gen.quality import (
     CONSISTENCY,
@@ -22,7 +24,8 @@ from data_gen.tiny_models.clip import retrieval
 from data_gen.tiny_models.pictures import drawn_pairs, drawn_scenes
 from data_gen.tiny_models.reader import agreement, halves, load_reader, read_toys
 from data_gen.toybox.identity import draw_identity, twins
-from data_gen.toybox.pairs import draw_pair, item_words
+from data_gen.toybox.pairs import draw_pair, item_words, pair_words
+from launch.generate import read_config
 
 SHIPPED = Path(__file__).parents[2] / "data_gen"
 
@@ -38,7 +41,7 @@ def reader():
 
 
 def test_everything_is_small_and_no_pickle():
-    for name, most in {"toybox_clip": 8, "toybox_reader": 2}.items():
+    for name, most in {"toybox_clip": 8, "toybox_diffusion": 10, "toybox_reader": 3}.items():
         files = [file for file in (SHIPPED / name).rglob("*") if file.is_file()]
         assert sum(file.stat().st_size for file in files) < most * 2**20
         assert {"README.md"} <= {file.name for file in files}
@@ -58,6 +61,22 @@ def test_the_clip_finds_the_words_of_a_picture(drawn):
     data = drawn_scenes(drawn, 1, 48, 901, {0: 1, 1: 1}, held_out=True)
     found = retrieval(model.eval(), words.tokenizer, data, batch=100)
     assert found["text of a picture"] > 0.85 and found["pictures"] >= 400
+
+
+def test_the_diffusion_model_draws_held_out_toys_as_asked(reader):
+    config = read_config(["--config", str(SHIPPED.parent / "configs/data/diffusion_toy.yaml")])
+    pipeline = AutoPipelineForText2Image.from_pretrained(
+        SHIPPED / "toybox_diffusion", torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    toys = [draw_identity(random.Random(f"asked-{i}"), held_out=True) for i in range(24)]
+    prompts = [pair_words(item_words(toy), ("plain mint wall", "lined peach wall")) for toy in toys]
+    call = config["pipeline"]["call"] | {"negative_prompt": [""] * len(toys)}
+    pictures = pipeline(prompts, height=48, width=96, output_type="pt", **call,
+                        generator=torch.Generator().manual_seed(0)).images
+    left, right = (2 * pictures.float() - 1).chunk(2, -1)
+    read = [read_toys(reader, half.contiguous()) for half in (left, right)]
+    found = agreement(read[0] + read[1], toys * 2)
+    assert found["colour"] > 0.9 and found["mean"] > 0.75
 
 
 def test_the_quality_bounds_keep_what_is_right_and_little_else(drawn):
