@@ -11,7 +11,7 @@ Markdown table. Rates include starting up; memory is the process's largest resid
 and reading and cropping them is timed against merely decoding them. Further ``--key value`` pairs
 are handed to the generate command.
 
-Expect for 200,000 toybox rows: a quarter of an hour of one core and 2 GB of disk; docs/data.md has
+Expect for 200,000 toybox rows: ten minutes of one core and 2 GB of disk; docs/data.md has
 what was measured.
 """
 
