@@ -56,7 +56,7 @@ def check(args: EvaluateArguments) -> tuple[dict[str, int], list[Policy], Captio
                          f"{', '.join(f.name for f in fields(Retrieval))}")
     if not args.retrieval and any(counts.get(name) for name in FOUND):
         raise ValueError(f"sizes.{args.size} asks for references to be found; say how in "
-                         f"`retrieval`, such as {{toys: 60, regions: null}}")
+                         "`retrieval`, such as {toys: 60, encoder: data_gen/toybox_clip}")
     if set(args.max_new_tokens) != set(LIMITS):
         raise ValueError(f"max_new_tokens needs exactly {', '.join(LIMITS)}, not "
                          f"{', '.join(args.max_new_tokens)}")

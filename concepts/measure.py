@@ -1,7 +1,7 @@
 """How often the right concept is found, and how long it takes. Prints one JSON object.
 
     python -m concepts.measure recall --root ../shared/data/dreambooth --encoder imagenet
-    python -m concepts.measure recall --toys 500 --encoder data_gen/toybox_clip
+    python -m concepts.measure recall --toys 200 --encoder data_gen/toybox_clip
     python -m concepts.measure speed --concepts 100 10000 1000000 --dim 64
 
 ``recall`` asks for each photo of each folder with all other photos as the database (leave one out);

@@ -42,8 +42,8 @@ MAX_PIXELS = 4096 * 4096
 """Largest picture a row may hold, in pixels: a decompression bomb is not training data."""
 
 PICTURE_FORMATS = {"png": {"compress_level": 1}, "jpeg": {"quality": 95, "subsampling": 0}}
-"""How pictures are stored. Flat drawings are small and exact as PNG; a photo of 512 px is written
-ten times faster and four times smaller as JPEG, which it has been before."""
+"""How pictures are stored. Flat drawings are small and exact as PNG; photos are many times faster
+to write, and several times smaller, as JPEG, which they have been before."""
 
 TOO_LARGE = f"has no pixel, or more than {MAX_PIXELS}"
 

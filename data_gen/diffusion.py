@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from data_gen.contract import PICTURE_FORMATS
 from data_gen.maker import RowMaker, stamp_of
 from data_gen.object_texts import object_texts
 from data_gen.pair_sheet import pair_sheet
+from data_gen.row_sets import check_pictures
 from data_gen.sources import SourceError
 from data_gen.subjects import Subject, printable, scan
 
@@ -65,8 +65,8 @@ def diffusion_maker(
     Raises:
         SourceError: an impossible setting; at the call, before any weights load.
     """
-    # These bring torch and diffusers, which take seconds and half a gigabyte to load; the program
-    # that makes pairs makes rows, too, without them.
+    # These bring torch and diffusers, seconds and 0.7 GB; the program that makes pairs makes rows,
+    # too, and does so without them.
     from data_gen.pair_drawing import DIPTYCH, EDIT, SCHEMA, PairMaker
     from data_gen.pipelines import pipeline_settings, weights_stamp
     from data_gen.quality import quality_settings
@@ -74,10 +74,9 @@ def diffusion_maker(
     unknown = sorted(set(counts) - {DIPTYCH, EDIT})
     if unknown:
         raise SourceError(f"diffusion makes {DIPTYCH} and {EDIT} pairs, not '{unknown[0]}'")
-    if picture not in PICTURE_FORMATS:
-        raise SourceError(f"picture must be {' or '.join(PICTURE_FORMATS)}, not {picture!r}")
-    if type(size) is not int or size < 16 or type(batch_size) is not int or batch_size < 1:
-        raise SourceError("size must be a whole number from 16, batch_size one from 1")
+    check_pictures(size, "long", picture)
+    if type(batch_size) is not int or batch_size < 1:
+        raise SourceError(f"batch_size must be a whole number from 1, not {batch_size!r}")
     edit = dict(edit or {})
     if counts.get(EDIT) and not edit.get("pipeline"):
         raise SourceError("edit pairs need 'edit' with a 'pipeline'")

@@ -42,10 +42,9 @@ def row_bytes(maker: RowMaker, where: str) -> float:
     total = sum(maker.counts.values())
     step = max(1, total // SAMPLE)
     places = islice(maker.order(maker.counts), 0, None, step)
-    rows = [maker.make(*place) for place in islice(places, SAMPLE)]
+    rows = [maker.encoded(*place) for place in islice(places, SAMPLE)]
     features = all_features(maker.columns)
-    made = [stored(row, features, where, maker.picture)
-            for row in rows if not isinstance(row, Skipped)]
+    made = [stored(row, features, where) for row in rows if not isinstance(row, Skipped)]
     sizes = [sum(len(image["bytes"] or b"") for image in row.pop("images")) + len(str(row))
              for row in made]
     return sum(sizes) / len(sizes) if sizes else 0.0

@@ -11,6 +11,8 @@ from heapq import merge
 from pathlib import Path
 from typing import NamedTuple
 
+from data_gen.contract import encode_image
+
 
 class Skipped(NamedTuple):
     """In the place of a row that cannot be had. ``reason`` is counted in the manifest."""
@@ -52,7 +54,7 @@ class RowMaker:
         schema: ``datasets`` features, where what is made are no rows of the contract: it is stored
             as it comes, without ``id`` and ``task``, in parquet.
         sheet: draws a contact sheet of such a set: its directory, the file to write.
-        picture: how pictures are stored, a key of :data:`data_gen.contract.PICTURE_FORMATS`.
+        picture: how rows' pictures are stored, a key of ``PICTURE_FORMATS``.
         row_bytes: about how large a row is on disk; ``None``: a few are made to see.
     """
 
@@ -66,6 +68,13 @@ class RowMaker:
     sheet: Callable[[Path, Path], None] | None = None
     picture: str = "png"
     row_bytes: float | None = None
+
+    def encoded(self, task: str, index: int) -> dict | Skipped:
+        """What ``make`` gives, its pictures as they are stored."""
+        row = self.make(task, index)
+        if isinstance(row, Skipped) or self.schema:
+            return row
+        return row | {"images": [encode_image(image, self.picture) for image in row["images"]]}
 
 
 def all_rows(maker: RowMaker) -> Iterator[dict]:

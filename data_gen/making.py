@@ -150,10 +150,10 @@ def _make_share(maker: RowMaker, partial: Path, settled: dict, rank: int, world:
         for number, places in _shards(maker, size):
             if number not in own:
                 continue
-            made = _with_progress((maker.make(*place) for place in places), bar)
+            made = _with_progress((maker.encoded(*place) for place in places), bar)
             tally = write_shard(partial / "data", number, made, form=settled["form"],
                                 features=features, where=settled["generator"],
-                                contract=maker.schema is None, picture=maker.picture)
+                                contract=maker.schema is None)
             write_json(partial / "done" / f"{number:05d}.json", vars(tally))
 
 

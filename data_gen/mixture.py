@@ -5,7 +5,6 @@ from array import array
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from data_gen.contract import encode_image
 from data_gen.maker import RowMaker, Skipped, interleaved, stamp_of
 from data_gen.sources import SourceError
 
@@ -70,11 +69,8 @@ def mixture_maker(
 
     def make(task: str, i: int) -> dict | Skipped:
         name, index = dealt[task][i]
-        row = makers[name].make(task, index)
-        if isinstance(row, Skipped):
-            return row
-        images = [encode_image(image, makers[name].picture) for image in row["images"]]
-        return row | {"id": f"{name}:{row['id']}", "images": images}
+        row = makers[name].encoded(task, index)  # as each source has it
+        return row if isinstance(row, Skipped) else row | {"id": f"{name}:{row['id']}"}
 
     return RowMaker(
         dict(counts), make, order=interleaved, columns=first,

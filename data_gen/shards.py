@@ -72,7 +72,7 @@ class Spool(io.BytesIO):
 
 def write_shard(
     data: Path, number: int, made: Iterable[dict | Skipped], *, form: str, features: Features,
-    where: str, contract: bool = True, picture: str = "png",
+    where: str, contract: bool = True,
 ) -> Tally:
     """Write one shard, checking each row; nothing where no row is made.
 
@@ -84,7 +84,6 @@ def write_shard(
         features: all columns, see :func:`all_features`.
         where: the generator, for messages.
         contract: whether these are rows of the contract; others are stored as they come.
-        picture: how their pictures are encoded, a key of ``PICTURE_FORMATS``.
 
     Raises:
         RowError: at the first row that breaks the contract.
@@ -97,8 +96,7 @@ def write_shard(
             if isinstance(row, Skipped):
                 tally.skipped[row.reason] += 1
                 continue
-            yield (stored(row, features, where, picture) if contract
-                   else {column: row[column] for column in features})
+            yield stored(row, features, where) if contract else {c: row[c] for c in features}
             tally.rows += 1
             tally.tasks[row["task"]] += 1
             tally.ids.append(digest(row["id"]))
@@ -125,14 +123,14 @@ def all_features(extra: dict | None) -> Features:
     return Features({**FEATURES, **(extra or {})})
 
 
-def stored(row: dict, features: Features, where: str, picture: str = "png") -> dict:
+def stored(row: dict, features: Features, where: str) -> dict:
     """A row as it is stored: checked, pictures encoded, columns without a feature dropped.
 
     Raises:
         RowError: the row breaks the contract.
     """
     check_row(row, where)
-    images = [encode_image(image, picture) for image in row["images"]]
+    images = [encode_image(image) for image in row["images"]]
     return {column: images if column == "images" else row.get(column) for column in features}
 
 

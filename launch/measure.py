@@ -66,7 +66,8 @@ def main(argv: list[str] | None = None) -> None:
         "peak_of_last_to_that_before": round(sizes[-1]["generate"]["peak_mib"]
                                              / sizes[-2]["generate"]["peak_mib"], 3)
         if len(sizes) > 1 else None,
-        "reading_and_cropping_to_decoding": crops_to_decoding(args.pairs) if args.pairs else None,
+        "reading_and_cropping_to_decoding":
+            crops_to_decoding(args.out / "pairs") if args.pairs else None,
     }
     (args.out / "measured.json").write_text(json.dumps(report, indent=2) + "\n")
     print(table(report))
@@ -116,21 +117,21 @@ def repeat_pairs(path: Path, out: Path, rows: int) -> None:
         write(f"part-{whole:05d}.parquet", rest)
 
 
-def crops_to_decoding(path: Path, repeats: int = 200) -> float:
-    """How many pairs are read and cropped in the time in which one is merely decoded; by turns, so
-    that what else the machine does slows both."""
+def crops_to_decoding(path: Path, most: int = PART_ROWS) -> float:
+    """How many pairs are read from their files and cropped in the time in which one is merely
+    decoded; by turns, so that what else the machine does slows both. Those of the first file, at
+    ``path`` :func:`repeat_pairs` made it."""
     pairs = Pairs(path, 1, 4096, "long")
-    read_pairs(pairs, thresholds(dict.fromkeys(SCORES, 0)), keep_unassessed=True)
-    pictures = [image["bytes"] for file in parquet_files(path)
-                for image in pq.read_table(file, columns=["image"]).column("image").to_pylist()]
+    read_pairs(pairs, thresholds(dict.fromkeys(SCORES, 0)), keep_unassessed=True, limit=most)
+    pictures = pq.read_table(parquet_files(path)[0], columns=["image"]).column("image").to_pylist()
     spent = {"decoded": 0.0, "cropped": 0.0}
-    for k in range(repeats):
+    for i in range(len(pairs)):
+        data = pictures[pairs.group[i] * GROUP_ROWS + pairs.row[i]]["bytes"]
         start = time.perf_counter()
-        Image.open(io.BytesIO(pictures[k % len(pictures)])).convert("RGB")
+        Image.open(io.BytesIO(data)).convert("RGB")
         spent["decoded"] += time.perf_counter() - start
-        pairs.halves.cache_clear()  # which holds the last few pairs
         start = time.perf_counter()
-        for view in pairs[k % len(pairs)].views:
+        for view in pairs[i].views:
             view.open()
         spent["cropped"] += time.perf_counter() - start
     return round(spent["decoded"] / spent["cropped"], 3)

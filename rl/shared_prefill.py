@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from peft import PeftModel
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 
 from rl import dropping
 from rl.groups import groups_of
@@ -18,6 +18,10 @@ from rl.shared_decode import SharedPromptCache
 from rl.shared_prompt import prompt_positions, use_shared_attention
 
 PICTURE_FIELDS = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
+
+COPIED = 1000
+"""Tokens of prompts that are rather copied for each row than shared by them: attention in two parts
+costs more for each token drawn than so few tokens to read."""
 
 
 @contextmanager
@@ -63,8 +67,9 @@ def _more_rows(config) -> bool:
     return config is None or (config.num_beams or 1) > 1 or (config.num_return_sequences or 1) > 1
 
 
-def _prefill(model, groups, input_ids, attention_mask, fields) -> SharedPromptCache:
-    """Keys and values of all prompt tokens but the last, shared by the rows of each group."""
+def _prefill(model, groups, input_ids, attention_mask, fields) -> Cache:
+    """Keys and values of all prompt tokens but the last, shared by the rows of each group; or
+    repeated for them, where that is little."""
     first = [group[0] for group in groups]
     repeats = torch.tensor([n for n, group in enumerate(groups) for _ in group],
                            device=input_ids.device)
@@ -82,4 +87,7 @@ def _prefill(model, groups, input_ids, attention_mask, fields) -> SharedPromptCa
     if positions.ndim == 3:  # what mRoPE adds to the count of tokens, from the last one on
         deltas = positions[0, :, -1] - (mask.sum(-1) - 1)
         model.base_model.rope_deltas = deltas[repeats, None]
+    if (len(repeats) - len(first)) * ids.size(1) < COPIED:
+        cache.batch_select_indices(repeats)
+        return cache
     return SharedPromptCache(cache, mask[:, :-1], repeats)

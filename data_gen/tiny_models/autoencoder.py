@@ -15,7 +15,7 @@ FACTOR = 4
 
 @dataclass
 class AutoencoderShape:
-    """Shape of the model. The defaults give 0.3 M parameters."""
+    """Shape of the model. The defaults give 0.2 M parameters."""
 
     channels: int = 32
     latent_channels: int = 6

@@ -28,10 +28,10 @@ VALUES = {"kind": KINDS, "colour": COLOURS, "pattern": PATTERNS, "second": COLOU
 
 @dataclass
 class ReaderShape:
-    """Shape of the model. The defaults give 0.5 M parameters; the shipped one is wider."""
+    """Shape of the model. The defaults give 1.0 M parameters."""
 
     image_px: int = 48
-    widths: tuple[int, ...] = (32, 64, 96, 128)
+    widths: tuple[int, ...] = (48, 96, 144, 192)
 
 
 class Reader(nn.Module):

@@ -16,9 +16,9 @@ from data_gen.mixture import deal, mixture_maker
 from data_gen.rows import ICT, OCT, VLT, check_row, read_rows
 from data_gen.sources import SourceError, write_neighbours
 from launch.generate import GENERATORS, Generator, main
+from tests.data_gen.pair_rows import row as pair_row
+from tests.data_gen.pair_rows import write as write_pairs
 from tests.data_gen.test_detection import coco
-from tests.data_gen.test_subjects200k import row as pair_row
-from tests.data_gen.test_subjects200k import write as write_pairs
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "data"
 

@@ -18,7 +18,7 @@ from data_gen.subjects200k import subjects200k_maker
 from launch.generate import main as generate
 from launch.negatives import main as negatives
 from tests.concepts.tiny_encoders import save_open_clip
-from tests.data_gen.test_subjects200k import row, write
+from tests.data_gen.pair_rows import row, write
 
 
 def things(categories: list[str | None], labels: list[str | None] | None = None) -> list[Thing]:

@@ -1,65 +1,27 @@
-"""Subjects200K: which pairs are used, where their halves are, and what rows claim of them."""
+"""Subjects200K: which pairs are used, and what rows claim of them."""
 
-import errno
 import io
 import json
 import random
 import tracemalloc
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import load_dataset
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from data_gen import pair_files, pair_stream
+from data_gen import pair_files
 from data_gen.boxes import absolute
 from data_gen.maker import RowMaker, Skipped, all_rows
 from data_gen.making import make_rows
-from data_gen.pair_stream import fetch_pairs, is_hub_id, keep_pairs
-from data_gen.pairs import Pairs, category_of, half_boxes
+from data_gen.pairs import Pairs
 from data_gen.reading import stored_rows
 from data_gen.rows import ICT, OCT, VLT, check_row
 from data_gen.sources import SourceError, write_neighbours
 from data_gen.subjects200k import read_pairs, subjects200k_maker, thresholds
-
-SAMPLE = Path(__file__).parents[2].parent / "shared" / "data" / "subjects200k"
-needs_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason="no ../shared/data/subjects200k here")
-
-FULL = {"compositeStructure": 5, "objectConsistency": 5, "imageQuality": 5}
-
-
-def colour(i: int) -> tuple[int, int, int]:
-    return 30 + 23 * (i % 9), 250 - 29 * (i % 7), (90 * i) % 256
-
-
-def pair(i: int, side: int = 32, margin: int = 2) -> bytes:
-    """Two squares of one colour on white, as PNG bytes."""
-    image = Image.new("RGB", (2 * side + 3 * margin, side + 2 * margin), "white")
-    for x in (margin, side + 2 * margin):
-        image.paste(colour(i), (x, margin, x + side, margin + side))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def row(i: int, **changes) -> dict:
-    return {"image": {"bytes": pair(i), "path": None}, "collection": "collection_1",
-            "quality_assessment": FULL,
-            "description": {"item": f"Item {i} vase", "description_0": "here",
-                            "description_1": "there", "category": None,
-                            "description_valid": True}} | changes
-
-
-def write(path: Path, rows: list[dict], group: int = 4) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=group)
-    return path
+from tests.data_gen.pair_rows import FULL, SAMPLE, colour, needs_sample, pair, row, write
 
 
 def maker(path, counts=None, **settings) -> RowMaker:
@@ -80,84 +42,6 @@ def number(where: str, group: int = 4) -> int:
 def told(row: dict) -> tuple[list[str], list[str]]:
     shown, seen = row["source"].removeprefix("subjects200k: ").split(" (")[0].split(" | ")
     return shown.split(" + "), seen.removeprefix("composite ").split(" + ")
-
-
-# ---- geometry ----
-
-
-@pytest.mark.parametrize(("size", "boxes"), [
-    ((1048, 528), [(8, 8, 520, 520), (528, 8, 1040, 520)]),
-    ((2072, 1040), [(8, 8, 1032, 1032), (1040, 8, 2064, 1032)]),
-    ((2096, 1056), [(16, 16, 1040, 1040), (1056, 16, 2080, 1040)]),
-    ((2048, 1024), [(0, 0, 1024, 1024), (1024, 0, 2048, 1024)]),
-])
-def test_the_published_geometries(size, boxes):
-    assert half_boxes(*size) == boxes
-
-
-@given(st.integers(8, 1500), st.integers(0, 40), st.integers(0, 3))
-def test_halves_of_any_size_are_found_and_other_proportions_refused(side, margin, inset):
-    width, height = 2 * side + 3 * margin, side + 2 * margin
-    boxes = half_boxes(width, height, inset)
-    if margin <= height / 8:
-        assert boxes == [(x + inset, margin + inset, x + side - inset, margin + side - inset)
-                         for x in (margin, 2 * margin + side)]
-    assert half_boxes(2 * height + 1, height) is None and half_boxes(height, height) is None
-
-
-@pytest.mark.shared
-@needs_sample
-def test_real_halves_hold_no_border_pixels():
-    """The outermost line of a crop is like the next one; with the margin in it, it would not be."""
-    pairs = Pairs(SAMPLE, 1, 512, "long")
-    assert not read_pairs(pairs, thresholds(None)) and len(pairs) == 3
-    for thing in (pairs[i] for i in range(3)):
-        for view in thing.views:
-            picture = view.open()
-            assert picture.size == (510, 510)
-            for turned in range(4):
-                lines = np.rot90(np.asarray(picture, dtype=float), turned)
-                steps = np.abs(np.diff(lines[:5], axis=0)).mean((1, 2))
-                assert steps[0] < 2 * steps[1:].mean() + 1
-
-
-@pytest.mark.shared
-@needs_sample
-def test_real_rows_without_the_inset_are_the_published_crops():
-    pairs = Pairs(SAMPLE, 0, 512, "long")
-    read_pairs(pairs, thresholds(None))
-    data = pq.read_table(SAMPLE / "sample-00000.parquet").column("image")[1]["bytes"].as_py()
-    whole = Image.open(io.BytesIO(data)).convert("RGB")
-    assert [view.open().tobytes() for view in pairs[1].views] == [
-        whole.crop(box).tobytes() for box in ((8, 8, 520, 520), (528, 8, 1040, 520))]
-
-
-# ---- what the text says ----
-
-
-@pytest.mark.parametrize(("item", "category"), [
-    ("Hedgehog", "hedgehog"),
-    ("Painting of Honfleur harbor by Monet", "painting"),
-    ("Crisp, golden beverage in glass or bottle", "beverage"),
-    ("vintage typewriter, black", "typewriter"),
-    ("A pair of red sneakers", "sneaker"),
-    ("iPhone 12", "iphone"),
-    ("Ceramic mug (blue)", "mug"),
-    ("sunglasses", "sunglasses"),
-    ("Puppies", "puppy"),
-    ("Wooden boxes", "box"),
-    ("水壺", "水壺"),
-    ("12", None),
-    (" , ", None),
-])
-def test_category_from_the_text(item, category):
-    assert category_of(item) == category
-
-
-@given(st.text(max_size=60))
-def test_any_text_gives_a_category_or_none(item):
-    category = category_of(item)
-    assert category is None or (category == category.lower() and " " not in category and category)
 
 
 def test_a_category_that_is_given_counts_and_the_item_becomes_the_info(tmp_path):
@@ -327,60 +211,6 @@ def test_what_is_held_of_a_pair_is_a_few_numbers(tmp_path):
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(pairs) == 2000 and held / 2000 < 60
-
-
-# ---- the hub ----
-
-
-def test_hub_ids_are_told_from_paths(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "own" / "pairs").mkdir(parents=True)
-    assert is_hub_id("Yuanshi/Subjects200K")
-    assert not any(map(is_hub_id, ["own/pairs", "/a/b", "../a/b", "a", "./a", str(tmp_path)]))
-
-
-def test_a_stream_is_kept_part_by_part_and_taken_up_where_it_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr(pair_stream, "PART_ROWS", 3)
-    file = write(tmp_path / "hub" / "a.parquet", [row(i) for i in range(10)])
-
-    def stream():
-        return load_dataset("parquet", data_files=str(file), split="train", streaming=True,
-                            cache_dir=str(tmp_path / "hf"))
-
-    keep_pairs(stream(), tmp_path / "kept", 4)
-    parts = sorted(p.name for p in (tmp_path / "kept").iterdir())
-    assert parts == ["part-00000.parquet", "part-00001.parquet"]
-    keep_pairs(stream().skip(4), tmp_path / "kept", None)
-    tables = [pq.read_table(p) for p in sorted((tmp_path / "kept").glob("*.parquet"))]
-    assert [t.num_rows for t in tables] == [3, 1, 3, 3]
-    kept = [value for t in tables for value in t.column("image").to_pylist()]
-    assert [value["bytes"] for value in kept] == [pair(i) for i in range(10)]
-    assert (tmp_path / "kept/complete").exists()
-    assert Counter(r["answer"] for r in made(tmp_path / "kept")) == {"yes": 4, "no": 4}
-
-
-def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    with pytest.raises(SourceError, match="hub data set nobody/nothing cannot be read .*network"):
-        fetch_pairs("nobody/nothing", tmp_path, 5)
-
-
-@pytest.mark.parametrize(("error", "sentence"), [
-    (OSError(errno.ENOSPC, "No space left"), "the disk of .* is full; whole files .* make room"),
-    (RuntimeError(), "cannot be read .RuntimeError"),
-])
-def test_what_goes_wrong_while_streaming_is_one_sentence(tmp_path, monkeypatch, error, sentence):
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr(pair_stream, "load_dataset", fail)
-    with pytest.raises(SourceError, match=sentence):
-        fetch_pairs("nobody/nothing", tmp_path, 5)
-
-
-def test_what_was_fetched_is_not_fetched_again(tmp_path):
-    write(tmp_path / "nobody--nothing" / "part-00000.parquet", [row(i) for i in range(6)])
-    assert fetch_pairs("nobody/nothing", tmp_path, 6) == tmp_path / "nobody--nothing"
 
 
 # ---- the real thing ----

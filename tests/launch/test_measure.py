@@ -7,7 +7,7 @@ import pytest
 from data_gen.pair_files import light_rows, parquet_files
 from launch import measure
 from launch.measure import main, repeat_pairs, scaled
-from tests.data_gen.test_subjects200k import row, write
+from tests.data_gen.pair_rows import row, write
 
 
 def test_it_measures_the_real_command_at_every_size(tmp_path, capfd):

@@ -9,9 +9,10 @@ from rl.shared_prefill import prompts_prefilled_once
 ROWS = [2] * 6 + [0] * 5 + [5] * 9  # prompts with 3, 2 and 3 pictures, of unlike lengths
 
 
-@pytest.fixture
-def asked(policy_path, rows):
+@pytest.fixture(params=[0, 10_000], ids=["shared", "copied"])
+def asked(policy_path, rows, request, monkeypatch):
     """A policy, twenty prompts in three groups, and a way to draw that counts rows."""
+    monkeypatch.setattr("rl.shared_prefill.COPIED", request.param)
     model, processor = load_policy(policy_path)
     texts = [processor.apply_chat_template(rows[i]["prompt"], add_generation_prompt=True)
              for i in ROWS]

@@ -73,7 +73,10 @@ def test_each_distinct_picture_goes_through_the_tower_once(policy_path, rows, tm
     dict(do_sample=True, temperature=0.8, top_k=20, top_p=0.9, repetition_penalty=1.3),
     dict(do_sample=False, num_beams=2),
 ], ids=["greedy", "sampled", "beams"])
-def test_generation_from_a_shared_prefill_is_the_same(policy_path, rows, sampling):
+@pytest.mark.parametrize("copied", [0, 10_000], ids=["shared", "copied"])
+def test_generation_from_a_shared_prefill_is_the_same(
+        policy_path, rows, sampling, copied, monkeypatch):
+    monkeypatch.setattr("rl.shared_prefill.COPIED", copied)
     model, processor = load_policy(policy_path)
     messages = [rows[i]["prompt"] for i in (2, 2, 2, 0, 0, 5)]  # 3, 2 and 3 pictures
     images = [rows[i]["images"] for i in (2, 2, 2, 0, 0, 5)]
