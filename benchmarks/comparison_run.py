@@ -54,13 +54,27 @@ def _claim(experiment: Experiment, out: Path) -> None:
     what, file = identity(experiment), out / "experiment.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
-        differ = sorted(key for key in what if key in before and before[key] != what[key])
+        differ = sorted(key for key in what if key in before and before[key] != what[key]
+                        and not _longer_sweep(experiment, key, before[key], out))
         if differ:
             raise ComparisonError(f"{out} holds another experiment (other {', '.join(differ)}); "
                                   f"name another `out`, or delete it")
         what = before | what
     write_whole(file, json.dumps(what, indent=1))
     write_whole(out / "evaluate.yaml", yaml.safe_dump(experiment.evaluate, sort_keys=False))
+
+
+def _longer_sweep(experiment: Experiment, key: str, before: dict, out: Path) -> bool:
+    """Whether an arm only has more learning rates to try, and nothing was trained yet with the best
+    of the old ones."""
+    name = key.removeprefix("arm ")
+    arm = experiment.arms.get(name)
+    if arm is None or len(before["rates"]) < 2 or not set(before["rates"]) < set(arm.rates):
+        return False
+    same = identity(experiment)[key] == before | {"rates": arm.rates}
+    trained = [path for other, one in experiment.arms.items() if name in (other, one.rate_of)
+               for path in (out / "train").glob(f"{other}-*")]
+    return same and not trained
 
 
 def is_done(out: Path, step: Step) -> bool:

@@ -178,7 +178,10 @@ def _rule(columns: int) -> str:
 
 def _told_rate(title: str, sweep: dict) -> str:
     scores = ", ".join(f"{rate} {100 * score:.1f}" for rate, score in sweep["scores"].items())
-    return f"{title} {sweep['chosen'] or 'not chosen yet'}" + (f" ({scores})" if scores else "")
+    tried = sorted(sweep["scores"], key=float)
+    edge = len(tried) > 1 and sweep["chosen"] in (tried[0], tried[-1])
+    return (f"{title} {sweep['chosen'] or 'not chosen yet'}" + (f" ({scores})" if scores else "")
+            + ", at the edge of what was tried" * edge)
 
 
 def _chosen(experiment: Experiment, name: str) -> str | None:

@@ -15,10 +15,10 @@ FACTOR = 4
 
 @dataclass
 class AutoencoderShape:
-    """Shape of the model. The defaults give 0.2 M parameters."""
+    """Shape of the model. The defaults give 0.5 M parameters."""
 
-    channels: int = 32
-    latent_channels: int = 6
+    channels: int = 48
+    latent_channels: int = 10
     blocks: int = 2  # at the lowest resolution; one at the middle, none at the highest
 
 

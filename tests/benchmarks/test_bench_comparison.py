@@ -103,7 +103,8 @@ def test_no_rate_is_chosen_by_toys_of_the_test():
 
 def test_commands_are_what_one_would_type(config, read):
     e = read(config)
-    write_validation(e, {"grpo_n-5e-05": 0.2, "grpo_n-0.0002": 0.6, "grpo_n-0.0005": 0.6,
+    write_validation(e, {"grpo_n-1.25e-05": 0.1, "grpo_n-5e-05": 0.2,
+                         "grpo_n-0.0002": 0.6, "grpo_n-0.0005": 0.6,
                          "sft_n-5e-05": 0.5, "sft_n-0.0002": None, "sft_n-0.0008": 0.1})
     assert rate_of(e, "grpo_n") == 2e-4, "the smaller one of equals"
     assert rate_of(e, "sft_n") == 5e-5
@@ -176,6 +177,32 @@ def test_a_directory_holds_one_experiment(config, read):
     with (pytest.raises(ComparisonError, match=r"\(other arm sft_n\)"),
           comparison_run.claimed(read(config))):
         pass
+
+
+def test_a_sweep_may_be_made_longer_until_an_arm_is_trained(config, read):
+    with comparison_run.claimed(read(config)) as out:
+        pass
+    rates = config["arms"]["sft_n"]["rates"]
+    config["arms"]["sft_n"]["rates"] = [1e-6, *rates]
+    (out / "train" / "grpo_n-1").mkdir(parents=True)  # of another sweep
+    with comparison_run.claimed(read(config)):
+        pass
+    (out / "train" / "sft_n-1").mkdir()
+    for other in ([1e-7, 1e-6, *rates], rates):
+        config["arms"]["sft_n"]["rates"] = other
+        with (pytest.raises(ComparisonError, match=r"\(other arm sft_n\)"),
+              comparison_run.claimed(read(config))):
+            pass
+
+
+def test_a_best_rate_at_the_edge_is_told():
+    def told(chosen):
+        scores = {"0.0005": 0.3, "5e-05": 0.5, "0.0002": 0.4}
+        return comparison_table._told_rate("GRPO", {"chosen": chosen, "scores": scores})
+
+    assert told("5e-05").endswith("at the edge of what was tried")
+    assert told("0.0005").endswith("at the edge of what was tried")
+    assert told("0.0002") == "GRPO 0.0002 (0.0005 30.0, 5e-05 50.0, 0.0002 40.0)"
 
 
 def test_commands_that_outlived_their_starter_are_ended(config, read):
