@@ -18,6 +18,7 @@ from benchmarks.table import row_line, show
 
 NAMING = {"naming_1": "1 concept", "naming_2": "2 concepts", "naming_4": "4 concepts"}
 FOUND = {"found_1": "1 concept", "found_2": "2 concepts", "found_4": "4 concepts"}
+LOOKS = {"naming_looks/f1": "1-2 concepts", "naming_looks_4/f1": "4 concepts"}
 CONTROLS = {"naming_absent/names_nothing": "absent", "naming_wrong/names_nothing": "near twin",
             "naming_none/names_nothing": "no reference"}
 PERCEPTION = {"oct/accuracy": "OCT, balanced accuracy", "vlt/iou50": "VLT, IoU ≥ 0.5",
@@ -62,7 +63,8 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
     out, runs = in_root(experiment.out), read_runs(experiment)
     if not runs:
         return ""
-    shown = {*(f"{s}/f1" for s in (*NAMING, *FOUND)), *CONTROLS, *PERCEPTION, *GENERAL}
+    shown = {*(f"{s}/f1" for s in (*NAMING, *FOUND)), *(f"{s}/retrieved" for s in FOUND), *LOOKS,
+             *CONTROLS, *PERCEPTION, *GENERAL}
     figures = estimates(runs, None if every else shown)
     changes = [{"before": a, "after": b, "key": f"{s}/f1", **asdict(pooled_difference(
                     [r[f"{s}/f1"] for r in runs[a]], [r[f"{s}/f1"] for r in runs[b]]))}
@@ -119,6 +121,11 @@ def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
     lines += _beside_paper(experiment, figures, NAMING)
     lines += ["", "### Names, references found in a database (F1, strict)", ""]
     lines += _beside_paper(experiment, figures, FOUND)
+    first = next(iter(figures.values()))  # what was found is the same for all
+    lines += ["", "Of the toys in the picture, retrieval found " + "; ".join(
+        f"{title} {_cell(first, f'{s}/retrieved')}" for s, title in FOUND.items()) + "."]
+    lines += ["", "### Names, told by pictures only, without the owner's words (F1, strict)", ""]
+    lines += _table(titles, figures, LOOKS)
     lines += ["", "### Controls: captions that name nothing, where no name is due", ""]
     lines += _table(titles, figures, CONTROLS)
     lines += ["", "### Differences (F1)", "",

@@ -8,6 +8,7 @@ Sets, each with identities that training never sees (all of them, or one half: w
     naming_1 _2 _4 describe a picture of 1, 2 or 4 toys that were shown, beside 1-2 that are not in;
                    each comes with its name and what its owner says of it, as in RePIC's protocol
     naming_looks   the same with 1 or 2 toys, and only a picture tells who they are
+    naming_looks_4 the same with 4
     found_1 _2 _4  as naming_1 _2 _4, with the references that retrieval finds in a database
     naming_absent  describe a picture of none of the toys that were shown: no name is due
     naming_wrong   the same, and each toy that was shown is a near twin of one in the picture
@@ -48,6 +49,7 @@ SETS = {
     "naming_2": "naming, 2 concepts and distractors",
     "naming_4": "naming, 4 concepts and distractors",
     "naming_looks": "naming, 1-2 concepts told by pictures only",
+    "naming_looks_4": "naming, 4 concepts told by pictures only",
     "found_1": "naming, 1 concept, references found",
     "found_2": "naming, 2 concepts, references found",
     "found_4": "naming, 4 concepts, references found",
@@ -73,9 +75,11 @@ GALLERY = {"naming_1": 4, "naming_2": 4, "naming_4": 2, "naming_absent": 2, "vlt
            "description": 2}
 """Set -> how many of its first rows the report shows, in this order."""
 
-_NAMED = {"naming_1": (1,), "naming_2": (2,), "naming_4": (4,), "naming_looks": (1, 2)}
+_NAMED = {"naming_1": (1,), "naming_2": (2,), "naming_4": (4,), "naming_looks": (1, 2),
+          "naming_looks_4": (4,)}
 """Set -> how many of those shown are in the picture."""
 
+_LOOKS = ("naming_looks", "naming_looks_4")
 _POOLED = ("naming_1", "naming_2", "naming_4")
 _ABSENT = "naming_absent"
 _NONE_DUE = (_ABSENT, "naming_wrong", "naming_none")
@@ -220,7 +224,7 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
     rng.shuffle(shown)
     references = [
         Reference(compose(rng, [identity], settings.reference_px).image, called,
-                  None if name == "naming_looks" else identity.description)
+                  None if name in _LOOKS else identity.description)
         for identity, called in zip(shown, draw_names(rng, len(shown)), strict=True)
     ]
     row = identity_consistency_row(

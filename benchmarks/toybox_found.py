@@ -2,8 +2,9 @@
 
 The user owns ``toys`` toys, each with one picture and a name. The picture asked about shows one,
 two or four of them; the references in the prompt are those that :mod:`concepts.retrieval` finds for
-it, 2 (for one and two concepts) or 4 (RePIC, 2506.18369), right or wrong. Every toy in the picture
-is due, found or not, as in RePIC's figures with retrieval.
+it, 2 (for one and two concepts) or 4 (RePIC, 2506.18369), right or wrong, each with what its owner
+says of it in the database. Every toy in the picture is due, found or not, as in RePIC's figures
+with retrieval.
 
 What was found is kept in a file: it does not depend on the policy, and is found once for all.
 """
@@ -84,7 +85,8 @@ def found_rows(
 def _row(name, seed, settings, owned, database, index, rng, names, scene, shown) -> dict:
     concepts = database.concepts()
     references = [Reference(open_photo(database.picture(concepts[n].images[0]),
-                                       settings.reference_px), n) for n in shown]
+                                       settings.reference_px), n, concepts[n].info)
+                  for n in shown]
     row = identity_consistency_row(
         rng, f"toybox-{settings.split}-{seed}-{name}-{index}", references,
         [n in names for n in shown], scene.image, source=f"toybox:{name}",

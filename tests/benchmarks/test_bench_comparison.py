@@ -52,7 +52,9 @@ def write_test(experiment, run: str, right: list[int]) -> None:
     place.mkdir(parents=True)
     n = len(right)
     keys = [*(f"{s}/f1" for s in (*comparison_table.NAMING, *comparison_table.FOUND)),
-            *comparison_table.CONTROLS, *comparison_table.PERCEPTION, *comparison_table.GENERAL]
+            *(f"{s}/retrieved" for s in comparison_table.FOUND),
+            *comparison_table.LOOKS, *comparison_table.CONTROLS, *comparison_table.PERCEPTION,
+            *comparison_table.GENERAL]
     (place / "columns.json").write_text(json.dumps(
         {run: {key: [[right, [1] * n]] for key in keys}}))
 
@@ -254,6 +256,7 @@ def test_the_table_says_what_was_measured(config, read):
     assert "| base | 25.0 [" in text and "| GRPO, N rows | 95.0 [" in text
     assert "72.4 / 50.0 / 85.2" in text and "71.0" in text  # the paper's, beside
     assert "**Not finished:** SFT, N rows." in text
+    assert "retrieval found 1 concept 25.0 [" in text, "how much there was to be named"
     assert "| GRPO, N rows − SFT, N rows | +45.0 [" in text
     result = json.loads((Path(e.out) / "results.json").read_text())
     assert result["runs"] == {"base": 1, "sft_n": 1, "grpo_n": 2}

@@ -11,6 +11,7 @@ from data_gen.toybox.identity import Identity, draw_identity, half_of, is_held_o
 from data_gen.toybox.language import _one_sentence
 from data_gen.toybox.quiz import INVENTORY_ASK, profile
 from data_gen.toybox.rows import toybox_row
+from rewards.parsing import prompt_text
 
 SETTINGS = {"reference_px": 24, "query_px": 32}
 
@@ -85,6 +86,16 @@ def test_what_the_sets_hold(rows):
     assert {r["source"] for r in rows["oct"]} == {"toybox:same", "toybox:easy", "toybox:hard"}
 
 
+def test_without_words_only_pictures_tell_who_is_who(rows):
+    for name, some in (("naming_looks", {1, 2}), ("naming_looks_4", {4})):
+        assert {len(row["names"]) for row in rows[name]} == some
+        for row in rows[name]:
+            told = prompt_text(row["prompt"])
+            assert not any(Identity(**toy).description in told for toy in row["toys"])
+    assert all(Identity(**toy).description in prompt_text(row["prompt"])
+               for row in rows["naming_4"] for toy in row["toys"])
+
+
 def test_references_that_were_found(rows, retrieval, monkeypatch):
     owned = toybox_found.draw_toys(12, 3)
     for m in (1, 2, 4):
@@ -94,6 +105,9 @@ def test_references_that_were_found(rows, retrieval, monkeypatch):
                 json.dumps(toy) for toy in row["toys"]}, "every toy in the picture is due"
             shown = len(row["images"]) - 1
             assert shown == max(2, m) == row["found"] + len(row["absent_names"])
+            told = prompt_text(row["prompt"])
+            assert sum(toy.description in told for toy in owned.values()) >= shown, (
+                "with what the owner says of each")
             assert row["found"] <= m
     # Found once for all: nothing is loaded the second time, in whichever process.
     monkeypatch.setattr(toybox_found, "load_encoder", None)
