@@ -9,10 +9,14 @@ export PYTHONPATH := $(CURDIR)
 
 .PHONY: demo test lint clean
 
-# Rebuilt only when what it is made from changes, so installing twice is quick.
+# Made again only when what it is made from changes, so installing twice is quick.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "byname needs Python 3.11 or newer; set PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed_tests: .venv/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
@@ -28,10 +32,10 @@ demo: .venv/installed
 
 # Tiny models: a second thread waits more than it works.
 test: export OMP_NUM_THREADS := 1
-test: .venv/installed
+test: .venv/installed_tests
 	$(BIN)/python -m pytest
 
-lint: .venv/installed
+lint: .venv/installed_tests
 	$(BIN)/ruff check .
 
 clean:

@@ -1,8 +1,8 @@
 """Further scores of captions, as columns beside the naming scores; a config asks for each.
 
     captions:
-      scores: [length, self_bleu, overlap, bleu, cider, sentence_similarity, clip_score,
-               image_similarity]
+      scores: [length, self_bleu, overlap, bleu, cider, meteor, sentence_similarity,
+               clip_score, image_similarity]
       references: captions.json          # {picture: caption or [captions]}
       encoder: open_clip:ViT-B-32:laion2b_s34b_b79k
       sentences: sentence-transformers/all-MiniLM-L6-v2   # default: the installed one
@@ -11,7 +11,7 @@
 length               tokens, share of 100 tokens or more
 self_bleu            BLEU-4 of each with the others
 overlap              4-grams that were told with the question
-bleu, cider          with the picture's true captions          needs ``references``
+bleu, cider, meteor  with the picture's true captions          needs ``references``
 sentence_similarity  with the nearest true caption             needs ``references``
 clip_score           picture and caption                       needs ``encoder``, with a text side
 image_similarity     picture and references                    needs ``encoder``
@@ -34,8 +34,8 @@ from benchmarks.intervals import Metric, ratio
 from benchmarks.runner import Prediction
 
 SCORES = {"length": "", "self_bleu": "", "overlap": "", "bleu": "references",
-          "cider": "references", "sentence_similarity": "references", "clip_score": "encoder",
-          "image_similarity": "encoder"}
+          "cider": "references", "meteor": "references", "sentence_similarity": "references",
+          "clip_score": "encoder", "image_similarity": "encoder"}
 """Score -> the setting that it needs."""
 
 PART = 64
@@ -90,8 +90,8 @@ def caption_columns(
         pictures: of the rows, for the encoder; rows whose pictures do not open do not count.
 
     Returns:
-        Policy label -> score -> metric. BLEU and shares 0-1, CIDEr-D 0-10, CLIPScore 0-2.5,
-        similarities -1 to 1.
+        Policy label -> score -> metric. BLEU, METEOR and shares 0-1, CIDEr-D 0-10, CLIPScore
+        0-2.5, similarities -1 to 1.
 
     Raises:
         BenchmarkError: nothing to compare with, or a package is missing.
@@ -124,7 +124,7 @@ def corpus_bleu(
 
 def _by_words(name: str, texts, settings: CaptionSettings, infos, truths) -> Metric:
     # Not everybody has what these import.
-    from benchmarks import caption_features, caption_scores
+    from benchmarks import caption_coco, caption_features, caption_scores
 
     if name == "self_bleu":
         return ratio(caption_scores.self_bleus(texts))
@@ -139,7 +139,9 @@ def _by_words(name: str, texts, settings: CaptionSettings, infos, truths) -> Met
         encoder = _sentence_encoder(settings.sentences)
         scores = caption_features.sentence_similarities(encoder, chosen, of)
     else:
-        scores = (caption_scores.bleus if name == "bleu" else caption_scores.ciders)(chosen, of)
+        scorer = {"bleu": caption_scores.bleus, "cider": caption_coco.ciders,
+                  "meteor": caption_coco.meteors}[name]
+        scores = scorer(chosen, of)
     return _placed(scores, there, len(texts))
 
 

