@@ -6,6 +6,7 @@ import subprocess
 import pyarrow.parquet as pq
 import pytest
 from datasets import Value
+from PIL import Image
 
 from data_gen import making, shards
 from data_gen.maker import RowMaker, Skipped, interleaved, one_after_the_other
@@ -205,6 +206,8 @@ def test_columns_of_the_maker_are_written(tmp_path):
 @pytest.mark.parametrize(("make_row", "sentence"), [
     (lambda task, i: stub_row(task, i, names=["<bo>"]), "stub: row .* column 'names'"),
     (lambda task, i: stub_row(task, i, id=f"{i % 9}"), "column 'id': is used twice"),
+    (lambda task, i: stub_row(task, i, images=[Image.new("RGB", (0, 8))]), "column 'images'"),
+    (lambda task, i: stub_row(task, i, images=["a.png"]), "must be pixels, or bytes and path"),
     (lambda task, i: Skipped("too dark"), "made no row; left out: {'too dark': 20}"),
 ])
 def test_no_set_is_made_of_what_breaks_the_contract(tmp_path, make_row, sentence):
