@@ -197,15 +197,27 @@ def _chosen(experiment: Experiment, name: str) -> str | None:
     return f"{rate_of(experiment, name):g}" if known else None
 
 
+def _line(experiment: Experiment, name: str) -> dict:
+    """An arm that has another one's rate is dashed, if it differs in its rows, or dotted."""
+    arm = experiment.arms[name]
+    if not arm.rate_of:
+        return {"linestyle": "-", "linewidth": 2}
+    other_rows = arm.rows != experiment.arms[arm.rate_of].rows
+    return {"linestyle": "--" if other_rows else ":", "linewidth": 1.5 if other_rows else 1}
+
+
 def plot(experiment: Experiment, figures: dict, path: Path) -> None:
     """F1 over the number of concepts, each arm a line with its intervals; references handed over
     on the left, found on the right."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
+    colours = colormaps["tab20"].colors
     for panel, sets, title in zip(panels, (NAMING, FOUND),
                                   ("references handed over", "references found"), strict=True):
+        panel.set_prop_cycle(color=[*colours[::2], *colours[1::2]])
         for k, (name, of) in enumerate(figures.items()):
             points = [(i + 0.05 * (k - len(figures) / 2), of[f"{s}/f1"])
                       for i, s in enumerate(sets) if of.get(f"{s}/f1", {}).get("value") is not None]
@@ -214,9 +226,8 @@ def plot(experiment: Experiment, figures: dict, path: Path) -> None:
             x, y = [p for p, _ in points], [100 * f["value"] for _, f in points]
             spread = [[max(0, 100 * (f["value"] - f["low"])) for _, f in points],
                       [max(0, 100 * (f["high"] - f["value"])) for _, f in points]]
-            ablation = bool(experiment.arms[name].rate_of)
-            panel.errorbar(x, y, yerr=spread, marker="o", capsize=2, linewidth=1 if ablation else 2,
-                           linestyle=":" if ablation else "-", label=experiment.arms[name].title)
+            panel.errorbar(x, y, yerr=spread, marker="o", capsize=2, **_line(experiment, name),
+                           label=experiment.arms[name].title)
         panel.set(title=title, xticks=range(len(sets)), xticklabels=list(sets.values()),
                   ylim=(0, 101))
         panel.grid(alpha=0.3)
