@@ -14,6 +14,7 @@ from accelerate import PartialState
 
 from benchmarks.policies import Policy, fingerprint
 from rl.policy import load_policy
+from rl.report_evaluation import evaluation_page
 
 
 @dataclass
@@ -47,6 +48,8 @@ class EvaluateArguments:
     retrieval: dict = field(default_factory=dict, metadata={
         "help": "Toybox: how references are found, for found_1 ...: toys, seed, encoder, regions, "
                 "cache."})
+    shown: int | None = field(default=None, metadata={
+        "help": "Rows of each set in evaluation.html, with their pictures; default: a few."})
     resamples: int = field(default=2000, metadata={"help": "Bootstrap resamples."})
     dtype: str = field(default="float32", metadata={"help": "Of the weights."})
     device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1 ... or auto."})
@@ -62,6 +65,8 @@ class EvaluateArguments:
             except json.JSONDecodeError as error:
                 raise ValueError(f"captions is not JSON: {error}") from None
         self.captions = self.captions or {}
+        if self.shown is not None and self.shown < 0:
+            raise ValueError(f"shown is {self.shown}; it must be a number of rows")
         if not isinstance(self.captions, dict):
             raise ValueError(f"captions must hold settings, not {self.captions!r}")
 
@@ -156,11 +161,12 @@ def made_by(policies: Sequence[Policy], makers: dict[str, list[str]], times: Tim
 
 
 def write(args: EvaluateArguments, result: dict, samples: list[dict], text: str) -> dict:
-    """The three files of a result, which is given back."""
+    """The four files of a result, which is given back."""
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "gallery.json", json.dumps(samples, ensure_ascii=False))
     write_text(out / "evaluation.md", text)
+    write_text(out / "evaluation.html", evaluation_page(out.resolve().name, result, samples))
     write_text(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return result
 

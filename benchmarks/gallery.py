@@ -17,6 +17,9 @@ from rewards.localization import iou
 from rewards.names import find_names
 from rewards.parsing import yes_or_no
 
+SHOWN = 6
+"""Rows of a set that are shown unless a config says how many."""
+
 _SIDE = 256  # pixels; larger pictures are shrunk
 _TAG = re.compile(r"<[^<>]*>")
 

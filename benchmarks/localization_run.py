@@ -28,7 +28,7 @@ from benchmarks.evaluation import (
     write,
 )
 from benchmarks.files import BenchmarkError, LeftOut, leave, left_out_line, told
-from benchmarks.gallery import sample
+from benchmarks.gallery import SHOWN, sample
 from benchmarks.localization import localization_metrics
 from benchmarks.policies import Policy, parse_policies
 from benchmarks.published import PublishedSettings
@@ -40,8 +40,6 @@ from data_gen.prompts import load_prompts
 from data_gen.rows import VLT
 
 KIND = "localization"
-SHOWN = 6
-"""Rows in the gallery."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +146,10 @@ def _answer(
     marks = {} if args.score_only else {p.label: mark_of(p, args) for p in policies}
     places: list[Place] = []
     shown: list[dict] = []
+    most = SHOWN if args.shown is None else args.shown
     while part := list(islice(rows, PART)):
         places += [Place(row["id"], tuple(row["box"])) for row in part]
-        shown += part[: SHOWN - len(shown)]
+        shown += part[: max(0, most - len(shown))]
         for policy in [] if args.score_only else policies:
             with times.sitting_of(policy.label):
                 predict(loads[policy.label], part, folder_of(policy, args) / f"{KIND}.jsonl",

@@ -29,7 +29,7 @@ from benchmarks.evaluation import (
     write,
 )
 from benchmarks.files import BenchmarkError, LeftOut, left_out_line, told
-from benchmarks.gallery import sample
+from benchmarks.gallery import SHOWN, sample
 from benchmarks.intervals import Metric
 from benchmarks.policies import parse_policies
 from benchmarks.published import PublishedSettings
@@ -67,6 +67,7 @@ def evaluate_published(args: EvaluateArguments) -> dict | None:
         return None
     metrics = {policy.label: {} for policy in policies}
     makers, samples, counts, corpus = {}, [], {}, {}
+    most = SHOWN if args.shown is None else args.shown
     for name, questions in sets.items():
         read = {p.label: read_answers(folder_of(p, args), name) for p in policies}
         answers = {label: found for label, (found, _, _) in read.items()}
@@ -87,7 +88,7 @@ def evaluate_published(args: EvaluateArguments) -> dict | None:
         samples += [
             sample(row, published.titles(kind)[name],
                    {label: found[row["id"]] for label, found in answers.items()})
-            for row in open_rows(asked[:4], words, {}, settings.size, settings.side)]
+            for row in open_rows(asked[:most], words, {}, settings.size, settings.side)]
     result = {
         "benchmark": kind, "counts": counts, "resamples": args.resamples,
         "settings": asdict(settings), "captions": asdict(captions), "left_out": told(left_out),

@@ -114,10 +114,11 @@ def evaluate_toybox(args: EvaluateArguments) -> dict | None:
     _add_columns(metrics, rows, predictions, captions)
     table = tabulate(metrics, {**toybox.SETS, **toybox.POOLS}, toybox.HEADLINES,
                      resamples=args.resamples)
+    gallery = toybox.GALLERY if args.shown is None else dict.fromkeys(counts, args.shown)
     samples = [
         sample(rows[name][i], toybox.SETS[name],
                {label: found[name][i] for label, found in predictions.items()})
-        for name, most in toybox.GALLERY.items() for i in range(min(most, counts.get(name, 0)))
+        for name, most in gallery.items() for i in range(min(most, counts.get(name, 0)))
     ]
     columns = {label: {key: [[list(top), list(bottom)] for top, bottom in metric]
                        for key, metric in of.items()} for label, of in metrics.items()}

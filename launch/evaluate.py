@@ -3,7 +3,8 @@
     python launch/evaluate.py --config configs/benchmarks/toybox.yaml \
         --policy rl/toybox_base --policy runs/toybox_demo/policy --out runs/toybox_demo/eval
 
-Writes ``evaluation.json``, ``evaluation.md``, ``gallery.json`` (samples for the report), of the
+Writes ``evaluation.html`` (to look at: scores, and samples with their pictures; ``--shown 1000``
+shows more of them), ``evaluation.md``, ``evaluation.json``, ``gallery.json`` (the samples), of the
 toybox also ``columns.json`` (every metric row by row, to pool it over seeds), and
 ``predictions/<policy>/<set>.jsonl``; a run that was killed goes on from the latter, and
 ``--score_only true`` scores them where neither policy nor GPU is at hand. Under ``accelerate

@@ -3,8 +3,7 @@
     python -m rl.report runs/toybox_demo        ->  runs/toybox_demo/report.html
 
 Read from the run's directory, each part if it is there: ``config.resolved.yaml``, ``log.jsonl``,
-``eval/evaluation.json`` and ``eval/gallery.json``. The page holds all it needs: no script, no
-font, nothing from elsewhere. What a model wrote is escaped wherever it stands.
+``eval/evaluation.json`` and ``eval/gallery.json``.
 """
 
 import json
@@ -15,9 +14,8 @@ from pathlib import Path
 import yaml
 
 from rl.report_charts import number, training_charts
-from rl.report_gallery import gallery, policy_class, safe
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+from rl.report_evaluation import comparison, sample_cards
+from rl.report_html import document, safe, section
 
 
 @dataclass
@@ -63,24 +61,20 @@ def read_run(path: str | Path) -> Run:
 
 def page(run: Run) -> str:
     """The report as HTML."""
-    css = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
     sections = [
         _head(run),
-        _section("Before and after", _missing(
+        section("Before and after", _missing(
             run.evaluation, "There is no eval/evaluation.json: launch/evaluate.py has not been run "
-            "with --out here.", _comparison)),
-        _section("Training", _missing(
+            "with --out here.", comparison)),
+        section("Training", _missing(
             run.log, "There is no log.jsonl: nothing was trained here yet.", training_charts)),
-        _section("Samples", _missing(
-            run.samples, "There is no eval/gallery.json: launch/evaluate.py writes it.", _samples)),
-        _section("Settings", _missing(
+        section("Samples", _missing(
+            run.samples, "There is no eval/gallery.json: launch/evaluate.py writes it.",
+            sample_cards)),
+        section("Settings", _missing(
             run.config, "There is no config.resolved.yaml: launch/grpo.py writes it.", _settings)),
     ]
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{safe(run.name)} · byname</title><style>{css}</style></head>\n<body><main>"
-            + "\n".join(sections) + "</main></body></html>\n")
+    return document(run.name, sections)
 
 
 def write_report(path: str | Path) -> Path:
@@ -118,96 +112,14 @@ def _head(run: Run) -> str:
             + (f'<dl class="facts">{items}</dl>' if items else ""))
 
 
-def _comparison(evaluation: dict) -> str:
-    metrics, labels = evaluation["metrics"], [p["label"] for p in evaluation["policies"]]
-    keys = [k for k in evaluation["headlines"] if metrics[k]["unit"] == "share"]
-    legend = "".join(f'<span class="key {policy_class(i)}">{safe(label)}</span>'
-                     for i, label in enumerate(labels))
-    rows = "".join(_dots(metrics[key], labels) for key in keys)
-    percent = "".join(f'<i style="left:{v}%">{v}</i>' for v in (0, 25, 50, 75, 100))
-    total = sum(evaluation["counts"].values())
-    return (f'<p class="note">{total:,} held-out questions; bars are {evaluation["level"]:.0%} '
-            f'bootstrap intervals.</p><div class="dots"><div class="legend">{legend}</div>'
-            f'<div class="scale"><span>per cent</span><span>{percent}</span>'
-            f'<div class="numbers"></div></div>{rows}</div>' + _table(evaluation, labels))
-
-
-def _dots(metric: dict, labels: list[str]) -> str:
-    marks, numbers = [], []
-    for i, label in enumerate(labels):
-        e, css, top = metric["values"][label], policy_class(i), f"{0.65 + 0.9 * i:.2f}rem"
-        shown = f"{_show(e['value'], 'share')} {_range(e, 'share')}"
-        numbers.append(f'<span class="{css}">{shown}</span>')
-        if e["value"] is not None:
-            marks.append(f'<i class="{css}" style="top:{top};left:{e["low"]:.2%};'
-                         f'width:{e["high"] - e["low"]:.2%}"></i>'
-                         f'<b class="{css}" style="top:{top};left:{e["value"]:.2%}"></b>')
-    return (f'<div class="row"><div class="what">{safe(metric["set"])}<small>'
-            f'{safe(metric["title"])}</small></div><div class="track" style="--n:{len(labels)}">'
-            f'{"".join(marks)}</div><div class="numbers">{"".join(numbers)}</div></div>')
-
-
-def _table(evaluation: dict, labels: list[str]) -> str:
-    heads = ["", *labels, *(f"{label} − {labels[0]}" for label in labels[1:])]
-    lines, group = [], None
-    for key, metric in evaluation["metrics"].items():
-        if metric["set"] != group:
-            group = metric["set"]
-            lines.append(f'<tr class="set"><th colspan="{len(heads)}">{safe(group)} '
-                         f'<span class="note">n = {metric["rows"]}</span></th></tr>')
-        cells = [_cell(metric["values"][label], metric["unit"]) for label in labels]
-        cells += [_cell(metric["change"][label], metric["unit"], True) for label in labels[1:]]
-        css = ' class="headline"' if key in evaluation["headlines"] else ""
-        lines.append(f"<tr{css}><td>{safe(metric['title'])}</td>{''.join(cells)}</tr>")
-    head = "".join(f"<th>{safe(h)}</th>" for h in heads)
-    return (f'<details><summary>All metrics, with differences</summary><div class="scroll"><table>'
-            f'<thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
-            f'<p class="note">Shares in per cent. Differences are paired: the same questions.</p>'
-            f"</details>")
-
-
-def _cell(ends: dict, unit: str, change: bool = False) -> str:
-    if ends["value"] is None:
-        return "<td>–</td>"
-    # Green or red only where the interval leaves zero out; a length is neither good nor bad.
-    sure = change and unit == "share" and (ends["low"] > 0) - (ends["high"] < 0)
-    css = {1: ' class="up"', -1: ' class="down"'}.get(sure or 0, "")
-    value = _show(ends["value"], unit, change)
-    return f"<td><span{css}>{value}</span> {_range(ends, unit, change)}</td>"
-
-
-def _samples(samples: list[dict]) -> str:
-    return (f'<p class="note">The first {len(samples)} of the sets, not chosen. Names are '
-            f'<mark class="right">right</mark>, <mark class="wrong">wrong</mark> or '
-            f'<span class="chip missed">missed</span>; true boxes are dashed, answered ones have '
-            f"the policy's colour.</p>{gallery(samples)}")
-
-
 def _settings(config: dict) -> str:
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     return (f"<details><summary>config.resolved.yaml, {len(config)} settings</summary>"
             f"<pre>{safe(text)}</pre></details>")
 
 
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{title}</h2>{body}</section>"
-
-
 def _missing(part, sentence: str, draw) -> str:
     return draw(part) if part else f'<p class="missing">{safe(sentence)}</p>'
-
-
-def _show(value: float | None, unit: str, sign: bool = False) -> str:
-    if value is None:
-        return "–"
-    scaled = round(value * (100 if unit == "share" else 1), 1) + 0.0  # no negative zero
-    return f"{scaled:{'+' if sign else ''}.1f}".replace("-", "−")
-
-
-def _range(ends: dict, unit: str, sign: bool = False) -> str:
-    if ends["value"] is None:
-        return ""
-    return f"<small>{_show(ends['low'], unit, sign)} – {_show(ends['high'], unit, sign)}</small>"
 
 
 def _seconds(log: list[dict]) -> float:

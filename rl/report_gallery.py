@@ -1,26 +1,17 @@
 """Samples on the report's page: pictures, boxes, and captions with their names coloured.
 
-Whatever a model wrote passes through :func:`safe`.
+Whatever a model wrote passes through :func:`rl.report_html.safe`.
 """
 
 import math
-import re
-from html import escape
+
+from rl.report_html import safe
 
 MAX_TEXT = 4000  # characters of one completion that are shown
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-
 
 def gallery(samples: list[dict]) -> str:
     """Cards, one per sample of ``gallery.json`` (see ``benchmarks.gallery``)."""
     return f'<div class="gallery">{"".join(map(_card, samples))}</div>'
-
-
-def safe(text) -> str:
-    """Any text for the page: escaped, with control characters made visible."""
-    shown = _CONTROL.sub(lambda m: chr(0x2400 + ord(m[0])) if m[0] < " " else "\u2421", str(text))
-    return escape(shown, quote=True)
 
 
 def marked(text: str, marks: list[list]) -> str:

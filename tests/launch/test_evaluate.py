@@ -56,6 +56,8 @@ def test_two_policies_side_by_side_and_again(run, policy, evaluating, monkeypatc
     assert result["counts"] == {"oct": 4, "vlt": 3, "naming_1": 2, "naming_absent": 2}
     assert "| base | trained |" in (out / "evaluation.md").read_text()
     assert "| base | trained |" in capsys.readouterr().out
+    page = (out / "evaluation.html").read_text()
+    assert page.count("<article") == 11 and "data:image/png" in page
     samples = json.loads((out / "gallery.json").read_text())
     assert len(samples) == 11 and set(samples[0]["outputs"]) == {"base", "trained"}
     seconds = result["seconds"]
@@ -67,7 +69,10 @@ def test_two_policies_side_by_side_and_again(run, policy, evaluating, monkeypatc
         raise AssertionError("loaded")
 
     monkeypatch.setattr(evaluation, "load_policy", must_not_load)
-    run(*arguments)
+    run(*arguments, "--shown", "3")
+    assert (out / "evaluation.html").read_text().count("<article") == 3 + 3 + 2 + 2
+    with pytest.raises(SystemExit, match="shown is -1"):
+        run(*arguments, "--shown", "-1")
     again = json.loads((out / "evaluation.json").read_text())
     assert again["metrics"] == result["metrics"]
     assert again["seconds"]["generate"] == {}

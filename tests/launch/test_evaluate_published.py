@@ -76,6 +76,8 @@ def test_naming_with_controls_and_again_without_the_policy(run, files, policy, c
     assert len(lines) == 3
     text = (files / "eval" / "evaluation.md").read_text()
     assert "… wrong reference" in text and "left out" in text
+    page = (files / "eval" / "evaluation.html").read_text()
+    assert page.count("<article") == 3 + 3 + 3 + 3 and "picture missing on disk" in page
     assert "naming 4, naming_absent 4" in capsys.readouterr().out
 
     # Scored where neither policy nor pictures are: what was written is all that counts.

@@ -13,7 +13,9 @@ from benchmarks.runner import Prediction
 from benchmarks.table import tabulate
 from rl.report import main, page, read_run, write_report
 from rl.report_charts import Series, line_chart, number, smooth, ticks, training_charts
-from rl.report_gallery import marked, safe
+from rl.report_evaluation import evaluation_page
+from rl.report_gallery import marked
+from rl.report_html import safe
 
 EVIL = "<script>alert(1)</script> <img src=x onerror=alert(1)> <bo> \u202e \x00 \ud800 \"'&"
 VOID = {"meta", "img"}
@@ -91,6 +93,21 @@ def test_whole_page(run_dir):
     assert "mention f1 × 2" in html and "visual localization" in html
     assert html.count("<article") == len([n for n in toybox.SETS if not n.startswith("found_")])
     assert "&lt;b&gt;trained&lt;/b&gt;" in html and "&lt;i&gt;base&lt;/i&gt;" in html
+
+
+def test_an_evaluation_has_a_page_of_its_own(run_dir):
+    result = json.loads((run_dir / "eval" / "evaluation.json").read_text())
+    samples = json.loads((run_dir / "eval" / "gallery.json").read_text())
+    for policy in result["policies"]:
+        policy["path"] = EVIL
+    result |= {"benchmark": "toybox", "left_out": {EVIL: {"count": 1200, "where": ["row 3", EVIL]}}}
+    html = evaluation_page(EVIL, result, samples)
+    assert {"table", "article", "mark", "ul"} <= check_page(html).tags
+    assert "1,200 ×" in html and "Training" not in html
+    del result["left_out"]
+    html = evaluation_page("x", result, [])
+    check_page(html)
+    assert "Left out" not in html and "Samples" not in html
 
 
 @pytest.mark.parametrize(("gone", "said"), [
