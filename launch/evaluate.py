@@ -64,8 +64,8 @@ def main() -> None:
         seconds = result["seconds"]
         print(f"{seconds['all']:.1f} s, of which {sum(seconds['generate'].values()):.1f} s in "
               f"generate")
-        print(f"wrote {args.out}/evaluation.md (all metrics), evaluation.json and gallery.json",
-              flush=True)
+        print(f"wrote {args.out}/evaluation.html (to look at), evaluation.md (all metrics) and "
+              f"evaluation.json", flush=True)
     leave_together()
 
 
