@@ -16,6 +16,7 @@ from datasets import List, Value
 
 from benchmarks.files import BenchmarkError, left_out_line
 from benchmarks.published import build_sets, published_settings
+from benchmarks.published_found import FILE
 from benchmarks.questions import load_words, open_rows
 from data_gen.rows import RowError, write_rows
 
@@ -34,7 +35,8 @@ def export(config: str | Path, out: str | Path, limit: int | None = None) -> dic
     if not isinstance(given, dict) or not isinstance(given.get("settings"), dict):
         raise BenchmarkError(f"{config} has no 'settings' of a published benchmark")
     settings = published_settings(given["settings"])
-    sets, left_out = build_sets(given.get("benchmark", "toybox"), settings, limit)
+    sets, left_out = build_sets(given.get("benchmark", "toybox"), settings, limit,
+                                found_in=Path(out) / FILE)
     words = load_words(settings.prompts)
     counts = {}
     for name, questions in sets.items():

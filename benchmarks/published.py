@@ -21,6 +21,7 @@ from benchmarks.loaders import (
     recognition_questions,
 )
 from benchmarks.naming import naming_metrics, strict_tallies
+from benchmarks.published_found import finding, found_questions, owned_references
 from benchmarks.published_naming import VARIANTS, published_tallies
 from benchmarks.qa import choice_metrics, likelihood_metrics
 from benchmarks.questions import Benchmark, Question, load_words
@@ -51,6 +52,8 @@ class PublishedSettings:
         images: folder of all pictures, or beginning of published paths -> folder.
         database: ``database.json`` with the references; without it none are shown.
         reference_pictures: ``.../{name}/00.jpg``: where references lie instead.
+        retrieval: naming: also ask with references found among all concepts; how, see
+            :mod:`benchmarks.published_found`.
         prompts: template file; our own by default.
         size, side: pictures are shrunk until this side (``long`` or ``short``) has ``size`` pixels.
         controls: see :mod:`benchmarks.controls`.
@@ -67,6 +70,7 @@ class PublishedSettings:
     images: str | dict | None = None
     database: str | None = None
     reference_pictures: str | None = None
+    retrieval: dict | None = None
     prompts: str | None = None
     size: int = 512
     side: str = "long"
@@ -103,18 +107,25 @@ def published_settings(given: dict) -> PublishedSettings:
                              f"{settings.variant!r}")
     if settings.side not in ("long", "short") or not 8 <= settings.size <= 4096:
         raise BenchmarkError("settings.size must be 8-4096 pixels of settings.side, long or short")
+    if settings.retrieval:
+        finding(settings.retrieval)
     return settings
 
 
 def build_sets(
-    kind: str, settings: PublishedSettings, limit: int | None = None
+    kind: str, settings: PublishedSettings, limit: int | None = None, *,
+    found_in: Path | None = None, score_only: bool = False,
 ) -> tuple[dict[str, list[Question]], LeftOut]:
-    """The questions of the benchmark and of its controls, and what is left out of the former.
+    """The questions of the benchmark, the same with references found, and its controls; and what is
+    left out.
 
     Args:
         kind: one of :data:`KINDS`, but for localization.
         settings: where its files are.
         limit: the first so many questions, and the controls of these; all when ``None``.
+        found_in: file of the references found, where ``settings.retrieval`` asks for them; without
+            one there is no such set.
+        score_only: take them from there, and open no picture.
 
     Raises:
         BenchmarkError: nothing usable is left.
@@ -123,8 +134,16 @@ def build_sets(
         raise BenchmarkError(f"questions are of {', '.join(_QUESTIONS)}, not {kind!r}")
     if limit is not None and limit < 1:
         raise BenchmarkError("limit must be 1 or more; an empty benchmark scores nothing")
+    if settings.retrieval and kind != "naming":
+        raise BenchmarkError("settings.retrieval: references are found for naming only")
     found = _load(kind, settings)
     sets = {kind: found.questions[:limit]}
+    if settings.retrieval and found_in:
+        how = finding(settings.retrieval)
+        owned = owned_references(found.questions, settings.database, settings.roots,
+                                 settings.reference_pictures, found.left_out)
+        sets["naming_found"] = found_questions(sets[kind], owned, how, found_in, found.left_out,
+                                               score_only=score_only)
     # All questions lend pictures and references to the controls of the first few.
     for name, of in control_sets(found.questions, settings.controls, settings.seed).items():
         ids = {f"{question.id}-{name}" for question in sets[kind]}
@@ -138,15 +157,18 @@ def build_sets(
 
 def titles(kind: str) -> dict[str, str]:
     """Set -> what tables call it."""
-    return {kind: KINDS[kind], **{f"{kind}_{name}": f"{KINDS[kind]}, {title}"
-                                  for name, title in CONTROL_TITLES.items()}}
+    return {kind: KINDS[kind], "naming_found": "naming, references found",
+            **{f"{kind}_{name}": f"{KINDS[kind]}, {title}"
+               for name, title in CONTROL_TITLES.items()}}
 
 
 def columns(kind: str) -> dict[str, str]:
     """Head -> metric key of the table that shows the score beside its controls."""
     by = {"naming": "names_given", "recognition": "accuracy", "choices": "choice"}[kind]
     heads = {"naming": {"F1": "naming/f1", "F1, as published": "naming/published_f1",
-                        "writes a given name": "naming/names_given"},
+                        "writes a given name": "naming/names_given",
+                        "F1, references found": "naming_found/f1",
+                        "… of them found": "naming_found/retrieved"},
              "recognition": {"balanced accuracy": "recognition/accuracy"},
              "choices": {"right": "choices/choice"}}[kind]
     controls = {"naming": ("absent", "wrong", "none"), "recognition": ("wrong", "none"),
@@ -213,8 +235,17 @@ def _naming(questions, predictions, control: str, settings: PublishedSettings):
     found["names_given"] = ratio([bool(names_written(text, names))
                                   for text, names in zip(texts, given, strict=True)])
     found["tokens"] = length_metrics([p.n_tokens for p in predictions])["tokens"]
-    if control:
+    if control and control != "found":
         return {key: found[key] for key in ("names_given", "names_nothing", "tokens")}
     published = naming_metrics(published_tallies(
         texts, [[f"<{name}>" for name in names] for names in due], settings.variant))
+    if control == "found":
+        found["retrieved"] = _retrieved(questions)
     return found | {f"published_{key}": published[key] for key in ("precision", "recall", "f1")}
+
+
+def _retrieved(questions: Sequence[Question]) -> Metric:
+    shown = [{reference.name.casefold() for reference in q.references} for q in questions]
+    return ratio([sum(name.casefold() in of for name in q.names)
+                  for q, of in zip(questions, shown, strict=True)],
+                 [len(q.names) for q in questions])

@@ -5,6 +5,7 @@ missing. Localization, whose rows come from detection sets, is in
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from accelerate import PartialState
 from PIL import Image
@@ -33,6 +34,7 @@ from benchmarks.gallery import SHOWN, sample
 from benchmarks.intervals import Metric
 from benchmarks.policies import parse_policies
 from benchmarks.published import PublishedSettings
+from benchmarks.published_found import FILE
 from benchmarks.questions import Question, load_words, open_rows
 from benchmarks.runner import Prediction
 from benchmarks.table import beside, markdown, tabulate
@@ -46,8 +48,11 @@ def evaluate_published(args: EvaluateArguments) -> dict | None:
     if captions.scores and kind != "naming":
         raise BenchmarkError(f"captions.scores: {kind} asks for no captions; leave them out")
     words = load_words(settings.prompts)
-    sets, left_out = published.build_sets(kind, settings, args.limit)
     policies = parse_policies(args.policy, check=not args.score_only)
+    with PartialState().main_process_first():  # what one finds, the others read
+        sets, left_out = published.build_sets(kind, settings, args.limit,
+                                              found_in=Path(args.out) / FILE,
+                                              score_only=args.score_only)
     announce(args, policies,
              ", ".join(f"{name} {len(questions)}" for name, questions in sets.items()),
              left_out_line(left_out))

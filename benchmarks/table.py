@@ -23,7 +23,7 @@ TITLES = {
     "at_floor": "captions of 100 tokens or more",
     "attribute_accuracy": "attributes: true of those claimed",
     "attribute_coverage": "attributes: true of all there are",
-    "retrieved": "due toys whose reference was found",
+    "retrieved": "due names whose reference was found",
     "counted": "scenes whose toys are counted rightly",
     "placed": "toys listed at their place from the left",
     "published_precision": "precision, as published",

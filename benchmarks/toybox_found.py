@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from PIL import Image
-from tqdm.auto import tqdm
 
+from benchmarks.found import found_once
 from concepts.database import Database
 from concepts.encoders import load_encoder
 from concepts.index import LiveIndex
@@ -28,15 +28,12 @@ from concepts.regions import load_proposer
 from concepts.retrieval import Retriever
 from concepts.sets import draw_toys, toybox_database
 from data_gen.photos import open_photo
-from data_gen.shards import atomic_file
 from data_gen.tasks import Reference, draw_manner, identity_consistency_row
 from data_gen.toybox.rows import ToyboxSettings, load_templates
 from data_gen.toybox.scene import compose
 
 FOUND = {"found_1": 1, "found_2": 2, "found_4": 4}
 """Set -> toys in the picture."""
-
-_KEEP_EVERY = 25
 
 
 @dataclass(frozen=True)
@@ -100,22 +97,18 @@ def _found(
 ) -> list[list[str]]:
     """Names of the k toys found for each picture, kept on disk."""
     what = json.dumps([k, str(database.path.parent.name), retrieval.encoder, retrieval.regions])
-    file = Path(retrieval.cache) / f"found-{hashlib.sha256(what.encode()).hexdigest()[:12]}.json"
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        known = {}
-    keys = [hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures]
-    todo = {key: picture for key, picture in zip(keys, pictures, strict=True) if key not in known}
-    if todo:
-        retrieve = _retriever(database, retrieval)
-        bar = tqdm(todo.items(), desc=f"references: {title}", unit="row")
-        for i, (key, picture) in enumerate(bar):
-            known[key] = [one.name for one in retrieve(picture, "", k)]
-            if (i + 1) % _KEEP_EVERY == 0 or i + 1 == len(todo):
-                with atomic_file(file) as out:
-                    out.write(json.dumps(known, ensure_ascii=False).encode())
-    return [known[key] for key in keys]
+    made_from = hashlib.sha256(what.encode()).hexdigest()[:12]
+    by_key = {hashlib.sha256(picture.tobytes()).hexdigest()[:16]: picture for picture in pictures}
+    retrieve: list[Callable] = []  # loaded when it is first needed
+
+    def find(key: str) -> list[str]:
+        if not retrieve:
+            retrieve.append(_retriever(database, retrieval))
+        return [one.name for one in retrieve[0](by_key[key], "", k)]
+
+    known = found_once(Path(retrieval.cache) / f"found-{made_from}.json", made_from,
+                       {key: key for key in by_key}, find, f"references: {title}")
+    return [known[key] for key in by_key]
 
 
 def _retriever(database: Database, retrieval: Retrieval) -> Callable:

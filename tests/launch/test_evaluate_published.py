@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmarks import evaluation
+from benchmarks import evaluation, published_found
 from benchmarks.published import build_sets, published_settings
 from tests.concepts.tiny_encoders import save_open_clip
 
@@ -96,6 +96,39 @@ def test_naming_with_controls_and_again_without_the_policy(run, files, policy, c
     assert again["left_out"]["question without a prediction"]["count"] >= 1
 
 
+def test_references_are_found_once_for_all_policies_and_scorings(run, files, policy, monkeypatch):
+    concepts = {f"<{n}>": {"name": n, "image": f"./photos/{n}/00.png", "info": f"<{n}> is round.",
+                           "category": "toy"} for n in (*NAMES, "gone")}
+    write(files / "database.json", {"concept_dict": concepts, "path_to_concept": {}})
+    settings = {"path": str(files / "queries.json"), "database": str(files / "database.json"),
+                "reference_pictures": None, "retrieval": {
+                    "encoder": str(save_open_clip(files / "clip")), "regions": None,
+                    "cache": str(files / "features")}}
+    result = run("naming", "--policy", f"a={policy}", **settings)
+    assert result["counts"] == {"naming": 3, "naming_found": 3}
+    assert {"naming_found/f1", "naming_found/published_f1", "naming_found/retrieved"} <= set(
+        result["metrics"])
+    assert result["left_out"]["database: reference picture missing on disk"]["where"] == ["gone"]
+    kept = json.loads((files / "eval" / "found.json").read_text())["found"]
+    assert len(kept) == 3 and all(len(set(one["names"])) == 2 for one in kept.values())
+    right = sum(NAMES[int(key[-1])] in one["names"] for key, one in kept.items())
+    share = result["metrics"]["naming_found/retrieved"]["values"]["a"]["value"]
+    assert share == pytest.approx(right / 3)
+    assert "… of them found" in (files / "eval" / "evaluation.md").read_text()
+
+    monkeypatch.setattr(published_found, "load_encoder", None)  # nothing is looked for again
+    both = run("naming", "--policy", f"a={policy}", "--policy", f"b={policy}", **settings)
+    assert both["metrics"]["naming_found/f1"]["change"]["b"]["value"] == 0
+    monkeypatch.setattr(evaluation, "load_policy", None)
+    again = run("naming", "--policy", "a=x", "--score_only", "true", **settings)
+    assert again["metrics"]["naming_found/retrieved"] == result["metrics"]["naming_found/retrieved"]
+    monkeypatch.undo()
+    Image.new("RGB", (24, 24), (1, 2, 3)).save(files / "photos" / "bo" / "00.png")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr(published_found, "load_encoder", None)  # another picture in the database
+        run("naming", "--policy", f"a={policy}", **settings)
+
+
 def test_captions_are_scored_further_from_what_was_kept(run, files, policy, monkeypatch):
     database = {"concept_dict": {f"<{n}>": {
         "name": n, "image": f"./photos/{n}/00.png", "category": "toy",
@@ -159,14 +192,21 @@ def test_choices_with_and_without_what_was_shown(run, files, policy):
     ("naming", {"path": "nowhere.json"}, "nowhere.json cannot be read"),
     ("naming", {"path": "queries.json", "variant": 3}, "variant must be one of 2, n"),
     ("naming", {"path": "queries.json", "controls": ["blind"]}, "no control 'blind'"),
+    ("naming", {"path": "queries.json", "retrieval": {"encode": "x"}}, "has no 'encode'; it has"),
+    ("naming", {"path": "queries.json", "retrieval": {"k": 2}}, "retrieval.encoder is missing"),
+    ("naming", {"path": "queries.json", "retrieval": {"encoder": "x", "k": 0}}, "not 0"),
+    ("naming", {"path": "queries.json", "retrieval": {"encoder": "./nowhere"}}, "./nowhere"),
+    ("naming", {"path": "queries.json", "retrieval": {
+        "encoder": "imagenet", "regions": {"kind": "eyes"}}}, "no detector is called 'eyes'"),
+    ("recognition", {"path": "photos", "retrieval": {"encoder": "imagenet"}}, "for naming only"),
     ("choices", {"path": "queries.json"}, "no question is left to ask"),
 ])
-def test_refused_before_weights_load(run, files, evaluating, monkeypatch, benchmark, settings,
+def test_refused_before_weights_load(run, files, policy, monkeypatch, benchmark, settings,
                                      sentence):
     monkeypatch.setattr(evaluation, "load_policy", None)
     monkeypatch.chdir(files)
     with pytest.raises(SystemExit) as refused:
-        run(benchmark, "--policy", "x", **settings)
+        run(benchmark, "--policy", policy, **settings)
     assert sentence in str(refused.value) and "\n" not in str(refused.value)
 
 

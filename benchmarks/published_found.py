@@ -1,0 +1,179 @@
+"""Published naming questions with the references that retrieval finds (RePIC's *retrieval*).
+
+The picture asked about is looked up among all concepts of the benchmark; what is found stands in
+the prompt, right or wrong, with what the database says of it. Every name of the question stays due,
+found or not, as in RePIC's figures (2506.18369).
+
+    retrieval:
+      encoder: imagenet               # as in concepts/encoders.py
+      regions: {kind: windows}        # as in concepts/regions.py; null: the whole picture only
+      k: 2                            # by default 2, and 4 for pictures of more than two concepts
+
+What was found does not depend on the policy; it is kept in a file, for the other processes and for
+scoring where no pictures are at hand.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.files import BenchmarkError, LeftOut, leave
+from benchmarks.found import found_once, read_found
+from benchmarks.questions import Question, Reference
+from benchmarks.references import References
+from concepts.encoders import EncoderError, load_encoder
+from concepts.features import PHOTO_PX, file_features
+from concepts.index import build_index
+from concepts.regions import DetectorError, load_proposer
+from concepts.retrieval import Retriever
+from data_gen.photos import PhotoError, open_photo
+
+FILE = "found.json"
+"""Beside the predictions."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How references are found.
+
+    Attributes:
+        encoder: see :func:`concepts.encoders.load_encoder`.
+        regions: see :func:`concepts.regions.load_proposer`.
+        k: references per question; ``None``: RePIC's 2, and 4 where more than two names are due.
+        least: similarity below which nothing is found.
+        cache: directory of the database's features.
+    """
+
+    encoder: str
+    regions: dict | None = field(default_factory=lambda: {"kind": "windows"})
+    k: int | None = None
+    least: float = -1.0
+    cache: str = "runs/features"
+
+
+def finding(given: dict) -> Finding:
+    """The ``retrieval`` of a config's settings.
+
+    Raises:
+        BenchmarkError: a setting that there is not, is missing, or cannot be.
+    """
+    known = [f.name for f in fields(Finding)]
+    if unknown := sorted(set(given) - set(known)):
+        raise BenchmarkError(f"settings.retrieval has no {unknown[0]!r}; it has "
+                             f"{', '.join(known)}")
+    if not given.get("encoder"):
+        raise BenchmarkError("settings.retrieval.encoder is missing: what compares pictures, such "
+                             "as imagenet")
+    if (k := given.get("k")) is not None and (not isinstance(k, int) or k < 1):
+        raise BenchmarkError(f"settings.retrieval.k must be a number of references, not {k!r}")
+    return Finding(**given)
+
+
+def owned_references(
+    questions: Sequence[Question], database: str | None, roots: dict, pictures: str | None,
+    left_out: LeftOut,
+) -> dict[str, Reference]:
+    """Everything that can be found: name -> reference, of the database and of all questions.
+
+    Args:
+        questions: of the whole benchmark.
+        database, roots, pictures: see :class:`benchmarks.references.References`.
+        left_out: is given the concepts of the database that have no picture on disk.
+    """
+    found = {r.name: r for question in questions for r in question.references}
+    if database:
+        references = References(database, roots, pictures, {})
+        for name in references.concepts:
+            given = references.of([name])
+            if isinstance(given, str):
+                leave(left_out, f"database: {given}", name)
+            else:
+                found[name] = given[0]
+    return found
+
+
+def found_questions(
+    questions: Sequence[Question], owned: Mapping[str, Reference], how: Finding, file: Path,
+    left_out: LeftOut, *, score_only: bool = False,
+) -> list[Question]:
+    """The questions with found references in place of the true ones.
+
+    Args:
+        questions: of naming.
+        owned: name -> reference of everything in the database.
+        how: see :class:`Finding`.
+        file: where what was found is kept.
+        left_out: is given the pictures that do not open, and what has not been found yet.
+        score_only: read the file and open nothing.
+
+    Raises:
+        BenchmarkError: no such encoder or detector, or no reference can be opened.
+    """
+    known = read_found(file) if score_only else _find(questions, owned, how, file, left_out)
+    found = []
+    for question in questions:
+        if question.id not in known:
+            if score_only:
+                leave(left_out, "question whose references have not been found yet", question.id)
+            continue
+        names, due = known[question.id], {name.casefold() for name in question.names}
+        found.append(replace(
+            question, id=f"{question.id}-found",
+            references=tuple(owned[name] for name in names if name in owned),
+            absent_names=tuple(name for name in names if name.casefold() not in due)))
+    return found
+
+
+def _find(questions, owned, how: Finding, file: Path, left_out: LeftOut) -> dict[str, list[str]]:
+    by_id = {question.id: question for question in questions}
+    retrieve: list[Callable] = []  # loaded when it is first needed
+
+    def find(key: str) -> list[str] | None:
+        question = by_id[key]
+        try:
+            picture = open_photo(question.query, PHOTO_PX)
+        except PhotoError as reason:
+            leave(left_out, f"picture that does not open: {reason}", key)
+            return None
+        if not retrieve:
+            retrieve.append(_retriever(owned, how, left_out))
+        k = how.k or (2 if len(question.names) <= 2 else 4)
+        return [one.name for one in retrieve[0](picture, question.request, k)]
+
+    pictures = {key: _content(question.query) for key, question in by_id.items()}
+    return found_once(file, _made_from(owned, how), pictures, find, "references found")
+
+
+def _retriever(owned: Mapping[str, Reference], how: Finding, left_out: LeftOut) -> Callable:
+    try:
+        encoder, propose = load_encoder(how.encoder), load_proposer(how.regions)
+    except (EncoderError, DetectorError) as error:
+        raise BenchmarkError(f"settings.retrieval: {error}") from None
+    vectors, broken = file_features(encoder, [r.image for r in owned.values()], how.cache,
+                                    progress=True)
+    for reason, paths in broken.items():
+        for path in paths:
+            leave(left_out, f"reference that does not open: {reason}", str(path))
+    there = [name for name, reference in owned.items() if reference.image in vectors]
+    if not there:
+        raise BenchmarkError("settings.retrieval: no picture of the database opens; nothing can be "
+                             "found")
+    index = build_index(np.stack([vectors[owned[name].image] for name in there]), there)
+    return Retriever(index, encoder, propose, least=how.least).retrieve
+
+
+def _made_from(owned: Mapping[str, Reference], how: Finding) -> str:
+    told = {key: value for key, value in asdict(how).items() if key != "cache"}
+    pictures = [[name, _content(reference.image)] for name, reference in sorted(owned.items())]
+    return hashlib.sha256(json.dumps([told, pictures]).encode()).hexdigest()[:16]
+
+
+def _content(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
