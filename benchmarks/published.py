@@ -23,6 +23,8 @@ from benchmarks.loaders import (
 from benchmarks.naming import naming_metrics, strict_tallies
 from benchmarks.published_found import finding, found_questions, owned_references
 from benchmarks.published_naming import VARIANTS, published_tallies
+from benchmarks.published_verified import SET as VERIFIED
+from benchmarks.published_verified import to_verify
 from benchmarks.qa import choice_metrics, likelihood_metrics
 from benchmarks.questions import Benchmark, Question, load_words
 from benchmarks.recognition import probability_metrics, recognition_metrics
@@ -144,6 +146,8 @@ def build_sets(
                                  settings.reference_pictures, found.left_out)
         sets["naming_found"] = found_questions(sets[kind], owned, how, found_in, found.left_out,
                                                score_only=score_only)
+        if how.verify is not None:
+            sets[VERIFIED] = to_verify(sets["naming_found"])
     # All questions lend pictures and references to the controls of the first few.
     for name, of in control_sets(found.questions, settings.controls, settings.seed).items():
         ids = {f"{question.id}-{name}" for question in sets[kind]}
@@ -158,6 +162,7 @@ def build_sets(
 def titles(kind: str) -> dict[str, str]:
     """Set -> what tables call it."""
     return {kind: KINDS[kind], "naming_found": "naming, references found",
+            VERIFIED: "naming, references found and verified",
             **{f"{kind}_{name}": f"{KINDS[kind]}, {title}"
                for name, title in CONTROL_TITLES.items()}}
 
@@ -168,7 +173,8 @@ def columns(kind: str) -> dict[str, str]:
     heads = {"naming": {"F1": "naming/f1", "F1, as published": "naming/published_f1",
                         "writes a given name": "naming/names_given",
                         "F1, references found": "naming_found/f1",
-                        "… of them found": "naming_found/retrieved"},
+                        "… of them found": "naming_found/retrieved",
+                        "F1, and verified": f"{VERIFIED}/f1"},
              "recognition": {"balanced accuracy": "recognition/accuracy"},
              "choices": {"right": "choices/choice"}}[kind]
     controls = {"naming": ("absent", "wrong", "none"), "recognition": ("wrong", "none"),
@@ -235,7 +241,7 @@ def _naming(questions, predictions, control: str, settings: PublishedSettings):
     found["names_given"] = ratio([bool(names_written(text, names))
                                   for text, names in zip(texts, given, strict=True)])
     found["tokens"] = length_metrics([p.n_tokens for p in predictions])["tokens"]
-    if control and control != "found":
+    if control in CONTROL_TITLES:
         return {key: found[key] for key in ("names_given", "names_nothing", "tokens")}
     published = naming_metrics(published_tallies(
         texts, [[f"<{name}>" for name in names] for names in due], settings.variant))

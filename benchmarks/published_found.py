@@ -8,6 +8,7 @@ found or not, as in RePIC's figures (2506.18369).
       encoder: imagenet               # as in concepts/encoders.py
       regions: {kind: windows}        # as in concepts/regions.py; null: the whole picture only
       k: 2                            # by default 2, and 4 for pictures of more than two concepts
+      verify: 0.5                     # benchmarks/published_verified.py
 
 What was found does not depend on the policy; it is kept in a file, for the other processes and for
 scoring where no pictures are at hand.
@@ -46,6 +47,8 @@ class Finding:
         k: references per question; ``None``: RePIC's 2, and 4 where more than two names are due.
         least: similarity below which nothing is found.
         cache: directory of the database's features.
+        verify: also ask with those references alone of which the policy says with at least this
+            probability that they are there; ``None``: do not.
     """
 
     encoder: str
@@ -53,6 +56,7 @@ class Finding:
     k: int | None = None
     least: float = -1.0
     cache: str = "runs/features"
+    verify: float | None = None
 
 
 def finding(given: dict) -> Finding:
@@ -70,6 +74,10 @@ def finding(given: dict) -> Finding:
                              "as imagenet")
     if (k := given.get("k")) is not None and (not isinstance(k, int) or k < 1):
         raise BenchmarkError(f"settings.retrieval.k must be a number of references, not {k!r}")
+    verify = given.get("verify")
+    if verify is not None and (isinstance(verify, bool) or not isinstance(verify, int | float)
+                               or not 0 <= verify <= 1):
+        raise BenchmarkError(f"settings.retrieval.verify must be a probability, not {verify!r}")
     return Finding(**given)
 
 
@@ -144,7 +152,7 @@ def _find(questions, owned, how: Finding, file: Path, left_out: LeftOut) -> dict
         k = how.k or (2 if len(question.names) <= 2 else 4)
         return [one.name for one in retrieve[0](picture, question.request, k)]
 
-    pictures = {key: _content(question.query) for key, question in by_id.items()}
+    pictures = {key: content(question.query) for key, question in by_id.items()}
     return found_once(file, _made_from(owned, how), pictures, find, "references found")
 
 
@@ -167,12 +175,14 @@ def _retriever(owned: Mapping[str, Reference], how: Finding, left_out: LeftOut) 
 
 
 def _made_from(owned: Mapping[str, Reference], how: Finding) -> str:
-    told = {key: value for key, value in asdict(how).items() if key != "cache"}
-    pictures = [[name, _content(reference.image)] for name, reference in sorted(owned.items())]
+    told = {key: value for key, value in asdict(how).items()
+            if key not in ("cache", "verify")}
+    pictures = [[name, content(reference.image)] for name, reference in sorted(owned.items())]
     return hashlib.sha256(json.dumps([told, pictures]).encode()).hexdigest()[:16]
 
 
-def _content(path: Path) -> str:
+def content(path: Path) -> str:
+    """A digest of what a file holds; empty where there is none."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     except OSError:

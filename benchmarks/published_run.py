@@ -10,7 +10,7 @@ from pathlib import Path
 from accelerate import PartialState
 from PIL import Image
 
-from benchmarks import published
+from benchmarks import published, published_verified
 from benchmarks.answers import answer_questions, read_answers, scored
 from benchmarks.caption_columns import (
     CaptionSettings,
@@ -62,15 +62,23 @@ def evaluate_published(args: EvaluateArguments) -> dict | None:
         load, mark = loader(policy, args, times), mark_of(policy, args)
         with times.sitting_of(policy.label):
             for name, questions in sets.items():
+                folder = folder_of(policy, args)
+                if name == published_verified.SET:
+                    questions = published_verified.verified_questions(
+                        load, questions, folder, left_out, fingerprint=mark,
+                        threshold=settings.retrieval["verify"], batch_size=args.batch_size,
+                        size=settings.size, side=settings.side,
+                        title=f"{policy.label}: references looked at")
                 answer_questions(
-                    load, questions, words, folder_of(policy, args), name, left_out,
+                    load, questions, words, folder, name, left_out,
                     fingerprint=mark,
                     max_new_tokens=args.max_new_tokens.get(kind, published.LIMITS[kind]),
                     batch_size=args.batch_size, likelihood=likelihood, size=settings.size,
                     side=settings.side, title=f"{policy.label}: {name}")
     if not PartialState().is_main_process:
         return None
-    metrics = {policy.label: {} for policy in policies}
+    labelled = {policy.label: policy for policy in policies}
+    metrics = {label: {} for label in labelled}
     makers, samples, counts, corpus = {}, [], {}, {}
     most = SHOWN if args.shown is None else args.shown
     for name, questions in sets.items():
@@ -85,6 +93,10 @@ def evaluate_published(args: EvaluateArguments) -> dict | None:
             metrics[label] |= published.score(
                 name, asked, [found[q.id] for q in asked],
                 [scores[q.id] for q in asked] if known else None, settings)
+            if name == published_verified.SET:
+                folder = folder_of(labelled[label], args)
+                metrics[label] |= {f"{name}/{key}": metric for key, metric in
+                                   published_verified.verified_metrics(asked, folder).items()}
         if name == kind and captions.scores:
             said = {label: [found[q.id] for q in asked] for label, found in answers.items()}
             found, corpus = _columns(asked, said, captions, settings, words, left_out)

@@ -24,6 +24,8 @@ TITLES = {
     "attribute_accuracy": "attributes: true of those claimed",
     "attribute_coverage": "attributes: true of all there are",
     "retrieved": "due names whose reference was found",
+    "kept_right": "right references that the policy kept",
+    "dropped_wrong": "wrong references that it dropped",
     "counted": "scenes whose toys are counted rightly",
     "placed": "toys listed at their place from the left",
     "published_precision": "precision, as published",

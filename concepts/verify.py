@@ -39,7 +39,7 @@ def verify(
         or that has left the database, is dropped without having been asked about.
     """
     concepts = database.concepts()
-    rows, asked, gone = [], [], []
+    shown, asked, gone = [], [], []
     for one in found:
         concept = concepts.get(one.name)
         try:
@@ -49,11 +49,22 @@ def verify(
         except PhotoError:
             gone.append(one)
             continue
-        # The wording is drawn with a fixed seed: the same question always.
-        rows.append(object_consistency_row(random.Random(0), one.name, Reference(picture, one.name),
-                                           image.convert("RGB"), same=True, source="verify"))
+        shown.append((one.name, picture))
         asked.append(one)
-    sure = yes_probabilities(model, processor, rows, batch_size=batch_size)
+    sure = sure_of(model, processor, image, shown, batch_size=batch_size)
     told = [replace(one, p_yes=p) for one, p in zip(asked, sure, strict=True)]
     return ([one for one in told if one.p_yes >= threshold],
             [one for one in told if one.p_yes < threshold] + gone)
+
+
+def sure_of(
+    model, processor, image: Image.Image, shown: Sequence[tuple[str, Image.Image]], *,
+    batch_size: int = 8,
+) -> list[float]:
+    """How sure the policy is that each of the things shown, (name, picture), is in ``image``:
+    p(yes) / (p(yes) + p(no)), 0-1."""
+    # The wording is drawn with a fixed seed: the same question always.
+    rows = [object_consistency_row(random.Random(0), name, Reference(picture, name),
+                                   image.convert("RGB"), same=True, source="verify")
+            for name, picture in shown]
+    return yes_probabilities(model, processor, rows, batch_size=batch_size)

@@ -129,6 +129,29 @@ def test_references_are_found_once_for_all_policies_and_scorings(run, files, pol
         run("naming", "--policy", f"a={policy}", **settings)
 
 
+@pytest.mark.parametrize("threshold", [0, 1])
+def test_found_references_that_the_policy_has_looked_at(run, files, policy, monkeypatch, threshold):
+    settings = {"path": str(files / "queries.json"), "controls": ["none"], "retrieval": {
+        "encoder": str(save_open_clip(files / "clip")), "regions": None, "verify": threshold,
+        "cache": str(files / "features")}}
+    result = run("naming", "--policy", f"a={policy}", **settings)
+    found = {key: of["values"]["a"]["value"] for key, of in result["metrics"].items()}
+    assert result["counts"]["naming_verified"] == 3
+    if found["naming_found/retrieved"]:
+        assert found["naming_verified/kept_right"] == 1 - threshold
+    assert found["naming_verified/dropped_wrong"] == threshold
+
+    def said(name):
+        lines = (files / "eval" / "predictions" / "a" / f"{name}.jsonl").read_text().splitlines()
+        return [json.loads(line)["text"] for line in lines]
+
+    # All kept: as found. All dropped: as where nobody is shown.
+    assert said("naming_verified") == said("naming_found" if threshold == 0 else "naming_none")
+    monkeypatch.setattr(evaluation, "load_policy", None)
+    again = run("naming", "--policy", "a=x", "--score_only", "true", **settings)
+    assert again["metrics"] == result["metrics"]
+
+
 def test_captions_are_scored_further_from_what_was_kept(run, files, policy, monkeypatch):
     database = {"concept_dict": {f"<{n}>": {
         "name": n, "image": f"./photos/{n}/00.png", "category": "toy",
@@ -198,6 +221,7 @@ def test_choices_with_and_without_what_was_shown(run, files, policy):
     ("naming", {"path": "queries.json", "retrieval": {"encoder": "./nowhere"}}, "./nowhere"),
     ("naming", {"path": "queries.json", "retrieval": {
         "encoder": "imagenet", "regions": {"kind": "eyes"}}}, "no detector is called 'eyes'"),
+    ("naming", {"path": "queries.json", "retrieval": {"encoder": "x", "verify": 2}}, "not 2"),
     ("recognition", {"path": "photos", "retrieval": {"encoder": "imagenet"}}, "for naming only"),
     ("choices", {"path": "queries.json"}, "no question is left to ask"),
 ])
