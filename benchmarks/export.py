@@ -17,6 +17,7 @@ from datasets import List, Value
 from benchmarks.files import BenchmarkError, left_out_line
 from benchmarks.published import build_sets, published_settings
 from benchmarks.published_found import FILE
+from benchmarks.published_verified import SET as VERIFIED
 from benchmarks.questions import load_words, open_rows
 from data_gen.rows import RowError, write_rows
 
@@ -37,6 +38,7 @@ def export(config: str | Path, out: str | Path, limit: int | None = None) -> dic
     settings = published_settings(given["settings"])
     sets, left_out = build_sets(given.get("benchmark", "toybox"), settings, limit,
                                 found_in=Path(out) / FILE)
+    sets.pop(VERIFIED, None)  # of every policy another one
     words = load_words(settings.prompts)
     counts = {}
     for name, questions in sets.items():

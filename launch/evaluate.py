@@ -12,8 +12,9 @@ launch`` its processes share the rows. How long all of it took, and how long the
 ``generate`` calls alone, stands in ``evaluation.json`` under ``seconds``.
 
 ``benchmark: naming``, ``recognition`` or ``choices`` asks a published benchmark from its own files,
-with its controls, and ``localization`` a detection set; ``settings`` then say where they are
-(:mod:`benchmarks.published`). ``captions`` adds scores of captions
+with its controls, naming also with references found in the database
+(:mod:`benchmarks.published_found`); ``localization`` asks a detection set. ``settings`` then say
+where they are (:mod:`benchmarks.published`). ``captions`` adds scores of captions
 (:mod:`benchmarks.caption_columns`).
 """
 

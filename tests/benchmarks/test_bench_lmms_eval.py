@@ -10,6 +10,8 @@ from published_files import make_files
 
 from benchmarks.export import export, main
 from benchmarks.files import BenchmarkError
+from data_gen.rows import read_rows
+from tests.concepts.tiny_encoders import save_open_clip
 
 FOLDER = Path(__file__).parents[2] / "configs" / "benchmarks" / "lmms_eval"
 
@@ -69,6 +71,19 @@ def test_a_task_from_rows_to_scores(exported, utils, kind):
 
 def test_controls_are_sets_of_their_own(exported):
     assert (exported / "out" / "naming_wrong" / "data").is_dir()
+
+
+def test_references_that_were_found_are_a_set_too(exported, tmp_path):
+    config = yaml.safe_load((exported / "naming.yaml").read_text())
+    config["settings"]["retrieval"] = {
+        "encoder": str(save_open_clip(tmp_path / "clip")), "regions": None, "k": 3, "verify": 0.5,
+        "cache": str(tmp_path / "features")}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    counts = export(tmp_path / "c.yaml", tmp_path / "out", limit=4)
+    assert counts == {"naming": 4, "naming_found": 4, "naming_wrong": 4}
+    rows = read_rows(tmp_path / "out" / "naming_found")
+    assert all(len(row["images"]) == 3 + 1 and len(row["names"]) == 1 for row in rows)
+    assert all(len(row["absent_names"]) in (2, 3) for row in rows)
 
 
 def test_what_cannot_be_exported(tmp_path):
