@@ -22,7 +22,7 @@ others are to be read. Nothing here asks a policy: kept predictions are enough.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 
@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.captions import length_metrics
-from benchmarks.files import BenchmarkError
+from benchmarks.files import BenchmarkError, check_settings
 from benchmarks.intervals import Metric, ratio
 from benchmarks.runner import Prediction
 
@@ -67,9 +67,7 @@ def caption_settings(given: dict) -> CaptionSettings:
         BenchmarkError: a setting or score that there is not, or one that lacks what it needs, be
             it another setting or a package.
     """
-    known = [field.name for field in fields(CaptionSettings)]
-    if unknown := sorted(set(given) - set(known)):
-        raise BenchmarkError(f"captions has no setting {unknown[0]!r}; it has {', '.join(known)}")
+    check_settings(given, CaptionSettings, "captions")
     settings = CaptionSettings(**{**given, "scores": tuple(given.get("scores") or ())})
     for name in settings.scores:
         if name not in SCORES:

@@ -1,6 +1,7 @@
 """Reading published files: what is wrong with an entry is counted and named, the rest is used."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,19 @@ NAMED = 10
 
 class BenchmarkError(ValueError):
     """A benchmark cannot be used. The message names the file and says what to do."""
+
+
+def check_settings(given: Any, cls: type, where: str) -> None:
+    """Refuse what cannot be the settings of a dataclass.
+
+    Raises:
+        BenchmarkError: no mapping, or a setting that ``cls`` does not have.
+    """
+    if not isinstance(given, dict):
+        raise BenchmarkError(f"{where} must hold settings, not {given!r:.60}")
+    known = [f.name for f in fields(cls)]
+    if unknown := [key for key in given if key not in known]:
+        raise BenchmarkError(f"{where} has no setting {unknown[0]!r}; it has {', '.join(known)}")
 
 
 def leave(left_out: LeftOut, reason: str, where: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from data_gen.maker import stamp_of
 from data_gen.shards import atomic_file
 
 _KEEP_EVERY = 25
@@ -45,6 +46,14 @@ def found_once(
 def read_found(file: Path) -> dict[str, list[str]]:
     """What the file holds, whatever it was made from; nothing where there is none."""
     return {question: one["names"] for question, one in _read(file, None).items()}
+
+
+def stamp(*parts: str | Path) -> str:
+    """A digest of texts and of what files hold; empty where a file cannot be read."""
+    try:
+        return stamp_of(*parts)
+    except OSError:
+        return ""
 
 
 def _read(file: Path, made_from: str | None) -> dict[str, dict]:

@@ -113,8 +113,7 @@ def evaluate_localization(args: EvaluateArguments) -> dict | None:
         "settings": asdict(settings), "left_out": told(left_out),
         **made_by(policies, {label: sorted(makers) for label, (_, _, makers) in read.items()},
                   times),
-        **tabulate(metrics, titles, [f"{KIND}/{key}" for key in published.HEADLINES[KIND]],
-                   resamples=args.resamples),
+        **tabulate(metrics, titles, published.HEADLINES[KIND], resamples=args.resamples),
     }
     return write(args, result, samples,
                  "\n".join([markdown(result), left_out_line(left_out)]).rstrip() + "\n")

@@ -6,13 +6,13 @@ no questions in files; its settings are these, its rows :mod:`benchmarks.localiz
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.captions import length_metrics
 from benchmarks.controls import TITLES as CONTROL_TITLES
 from benchmarks.controls import control_sets
-from benchmarks.files import BenchmarkError, LeftOut, leave
+from benchmarks.files import BenchmarkError, LeftOut, check_settings, leave
 from benchmarks.intervals import Metric, ratio
 from benchmarks.loaders import (
     choice_questions,
@@ -38,8 +38,13 @@ KINDS = {"naming": "naming", "recognition": "recognition", "choices": "multiple 
 
 _QUESTIONS = ("naming", "recognition", "choices")
 
-HEADLINES = {"naming": ("f1", "published_f1"), "recognition": ("accuracy", "auroc"),
-             "choices": ("choice", "likelihood"), "localization": ("iou50", "mean_iou")}
+HEADLINES = {
+    "naming": ("naming/f1", "naming/published_f1", "naming_found/f1", f"{VERIFIED}/f1"),
+    "recognition": ("recognition/accuracy", "recognition/auroc"),
+    "choices": ("choices/choice", "choices/likelihood"),
+    "localization": ("localization/iou50", "localization/mean_iou"),
+}
+"""Kind of benchmark -> metrics that are told first, those of them that there are."""
 
 LIMITS = {"naming": 256, "recognition": 16, "choices": 16, "localization": 48}
 """Kind -> where completions are cut, in tokens, unless a config says otherwise."""
@@ -96,10 +101,7 @@ def published_settings(given: dict) -> PublishedSettings:
     Raises:
         BenchmarkError: a setting that there is not, is missing, or cannot be.
     """
-    known = [f.name for f in fields(PublishedSettings)]
-    if unknown := sorted(set(given) - set(known)):
-        raise BenchmarkError(f"a published benchmark has no setting {unknown[0]!r}; it has "
-                             f"{', '.join(known)}")
+    check_settings(given, PublishedSettings, "a published benchmark")
     if not given.get("path"):
         raise BenchmarkError("settings.path is missing: the benchmark's file or folder")
     settings = PublishedSettings(**{**given, "controls": tuple(given.get("controls") or ()),

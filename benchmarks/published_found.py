@@ -14,16 +14,15 @@ What was found does not depend on the policy; it is kept in a file, for the othe
 scoring where no pictures are at hand.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.files import BenchmarkError, LeftOut, leave
-from benchmarks.found import found_once, read_found
+from benchmarks.files import BenchmarkError, LeftOut, check_settings, leave
+from benchmarks.found import found_once, read_found, stamp
 from benchmarks.questions import Question, Reference
 from benchmarks.references import References
 from concepts.encoders import EncoderError, load_encoder
@@ -65,10 +64,7 @@ def finding(given: dict) -> Finding:
     Raises:
         BenchmarkError: a setting that there is not, is missing, or cannot be.
     """
-    known = [f.name for f in fields(Finding)]
-    if unknown := sorted(set(given) - set(known)):
-        raise BenchmarkError(f"settings.retrieval has no {unknown[0]!r}; it has "
-                             f"{', '.join(known)}")
+    check_settings(given, Finding, "settings.retrieval")
     if not given.get("encoder"):
         raise BenchmarkError("settings.retrieval.encoder is missing: what compares pictures, such "
                              "as imagenet")
@@ -152,7 +148,7 @@ def _find(questions, owned, how: Finding, file: Path, left_out: LeftOut) -> dict
         k = how.k or (2 if len(question.names) <= 2 else 4)
         return [one.name for one in retrieve[0](picture, question.request, k)]
 
-    pictures = {key: content(question.query) for key, question in by_id.items()}
+    pictures = {key: stamp(question.query) for key, question in by_id.items()}
     return found_once(file, _made_from(owned, how), pictures, find, "references found")
 
 
@@ -177,13 +173,5 @@ def _retriever(owned: Mapping[str, Reference], how: Finding, left_out: LeftOut) 
 def _made_from(owned: Mapping[str, Reference], how: Finding) -> str:
     told = {key: value for key, value in asdict(how).items()
             if key not in ("cache", "verify")}
-    pictures = [[name, content(reference.image)] for name, reference in sorted(owned.items())]
-    return hashlib.sha256(json.dumps([told, pictures]).encode()).hexdigest()[:16]
-
-
-def content(path: Path) -> str:
-    """A digest of what a file holds; empty where there is none."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    except OSError:
-        return ""
+    pictures = [part for _, r in sorted(owned.items()) for part in (r.name, r.image)]
+    return stamp(json.dumps(told), *pictures)

@@ -58,31 +58,30 @@ def evaluate_published(args: EvaluateArguments) -> dict | None:
              left_out_line(left_out))
 
     likelihood = settings.likelihood and kind != "naming"
+    folders = {policy.label: folder_of(policy, args) for policy in policies}
     for policy in [] if args.score_only else policies:
         load, mark = loader(policy, args, times), mark_of(policy, args)
         with times.sitting_of(policy.label):
             for name, questions in sets.items():
-                folder = folder_of(policy, args)
                 if name == published_verified.SET:
                     questions = published_verified.verified_questions(
-                        load, questions, folder, left_out, fingerprint=mark,
+                        load, questions, folders[policy.label], left_out, fingerprint=mark,
                         threshold=settings.retrieval["verify"], batch_size=args.batch_size,
                         size=settings.size, side=settings.side,
                         title=f"{policy.label}: references looked at")
                 answer_questions(
-                    load, questions, words, folder, name, left_out,
+                    load, questions, words, folders[policy.label], name, left_out,
                     fingerprint=mark,
                     max_new_tokens=args.max_new_tokens.get(kind, published.LIMITS[kind]),
                     batch_size=args.batch_size, likelihood=likelihood, size=settings.size,
                     side=settings.side, title=f"{policy.label}: {name}")
     if not PartialState().is_main_process:
         return None
-    labelled = {policy.label: policy for policy in policies}
-    metrics = {label: {} for label in labelled}
+    metrics = {label: {} for label in folders}
     makers, samples, counts, corpus = {}, [], {}, {}
     most = SHOWN if args.shown is None else args.shown
     for name, questions in sets.items():
-        read = {p.label: read_answers(folder_of(p, args), name) for p in policies}
+        read = {label: read_answers(folder, name) for label, folder in folders.items()}
         answers = {label: found for label, (found, _, _) in read.items()}
         asked = scored(questions, answers, name, left_out)
         counts[name] = len(asked)
@@ -94,9 +93,8 @@ def evaluate_published(args: EvaluateArguments) -> dict | None:
                 name, asked, [found[q.id] for q in asked],
                 [scores[q.id] for q in asked] if known else None, settings)
             if name == published_verified.SET:
-                folder = folder_of(labelled[label], args)
-                metrics[label] |= {f"{name}/{key}": metric for key, metric in
-                                   published_verified.verified_metrics(asked, folder).items()}
+                looked = published_verified.verified_metrics(asked, folders[label])
+                metrics[label] |= {f"{name}/{key}": metric for key, metric in looked.items()}
         if name == kind and captions.scores:
             said = {label: [found[q.id] for q in asked] for label, found in answers.items()}
             found, corpus = _columns(asked, said, captions, settings, words, left_out)
@@ -111,8 +109,7 @@ def evaluate_published(args: EvaluateArguments) -> dict | None:
         "settings": asdict(settings), "captions": asdict(captions), "left_out": told(left_out),
         **made_by(policies, makers, times),
         **tabulate(metrics, published.titles(kind),
-                   [f"{kind}/{key}" for key in published.HEADLINES[kind]],
-                   resamples=args.resamples),
+                   published.HEADLINES[kind], resamples=args.resamples),
     }
     parts = [beside(result, {head: key for head, key in published.columns(kind).items()
                              if key in result["metrics"]}), markdown(result)]

@@ -7,7 +7,6 @@ Every policy drops others, so each has questions of its own under the same ids. 
 what counts as wrong, stays as it is where nothing was dropped.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +14,8 @@ from pathlib import Path
 from accelerate import PartialState
 
 from benchmarks.files import LeftOut, leave
-from benchmarks.found import found_once, read_found
+from benchmarks.found import found_once, read_found, stamp
 from benchmarks.intervals import Metric, ratio
-from benchmarks.published_found import content
 from benchmarks.questions import Question
 from concepts.verify import sure_of
 from data_gen.photos import PhotoError, open_photo
@@ -62,9 +60,8 @@ def verified_questions(
         sure = sure_of(*load(), picture, shown, batch_size=batch_size)
         return [name for (name, _), p in zip(shown, sure, strict=True) if p >= threshold]
 
-    pictures = {key: hashlib.sha256("".join(
-        [content(question.query), *(r.name + content(r.image) for r in question.references)]
-    ).encode()).hexdigest()[:16] for key, question in by_id.items()}
+    pictures = {key: stamp(q.query, *(part for r in q.references for part in (r.name, r.image)))
+                for key, q in by_id.items()}
     with PartialState().main_process_first():
         kept = found_once(folder / FILE, f"{fingerprint}-{threshold:g}-{size}-{side}", pictures,
                           find, title)

@@ -1,7 +1,7 @@
 """The held-out toybox, from the settings of an evaluation to its files."""
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import PartialState
@@ -20,6 +20,7 @@ from benchmarks.evaluation import (
     write,
     write_text,
 )
+from benchmarks.files import check_settings
 from benchmarks.gallery import sample
 from benchmarks.intervals import Metric
 from benchmarks.policies import Policy, parse_policies
@@ -51,9 +52,7 @@ def check(args: EvaluateArguments) -> tuple[dict[str, int], list[Policy], Captio
             raise ValueError(f"sizes.{args.size}.{name} is {count!r}; it must be a number of rows")
     if not any(counts.values()):
         raise ValueError(f"sizes.{args.size} asks for no rows; an empty benchmark scores nothing")
-    if unknown := sorted(set(args.retrieval) - {f.name for f in fields(Retrieval)}):
-        raise ValueError(f"retrieval has no setting {unknown[0]!r}; it has "
-                         f"{', '.join(f.name for f in fields(Retrieval))}")
+    check_settings(args.retrieval, Retrieval, "retrieval")
     if not args.retrieval and any(counts.get(name) for name in FOUND):
         raise ValueError(f"sizes.{args.size} asks for references to be found; say how in "
                          "`retrieval`, such as {toys: 60, encoder: data_gen/toybox_clip}")

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -214,6 +215,10 @@ def test_commands_that_outlived_their_starter_are_ended(config, read):
     mine = subprocess.Popen(sleeper, env={comparison_run.OURS: str(out)})
     other = subprocess.Popen(sleeper, env={comparison_run.OURS: str(out) + "2"})
     try:
+        # For a moment a new process has no environment yet.
+        while not all(psutil.Process(p.pid).environ().get(comparison_run.OURS)
+                      for p in (mine, other)):
+            time.sleep(0.01)
         with comparison_run.claimed(e):
             assert not psutil.pid_exists(mine.pid)
             assert other.poll() is None

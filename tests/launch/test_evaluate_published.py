@@ -215,7 +215,7 @@ def test_choices_with_and_without_what_was_shown(run, files, policy):
     ("naming", {"path": "nowhere.json"}, "nowhere.json cannot be read"),
     ("naming", {"path": "queries.json", "variant": 3}, "variant must be one of 2, n"),
     ("naming", {"path": "queries.json", "controls": ["blind"]}, "no control 'blind'"),
-    ("naming", {"path": "queries.json", "retrieval": {"encode": "x"}}, "has no 'encode'; it has"),
+    ("naming", {"path": "queries.json", "retrieval": {"encode": "x"}}, "no setting 'encode'"),
     ("naming", {"path": "queries.json", "retrieval": {"k": 2}}, "retrieval.encoder is missing"),
     ("naming", {"path": "queries.json", "retrieval": {"encoder": "x", "k": 0}}, "not 0"),
     ("naming", {"path": "queries.json", "retrieval": {"encoder": "./nowhere"}}, "./nowhere"),
