@@ -27,8 +27,8 @@ demo: export MALLOC_TRIM_THRESHOLD_ := 8589934592
 demo: .venv/installed
 	$(BIN)/python launch/generate.py --config configs/data/toybox.yaml
 	OMP_NUM_THREADS=1 $(BIN)/accelerate launch --config_file configs/accelerate/cpu_2.yaml launch/grpo.py --config configs/grpo/toybox_demo.yaml --per_device_train_batch_size 32
-	$(BIN)/python launch/evaluate.py --config configs/benchmarks/toybox.yaml --policy base=rl/toybox_base --policy trained=$(RUN)/policy --out $(RUN)/eval
-	$(BIN)/python -m rl.report $(RUN)
+	$(BIN)/python launch/evaluate.py --config configs/benchmarks/toybox.yaml --policy base=toybox_base --policy trained=$(RUN)/policy --out $(RUN)/eval
+	$(BIN)/python -m benchmarks.report.run_page $(RUN)
 
 # Tiny models: a second thread waits more than it works.
 test: export OMP_NUM_THREADS := 1

@@ -10,7 +10,10 @@ added at once (:meth:`Database.add_all`).
 """
 
 import hashlib
+import json
+import os
 import shutil
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -19,8 +22,7 @@ from types import MappingProxyType
 
 from filelock import FileLock, Timeout
 
-from concepts.database_file import DatabaseError, read_database, stamp_of, write_database
-from concepts.entries import (
+from concepts.concept import (
     Concept,
     EntryError,
     check_name,
@@ -30,8 +32,8 @@ from concepts.entries import (
     renamed,
     tag_of,
 )
-from data_gen.photos import PhotoError, open_photo
-from data_gen.shards import atomic_file
+from data_gen.files.files import atomic_file
+from data_gen.images.photos import PhotoError, open_photo
 from rewards.names import name_key
 
 LOCK_SECONDS = 30
@@ -279,3 +281,66 @@ class Database:
             return f"({', '.join(map(repr, tags[:3]))}{', …' if len(tags) > 3 else ''})"
         reasons = sorted(self.left_out.items(), key=lambda item: (-len(item[1]), item[0]))
         return "; left out: " + ", ".join(f"{len(t)} {reason} {some(t)}" for reason, t in reasons)
+
+
+class DatabaseError(ValueError):
+    """A database that cannot be read or edited as asked: which, why, and the remedy."""
+
+
+def read_database(path: Path) -> tuple[dict, list[str]]:
+    """The content of a file, and the keys that it gives twice in one object; the first counts.
+
+    Raises:
+        DatabaseError: it is missing, no JSON, or no concept database.
+    """
+    twice: list[str] = []
+
+    def first_counts(pairs: list[tuple]) -> dict:
+        found: dict = {}
+        for key, value in pairs:
+            if key in found:
+                twice.append(key)
+            found.setdefault(key, value)
+        return found
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=first_counts)
+    except OSError as error:
+        raise DatabaseError(f"{path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise DatabaseError(f"{path} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise DatabaseError(f"{path} is no JSON (line {error.lineno}: {error.msg})") from None
+    except (RecursionError, ValueError):  # nested too deeply; a number of too many digits
+        raise DatabaseError(f"{path} is no concept database") from None
+    if (not isinstance(content, dict) or not isinstance(content.get("concept_dict"), dict)
+            or not isinstance(content.setdefault("path_to_concept", {}), dict)):
+        raise DatabaseError(f"{path} is no concept database: expected an object with "
+                            "'concept_dict' and 'path_to_concept'")
+    return content, twice
+
+
+def write_database(path: Path, content: dict) -> None:
+    """Put a database in place, whole or not at all, with a later time than the one before."""
+    text = json.dumps(content, indent=4, ensure_ascii=False) + "\n"
+    with atomic_file(path) as file:
+        # A lone surrogate, which only an escape can have brought in, goes back as that escape.
+        file.write(text.encode("utf-8", "backslashreplace"))
+        file.flush()
+        # Two edits within one tick of the file system's clock must be told apart.
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        now = max(time.time_ns(), before + 1_000_000)
+        os.utime(file.fileno(), ns=(now, now))
+
+
+def stamp_of(path: Path) -> tuple:
+    """Changes whenever another file has been put in place, or this one written to.
+
+    Raises:
+        DatabaseError: there is none.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DatabaseError(f"{path} cannot be read ({error.strerror})") from None
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -18,11 +18,10 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from concepts.database import Database
-from concepts.database_file import DatabaseError
-from concepts.encoders import Encoder
-from concepts.features import file_features
-from data_gen.shards import atomic_file
+from concepts.database import Database, DatabaseError
+from data_gen.files.files import atomic_file
+from data_gen.images.encoders import Encoder
+from data_gen.images.features import file_features
 
 IVF_SHARE = 32
 """Of an ``ivf`` index, one cell in so many is looked into."""
@@ -150,7 +149,7 @@ class LiveIndex:
     Args:
         database: whose concepts.
         encoder: of their pictures.
-        cache: directory of features, see :mod:`concepts.features`.
+        cache: directory of features, see :mod:`data_gen.images.features`.
         kind: see :func:`build_index`.
         start: an existing index made with the same encoder: its concepts are not encoded again
             until their pictures change. It must be able to give its vectors back, as flat ones can.

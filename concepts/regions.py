@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_gen.boxes import Box
+from data_gen.images.boxes import Box
 
 Proposer = Callable[[Image.Image], list[Box]]
 

@@ -4,7 +4,7 @@ Names found in the question (by the one rule of ``rewards.names``) come first: w
 means it. Then the whole picture and each proposed region are compared with the pictures of all
 concepts, and the nearest ones fill up to k (RAP 2410.13360: detector crops, L2 nearest, names in
 the text looked up directly). What follows may ask the policy itself whether each is really there
-(:mod:`concepts.verify`).
+(:mod:`concepts.methods.verification`).
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from concepts.encoders import Encoder
 from concepts.index import ConceptIndex, LiveIndex, nearest
 from concepts.regions import Proposer, crop
-from data_gen.boxes import Box
+from data_gen.images.boxes import Box
+from data_gen.images.encoders import Encoder
 from rewards.names import name_key, names_written
 
 PER_REGION = 2
@@ -31,7 +31,7 @@ class Found:
         by: ``question``, ``picture`` or ``region``.
         similarity: cosine to its nearest picture; ``None`` where its name was found.
         box: the region, in 0-1 of the picture; ``None`` for names and the whole picture.
-        p_yes: what the policy says, where it was asked (:mod:`concepts.verify`).
+        p_yes: what the policy says, where it was asked (:mod:`concepts.methods.verification`).
     """
 
     name: str

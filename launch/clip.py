@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from trl import TrlParser
 
-from data_gen.tiny_models.clip import (
+from data_gen.toybox.models.clip import (
     ClipShape,
     build_clip,
     clip_loss,
@@ -20,8 +20,8 @@ from data_gen.tiny_models.clip import (
     retrieval,
     save_clip,
 )
-from data_gen.tiny_models.pictures import drawn_scenes
-from data_gen.tiny_models.training import Schedule, rows_of, train
+from data_gen.toybox.models.images import drawn_scenes
+from data_gen.toybox.models.training import Schedule, rows_of, train
 
 
 @dataclass

@@ -12,10 +12,20 @@ whenever an arm has been measured, and a log of each command.
 import argparse
 import sys
 
-from benchmarks.comparison import ComparisonError, Experiment, in_root, read_experiment
-from benchmarks.comparison_plan import plan
-from benchmarks.comparison_run import claimed, is_done, run_steps, seconds_left
-from benchmarks.comparison_table import write_results
+from benchmarks.experiments.config import (
+    ComparisonError,
+    Experiment,
+    in_root,
+    read_experiment,
+)
+from benchmarks.experiments.plan import plan
+from benchmarks.experiments.results import write_results
+from benchmarks.experiments.run import (
+    claimed,
+    is_done,
+    run_steps,
+    seconds_left,
+)
 
 DEFAULT = "configs/benchmarks/rl_vs_sft.yaml"
 

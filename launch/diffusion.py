@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from trl import TrlParser
 
-from data_gen.tiny_models.autoencoder import (
+from data_gen.toybox.identity import from_number
+from data_gen.toybox.models.autoencoder import (
     AutoencoderShape,
     autoencoder_loss,
     build_autoencoder,
@@ -21,10 +22,14 @@ from data_gen.tiny_models.autoencoder import (
     restoration,
     standardise,
 )
-from data_gen.tiny_models.diffusion import FlowShape, build_pipeline, flow_loss, trained_parts
-from data_gen.tiny_models.pictures import Drawn, drawn_pairs
-from data_gen.tiny_models.training import Schedule, rows_of, train
-from data_gen.toybox.identity import from_number
+from data_gen.toybox.models.diffusion import (
+    FlowShape,
+    build_pipeline,
+    flow_loss,
+    trained_parts,
+)
+from data_gen.toybox.models.images import Drawn, drawn_pairs
+from data_gen.toybox.models.training import Schedule, rows_of, train
 from data_gen.toybox.pairs import item_words, pair_words
 
 

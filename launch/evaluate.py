@@ -1,7 +1,7 @@
 """Measure policies on a benchmark, side by side.
 
     python launch/evaluate.py --config configs/benchmarks/toybox.yaml \
-        --policy rl/toybox_base --policy runs/toybox_demo/policy --out runs/toybox_demo/eval
+        --policy toybox_base --policy runs/toybox_demo/policy --out runs/toybox_demo/eval
 
 Writes ``evaluation.html`` (to look at: scores, and samples with their pictures; ``--shown 1000``
 shows more of them), ``evaluation.md``, ``evaluation.json``, ``gallery.json`` (the samples), of the
@@ -13,9 +13,9 @@ launch`` its processes share the rows. How long all of it took, and how long the
 
 ``benchmark: naming``, ``recognition`` or ``choices`` asks a published benchmark from its own files,
 with its controls, naming also with references found in the database
-(:mod:`benchmarks.published_found`); ``localization`` asks a detection set. ``settings`` then say
-where they are (:mod:`benchmarks.published`). ``captions`` adds scores of captions
-(:mod:`benchmarks.caption_columns`).
+(:mod:`concepts.methods.in_context`); ``localization`` asks a detection set. ``settings`` then say
+where they are (:mod:`benchmarks.published.benchmark`). ``captions`` adds scores of captions
+(:mod:`benchmarks.captions.scores`).
 """
 
 import sys
@@ -28,12 +28,12 @@ from accelerate import PartialState
 from transformers.utils import logging
 from trl import TrlParser
 
-from benchmarks.evaluation import EvaluateArguments
-from benchmarks.localization_run import evaluate_localization
-from benchmarks.published import KINDS
-from benchmarks.published_run import evaluate_published
-from benchmarks.table import markdown
-from benchmarks.toybox_run import evaluate_toybox
+from benchmarks.harness.evaluation import EvaluateArguments
+from benchmarks.harness.table import markdown
+from benchmarks.published.benchmark import KINDS
+from benchmarks.published.localization import evaluate_localization
+from benchmarks.published.run import evaluate_published
+from benchmarks.toybox.run import evaluate_toybox
 from rl.run import leave_together
 
 

@@ -18,30 +18,18 @@ a file system.
 """
 
 import argparse
-import inspect
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
 
 import yaml
 
-from data_gen.detection import detection_maker
-from data_gen.diffusion import diffusion_maker
-from data_gen.disk import NoRoomError
-from data_gen.folders import folder_maker
-from data_gen.inspection import inspect_rows
-from data_gen.maker import RowMaker
-from data_gen.making import make_rows
-from data_gen.mixture import mixture_maker
-from data_gen.prompts import load_prompts
-from data_gen.released import released_maker
-from data_gen.shards import FORMATS, ROWS_PER_SHARD
-from data_gen.subjects200k import subjects200k_maker
-from data_gen.toybox.rows import ToyboxSettings, toybox_maker
+from data_gen.generators import GENERATORS
+from data_gen.rows.building import make_rows
+from data_gen.rows.disk_space import NoRoomError
+from data_gen.rows.inspection import inspect_rows
+from data_gen.rows.shards import FORMATS, ROWS_PER_SHARD
 
 DEFAULT = "configs/data/toybox.yaml"
 
@@ -133,57 +121,7 @@ def read_config(argv: list[str]) -> dict:
     return config
 
 
-def _toybox(counts: dict, seed: int, settings: dict) -> RowMaker:
-    return toybox_maker(counts, seed, ToyboxSettings(**settings))
-
-
-def _mixture(counts: dict, seed: int, settings: dict) -> RowMaker:
-    sources = {name: made for name, made in GENERATORS.items()
-               if name not in ("mixture", "diffusion")}  # which makes pairs, not rows
-    return mixture_maker(counts, seed, settings.get("sources"), sources)
-
-
-class Generator(NamedTuple):
-    """A source of rows: what makes them from counts, seed and settings, and which settings."""
-
-    maker: Callable[[dict, int, dict], RowMaker]
-    settings: set[str]
-
-
 COMMON = {"generator", "out", "seed", "counts", "format", "rows_per_shard"}
-
-
-def _source(maker: Callable[..., RowMaker]) -> Generator:
-    """A generator whose settings are the arguments of ``maker``."""
-    arguments = inspect.signature(maker).parameters
-    settings = {*arguments} - {"seed", "counts", "templates", "report", "skipped"}
-    if "templates" in arguments:
-        settings.add("prompts")
-    needed = [name for name in arguments
-              if name in settings and arguments[name].default is inspect.Parameter.empty]
-
-    def make(counts: dict, seed: int, given: dict) -> RowMaker:
-        missing = [name for name in needed if name not in given]
-        if missing:
-            raise ValueError(f"'{missing[0]}' is missing")
-        prompts = given.get("prompts")
-        given = {name: value for name, value in given.items() if name != "prompts"}
-        if "templates" in arguments:
-            given["templates"] = load_prompts(prompts) if prompts else None
-        return maker(seed=seed, counts=counts, **given)
-
-    return Generator(make, settings)
-
-
-GENERATORS = {
-    "toybox": Generator(_toybox, {f.name for f in fields(ToyboxSettings)}),
-    "folders": _source(folder_maker),
-    "subjects200k": _source(subjects200k_maker),
-    "detection": _source(detection_maker),
-    "released": _source(released_maker),
-    "diffusion": _source(diffusion_maker),
-    "mixture": Generator(_mixture, {"sources"}),
-}
 
 
 if __name__ == "__main__":

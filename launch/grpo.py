@@ -18,13 +18,13 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a run reports to nobod
 import datasets
 from transformers.utils import logging
 
-from rl.policy import LoraSettings, load_policy, trainable_parameters
-from rl.records import RunLog
+from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
+from rl.policy.vision_attention import use_attention_by_length
+from rl.preflight import plan, prepare, write_config
 from rl.run import train_and_save
+from rl.run_log import RunLog
 from rl.settings import RunSettings, StartupError, parse, resolved
-from rl.startup import plan, prepare, write_config
 from rl.trainer import PolicyTrainer, TrainerOptions
-from rl.vision_attention import use_attention_by_length
 
 
 def main(argv: list[str]) -> int:

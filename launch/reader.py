@@ -1,7 +1,7 @@
 """Train the reader of the toybox's attributes, or read the toys of a set of pairs.
 
-    python launch/reader.py --config configs/tiny_models/toybox_reader.yaml
-    python launch/reader.py --config configs/tiny_models/toybox_reader.yaml --pairs runs/pairs/toy
+    python launch/reader.py --config configs/tiny_models/toybox_attribute_classifier.yaml
+    python launch/reader.py --config configs/tiny_models/toybox_attribute_classifier.yaml --pairs runs/pairs/toy
 
 With ``--pairs`` nothing is trained: the items' texts say which toys were asked for, the reader says
 which are there, left and right. ``--sheet FILE`` draws some of the pairs.
@@ -15,9 +15,8 @@ from pathlib import Path
 import torch
 from trl import TrlParser
 
-from data_gen.tiny_models.pair_reading import draw_sheet, read_pairs_of, report
-from data_gen.tiny_models.pictures import drawn_pairs
-from data_gen.tiny_models.reader import (
+from benchmarks.toybox.generated_pairs import draw_sheet, read_pairs_of, report
+from data_gen.toybox.models.attribute_classifier import (
     Reader,
     ReaderShape,
     agreement,
@@ -27,7 +26,8 @@ from data_gen.tiny_models.reader import (
     reader_loss,
     save_reader,
 )
-from data_gen.tiny_models.training import Schedule, rows_of, train
+from data_gen.toybox.models.images import drawn_pairs
+from data_gen.toybox.models.training import Schedule, rows_of, train
 
 
 @dataclass
@@ -42,7 +42,7 @@ class ReaderArguments:
     pictures_seed: int = field(default=51, metadata={"help": "Seed of the pairs."})
     held_out: int = field(default=2048, metadata={"help": "Held-out pairs to measure with."})
     pairs: str | None = field(default=None, metadata={"help": "A set of pairs to read."})
-    reader: str = field(default="data_gen/toybox_reader", metadata={"help": "To read it with."})
+    reader: str = field(default="toybox_attribute_classifier", metadata={"help": "To read it with."})
     sheet: str | None = field(default=None, metadata={"help": "Picture of some pairs."})
 
 

@@ -29,17 +29,22 @@ from transformers.utils import logging
 from trl import TrlParser
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from data_gen.toybox.curriculum import curriculum, curriculum_row
+from data_gen.toybox.curriculum.stages import curriculum, curriculum_row
+from data_gen.toybox.models.policy import (
+    TinyPolicy,
+    build_model,
+    build_processor,
+    toybox_corpus,
+    train_tokenizer,
+)
 from data_gen.toybox.rows import ToyboxSettings
-from rl.policy import LoraSettings, load_policy, trainable_parameters
-from rl.records import RunLog
+from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
+from rl.policy.vision_attention import use_attention_by_length
+from rl.preflight import write_config
 from rl.run import leave_together, train_and_save
+from rl.run_log import RunLog
 from rl.settings import StartupError, parse, resolved
-from rl.startup import write_config
-from rl.supervised import TargetTrainer, examples
-from rl.supervised_run import SupervisedSettings, plan, prepare
-from rl.tiny_policy import TinyPolicy, build_model, build_processor, toybox_corpus, train_tokenizer
-from rl.vision_attention import use_attention_by_length
+from rl.sft import SupervisedSettings, TargetTrainer, examples, plan, prepare
 
 ROW_CONFIG = Path(__file__).parents[1] / "configs" / "sft" / "rap_toybox.yaml"
 
@@ -51,7 +56,7 @@ class BaseArguments:
     policy: str | None = field(
         default=None, metadata={"help": "Path or hub id to start from; null: from nothing."}
     )
-    tiny: dict = field(default_factory=dict, metadata={"help": "Shape, as in rl.tiny_policy."})
+    tiny: dict = field(default_factory=dict, metadata={"help": "Shape, as in data_gen.toybox.models.policy."})
     toybox: dict = field(default_factory=dict, metadata={"help": "ToyboxSettings of the rows."})
     stages: list[dict] = field(default_factory=list, metadata={"help": "Curriculum stages."})
     n_rows: int = field(default=500_000, metadata={"help": "Rows to train on; each is seen once."})

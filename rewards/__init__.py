@@ -2,7 +2,7 @@
 
 Every function here has TRL's own signature and works unchanged as a `reward_funcs` entry of a stock
 `trl.GRPOTrainer`. In a config it is named by its address, such as `rewards:mention_f1`; see
-`rewards.plugins` for a reward of one's own.
+`rewards.loading` for a reward of one's own.
 
     object_consistency    is the named thing of picture 1 in picture 2?   0 or 1
     visual_localization   where is it?                                    0 or 1
@@ -14,10 +14,10 @@ Every function here has TRL's own signature and works unchanged as a `reward_fun
 Nothing here imports torch, knows a tokenizer, or knows where rows come from.
 """
 
-from rewards.identity import mention_f1, mention_ratio
-from rewards.localization import visual_localization
+from rewards.identity_consistency import mention_f1, mention_ratio
 from rewards.object_consistency import object_consistency
 from rewards.penalties import copying, repetition
+from rewards.visual_localization import visual_localization
 
 __all__ = [
     "copying",

@@ -9,8 +9,8 @@ import torch
 from accelerate.utils import gather_object
 from trl import GRPOConfig
 
-from rl.batches import cut, join
-from rl.order import Kind, kind_of, plain_row
+from rl.chunks import cut, join
+from rl.sampler import Kind, kind_of, plain_row
 
 
 @dataclass

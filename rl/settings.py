@@ -1,6 +1,6 @@
 """The settings of a run: ours here, everything about optimisation in the library's own class.
 
-That is TRL's ``GRPOConfig`` for reinforcement; :mod:`rl.supervised_run` has its own. Both parts are
+That is TRL's ``GRPOConfig`` for reinforcement; :mod:`rl.sft` has its own. Both parts are
 read from one YAML file and the command line (which wins); unknown keys are errors.
 """
 
@@ -95,13 +95,13 @@ class RunSettings(PolicySettings):
         default=3, metadata={"help": "Rounds of replacement per generation batch."})
     share_prompt: str = field(
         default="auto", metadata={"help": "auto, on or off: a group's prompt goes through the "
-                                  "model once (rl/sharing.py)."})
+                                  "model once (rl/sharing/sharing.py)."})
     share_vision: str = field(
         default="auto", metadata={"help": "auto, on or off: each distinct picture goes through "
                                   "processor and frozen tower once."})
     drop_finished: bool = field(
         default=True, metadata={"help": "Completions that have ended leave the batch while others "
-                                "are drawn; needs share_prompt (rl/dropping.py)."})
+                                "are drawn; needs share_prompt (rl/sharing/early_stop.py)."})
     completions_every: int = field(
         default=1, metadata={"help": "Keep completions of every n-th step; 0 keeps none."})
     replay_completions: str | None = field(

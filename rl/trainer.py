@@ -19,14 +19,25 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_callback import PrinterCallback
 from trl import GRPOTrainer
 
-from rl import resume
-from rl.batches import cut, join, load_pieces, save_pieces
+from rl import checkpoints as resume
 from rl.checkpoints import WholeCheckpoints
+from rl.chunks import (
+    cut,
+    join,
+    load_pieces,
+    save_pieces,
+)
 from rl.dynamic_sampling import FreshGroups, Replacements, check_dynamic_sampling
-from rl.order import GroupSampler, plain_row, row_kinds
-from rl.policy import barred, trainable_parameters
-from rl.records import CompletionLog, Scored, completion_rows, prompt_text, read_completions
-from rl.sharing import Sharing
+from rl.policy.loading import barred, trainable_parameters
+from rl.run_log import (
+    CompletionLog,
+    Scored,
+    completion_rows,
+    prompt_text,
+    read_completions,
+)
+from rl.sampler import GroupSampler, plain_row, row_kinds
+from rl.sharing.sharing import Sharing
 
 OVERRIDDEN = (
     "_get_train_sampler", "_get_eval_sampler", "_prepare_inputs", "_calculate_rewards",
@@ -50,7 +61,7 @@ class TrainerOptions:
         completions_every: keep those of every n-th step.
         replay_completions: directory or file of kept completions to train on instead of sampling,
             for debugging and for comparing set-ups; rows and order must be those of the recording.
-        share_prompt, share_vision, drop_finished: see :class:`rl.sharing.Sharing`.
+        share_prompt, share_vision, drop_finished: see :class:`rl.sharing.sharing.Sharing`.
     """
 
     dynamic_sampling: bool = False

@@ -12,16 +12,21 @@ import torch
 from PIL import Image, ImageDraw
 from transformers import Qwen2_5_VLProcessor
 
-from data_gen.names import draw_names
-from data_gen.prompts import load_prompts
 from data_gen.rows import ICT, OCT, VLT, write_rows
-from data_gen.tasks import (
+from data_gen.tasks.names import draw_names
+from data_gen.tasks.prompts import load_prompts
+from data_gen.tasks.questions import (
     Reference,
     identity_consistency_row,
     object_consistency_row,
     visual_localization_row,
 )
-from rl.tiny_policy import TinyPolicy, build_model, build_processor, train_tokenizer
+from data_gen.toybox.models.policy import (
+    TinyPolicy,
+    build_model,
+    build_processor,
+    train_tokenizer,
+)
 
 SHAPE = TinyPolicy(
     vocab_size=384, hidden_size=48, layers=2, heads=4, kv_heads=2, intermediate_size=96,

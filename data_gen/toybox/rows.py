@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 from datasets import Value
 
-from data_gen.maker import RowMaker, all_rows, stamp_of
-from data_gen.names import draw_names
-from data_gen.prompts import load_prompts
+from data_gen.files.files import stamp_of
 from data_gen.rows import ICT, OCT, VLT
-from data_gen.tasks import (
+from data_gen.rows.indexed import RowMaker, all_rows
+from data_gen.tasks.names import draw_names
+from data_gen.tasks.prompts import load_prompts
+from data_gen.tasks.questions import (
     Reference,
     draw_manner,
     identity_consistency_row,
@@ -53,7 +54,7 @@ class ToyboxSettings:
     # How often a target without names is short, medium, long; and one with names.
     lengths: list[float] = field(default_factory=lambda: [0.3, 0.5, 0.2])
     named_lengths: list[float] = field(default_factory=lambda: [0.1, 0.25, 0.65])
-    prompts: str | None = None  # template file; configs/prompts/default.yaml when None
+    prompts: str | None = None  # template file; data_gen/tasks/prompts/default.yaml when None
 
     def __post_init__(self):
         if self.split not in SPLITS:

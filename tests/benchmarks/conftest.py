@@ -12,7 +12,7 @@ def policy_dir(tmp_path_factory):
 def policy(policy_dir):
     """A random policy whose answers depend on the question: at the usual scale of fresh weights it
     only repeats the last token."""
-    from rl.policy import load_policy
+    from rl.policy.loading import load_policy
 
     model, processor = load_policy(policy_dir)
     for name, weight in model.named_parameters():

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from benchmarks import caption_coco
-from benchmarks.caption_coco import ciders, meteors
-from benchmarks.files import BenchmarkError
+from benchmarks.captions import coco as caption_coco
+from benchmarks.captions.coco import ciders, meteors
+from data_gen.files.settings import BenchmarkError
 
 SAID = ["A dog sits on the red sofa.", "Two birds (small ones) fly, over the old house!",
         "a café's cup; with a blue rim", "The cat"]

@@ -8,18 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks import caption_columns as caption_columns_module
-from benchmarks.caption_columns import (
+from benchmarks.captions import scores as caption_columns_module
+from benchmarks.captions.scores import (
     SCORES,
     CaptionSettings,
     caption_columns,
     caption_settings,
     corpus_bleu,
 )
-from benchmarks.caption_files import read_true_captions
-from benchmarks.files import BenchmarkError
-from benchmarks.intervals import value
-from benchmarks.runner import Prediction
+from benchmarks.formats.captions import read_true_captions
+from benchmarks.harness.predictions import Prediction
+from benchmarks.metrics.intervals import value
+from data_gen.files.settings import BenchmarkError
 from tests.concepts.tiny_encoders import save_open_clip
 
 SAID = ["a dog sits on the red sofa", "two birds fly over the old house", "a cup with a blue rim"]

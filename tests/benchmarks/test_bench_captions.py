@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.caption_features import (
-    clip_scores,
-    load_sentence_encoder,
-    sentence_similarities,
+from benchmarks.captions.embeddings import clip_scores, load_sentence_encoder, sentence_similarities
+from benchmarks.captions.overlap import (
+    bleu,
+    bleus,
+    overlaps,
+    self_bleus,
 )
-from benchmarks.caption_scores import bleu, bleus, overlaps, self_bleus
-from benchmarks.files import BenchmarkError
-from concepts.encoders import load_encoder
+from data_gen.files.settings import BenchmarkError
+from data_gen.images.encoders import load_encoder
 from tests.concepts.tiny_encoders import save_open_clip
 
 SAID = ["a dog sits on the red sofa", "two birds fly over the old house", "a cup with a blue rim"]

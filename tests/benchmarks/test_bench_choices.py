@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.intervals import estimate, value
-from benchmarks.qa import answered_letter, answered_text, choice_metrics, likelihood_metrics
-from benchmarks.recognition import balancing_threshold, probability_metrics
+from benchmarks.metrics.intervals import estimate, value
+from benchmarks.metrics.multiple_choice import (
+    answered_letter,
+    answered_text,
+    choice_metrics,
+    likelihood_metrics,
+)
+from benchmarks.metrics.recognition import balancing_threshold, probability_metrics
 
 
 @pytest.mark.parametrize(("text", "place"), [

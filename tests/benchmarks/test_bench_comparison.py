@@ -11,9 +11,12 @@ import psutil
 import pytest
 import yaml
 
-from benchmarks import comparison_plan, comparison_run, comparison_table, toybox
-from benchmarks.comparison import ComparisonError, read_experiment
-from benchmarks.comparison_plan import plan, rate_of
+from benchmarks.experiments import plan as comparison_plan
+from benchmarks.experiments import results as comparison_table
+from benchmarks.experiments import run as comparison_run
+from benchmarks.experiments.config import ComparisonError, read_experiment
+from benchmarks.experiments.plan import plan, rate_of
+from benchmarks.toybox import benchmark as toybox
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "configs" / "benchmarks" / "rl_vs_sft.yaml"

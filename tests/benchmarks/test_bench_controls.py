@@ -3,12 +3,15 @@
 import pytest
 from published_files import make_files
 
-from benchmarks.controls import CONTROLS, SENSIBLE, control_sets
-from benchmarks.files import BenchmarkError
-from benchmarks.intervals import ratio
-from benchmarks.loaders import choice_questions, naming_questions, recognition_questions
-from benchmarks.questions import as_row, load_words, open_rows
-from benchmarks.table import beside, tabulate
+from benchmarks.harness.question import open_rows
+from benchmarks.harness.table import beside, tabulate
+from benchmarks.metrics.intervals import ratio
+from benchmarks.published.controls import CONTROLS, SENSIBLE, control_sets
+from benchmarks.published.multiple_choice import choice_questions
+from benchmarks.published.naming import naming_questions
+from benchmarks.published.recognition import recognition_questions
+from concepts.methods.prompting import as_row, load_words
+from data_gen.files.settings import BenchmarkError
 from data_gen.rows import check_row
 
 

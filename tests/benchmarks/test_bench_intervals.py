@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.intervals import (
+from benchmarks.metrics.intervals import (
     _draws,
     difference,
     estimate,

@@ -7,9 +7,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
-from benchmarks.intervals import value
-from benchmarks.judge import Pair, judge, judge_metrics, main, read_pairs, verdict
-from data_gen.chat import ChatError, Endpoint, chat
+from benchmarks.captions.judge import (
+    Pair,
+    judge,
+    judge_metrics,
+    main,
+    read_pairs,
+    verdict,
+)
+from benchmarks.metrics.intervals import value
+from data_gen.files.chat import ChatError, Endpoint, chat
 
 
 @pytest.fixture

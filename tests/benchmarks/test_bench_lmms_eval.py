@@ -8,8 +8,8 @@ import pytest
 import yaml
 from published_files import make_files
 
-from benchmarks.export import export, main
-from benchmarks.files import BenchmarkError
+from benchmarks.published.export import export, main
+from data_gen.files.settings import BenchmarkError
 from data_gen.rows import read_rows
 from tests.concepts.tiny_encoders import save_open_clip
 

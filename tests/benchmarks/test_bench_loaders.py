@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from published_files import NAMES, choice, make_files, recognition, save
 
-from benchmarks.entries import choice_entry, name_groups, recognition_entry
-from benchmarks.files import BenchmarkError, find_picture, is_name, read_json
-from benchmarks.loaders import (
-    choice_questions,
-    dreambooth_questions,
-    naming_questions,
-    recognition_questions,
-)
-from benchmarks.localization_run import localization_rows
-from benchmarks.questions import as_row, load_words, open_rows
+from benchmarks.formats.files import find_picture, is_name, read_json
+from benchmarks.harness.question import open_rows
+from benchmarks.published.loading import dreambooth_questions
+from benchmarks.published.localization import localization_rows
+from benchmarks.published.multiple_choice import choice_entry, choice_questions
+from benchmarks.published.naming import name_groups, naming_questions
+from benchmarks.published.recognition import recognition_entry, recognition_questions
+from concepts.methods.prompting import as_row, load_words
+from data_gen.files.settings import BenchmarkError
 from data_gen.rows import OCT, VLT, check_row
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

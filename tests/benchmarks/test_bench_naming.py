@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.files import BenchmarkError
-from benchmarks.naming import count_names, main, score_file, strict_tallies
-from benchmarks.published_naming import published_tallies
+from benchmarks.captions.score_file import main, score_file
+from benchmarks.metrics.naming import count_names, strict_tallies
+from benchmarks.metrics.repic_naming import published_tallies
+from data_gen.files.settings import BenchmarkError
 from rewards.names import Tally
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "repic"

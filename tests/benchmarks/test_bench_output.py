@@ -7,10 +7,10 @@ import json
 import pytest
 from PIL import Image
 
-from benchmarks.gallery import name_marks, sample
-from benchmarks.intervals import ratio
-from benchmarks.runner import Prediction
-from benchmarks.table import markdown, show, tabulate
+from benchmarks.harness.predictions import Prediction
+from benchmarks.harness.samples import name_marks, sample
+from benchmarks.harness.table import markdown, show, tabulate
+from benchmarks.metrics.intervals import ratio
 from tests.tiny import tiny_rows
 
 

@@ -2,8 +2,10 @@ import json
 
 import pytest
 
-from benchmarks.policies import check_policy, fingerprint, parse_policies
-from benchmarks.runner import box_frames, generate, predict, row_digest
+from benchmarks.harness.predictions import predict, row_digest
+from benchmarks.harness.systems import check_policy, fingerprint, parse_policies
+from rl.policy.boxes import box_frames
+from rl.policy.generation import generate
 from tests.tiny import tiny_rows
 
 

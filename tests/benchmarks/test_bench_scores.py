@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.captions import attribute_metrics, length_metrics, true_attributes
-from benchmarks.intervals import value
-from benchmarks.localization import answered_box, localization_metrics
-from benchmarks.naming import count_names, naming_metrics
-from benchmarks.recognition import recognition_metrics
+from benchmarks.metrics.attributes import attribute_metrics, length_metrics, true_attributes
+from benchmarks.metrics.intervals import value
+from benchmarks.metrics.localization import answered_box, localization_metrics
+from benchmarks.metrics.naming import count_names, naming_metrics
+from benchmarks.metrics.recognition import recognition_metrics
 from data_gen.toybox.identity import draw_identity
 from data_gen.toybox.language import caption, read_caption
 from data_gen.toybox.scene import compose

@@ -3,13 +3,14 @@ import random
 
 import pytest
 
-from benchmarks import toybox, toybox_found
-from benchmarks.intervals import value
-from benchmarks.runner import Prediction, row_digest
+from benchmarks.harness.predictions import Prediction, row_digest
+from benchmarks.metrics.intervals import value
+from benchmarks.toybox import benchmark as toybox
+from benchmarks.toybox import owned as toybox_found
+from data_gen.toybox.curriculum.perception import INVENTORY_ASK, profile
 from data_gen.toybox.draw import Placed
 from data_gen.toybox.identity import Identity, draw_identity, half_of, is_held_out
 from data_gen.toybox.language import _one_sentence
-from data_gen.toybox.quiz import INVENTORY_ASK, profile
 from data_gen.toybox.rows import toybox_row
 from rewards.parsing import prompt_text
 

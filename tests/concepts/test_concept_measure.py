@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from concepts.measure import main
+from benchmarks.retrieval import main
 from tests.concepts.tiny_encoders import save_dinov2
 
 
@@ -39,7 +39,7 @@ def test_leaving_one_out_finds_plain_plates_and_cannot_find_a_thing_seen_once(tm
 
 
 def test_toys_are_found_again_among_toys(capsys):
-    main(["recall", "--toys", "12", "--encoder", "data_gen/toybox_clip"])
+    main(["recall", "--toys", "12", "--encoder", "toybox_clip"])
     found = json.loads(capsys.readouterr().out)
     assert (found["photos"], found["asked"], found["subjects"]) == (60, 60, 12)
     assert found["recall"]["@1"] > 0.8

@@ -12,9 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from concepts.concept import (
+    Concept,
+    EntryError,
+    concept_of,
+    inside,
+    with_tag,
+)
 from concepts.database import Database, DatabaseError
-from concepts.entries import Concept, EntryError, concept_of, inside, with_tag
-from concepts.sets import folder_database, toybox_database, write_folders
+from concepts.importers import folder_database, toybox_database, write_folders
 
 REPO = Path(__file__).parents[2]
 SAMPLE = REPO.parent / "shared/data/repic/database_dreambooth.json"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from concepts.encoders import EncoderError, load_encoder
+from data_gen.images.encoders import EncoderError, load_encoder
 from tests.concepts.tiny_encoders import SAVE, save_clip, save_open_clip
 
 WITH_TEXT = ("clip", "siglip", "open_clip")

@@ -9,10 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from concepts.concept import Concept
 from concepts.database import Database, DatabaseError
-from concepts.encoders import Encoder, load_encoder
-from concepts.entries import Concept
-from concepts.features import file_features
 from concepts.index import (
     IndexFileError,
     LiveIndex,
@@ -21,6 +19,8 @@ from concepts.index import (
     read_index,
     write_index,
 )
+from data_gen.images.encoders import Encoder, load_encoder
+from data_gen.images.features import file_features
 from tests.concepts.tiny_encoders import save_dinov2
 
 COLOURS = ["red", "green", "blue", "yellow", "black", "white"]

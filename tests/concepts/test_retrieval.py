@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from concepts.concept import Concept
 from concepts.database import Database
-from concepts.encoders import load_encoder
-from concepts.entries import Concept
+from concepts.importers import draw_toys, toybox_database
 from concepts.index import LiveIndex, build_index
+from concepts.methods.verification import verify
 from concepts.regions import DetectorError, crop, load_proposer, windows
 from concepts.retrieval import Found, Retriever, name_keys, names_in
-from concepts.sets import draw_toys, toybox_database
-from concepts.verify import verify
+from data_gen.images.encoders import load_encoder
 from data_gen.toybox.scene import compose
 from rewards.names import names_written
-from rl.policy import load_policy
+from rl.policy.loading import load_policy
 from tests.concepts.tiny_encoders import save_dinov2, save_tokenizer
 from tests.tiny import save_tiny_policy
 
@@ -203,7 +203,7 @@ def policy(tmp_path_factory):
 
 def test_the_shipped_policy_keeps_what_is_there_more_often_than_what_is_not(tmp_path):
     """The tiny base tells toys of other kinds apart; retrieval brings both."""
-    model, processor = load_policy("rl/toybox_base")
+    model, processor = load_policy("toybox_base")
     database = toybox_database(tmp_path / "toys", 8, 5)
     toys = draw_toys(8, 5)
     there, absent = [], []

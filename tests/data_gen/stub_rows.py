@@ -4,9 +4,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from data_gen.maker import RowMaker
-from data_gen.making import make_rows
 from data_gen.rows import ICT, OCT
+from data_gen.rows.building import make_rows
+from data_gen.rows.indexed import RowMaker
 
 
 def stub_row(task: str = ICT, index: int = 0, **changes) -> dict:

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 from torchvision.transforms.v2 import functional as vision
 from torchvision.tv_tensors import BoundingBoxes
 
-from data_gen import boxes
-from data_gen.boxes import Framed
+from data_gen.images import boxes
+from data_gen.images.boxes import Framed
 
 sides = st.integers(8, 400)
 sizes = st.tuples(sides, sides)

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_gen.contact_sheet import BOX, GREEN, RED, contact_sheet, writable
-from data_gen.folders import folder_rows
 from data_gen.rows import ICT, OCT, VLT, read_rows, write_rows
+from data_gen.rows.contact_sheet import (
+    BOX,
+    GREEN,
+    RED,
+    contact_sheet,
+    writable,
+)
+from data_gen.sources.folders import folder_rows
 
 DREAMBOOTH = Path(__file__).parents[2].parent / "shared" / "data" / "dreambooth"
 

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_gen.annotations import read_annotations
-from data_gen.box_filters import apart, find_file
-from data_gen.boxes import absolute, area, hidden
-from data_gen.detection import detection_maker
-from data_gen.maker import Skipped, all_rows
+from data_gen.files.files import find_file
+from data_gen.files.skipped import SourceError
+from data_gen.images.boxes import absolute, area, hidden
 from data_gen.rows import ICT, OCT, VLT, check_row
-from data_gen.sources import SourceError
+from data_gen.rows.indexed import Skipped, all_rows
+from data_gen.sources.annotations import read_annotations
+from data_gen.sources.box_filters import apart
+from data_gen.sources.detection import detection_maker
 
 SIZE = 240, 180
 PLACES = ((20, 20, 60, 60), (120, 30, 90, 50), (70, 110, 80, 50))

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_gen import pair_drawing
-from data_gen.diffusion import diffusion_maker
-from data_gen.maker import all_rows
-from data_gen.making import make_rows
-from data_gen.pair_drawing import DIPTYCH, EDIT, joined
-from data_gen.pair_files import light_rows, pair_picture, parquet_files
-from data_gen.pairs import half_boxes
-from data_gen.plan import PlanError
-from data_gen.quality import CONSISTENCY, QUALITY, STRUCTURE
+from data_gen.files.skipped import SourceError
 from data_gen.rows import ICT, OCT, RowError
-from data_gen.sources import SourceError
-from data_gen.subjects200k import subjects200k_maker
+from data_gen.rows.build_plan import PlanError
+from data_gen.rows.building import make_rows
+from data_gen.rows.indexed import all_rows
+from data_gen.sources.image_pairs import half_boxes
+from data_gen.sources.pair_parquet import light_rows, pair_picture, parquet_files
+from data_gen.sources.subjects200k import subjects200k_maker
+from data_gen.synthesis import pair_maker as pair_drawing
+from data_gen.synthesis.diffusion import diffusion_maker
+from data_gen.synthesis.pair_maker import DIPTYCH, EDIT, joined
+from data_gen.synthesis.quality import CONSISTENCY, QUALITY, STRUCTURE
 from tests.concepts.tiny_encoders import save_open_clip
 from tests.data_gen.stub_rows import contents
 from tests.data_gen.tiny_pipelines import LENGTH, save_flux, save_ip_adapter, save_unet

@@ -7,9 +7,10 @@ from io import FileIO
 
 import pytest
 
-from data_gen import disk, making, shards
-from data_gen.disk import NoRoomError
-from data_gen.rows import read_rows
+from data_gen.rows import building as making
+from data_gen.rows import disk_space as disk
+from data_gen.rows import read_rows, shards
+from data_gen.rows.disk_space import NoRoomError
 from tests.data_gen.stub_rows import contents, make, stub_maker
 
 

@@ -8,11 +8,11 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw
 
-from data_gen.folders import folder_rows
-from data_gen.photos import open_photo
+from data_gen.files.skipped import SourceError
+from data_gen.images.photos import open_photo
 from data_gen.rows import ICT, OCT, check_row, encode_image, read_rows, write_rows
-from data_gen.sources import SourceError
-from data_gen.subjects import is_heldout, read_classes
+from data_gen.sources.folders import folder_rows
+from data_gen.sources.photo_folders import is_heldout, read_classes
 
 REPO = Path(__file__).parents[2]
 DREAMBOOTH = REPO.parent / "shared" / "data" / "dreambooth"

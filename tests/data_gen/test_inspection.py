@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_gen.inspection import inspect_rows
 from data_gen.rows import ICT, OCT, VLT, encode_image
+from data_gen.rows.inspection import inspect_rows
 from launch.generate import main
 from tests.data_gen.stub_rows import make, stub_row
 

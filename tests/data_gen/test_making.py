@@ -8,10 +8,15 @@ import pytest
 from datasets import Value
 from PIL import Image
 
-from data_gen import making, shards
-from data_gen.maker import RowMaker, Skipped, interleaved, one_after_the_other
-from data_gen.plan import PlanError
-from data_gen.rows import ICT, OCT, RowError, read_rows, write_rows
+from data_gen.rows import ICT, OCT, RowError, read_rows, shards, write_rows
+from data_gen.rows import building as making
+from data_gen.rows.build_plan import PlanError
+from data_gen.rows.indexed import (
+    RowMaker,
+    Skipped,
+    interleaved,
+    one_after_the_other,
+)
 from tests.data_gen.stub_rows import contents, make, stub_maker, stub_row
 
 
@@ -219,7 +224,7 @@ def test_no_set_is_made_of_what_breaks_the_contract(tmp_path, make_row, sentence
 
 
 def test_a_stream_of_rows_is_written_in_shards_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("data_gen.writing.ROWS_PER_SHARD", 8)
+    monkeypatch.setattr("data_gen.rows.writing.ROWS_PER_SHARD", 8)
     rows = [stub_row(ICT, i) for i in range(20)]
     manifest = write_rows(iter(rows), tmp_path / "set", seed=0, generator="stub")
     assert [shard["rows"] for shard in manifest["shards"]] == [8, 8, 4]

@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_gen.contract import open_picture
-from data_gen.maker import RowMaker, Skipped, all_rows
-from data_gen.mixture import deal, mixture_maker
+from data_gen.files.skipped import SourceError
+from data_gen.generators import GENERATORS, Generator
+from data_gen.negatives.table import write_neighbours
 from data_gen.rows import ICT, OCT, VLT, check_row, read_rows
-from data_gen.sources import SourceError, write_neighbours
-from launch.generate import GENERATORS, Generator, main
+from data_gen.rows.contract import open_picture
+from data_gen.rows.indexed import RowMaker, Skipped, all_rows
+from data_gen.sources.mixture import deal, mixture_maker
+from launch.generate import main
 from tests.data_gen.pair_rows import row as pair_row
 from tests.data_gen.pair_rows import write as write_pairs
 from tests.data_gen.test_detection import coco

@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.mined import KINDS, mined_rows
-from concepts.encoders import Encoder
-from data_gen.embedding import Embedded, embed
-from data_gen.negatives import Mining, mine, write_mined
-from data_gen.open_source import open_source
+from benchmarks.mined_negatives import KINDS, mined_rows
+from data_gen.files.skipped import PictureError, SourceError
+from data_gen.generators import open_source
+from data_gen.images.encoders import Encoder
+from data_gen.negatives.embedding import Embedded, embed
+from data_gen.negatives.mining import Mining, mine, write_mined
+from data_gen.negatives.table import read_neighbours
 from data_gen.rows import OCT, read_rows
-from data_gen.sources import PictureError, SourceError, Thing, View, read_neighbours
-from data_gen.subjects200k import subjects200k_maker
+from data_gen.sources.subjects200k import subjects200k_maker
+from data_gen.tasks.subjects import Thing, View
 from launch.generate import main as generate
-from launch.negatives import main as negatives
+from launch.mine_negatives import main as negatives
 from tests.concepts.tiny_encoders import save_open_clip
 from tests.data_gen.pair_rows import row, write
 

@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_gen.chat_texts import entries
-from data_gen.object_lines import read_object, usable
-from data_gen.object_texts import object_texts
-from data_gen.sources import SourceError
+from data_gen.files.skipped import SourceError
+from data_gen.synthesis.object_texts import entries, object_texts, read_object, usable
 
 LISTS = {"kind": ["bear", "owl"], "colour": ["red", "blue"], "second": ["red", "blue"],
          "wall": ["mint", "sky"], "ground": ["plain", "dotted"]}

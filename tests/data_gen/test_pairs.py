@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_gen.pairs import Pairs, category_of, half_boxes
-from data_gen.subjects200k import read_pairs, thresholds
+from data_gen.sources.image_pairs import Pairs, category_of, half_boxes
+from data_gen.sources.subjects200k import read_pairs, thresholds
 from tests.data_gen.pair_rows import SAMPLE, needs_sample
 
 

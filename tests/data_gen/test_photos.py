@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_gen.photos import PhotoError, fitted, open_photo
-from data_gen.subjects import scan
+from data_gen.images.photos import PhotoError, fitted, open_photo
+from data_gen.sources.photo_folders import scan
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

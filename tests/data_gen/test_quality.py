@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from concepts.encoders import Encoder
-from data_gen.quality import (
+from data_gen.files.skipped import SourceError
+from data_gen.images.encoders import Encoder
+from data_gen.synthesis.quality import (
     CONSISTENCY,
     QUALITY,
     STRUCTURE,
@@ -19,7 +20,6 @@ from data_gen.quality import (
     refusal,
     seam,
 )
-from data_gen.sources import SourceError
 from tests.concepts.tiny_encoders import save_dinov2
 
 ONE, MANY, MUG, BEAR = np.eye(4, dtype=np.float32)

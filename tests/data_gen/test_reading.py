@@ -10,8 +10,8 @@ import pytest
 from datasets import Features, Image, Value, load_dataset
 from PIL import Image as PILImage
 
-from data_gen.reading import sample_rows, stored_rows
 from data_gen.rows import ICT, OCT, RowError, encode_image, read_rows, write_rows
+from data_gen.rows.reading import sample_rows, stored_rows
 from tests.data_gen.stub_rows import make, stub_maker, stub_row
 
 

@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_gen.maker import Skipped, all_rows
-from data_gen.released import released_maker
-from data_gen.released_entries import Defect, read_entry, tags
+from data_gen.files.skipped import SourceError
 from data_gen.rows import ICT, OCT, VLT, check_row
-from data_gen.sources import SourceError
+from data_gen.rows.indexed import Skipped, all_rows
+from data_gen.sources.released import Defect, read_entry, released_maker, tags
 
 SIZE = 80, 40
 

@@ -8,22 +8,20 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_gen.boxes import absolute
-from data_gen.maker import RowMaker, Skipped, all_rows
-from data_gen.row_making import SourceRows
-from data_gen.row_sets import row_maker
+from data_gen.files.skipped import PictureError, SourceError
+from data_gen.images.boxes import absolute
+from data_gen.negatives.table import read_neighbours, write_neighbours
 from data_gen.rows import ICT, OCT, VLT, check_row, encode_image
-from data_gen.showing import Shares
-from data_gen.sources import (
-    PictureError,
+from data_gen.rows.indexed import RowMaker, Skipped, all_rows
+from data_gen.tasks.builder import SourceRows
+from data_gen.tasks.checks import row_maker
+from data_gen.tasks.subjects import (
     Scene,
     Source,
-    SourceError,
     Thing,
     View,
-    read_neighbours,
-    write_neighbours,
 )
+from data_gen.tasks.views import Shares
 
 TASKS = (OCT, VLT, ICT)
 

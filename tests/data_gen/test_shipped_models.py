@@ -11,7 +11,7 @@ import torch
 import yaml
 from diffusers import AutoPipelineForText2Image
 
-from data_gen.quality import (
+from data_gen.synthesis.quality import (
     CONSISTENCY,
     QUALITY,
     STRUCTURE,
@@ -20,10 +20,15 @@ from data_gen.quality import (
     quality_settings,
     refusal,
 )
-from data_gen.tiny_models.clip import retrieval
-from data_gen.tiny_models.pictures import drawn_pairs, drawn_scenes
-from data_gen.tiny_models.reader import agreement, halves, load_reader, read_toys
 from data_gen.toybox.identity import draw_identity, twins
+from data_gen.toybox.models.attribute_classifier import (
+    agreement,
+    halves,
+    load_reader,
+    read_toys,
+)
+from data_gen.toybox.models.clip import retrieval
+from data_gen.toybox.models.images import drawn_pairs, drawn_scenes
 from data_gen.toybox.pairs import draw_pair, item_words, pair_words
 from launch.generate import read_config
 

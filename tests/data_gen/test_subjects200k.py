@@ -12,15 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_gen import pair_files
-from data_gen.boxes import absolute
-from data_gen.maker import RowMaker, Skipped, all_rows
-from data_gen.making import make_rows
-from data_gen.pairs import Pairs
-from data_gen.reading import stored_rows
+from data_gen.files.skipped import SourceError
+from data_gen.images.boxes import absolute
+from data_gen.negatives.table import write_neighbours
 from data_gen.rows import ICT, OCT, VLT, check_row
-from data_gen.sources import SourceError, write_neighbours
-from data_gen.subjects200k import read_pairs, subjects200k_maker, thresholds
+from data_gen.rows.building import make_rows
+from data_gen.rows.indexed import RowMaker, Skipped, all_rows
+from data_gen.rows.reading import stored_rows
+from data_gen.sources import pair_parquet as pair_files
+from data_gen.sources.image_pairs import Pairs
+from data_gen.sources.subjects200k import read_pairs, subjects200k_maker, thresholds
 from tests.data_gen.pair_rows import FULL, SAMPLE, colour, needs_sample, pair, row, write
 
 

@@ -10,28 +10,12 @@ import torch
 from diffusers import AutoPipelineForText2Image
 from PIL import Image
 
-from concepts.encoders import load_encoder
-from data_gen.object_texts import object_texts
-from data_gen.pair_drawing import joined
-from data_gen.tiny_models.autoencoder import (
-    AutoencoderShape,
-    build_autoencoder,
-    encode_all,
-    restoration,
-    standardise,
-)
-from data_gen.tiny_models.clip import (
-    ClipShape,
-    build_clip,
-    clip_caption,
-    clip_loss,
-    retrieval,
-    save_clip,
-)
-from data_gen.tiny_models.diffusion import FlowShape, build_pipeline, flow_loss, trained_parts
-from data_gen.tiny_models.pair_reading import ReadPair, draw_sheet, report
-from data_gen.tiny_models.pictures import PER_FILE, drawn, drawn_pairs, drawn_scenes
-from data_gen.tiny_models.reader import (
+from benchmarks.toybox.generated_pairs import ReadPair, draw_sheet, report
+from data_gen.images.encoders import load_encoder
+from data_gen.synthesis.object_texts import object_texts
+from data_gen.synthesis.pair_maker import joined
+from data_gen.toybox.identity import KINDS, draw_identity, from_number
+from data_gen.toybox.models.attribute_classifier import (
     Reader,
     ReaderShape,
     agreement,
@@ -42,8 +26,34 @@ from data_gen.tiny_models.reader import (
     reader_loss,
     save_reader,
 )
-from data_gen.tiny_models.words import UNKNOWN, toybox_words, word_tokenizer
-from data_gen.toybox.identity import KINDS, draw_identity, from_number
+from data_gen.toybox.models.autoencoder import (
+    AutoencoderShape,
+    build_autoencoder,
+    encode_all,
+    restoration,
+    standardise,
+)
+from data_gen.toybox.models.clip import (
+    ClipShape,
+    build_clip,
+    clip_caption,
+    clip_loss,
+    retrieval,
+    save_clip,
+)
+from data_gen.toybox.models.diffusion import (
+    FlowShape,
+    build_pipeline,
+    flow_loss,
+    trained_parts,
+)
+from data_gen.toybox.models.images import (
+    PER_FILE,
+    drawn,
+    drawn_pairs,
+    drawn_scenes,
+)
+from data_gen.toybox.models.tokenizer import UNKNOWN, toybox_words, word_tokenizer
 from data_gen.toybox.pairs import draw_pair, item_words, pair_words, read_item
 from launch.generate import read_config
 from tests.data_gen.tiny_pipelines import LENGTH, save_flux

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from data_gen.tiny_models.training import Schedule, rows_of, train
+from data_gen.toybox.models.training import Schedule, rows_of, train
 
 SCHEDULE = Schedule(steps=12, batch_size=4, learning_rate=0.05, warmup_steps=2, average=0.9,
                     save_steps=3, log_steps=4, seed=5)

@@ -8,12 +8,29 @@ import numpy as np
 import pytest
 from PIL import ImageChops
 
-from concepts.sets import draw_toys
-from data_gen.names import all_names
-from data_gen.prompts import load_prompts
+from concepts.importers import draw_toys
 from data_gen.rows import ICT, OCT, VLT, check_row, encode_image, read_rows, write_rows
+from data_gen.tasks.names import all_names
+from data_gen.tasks.prompts import load_prompts
 from data_gen.toybox import identity as toys
-from data_gen.toybox.curriculum import INVENTORY, QUIZ, curriculum, curriculum_row
+from data_gen.toybox.curriculum.naming import TellingSettings, roll_call_row, told_row
+from data_gen.toybox.curriculum.perception import (
+    COMPARE_ASK,
+    INVENTORY_ASK,
+    NAMED_ASK,
+    RECALL_ASK,
+    TOLD_ASK,
+    WHO_ASK,
+    QuizSettings,
+    inventory,
+    quiz_row,
+)
+from data_gen.toybox.curriculum.stages import (
+    INVENTORY,
+    QUIZ,
+    curriculum,
+    curriculum_row,
+)
 from data_gen.toybox.draw import GROUNDS, STYLES, Placed, Stage, box_of, draw_scene, outline
 from data_gen.toybox.identity import (
     ATTRIBUTES,
@@ -27,17 +44,6 @@ from data_gen.toybox.identity import (
     worn,
 )
 from data_gen.toybox.language import LENGTHS, VOICES, caption, read_caption
-from data_gen.toybox.quiz import (
-    COMPARE_ASK,
-    INVENTORY_ASK,
-    NAMED_ASK,
-    RECALL_ASK,
-    TOLD_ASK,
-    WHO_ASK,
-    QuizSettings,
-    inventory,
-    quiz_row,
-)
 from data_gen.toybox.rows import (
     DESCRIPTION,
     ToyboxSettings,
@@ -46,7 +52,6 @@ from data_gen.toybox.rows import (
     toybox_rows,
 )
 from data_gen.toybox.scene import compose
-from data_gen.toybox.telling import TellingSettings, roll_call_row, told_row
 
 COUNTS = {OCT: 24, VLT: 12, ICT: 24, DESCRIPTION: 4}
 

@@ -17,9 +17,15 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from data_gen.tiny_models.autoencoder import AutoencoderShape, build_autoencoder
-from data_gen.tiny_models.diffusion import FlowShape, build_pipeline
-from data_gen.tiny_models.words import BEGIN, END, PAD, toybox_words, word_tokenizer
+from data_gen.toybox.models.autoencoder import AutoencoderShape, build_autoencoder
+from data_gen.toybox.models.diffusion import FlowShape, build_pipeline
+from data_gen.toybox.models.tokenizer import (
+    BEGIN,
+    END,
+    PAD,
+    toybox_words,
+    word_tokenizer,
+)
 
 LENGTH = 16
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import yaml
 
-from benchmarks.comparison_run import OURS
+from benchmarks.experiments.run import OURS
 from tests.launch.launching import ROOT, environment
 
 SIZES = {"naming_1": 2, "naming_2": 1, "found_1": 2, "naming_absent": 1, "list": 2, "oct": 2}

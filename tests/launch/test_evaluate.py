@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import evaluation, toybox
+from benchmarks.harness import evaluation
+from benchmarks.toybox import benchmark as toybox
 from tests.concepts.tiny_encoders import save_open_clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmarks import evaluation
+from benchmarks.harness import evaluation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROWS = 4

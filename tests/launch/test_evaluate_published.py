@@ -8,8 +8,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmarks import evaluation, published_found
-from benchmarks.published import build_sets, published_settings
+from benchmarks.harness import evaluation
+from benchmarks.published.benchmark import build_sets, published_settings
+from concepts.methods import in_context as published_found
 from tests.concepts.tiny_encoders import save_open_clip
 
 pytestmark = pytest.mark.usefixtures("one_thread")

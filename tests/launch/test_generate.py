@@ -95,7 +95,7 @@ def test_what_stops_it_is_one_sentence(tmp_path, monkeypatch, fails_with, senten
     def fail(*_):
         raise fails_with
 
-    monkeypatch.setattr("data_gen.shards.os.fsync", fail)
+    monkeypatch.setattr("data_gen.rows.shards.os.fsync", fail)
     with pytest.raises(SystemExit) as stop:
         main(config(tmp_path))
     assert str(stop.value).startswith("generate: ") and sentence in str(stop.value)

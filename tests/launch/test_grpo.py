@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rl.preflight import prepare, write_config
 from rl.settings import DEFAULT_CONFIG, parse, resolved
-from rl.startup import prepare, write_config
 from tests.tiny import save_tiny_policy
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rl.policy import load_policy
+from rl.policy.loading import load_policy
 from tests.launch.launching import completions, launch, log
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from rl.policy import load_policy
+from rl.policy.loading import load_policy
 from tests.launch.launching import REWARDS, ROOT, completions, environment, log
 
 # Each generation batch feeds two optimizer steps, so that the checkpoint of step 3 lies between

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from data_gen.pair_files import light_rows, parquet_files
-from launch import measure
-from launch.measure import main, repeat_pairs, scaled
+from data_gen.sources.pair_parquet import light_rows, parquet_files
+from launch import bench_data as measure
+from launch.bench_data import main, repeat_pairs, scaled
 from tests.data_gen.pair_rows import row, write
 
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 import yaml
 
-from data_gen.maker import all_rows
 from data_gen.rows import read_rows, write_rows
+from data_gen.rows.indexed import all_rows
 from data_gen.toybox.rows import ToyboxSettings, toybox_maker
-from rl.policy import load_policy
+from rl.policy.loading import load_policy
 from tests.launch.launching import ROOT, environment, log
 from tests.tiny import tiny_rows
 
@@ -119,7 +119,7 @@ def test_the_shipped_config_parses_and_says_how_to_run_it(sft):
     from transformers import TrainingArguments
 
     from rl.settings import parse
-    from rl.supervised_run import SupervisedSettings
+    from rl.sft import SupervisedSettings
 
     file = ROOT / "configs" / "sft" / "rap_toybox.yaml"
     settings, args = parse(["--config", str(file)], SupervisedSettings, TrainingArguments)

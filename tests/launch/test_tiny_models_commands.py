@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data_gen.tiny_models import pictures
+from data_gen.toybox.models import images as pictures
 from launch import clip, diffusion, reader
 from launch.generate import main as generate
 

@@ -3,7 +3,7 @@
 import pytest
 
 from rewards import copying, mention_f1, mention_ratio, repetition
-from rewards.identity import caption_length
+from rewards.identity_consistency import caption_length
 
 CAPTION = "identity_consistency"
 BOTH = "<bo> sits beside <black widow> on a red sofa."

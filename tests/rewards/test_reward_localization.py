@@ -11,8 +11,8 @@ from torchvision.ops import box_iou
 from transformers import Qwen2VLImageProcessor
 
 from rewards import visual_localization
-from rewards.localization import into_unit_frame, iou
 from rewards.parsing import one_box
+from rewards.visual_localization import into_unit_frame, iou
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,13 @@ import pytest
 from trl.trainer.utils import get_callable_name, is_async_callable
 
 import rewards
-from rewards.plugins import RewardError, check_columns, load_reward, load_rewards, required_columns
+from rewards.loading import (
+    RewardError,
+    check_columns,
+    load_reward,
+    load_rewards,
+    required_columns,
+)
 
 EXAMPLE = f"{Path(__file__).with_name('example_reward.py')}:mentions_colour"
 COLUMNS = ["id", "task", "prompt", "images", "answer", "box", "names", "absent_names", "source"]
@@ -147,7 +153,7 @@ def test_a_setting_with_the_name_of_a_column(plugin):
         (":f", "is no address"),
         ("rewards:mention_f2", "has no function 'mention_f2'; did you mean 'mention_f1'"),
         ("rewards:__all__", "is no function but \\["),
-        ("rewards.plugins:RewardError", "is no function but <class"),
+        ("rewards.loading:RewardError", "is no function but <class"),
         ("no_such_package:f", "no_such_package does not import, ModuleNotFoundError"),
         ("no/such/file.py:f", "there is no file 'no/such/file.py'"),
         ("rewards.parsing:yes_or_no", r"must end in \*\*_"),

@@ -17,7 +17,7 @@ from transformers import (
     Qwen3VLProcessor,
 )
 
-from rl.tiny_policy import CHAT_TEMPLATE
+from data_gen.toybox.models.policy import CHAT_TEMPLATE
 from tests.tiny import tiny_processor
 
 

@@ -1,6 +1,11 @@
 import torch
 
-from rl.batches import cut, join, load_pieces, save_pieces
+from rl.chunks import (
+    cut,
+    join,
+    load_pieces,
+    save_pieces,
+)
 
 
 def _batch() -> dict:

@@ -2,9 +2,9 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from rl import dropping
-from rl.policy import load_policy
-from rl.shared_prefill import prompts_prefilled_once
+from rl.policy.loading import load_policy
+from rl.sharing import early_stop as dropping
+from rl.sharing.prefill import prompts_prefilled_once
 
 ROWS = [2] * 6 + [0] * 5 + [5] * 9  # prompts with 3, 2 and 3 pictures, of unlike lengths
 
@@ -12,7 +12,7 @@ ROWS = [2] * 6 + [0] * 5 + [5] * 9  # prompts with 3, 2 and 3 pictures, of unlik
 @pytest.fixture(params=[0, 10_000], ids=["shared", "copied"])
 def asked(policy_path, rows, request, monkeypatch):
     """A policy, twenty prompts in three groups, and a way to draw that counts rows."""
-    monkeypatch.setattr("rl.shared_prefill.COPIED", request.param)
+    monkeypatch.setattr("rl.sharing.prefill.COPIED", request.param)
     model, processor = load_policy(policy_path)
     texts = [processor.apply_chat_template(rows[i]["prompt"], add_generation_prompt=True)
              for i in ROWS]

@@ -3,7 +3,7 @@ import pytest
 from trl import GRPOConfig
 
 from rl.dynamic_sampling import Replacements, check_dynamic_sampling
-from rl.order import Kind
+from rl.sampler import Kind
 from rl.trainer import TrainerOptions
 from tests.rl.letter_reward import even_rows, never
 from tests.rl.test_trainer import make

@@ -5,9 +5,10 @@ import torch
 from transformers import set_seed
 from trl import GRPOConfig
 
-from rl.measure import prompt_tokens
-from rl.policy import LoraSettings, add_box_frame, load_policy, trainable_parameters
-from rl.sharing import Sharing
+from rl.policy.boxes import add_box_frame
+from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
+from rl.policy.prompt_length import prompt_tokens
+from rl.sharing.sharing import Sharing
 from rl.trainer import PolicyTrainer, TrainerOptions
 from tests.rl.families import save_tiny_gemma, save_tiny_llava, save_tiny_qwen3
 from tests.rl.letter_reward import vowels

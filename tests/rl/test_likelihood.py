@@ -3,8 +3,8 @@ import torch
 
 from data_gen.rows import OCT
 from data_gen.toybox.rows import ToyboxSettings, toybox_row
-from rl.likelihood import answer_tokens, option_log_likelihoods, yes_probabilities
-from rl.policy import load_policy
+from rl.policy.likelihood import answer_tokens, option_log_likelihoods, yes_probabilities
+from rl.policy.loading import load_policy
 from tests.tiny import tiny_rows
 
 

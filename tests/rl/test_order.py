@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 from trl.trainer.utils import RepeatSampler
 
-from rl.order import GroupSampler, Kind
+from rl.sampler import GroupSampler, Kind
 
 IMAGE, TEXT, OTHER = Kind("a", True), Kind("a", False), Kind("b", True)
 

@@ -6,15 +6,15 @@ from datasets import Dataset
 from PIL import Image
 
 from data_gen.rows import FEATURES, encode_image
-from rl.measure import prompt_tokens
-from rl.policy import (
+from rl.policy.boxes import add_box_frame
+from rl.policy.loading import (
     LoraSettings,
-    add_box_frame,
     load_policy,
     load_processor,
     trainable_parameters,
     vision_token_ids,
 )
+from rl.policy.prompt_length import prompt_tokens
 from tests.tiny import tiny_rows
 
 

@@ -3,8 +3,8 @@ import random
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from rl import random_policy
-from rl.policy import load_policy
+from rl.policy.loading import load_policy
+from rl.speed import random_policy
 from tests.tiny import drawing
 
 

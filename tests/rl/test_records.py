@@ -5,7 +5,13 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
-from rl.records import CompletionLog, RunLog, Scored, completion_rows, prompt_text
+from rl.run_log import (
+    CompletionLog,
+    RunLog,
+    Scored,
+    completion_rows,
+    prompt_text,
+)
 
 NAN = math.nan
 

@@ -7,15 +7,27 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import toybox
-from benchmarks.gallery import sample
-from benchmarks.runner import Prediction
-from benchmarks.table import tabulate
-from rl.report import main, page, read_run, write_report
-from rl.report_charts import Series, line_chart, number, smooth, ticks, training_charts
-from rl.report_evaluation import evaluation_page
-from rl.report_gallery import marked
-from rl.report_html import safe
+from benchmarks.harness.predictions import Prediction
+from benchmarks.harness.samples import sample
+from benchmarks.harness.table import tabulate
+from benchmarks.report.charts import (
+    Series,
+    line_chart,
+    number,
+    smooth,
+    ticks,
+    training_charts,
+)
+from benchmarks.report.evaluation_page import evaluation_page
+from benchmarks.report.html import safe
+from benchmarks.report.run_page import (
+    main,
+    page,
+    read_run,
+    write_report,
+)
+from benchmarks.report.sample_cards import marked
+from benchmarks.toybox import benchmark as toybox
 
 EVIL = "<script>alert(1)</script> <img src=x onerror=alert(1)> <bo> \u202e \x00 \ud800 \"'&"
 VOID = {"meta", "img"}

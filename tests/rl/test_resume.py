@@ -1,7 +1,13 @@
 import pytest
 
-from rl.records import trim_log
-from rl.resume import MARK, checkpoints, choose, mark_complete, prune
+from rl.checkpoints import (
+    MARK,
+    checkpoints,
+    choose,
+    mark_complete,
+    prune,
+)
+from rl.run_log import trim_log
 
 
 def _checkpoint(directory, step, complete=True):

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import DynamicCache
 
-from rl.shared_decode import Rows, SharedPromptCache, attention
+from rl.sharing.decode import Rows, SharedPromptCache, attention
 
 K, HEADS, D, P = 2, 2, 8, 5
 

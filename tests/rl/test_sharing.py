@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig, set_seed
 
-from rl import shared_prompt
-from rl.groups import groups_of, split
-from rl.policy import LoraSettings, load_policy
-from rl.shared_prefill import prompts_prefilled_once
-from rl.shared_prompt import pack
-from rl.sharing import Sharing
+from rl.policy.loading import LoraSettings, load_policy
+from rl.sharing import packed as shared_prompt
+from rl.sharing.cost import groups_of, split
+from rl.sharing.packed import pack
+from rl.sharing.prefill import prompts_prefilled_once
+from rl.sharing.sharing import Sharing
 from rl.trainer import TrainerOptions
 from tests.rl.test_trainer import make, weights
 
@@ -76,7 +76,7 @@ def test_each_distinct_picture_goes_through_the_tower_once(policy_path, rows, tm
 @pytest.mark.parametrize("copied", [0, 10_000], ids=["shared", "copied"])
 def test_generation_from_a_shared_prefill_is_the_same(
         policy_path, rows, sampling, copied, monkeypatch):
-    monkeypatch.setattr("rl.shared_prefill.COPIED", copied)
+    monkeypatch.setattr("rl.sharing.prefill.COPIED", copied)
     model, processor = load_policy(policy_path)
     messages = [rows[i]["prompt"] for i in (2, 2, 2, 0, 0, 5)]  # 3, 2 and 3 pictures
     images = [rows[i]["images"] for i in (2, 2, 2, 0, 0, 5)]

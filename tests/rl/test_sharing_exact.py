@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import set_seed
 
-from rl import groups
-from rl.policy import LoraSettings
+from rl.policy.loading import LoraSettings
+from rl.sharing import cost as groups
 from rl.trainer import TrainerOptions
 from tests.rl.families import save_tiny_llava, save_tiny_qwen3
 from tests.rl.test_trainer import make, weights

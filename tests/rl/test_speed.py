@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import Qwen2_5_VLConfig
 
-from rl.groups import (
+from rl.sharing.cost import (
     Chunk,
     Prices,
     chunks_of,
@@ -14,9 +14,14 @@ from rl.groups import (
     prices_of,
     unshared_cost,
 )
-from rl.speed import PHASES, compare
-from rl.speed_report import fitted, table_of
-from rl.speed_shape import Shape, bound, fit, prompt_length
+from rl.speed.compare import PHASES, compare
+from rl.speed.report import fitted, table_of
+from rl.speed.workload import (
+    Shape,
+    bound,
+    fit,
+    prompt_length,
+)
 from rl.trainer import TrainerOptions
 
 

@@ -10,8 +10,14 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from data_gen.rows import FEATURES, read_rows, write_rows
 from data_gen.toybox.rows import ToyboxSettings, toybox_rows
 from rewards.names import find_names
-from rl.policy import add_box_frame, load_policy
-from rl.supervised import TargetTrainer, examples, mixed, target_of
+from rl.policy.boxes import add_box_frame
+from rl.policy.loading import load_policy
+from rl.sft import (
+    TargetTrainer,
+    examples,
+    mixed,
+    target_of,
+)
 from tests.tiny import save_tiny_policy, tiny_rows
 
 

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.intervals import value
-from benchmarks.runner import Prediction, box_frames, generate
-from benchmarks.toybox import build_set, score, toybox_settings
-from rl.policy import load_policy
+from benchmarks.harness.predictions import Prediction
+from benchmarks.metrics.intervals import value
+from benchmarks.toybox.benchmark import build_set, score, toybox_settings
+from rl.policy.boxes import box_frames
+from rl.policy.generation import generate
+from rl.policy.loading import load_policy
 
 BASE = Path(__file__).parents[2] / "rl" / "toybox_base"
 

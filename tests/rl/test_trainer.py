@@ -6,9 +6,9 @@ import torch
 from transformers import AutoModelForImageTextToText, set_seed
 from trl import GRPOConfig, GRPOTrainer
 
-from rl import resume
+from rl import checkpoints as resume
 from rl.checkpoints import WholeCheckpoints
-from rl.policy import LoraSettings, load_policy
+from rl.policy.loading import LoraSettings, load_policy
 from rl.trainer import OVERRIDDEN, PolicyTrainer, TrainerOptions
 from tests.rl.letter_reward import spaces, vowels
 

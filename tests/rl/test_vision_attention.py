@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from rl.vision_attention import NAME, use_attention_by_length
+from rl.policy.vision_attention import NAME, use_attention_by_length
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from rl.policy import load_policy
-from rl.vision_features import PictureShelf, why_not
+from rl.policy.loading import load_policy
+from rl.sharing.image_cache import PictureShelf, why_not
 from tests.rl.families import save_tiny_gemma, save_tiny_llava, save_tiny_qwen3
 
 COLOURS = ["red", "green", "blue", "white"]

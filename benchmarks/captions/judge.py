@@ -1,0 +1,217 @@
+"""Which of two systems' captions does a chat model prefer?
+
+Each pair is shown in both orders. A system wins a pair if it is preferred in both; everything else
+is a tie, and how often the two orders agree is reported, as is how often the first shown was
+preferred. The judge is any model behind an OpenAI-compatible endpoint; every answer is kept as a
+JSON line, so that a run that was killed, or cut off by the endpoint, goes on.
+
+    python -m benchmarks.captions.judge FIRST.json SECOND.json --url http://host:8000/v1 --model NAME \
+        --out verdicts.jsonl [--images ROOT]
+
+The captions are files as RePIC releases them. The key is read from the environment variable that
+``--key_env`` names. Left out: several judges, and scores for single captions.
+"""
+
+import argparse
+import base64
+import hashlib
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from tqdm.auto import tqdm
+
+from benchmarks.formats.captions import first_of_each, read_captions
+from benchmarks.formats.files import bare, find_picture
+from benchmarks.metrics.intervals import Metric, estimate, ratio
+from data_gen.files.chat import ChatError, Endpoint, chat
+from data_gen.files.files import kept_lines
+from data_gen.files.settings import BenchmarkError
+from data_gen.files.skipped import LeftOut, leave, told
+from data_gen.images.photos import PhotoError, open_photo
+
+PROMPT = Path(__file__).parents[1] / "configs" / "prompts" / "judge.yaml"
+SIDE = 512
+"""Long side of the pictures that the judge is shown, in pixels."""
+
+_VERDICT = re.compile(r"\b(first|second|tie)\b")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two captions of one picture: ``one`` is the first system's, ``two`` the second's."""
+
+    id: str
+    names: tuple[str, ...]
+    one: str
+    two: str
+    image: Path | None = None
+
+
+def read_pairs(
+    first: str | Path, second: str | Path, images: str | Path | None = None
+) -> tuple[list[Pair], LeftOut]:
+    """The captions that two files have for the same pictures and names.
+
+    Args:
+        first, second: caption files.
+        images: folder of the pictures; ``None``: the judge reads only. Pairs whose picture is
+            missing are left out.
+
+    Raises:
+        BenchmarkError: a file is not readable, or they have nothing in common.
+    """
+    left_out: LeftOut = {}
+    read = []
+    for path in (first, second):
+        captions, broken = read_captions(path)
+        left_out |= {f"{Path(path).name}: {reason}": where for reason, where in broken.items()}
+        read.append({(c.image, c.names): c.text for c in first_of_each(captions, left_out)})
+    one, two = read
+    pairs = []
+    for key in [*one, *(key for key in two if key not in one)]:
+        image, names = key
+        found = find_picture(image, {"": images}) if images else None
+        if key not in one or key not in two:
+            leave(left_out, "picture that only one system has captioned", image)
+        elif images and not found:
+            leave(left_out, "picture missing on disk", image)
+        else:
+            pairs.append(Pair(f"{image} {' '.join(names)}", tuple(map(bare, names)), one[key],
+                              two[key], found))
+    if not pairs:
+        raise BenchmarkError(f"{first} and {second} have no usable pair of captions in common")
+    return pairs, left_out
+
+
+def verdict(text: str) -> str | None:
+    """``first``, ``second`` or ``tie``; ``None`` where there is none, or several in the last line
+    that has any."""
+    for line in reversed(text.casefold().splitlines()):
+        if found := set(_VERDICT.findall(line)):
+            return found.pop() if len(found) == 1 else None
+    return None
+
+
+def judge(
+    pairs: Sequence[Pair], endpoint: Endpoint, path: str | Path, left_out: LeftOut | None = None,
+    prompt: str | Path = PROMPT,
+) -> list[tuple[str | None, str | None]]:
+    """Ask about every pair in both orders, or read back what was said.
+
+    Args:
+        pairs: N of them.
+        endpoint: who judges.
+        path: JSON lines: ``id``, ``swapped``, ``said``, ``asked`` (a digest of judge and question).
+        left_out: is given the pictures that do not open; such pairs are judged by their words.
+        prompt: template file.
+
+    Returns:
+        For each pair the verdicts in both orders, in terms of the systems: ``one``, ``two``,
+        ``tie``, or ``None`` where the judge's answer was no verdict.
+
+    Raises:
+        ChatError: the endpoint does not answer; what it has said is kept.
+    """
+    words = yaml.safe_load(Path(prompt).read_text(encoding="utf-8"))
+    path = Path(path)
+    kept = {(e["id"], e["swapped"], e["asked"]): e["said"] for e in kept_lines(path)
+            if {"id", "swapped", "said", "asked"} <= set(e)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = []
+    with path.open("a", encoding="utf-8") as file, tqdm(total=2 * len(pairs), unit="call") as bar:
+        file.write("\n" * (path.stat().st_size > 0))  # a line torn by a kill ends here
+        for pair in pairs:
+            both = []
+            for swapped in (False, True):
+                messages = _messages(pair, swapped, words, left_out)
+                asked = _digest(endpoint, messages)
+                said = kept.get((pair.id, swapped, asked))
+                if said is None:
+                    said = chat(endpoint, messages, max_tokens=512)
+                    file.write(json.dumps({"id": pair.id, "swapped": swapped, "said": said,
+                                           "asked": asked}) + "\n")
+                    file.flush()
+                one, two = ("two", "one") if swapped else ("one", "two")
+                both.append({"first": one, "second": two, "tie": "tie"}.get(verdict(said)))
+                bar.update()
+            found.append(tuple(both))
+    return found
+
+
+def judge_metrics(verdicts: Sequence[tuple[str | None, str | None]]) -> dict[str, Metric]:
+    """The scores of N pairs.
+
+    Returns:
+        ``one``, ``two`` and ``tie`` (shares of pairs), ``preference`` (of the second system over
+        the first: wins and half of the ties; ½ is even), ``agreement`` (of pairs with two verdicts,
+        those with the same in both orders), ``first_shown`` (of verdicts that are no tie, those for
+        the caption shown first; ½ without a habit) and ``unclear`` (answers that are no verdict).
+    """
+    won = [a if a == b and a is not None else "tie" for a, b in verdicts]
+    clear = [a is not None and b is not None for a, b in verdicts]
+    return {
+        **{name: ratio([w == name for w in won]) for name in ("one", "two", "tie")},
+        "preference": ratio([{"two": 1.0, "tie": 0.5, "one": 0.0}[w] for w in won]),
+        "agreement": ratio([c and a == b for c, (a, b) in zip(clear, verdicts, strict=True)],
+                           clear),
+        "first_shown": ratio([(a == "one") + (b == "two") for a, b in verdicts],
+                             [(a in ("one", "two")) + (b in ("one", "two")) for a, b in verdicts]),
+        "unclear": ratio([((a is None) + (b is None)) / 2 for a, b in verdicts]),
+    }
+
+
+def _messages(pair: Pair, swapped: bool, words: dict, left_out: LeftOut | None) -> list[dict]:
+    first, second = (pair.two, pair.one) if swapped else (pair.one, pair.two)
+    text = words["ask"].format(names=", ".join(f"<{name}>" for name in pair.names),
+                               first=json.dumps(first), second=json.dumps(second))
+    content = []
+    if pair.image:
+        try:
+            buffer = io.BytesIO()
+            open_photo(pair.image, SIDE).save(buffer, format="PNG")
+            uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+            content.append({"type": "image_url", "image_url": {"url": uri}})
+        except PhotoError as reason:
+            if left_out is not None and not swapped:
+                leave(left_out, f"picture that does not open: {reason}", pair.id)
+    return [{"role": "system", "content": words["system"]},
+            {"role": "user", "content": [*content, {"type": "text", "text": text}]}]
+
+
+def _digest(endpoint: Endpoint, messages: list[dict]) -> str:
+    asked = json.dumps([endpoint.model, messages], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()[:12]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.captions.judge",
+                                     description="Which captions does a chat model prefer?")
+    parser.add_argument("first", help="captions of the first system")
+    parser.add_argument("second", help="captions of the second system, on the same pictures")
+    parser.add_argument("--url", required=True, help="http://host:port/v1")
+    parser.add_argument("--model", required=True, help="the judge's name at that endpoint")
+    parser.add_argument("--out", required=True, help="verdicts, JSON lines; used again")
+    parser.add_argument("--images", help="folder of the pictures; without it the judge reads only")
+    parser.add_argument("--key_env", default="OPENAI_API_KEY", help="variable with the key, if any")
+    args = parser.parse_args(arguments)
+    try:
+        pairs, left_out = read_pairs(args.first, args.second, args.images)
+        endpoint = Endpoint(args.url, args.model, os.environ.get(args.key_env))
+        verdicts = judge(pairs, endpoint, args.out, left_out)
+    except (BenchmarkError, ChatError, OSError) as error:
+        sys.exit(f"judge: {error}")
+    found = {key: estimate(metric) for key, metric in judge_metrics(verdicts).items()}
+    print(json.dumps({"pairs": len(pairs), "judge": args.model, "left_out": told(left_out),
+                      **{key: {"value": e.value, "low": e.low, "high": e.high}
+                         for key, e in found.items()}}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

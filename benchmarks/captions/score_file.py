@@ -1,0 +1,88 @@
+"""Naming scores of a caption file."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from benchmarks.formats.captions import first_of_each, read_captions, repeated
+from benchmarks.formats.files import bare, read_database
+from benchmarks.metrics.naming import strict_tallies
+from benchmarks.metrics.repic_naming import VARIANTS, published_tallies
+from data_gen.files.settings import BenchmarkError
+from data_gen.files.skipped import told
+from rewards.names import Tally
+
+
+def score_file(
+    path: str, variant: str, match: str = "published", database: str | None = None
+) -> dict:
+    """Score a caption file; what the program above prints.
+
+    Args:
+        path: see :mod:`benchmarks.formats.captions`.
+        variant: ``2`` or ``n``, see :mod:`benchmarks.metrics.repic_naming`; the strict score does not
+            depend on it.
+        match: ``published`` or ``strict``.
+        database: strict only: a database whose names are extras where they are not due, beside the
+            names of the file. The published metric knows the names of the file alone.
+
+    Raises:
+        BenchmarkError: nothing in the file can be scored.
+    """
+    captions, left_out = read_captions(path)
+    twice = repeated(captions)
+    if match == "published":
+        # Every row counts, as in the released scorer, also one that stands there twice.
+        tallies = published_tallies([c.text for c in captions], [c.names for c in captions],
+                                    variant)
+    else:
+        captions = first_of_each(captions, left_out)
+        known = set()
+        if database:
+            concepts, broken = read_database(database)
+            known = set(concepts)
+            left_out |= {f"database: {reason}": places for reason, places in broken.items()}
+        tallies = strict_tallies([c.text for c in captions],
+                                 [[bare(name) for name in c.names] for c in captions], known)
+    total = sum(tallies, Tally())
+    exact = _shares(total, empty=0.0 if match == "published" else None)
+    return {
+        **{key: None if share is None else round(100 * share, 1) for key, share in exact.items()},
+        "rows": len(captions),
+        "match": match,
+        "variant": variant,
+        "exact": exact,
+        "counts": {"hits": total.hits, "extra": total.extra, "missed": total.missed},
+        "repeated": twice,
+        "left_out": told(left_out),
+    }
+
+
+def _shares(total: Tally, empty: float | None) -> dict[str, float | None]:
+    """Precision, recall and F1 in 0-1; ``empty`` where a denominator is 0."""
+    precision = total.hits / named if (named := total.hits + total.extra) else empty
+    recall = total.hits / due if (due := total.hits + total.missed) else empty
+    both = (precision or 0) + (recall or 0)
+    f1 = 2 * precision * recall / both if both else 0.0
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.metrics.naming", description="Naming scores of a captions file, as JSON")
+    parser.add_argument("captions", help="[[image, names, caption, question], ...]")
+    parser.add_argument("--variant", choices=VARIANTS, required=True,
+                        help="2: two concepts, with case; n: every other number, without")
+    parser.add_argument("--match", choices=("published", "strict"), default="published")
+    parser.add_argument("--database", help="strict: whose names are wrong where they are not due")
+    args = parser.parse_args(arguments)
+    try:
+        result = score_file(args.captions, args.variant, args.match, args.database)
+    except BenchmarkError as error:
+        sys.exit(f"naming: {error}")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

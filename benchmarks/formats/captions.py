@@ -1,0 +1,136 @@
+"""Caption files as RePIC releases them: ``[[image, ["<a>", "<b>"], caption, question], ...]``.
+
+Also understood: a single name as text, and names in lists of lists (the four-concept query file
+has a list of name lists for each picture), which are taken as one list. True captions, to compare
+with, are a file of their own.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.formats.files import find_picture, is_name, read_json
+from data_gen.files.json_stream import is_text
+from data_gen.files.settings import BenchmarkError
+from data_gen.files.skipped import (
+    LeftOut,
+    leave,
+    left_out_line,
+    shown,
+)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One row: the picture's path, the names due as written in the file, and what was said."""
+
+    image: str
+    names: tuple[str, ...]
+    text: str
+
+
+def read_captions(path: str | Path) -> tuple[list[Caption], LeftOut]:
+    """Every usable row of a caption file, in order, and what is wrong with the others.
+
+    A caption may be empty, which names nobody; one that is null was never made, and is left out.
+
+    Raises:
+        BenchmarkError: no such file, another format, or no usable row.
+    """
+    left_out: LeftOut = {}
+    rows = read_json(path, left_out)
+    if not isinstance(rows, list):
+        raise BenchmarkError(f"{path}: expected a list of [image, names, caption, question], found "
+                             f"{type(rows).__name__}; a captions file is needed, not its queries "
+                             f"or database")
+    found = []
+    for number, row in enumerate(rows):
+        image = row[0] if isinstance(row, list) and row else None
+        where = f"row {number}" + (f": {shown(image)}" if isinstance(image, str) else "")
+        caption = _caption(row)
+        if isinstance(caption, Caption):
+            found.append(caption)
+        else:
+            leave(left_out, caption, where)
+    if not found:
+        raise BenchmarkError(f"{path} holds no caption that can be scored; "
+                             f"{left_out_line(left_out) or 'it is empty'}")
+    return found, left_out
+
+
+def read_true_captions(
+    path: str | Path, roots: dict[str, str | Path], left_out: LeftOut
+) -> dict[Path, tuple[str, ...]]:
+    """True captions of pictures, ``{picture: caption or [captions]}``, by the pictures' files.
+
+    Args:
+        roots: see :func:`benchmarks.formats.files.find_picture`.
+        left_out: is given what cannot be used.
+
+    Raises:
+        BenchmarkError: no such file, another format, or no usable entry.
+    """
+    data = read_json(path, left_out)
+    if not isinstance(data, dict):
+        raise BenchmarkError(f"{path}: expected an object {{picture: caption or [captions]}}, "
+                             f"found {type(data).__name__}")
+    found = {}
+    for picture, texts in data.items():
+        texts = [text for text in (texts if isinstance(texts, list) else [texts])
+                 if is_text(text) and text.strip()]
+        file = find_picture(picture, roots)
+        if not texts:
+            leave(left_out, "picture without a true caption", shown(picture))
+        elif file is None:
+            leave(left_out, "true caption of a picture that is missing on disk", shown(picture))
+        else:
+            found[file.resolve()] = tuple(texts)
+    if not found:
+        raise BenchmarkError(f"{path} has no true caption of a picture that is there; "
+                             f"{left_out_line(left_out) or 'it is empty'}")
+    return found
+
+
+def repeated(captions: list[Caption]) -> dict[str, int]:
+    """Pictures that stand in several rows with the same names, and in how many."""
+    counts = Counter((caption.image, caption.names) for caption in captions)
+    return {shown(image): n for (image, _), n in counts.items() if n > 1}
+
+
+def first_of_each(captions: list[Caption], left_out: LeftOut) -> list[Caption]:
+    """The captions without those whose picture and names have stood before."""
+    seen, kept = set(), []
+    for caption in captions:
+        if (caption.image, caption.names) in seen:
+            leave(left_out, "picture with the same names again", shown(caption.image))
+        else:
+            seen.add((caption.image, caption.names))
+            kept.append(caption)
+    return kept
+
+
+def _caption(row: Any) -> Caption | str:
+    """The row, or what is wrong with it."""
+    if not isinstance(row, list) or len(row) < 3:
+        return "row that is no list of image, names and caption"
+    image, names, text = row[:3]
+    names = _names(names)
+    if not is_text(image):
+        return "row without a picture"
+    if not names:
+        return "row without names"
+    if not all(map(is_name, names)):
+        return "row with a name that is none"
+    if text is None:
+        return "null caption"
+    # An empty caption is one, so is_text is not asked.
+    if not isinstance(text, str) or any("\ud800" <= char <= "\udfff" for char in text):
+        return "caption that is no text"
+    return Caption(image, tuple(names), text)
+
+
+def _names(value: Any) -> list:
+    if isinstance(value, list):
+        return [name for part in value for name in (part if isinstance(part, list) else [part])]
+    return [] if value is None else [value]

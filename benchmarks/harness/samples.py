@@ -1,0 +1,101 @@
+"""Samples to look at: pictures, truth, and what each policy wrote, in one JSON file.
+
+The samples are the first of each set, not chosen. Everything a page needs is in the file, so that
+whoever draws the page knows nothing of benchmarks.
+"""
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+
+from PIL import Image
+
+from benchmarks.harness.predictions import Prediction
+from benchmarks.metrics.localization import answered_box
+from rewards.names import find_names
+from rewards.parsing import yes_or_no
+from rewards.visual_localization import iou
+
+SHOWN = 6
+"""Rows of a set that are shown unless a config says how many."""
+
+_SIDE = 256  # pixels; larger pictures are shrunk
+_TAG = re.compile(r"<[^<>]*>")
+
+
+def sample(row: dict, title: str, outputs: dict[str, Prediction]) -> dict:
+    """One row with what each policy wrote for it.
+
+    Args:
+        row: as in the row contract, pictures decoded.
+        title: of its set.
+        outputs: policy label -> prediction.
+
+    Returns:
+        ``id``, ``title``, ``prompt`` (parts: text, or image as a data URI), ``answer``, ``box``,
+        ``names``, ``absent_names``, and ``outputs``: label -> ``text``, ``n_tokens``, ``box`` (0-1
+        or null), ``iou``, ``right`` (true, false; null for captions without names), ``marks``
+        ([start, end, "right" | "wrong"] of names in the text) and ``missed`` (names).
+    """
+    pictures = iter(row["images"])
+    prompt = [
+        {"image": _data_uri(next(pictures))} if part["type"] == "image" else {"text": part["text"]}
+        for message in row["prompt"] for part in message["content"]
+    ]
+    return {
+        "id": row["id"], "title": title, "prompt": prompt, "answer": row["answer"],
+        "box": row["box"], "names": row["names"], "absent_names": row["absent_names"],
+        "outputs": {label: _output(row, prediction) for label, prediction in outputs.items()},
+    }
+
+
+def name_marks(text: str, due: Sequence[str], absent: Sequence[str]) -> list[list]:
+    """Where names stand in a caption: [start, end, kind], in order, not overlapping.
+
+    For colouring only; what counts is :func:`rewards.names.find_names`, asked here about each tag
+    and, for names it found bare, about the whole text.
+    """
+    listed = {*due, *absent}
+    marks = []
+    for tag in _TAG.finditer(text):
+        found = find_names(tag[0], listed)
+        if found.written or found.unlisted:
+            right = bool(found.written & set(due)) and not found.unlisted
+            marks.append([*tag.span(), "right" if right else "wrong"])
+    bare = _TAG.sub(lambda tag: "\0" * len(tag[0]), text)
+    for name in sorted(find_names(bare, listed).written, key=len, reverse=True):
+        for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", bare, re.IGNORECASE):
+            if not any(a < match.end() and match.start() < b for a, b, _ in marks):
+                marks.append([*match.span(), "right" if name in due else "wrong"])
+    return sorted(marks)
+
+
+def _output(row: dict, prediction: Prediction) -> dict:
+    text = prediction.text
+    out = {"text": text, "n_tokens": prediction.n_tokens, "box": None, "iou": None, "right": None,
+           "marks": [], "missed": []}
+    if row["box"] is not None:
+        box = answered_box(text, prediction.box_frame)
+        out["box"] = list(box) if box else None
+        out["iou"] = iou(box, row["box"]) if box else 0.0
+        out["right"] = out["iou"] >= 0.5
+    elif row["answer"] is not None:
+        out["right"] = yes_or_no(text) == row["answer"]
+    else:
+        due, absent = row["names"], row["absent_names"]
+        found = find_names(text, {*due, *absent})
+        written = found.written - (found.closed & set(due))
+        out["marks"] = name_marks(text, due, absent)
+        out["missed"] = [name for name in due if name not in written]
+        if due or absent:
+            out["right"] = written == set(due) and not found.unlisted
+    return out
+
+
+def _data_uri(image: Image.Image) -> str:
+    image = image.convert("RGB")
+    image.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,164 @@
+"""The result of an evaluation as JSON and as a Markdown table, policies side by side."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from benchmarks.metrics.intervals import (
+    RESAMPLES,
+    Metric,
+    difference,
+    estimate,
+)
+
+TITLES = {
+    "accuracy": "balanced accuracy",
+    "positive": "accuracy where it is there",
+    "negative": "accuracy where it is not",
+    "negative_easy": "accuracy where another one is there",
+    "negative_hard": "accuracy where a near twin is there",
+    "answered": "answers in the asked form",
+    "iou50": "IoU ≥ 0.5",
+    "mean_iou": "mean IoU",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "names_used": "captions with a due name",
+    "names_nothing": "captions that name nothing",
+    "tokens": "tokens per caption",
+    "at_floor": "captions of 100 tokens or more",
+    "attribute_accuracy": "attributes: true of those claimed",
+    "attribute_coverage": "attributes: true of all there are",
+    "retrieved": "due names whose reference was found",
+    "kept_right": "right references that the policy kept",
+    "dropped_wrong": "wrong references that it dropped",
+    "counted": "scenes whose toys are counted rightly",
+    "placed": "toys listed at their place from the left",
+    "published_precision": "precision, as published",
+    "published_recall": "recall, as published",
+    "published_f1": "F1, as published",
+    "names_given": "captions that write a given name",
+    "self_bleu": "Self-BLEU-4",
+    "overlap": "4-grams that were told with the question",
+    "bleu": "BLEU-4 per caption",
+    "cider": "CIDEr-D × 100",
+    "sentence_similarity": "similarity to a true caption × 100",
+    "clip_score": "CLIPScore × 100",
+    "image_similarity": "similarity of picture and references × 100",
+    "auroc": "area under the ROC curve",
+    "accuracy_half": "balanced accuracy, p(yes) > ½",
+    "accuracy_balanced": "balanced accuracy, errors balanced",
+    "choice": "right",
+    "letter": "right by letter",
+    "text": "right by the option's words",
+    "first": "answers that are the first option",
+    "likelihood": "right by likelihood",
+    "likelihood_per_token": "right by likelihood per token",
+}
+"""Last part of a metric's key -> what tables call it. All but ``tokens`` are shares in 0-1, or
+other figures that are usually told a hundredfold."""
+
+
+def tabulate(
+    metrics: dict[str, dict[str, Metric]],
+    sets: dict[str, str],
+    headlines: Sequence[str] = (),
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+) -> dict:
+    """Estimates of all metrics of all policies; each policy after the first is compared with it.
+
+    Args:
+        metrics: policy label -> metric key ``<set>/<metric>`` -> metric; same keys for all.
+        sets: set -> title.
+        headlines: keys of the metrics to look at first.
+
+    Returns:
+        ``{"headlines", "level", "metrics": {key: {"set", "title", "unit", "rows",
+        "values": {label: {"value", "low", "high"}}, "change": {label: {...}}}}}``; ``change`` is
+        paired: policy minus first policy on the same rows.
+    """
+    first, *others = metrics
+    options = {"level": level, "resamples": resamples}
+    table = {}
+    for key in metrics[first]:
+        group, _, name = key.partition("/")
+        found = {label: estimate(metrics[label][key], **options) for label in metrics}
+        change = {label: difference(metrics[first][key], metrics[label][key], **options)
+                  for label in others}
+        table[key] = {
+            "set": sets[group],
+            "title": TITLES[name],
+            "unit": "tokens" if name == "tokens" else "share",
+            "rows": found[first].rows,
+            "values": {label: _ends(e) for label, e in found.items()},
+            "change": {label: _ends(e) for label, e in change.items()},
+        }
+    return {"headlines": [key for key in headlines if key in table], "level": level,
+            "metrics": table}
+
+
+def markdown(result: dict, keys: Sequence[str] | None = None) -> str:
+    """What :func:`tabulate` returned, as a table; shares in per cent, intervals in brackets.
+
+    Args:
+        result: of :func:`tabulate`.
+        keys: the metrics to show; all when None.
+    """
+    metrics = {k: m for k, m in result["metrics"].items() if keys is None or k in keys}
+    labels = list(next(iter(metrics.values()))["values"])
+    heads = ["", "n", *labels, *(f"{label} − {labels[0]}" for label in labels[1:])]
+    lines = [row_line(heads), row_line(["---", "---:", *["---:"] * (len(heads) - 2)])]
+    group = None
+    for key, metric in metrics.items():
+        if keys is None and metric["set"] != group:
+            group = metric["set"]
+            lines.append(row_line([f"*{group}*", str(metric["rows"]), *[""] * (len(heads) - 2)]))
+        bold = keys is None and key in result["headlines"]
+        title = f"**{metric['title']}**" if bold else metric["title"]
+        title, n = (title, "") if keys is None else (f"{metric['set']}: {title}",
+                                                     str(metric["rows"]))
+        cells = [show(metric["values"][label], metric["unit"]) for label in labels]
+        cells += [show(metric["change"][label], metric["unit"], sign=True) for label in labels[1:]]
+        lines.append(row_line([title, n, *cells]))
+    lines += ["", f"Shares in per cent; in brackets {result['level']:.0%} bootstrap intervals over "
+                  f"rows (differences: paired)."]
+    return "\n".join(lines) + "\n"
+
+
+def beside(result: dict, columns: dict[str, str]) -> str:
+    """A score and its controls side by side, a line for each policy.
+
+    Args:
+        result: of :func:`tabulate`.
+        columns: head -> metric key; metrics that were not measured get a dash.
+    """
+    metrics = result["metrics"]
+    labels = list(next(iter(metrics.values()))["values"])
+    lines = [row_line(["policy", *columns]), row_line(["---", *["---:"] * len(columns)])]
+    for label in labels:
+        lines.append(row_line([label, *(
+            show(metrics[key]["values"][label], metrics[key]["unit"]) if key in metrics else "–"
+            for key in columns.values())]))
+    return "\n".join(lines) + "\n"
+
+
+def show(ends: dict, unit: str, *, sign: bool = False) -> str:
+    """``71.2 [67.5, 74.8]``; a dash where the metric is undefined."""
+    if ends["value"] is None:
+        return "–"
+    scale = 100 if unit == "share" else 1
+    # Adding 0.0 turns a negative zero into zero.
+    value, low, high = (f"{round(ends[k] * scale, 1) + 0.0:{'+' if sign else ''}.1f}"
+                        for k in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _ends(found) -> dict:
+    return {k: v for k, v in asdict(found).items() if k != "rows"}
+
+
+def row_line(cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
+    # A label may hold a bar.
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,97 @@
+"""Samples on the report's page: pictures, boxes, and captions with their names coloured.
+
+Whatever a model wrote passes through :func:`benchmarks.report.html.safe`.
+"""
+
+import math
+
+from benchmarks.report.html import safe
+
+MAX_TEXT = 4000  # characters of one completion that are shown
+
+def gallery(samples: list[dict]) -> str:
+    """Cards, one per sample of ``gallery.json`` (see ``benchmarks.harness.samples``)."""
+    return f'<div class="gallery">{"".join(map(_card, samples))}</div>'
+
+
+def marked(text: str, marks: list[list]) -> str:
+    """A completion with its names coloured.
+
+    Args:
+        text: what the model wrote.
+        marks: [start, end, "right" | "wrong"], in order and not overlapping.
+    """
+    cut, out, at = text[:MAX_TEXT], [], 0
+    for start, end, kind in marks:
+        if at <= start < end <= len(cut):
+            out += [safe(cut[at:start]),
+                    f'<mark class="{"right" if kind == "right" else "wrong"}">'
+                    f"{safe(cut[start:end])}</mark>"]
+            at = end
+    out.append(safe(cut[at:]))
+    if len(text) > MAX_TEXT:
+        out.append(f' <span class="note">… {len(text) - MAX_TEXT:,} more characters</span>')
+    return "".join(out) or '<span class="note">(nothing)</span>'
+
+
+def policy_class(index: int) -> str:
+    """CSS class of the n-th policy: the first is grey, the others have a colour each."""
+    return "p0" if index == 0 else f"c{(0, 4, 5, 3, 2)[(index - 1) % 5]}"
+
+
+def _card(sample: dict) -> str:
+    outputs = list(sample["outputs"].items())
+    pictures = [i for i, part in enumerate(sample["prompt"]) if "image" in part]
+    shown = []
+    for n, i in enumerate(pictures):
+        after = sample["prompt"][i + 1 :]
+        words = after[0]["text"] if after and "text" in after[0] else ""
+        query = n == len(pictures) - 1
+        boxes = _boxes(sample, outputs) if query else ""
+        shown.append(f'<figure{" class=query" if query else ""}><div class="picture">'
+                     f'<img alt="" src="{safe(sample["prompt"][i]["image"])}">{boxes}</div>'
+                     f"<figcaption>{safe(words.strip())}</figcaption></figure>")
+    said = "".join(_said(label, out, policy_class(k)) for k, (label, out) in enumerate(outputs))
+    css = "sample short" if sample["answer"] is not None or sample["box"] is not None else "sample"
+    return (f'<article class="{css}"><div class="shown">{"".join(shown)}</div><div>'
+            f'<p class="truths"><strong>{safe(sample["title"])}</strong> · {_truth(sample)}</p>'
+            f'<div class="said">{said}</div></div></article>')
+
+
+def _truth(sample: dict) -> str:
+    if sample["answer"] is not None:
+        return f"the answer is <strong>{safe(sample['answer'])}</strong>"
+    if sample["box"] is not None:
+        return "the true box is dashed"
+    if not sample["names"] and not sample["absent_names"]:
+        return "nobody was shown"
+    due = _chips("right", sample["names"])
+    absent = _chips("wrong", sample["absent_names"])
+    return " · ".join([f"there: {due}"] * bool(due) + [f"not there: {absent}"] * bool(absent))
+
+
+def _chips(css: str, names: list[str]) -> str:
+    return " ".join(f'<span class="chip {css}">{safe(name)}</span>' for name in names)
+
+
+def _said(label: str, out: dict, css: str) -> str:
+    verdict = {True: '<b class="tick-right">✓</b> ', False: '<b class="tick-wrong">✗</b> '}
+    facts = [f"IoU {out['iou']:.2f}"] if out["iou"] is not None else []
+    facts += [f"{out['n_tokens']} token{'' if out['n_tokens'] == 1 else 's'}"]
+    missed = _chips("missed", out["missed"])
+    return (f'<div class="{css}"><h4>{verdict.get(out["right"], "")}{safe(label)} '
+            f'<span>{" · ".join(facts)}</span></h4><p>{marked(out["text"], out["marks"])}</p>'
+            + (f'<p class="note">missed {missed}</p>' if missed else "") + "</div>")
+
+
+def _boxes(sample: dict, outputs: list) -> str:
+    boxes = [("truth", sample["box"], "truth")] if sample["box"] is not None else []
+    boxes += [(policy_class(k), out["box"], label) for k, (label, out) in enumerate(outputs)
+              if out["box"] is not None]
+    return "".join(_box(css, box, title) for css, box, title in boxes)
+
+
+def _box(css: str, box: list, title: str) -> str:
+    x1, y1, x2, y2 = (min(max(float(v), 0.0), 1.0) if math.isfinite(v) else 0.0 for v in box)
+    return (f'<span class="box {css}" title="{safe(title)}" style="left:{x1:.2%};top:{y1:.2%};'
+            f'width:{max(x2 - x1, 0):.2%};height:{max(y2 - y1, 0):.2%}"></span>')

@@ -1,0 +1,225 @@
+"""How often the right concept is found, and how long it takes. Prints one JSON object.
+
+    python -m benchmarks.retrieval recall --root ../shared/data/dreambooth --encoder imagenet
+    python -m benchmarks.retrieval recall --toys 200 --encoder toybox_clip
+    python -m benchmarks.retrieval speed --concepts 100 10000 1000000 --dim 64
+
+``recall`` asks for each photo of each folder with all other photos as the database (leave one out);
+``--toys`` draws held-out toys, each alone in five scenes, for want of photos.
+``speed`` searches made-up concepts: unit vectors around a few thousand centres, as things around
+their categories; a query is a concept's vector moved by as much as its centre is away. Both run on
+one thread, and times are processor time, which a busy machine does not lengthen much.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import sys
+import tempfile
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import faiss
+import numpy as np
+import torch
+
+from concepts.database import Database, DatabaseError
+from concepts.importers import folder_database
+from concepts.index import ConceptIndex, build_index, nearest
+from concepts.regions import crop, windows
+from concepts.retrieval import name_keys, names_in
+from data_gen.images.encoders import EncoderError, load_encoder
+from data_gen.images.features import PHOTO_PX, file_features
+from data_gen.images.photos import open_photo
+from data_gen.toybox.subjects import toy_source
+
+KS = (1, 2, 4, 5)
+"""Recall is reported at these."""
+
+PER_CENTRE = 50
+SPREAD = 0.6
+"""Made-up concepts: how many share a centre, and how far they lie from it."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, and print what was found."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", allow_abbrev=False,
+                                     description=__doc__.splitlines()[0])
+    what = parser.add_subparsers(dest="what", required=True)
+    recall = what.add_parser("recall")
+    pictures = recall.add_mutually_exclusive_group(required=True)
+    pictures.add_argument("--root", type=Path, help="<subject>/*.jpg")
+    pictures.add_argument("--toys", type=int, help="so many toys")
+    recall.add_argument("--encoder", default="imagenet", help="as in data_gen/images/encoders.py")
+    recall.add_argument("--cache", default=None, help="directory of features")
+    recall.add_argument("--regions", action="store_true", help="windows as well")
+    speed = what.add_parser("speed")
+    speed.add_argument("--concepts", type=int, nargs="+", default=[100, 10_000, 1_000_000])
+    speed.add_argument("--dim", type=int, default=64)
+    speed.add_argument("--queries", type=int, default=200)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    try:
+        with redirect_stdout(sys.stderr):  # libraries log there when they are first imported
+            if args.what == "recall":
+                with tempfile.TemporaryDirectory() as folder:
+                    root = args.root or drawn_toys(Path(folder), args.toys)
+                    measured = leave_one_out(root, args.encoder, args.cache, regions=args.regions)
+            else:
+                measured = {"dim": args.dim, "queries": args.queries, "sizes": [
+                    search_times(n, args.dim, args.queries) for n in args.concepts]}
+    except (DatabaseError, EncoderError, ValueError) as error:
+        sys.exit(f"measure: {error}")
+    machine = {"threads": 1, "processor": platform.processor() or platform.machine(),
+               "faiss": faiss.__version__, "torch": torch.__version__}
+    print(json.dumps({"measure": args.what, **machine, **measured}, indent=2))
+
+
+def drawn_toys(folder: Path, n: int, views: int = 5, size: int = 96) -> Path:
+    """Draw ``n`` held-out toys, as a folder of photos would have them. Returns ``folder``."""
+    for thing in toy_source(n, seed=0, size=size, views=views).things:
+        (folder / thing.key).mkdir()
+        for k, view in enumerate(thing.views):
+            view.open().save(folder / thing.key / f"{k}.png")
+    return folder
+
+
+def leave_one_out(
+    root: Path, spec: str, cache: str | None = None, *, regions: bool = False
+) -> dict:
+    """Recall@k of naming each photo's subject by all other photos.
+
+    Args:
+        root: ``<subject>/*.jpg``.
+        spec: the encoder's.
+        cache: directory of features.
+        regions: take the best of the whole photo and its windows.
+
+    Raises:
+        DatabaseError: ``root`` holds no usable photo.
+        EncoderError: there is no such encoder.
+        ValueError: no subject has two photos.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        database, left_out = folder_database(root, Path(folder) / "database.json", size=PHOTO_PX)
+        owners, paths = _pictures(database)
+    encoder = load_encoder(spec, "cpu")
+    start = time.process_time()
+    features, broken = file_features(encoder, paths, cache, progress=True)
+    encoding = time.process_time() - start
+    vectors = np.stack([features[path] for path in paths])
+    hits, asked = dict.fromkeys(KS, 0), 0
+    for i, owner in enumerate(owners):
+        if owners.count(owner) < 2:
+            continue
+        asked += 1
+        others = [j for j in range(len(owners)) if j != i]
+        index = build_index(vectors[others], [owners[j] for j in others])
+        query = vectors[i : i + 1]
+        if regions:
+            photo = open_photo(paths[i], PHOTO_PX)
+            crops = encoder.images([crop(photo, box) for box in windows(photo)])
+            query = np.concatenate([query, crops])
+        best: dict[str, float] = {}
+        for answer in nearest(index, query, max(KS)):
+            for name, similarity in answer:
+                best[name] = max(similarity, best.get(name, -2.0))
+        ranked = sorted(best, key=lambda name: -best[name])
+        for k in KS:
+            hits[k] += owner in ranked[:k]
+    if not asked:
+        raise ValueError(f"{root}: no subject has two photos; nothing can be left out")
+    return {"encoder": spec, "dim": encoder.dim, "regions": regions, "photos": len(paths),
+            "subjects": len(set(owners)), "asked": asked,
+            "left_out": {reason: len(items) for reason, items in (left_out | broken).items()},
+            "recall": {f"@{k}": round(hits[k] / asked, 4) for k in KS},
+            "encode_ms_per_photo": None if cache else round(1000 * encoding / len(paths), 1)}
+
+
+def search_times(n: int, dim: int, queries: int, seed: int = 0) -> dict:
+    """Milliseconds per query over n made-up concepts of one picture each, queries one by one.
+
+    Raises:
+        ValueError: n, dim or queries is not a positive number.
+    """
+    if min(n, dim, queries) < 1:
+        raise ValueError("numbers of concepts, dimensions and queries start at 1")
+    rng = np.random.default_rng(seed)
+    vectors = made_up(rng, n, dim)
+    chosen = rng.integers(0, n, queries)
+    asked = _unit(vectors[chosen] + SPREAD * _unit(rng.standard_normal((queries, dim), np.float32)))
+    names = [f"toy {i}" for i in range(n)]
+    result: dict = {"concepts": n}
+    exact = None
+    for kind in ("flat", "ivf"):
+        if kind == "ivf" and n < 4096:
+            continue  # it would be the same index
+        start = time.process_time()
+        index = build_index(vectors, names, kind)
+        built = time.process_time() - start
+        times, answers = _timed(index, asked)
+        exact = exact or answers
+        result[kind] = {
+            "build_s": round(built, 2),
+            "median_ms": round(float(np.median(times)), 3),
+            "p95_ms": round(float(np.percentile(times, 95)), 3),
+            "finds_nearest_of_flat": _share(exact, answers, 1),
+            "finds_10_nearest_of_flat": _share(exact, answers, 10),
+            "finds_concept": round(float(np.mean([
+                answer[0] == names[i] for answer, i in zip(answers, chosen, strict=True)])), 4),
+        }
+        if kind == "ivf":
+            result[kind] |= {"cells": index.faiss.nlist, "looked_into": index.faiss.nprobe}
+        del index
+    keys = name_keys(names)
+    start = time.process_time()
+    assert names_in(f"Is <{names[0]}> here?", keys) == names[:1]
+    result["names_in_question_ms"] = round(1000 * (time.process_time() - start), 3)
+    # ru_maxrss is in KiB on Linux; it never falls, so sizes are measured in the order given.
+    result["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return result
+
+
+def made_up(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
+    """(n, dim) float32 of length 1, around n / PER_CENTRE centres."""
+    centres = _unit(rng.standard_normal((max(1, n // PER_CENTRE), dim), np.float32))
+    vectors = _unit(rng.standard_normal((n, dim), np.float32))
+    vectors *= SPREAD
+    vectors += centres[rng.integers(0, len(centres), n)]
+    return _unit(vectors)
+
+
+def _timed(index: ConceptIndex, asked: np.ndarray) -> tuple[list[float], list[list[str]]]:
+    times, answers = [], []
+    for query in asked:
+        start = time.process_time()
+        (answer,) = nearest(index, query[None], 10)
+        times.append(1000 * (time.process_time() - start))
+        answers.append([name for name, _ in answer])
+    return times, answers
+
+
+def _share(exact: list[list[str]], answers: list[list[str]], k: int) -> float:
+    """Of the k nearest, how many are among the k found."""
+    shares = [len(set(a[:k]) & set(b[:k])) / max(1, len(a[:k]))
+              for a, b in zip(exact, answers, strict=True)]
+    return round(float(np.mean(shares)), 4)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
+
+
+def _pictures(database: Database) -> tuple[list[str], list[Path]]:
+    """Every picture of a database, and whose it is."""
+    pairs = [(name, database.picture(image)) for name, concept in database.concepts().items()
+             for image in concept.images]
+    return [name for name, _ in pairs], [path for _, path in pairs]
+
+
+if __name__ == "__main__":
+    main()

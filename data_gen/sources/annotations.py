@@ -1,0 +1,211 @@
+"""Boxes as detection sets write them down: COCO JSON, Objects365 (which is COCO) and references in
+the style of RefCOCO, read into a few numbers for each box.
+
+COCO: ``images`` [{id, file_name, width, height}], ``annotations`` [{id, image_id, category_id,
+bbox, iscrowd}], ``categories`` [{id, name}], in any order. Objects365 adds ``isfake`` (a picture of
+a thing) and ``isreflected``. An annotation may carry ``instance_id`` or ``track_id``: boxes that
+share it are the same thing in several pictures.
+
+References: a list, JSON lines, or ``{"refs": [...]}`` of {sentences, bbox, file_name} or, beside a
+COCO file, {sentences, ann_id}. A sentence is text or {"raw"/"sent": text}. Left out: RefCOCO's own
+``refs(unc).p``, as unpickling runs whatever code the file holds.
+"""
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from data_gen.files.json_stream import is_text, json_items
+from data_gen.files.skipped import SourceError
+from data_gen.images.boxes import Box
+
+BOX_FORMATS = {
+    "xywh": lambda x, y, w, h: (x, y, x + w, y + h),
+    "xyxy": lambda x1, y1, x2, y2: (x1, y1, x2, y2),
+}
+
+FLAGS = {"iscrowd": "crowd", "isfake": "drawn, not real", "isreflected": "reflection"}
+"""Flag of an annotation -> why it is not used."""
+
+
+class Annotations:
+    """Boxes, pictures and categories, each told by its place.
+
+    Attributes:
+        files: picture -> file name, or ``None`` where it has none that is text.
+        sizes: picture -> width and height in pixels, (0, 0) where the file does not say.
+        categories: category -> name.
+        ids: box -> its id as text.
+        picture, category: box -> place of its picture, of its category; -1 for none.
+        flag: box -> the reason that its flag gives, or ``None``.
+        told: box -> referring sentences.
+        instance: box -> what boxes of the same thing share, or ``None``.
+    """
+
+    def __init__(self):
+        self.files: list[str | None] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.categories: list[str] = []
+        self.ids: list[str] = []
+        self.picture, self.category = array("i"), array("i")
+        self.edges = array("d")
+        self.flag: dict[int, str] = {}
+        self.told: dict[int, tuple[str, ...]] = {}
+        self.instance: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def box(self, i: int) -> Box:
+        """Pixels; all NaN where the file has no four numbers."""
+        return tuple(self.edges[4 * i : 4 * i + 4])
+
+    def put(self, i: int, box: Box) -> None:
+        """Replace a box."""
+        self.edges[4 * i : 4 * i + 4] = array("d", box)
+
+    def add(self, item: dict, picture: int, category: int, box: Box | None) -> int:
+        """One more box."""
+        i = len(self.ids)
+        name = str(item.get("id", item.get("ann_id", item.get("ref_id", i))))
+        self.ids.append(name.encode("utf-8", "replace").decode())
+        self.picture.append(picture)
+        self.category.append(category)
+        self.edges.extend(box or [math.nan] * 4)
+        reason = next((why for flag, why in FLAGS.items() if item.get(flag)), None)
+        if reason:
+            self.flag[i] = reason
+        instance = item.get("instance_id", item.get("track_id"))
+        if instance is not None:
+            self.instance[i] = str(instance)
+        return i
+
+
+def read_annotations(
+    path: str | Path, references: str | Path | None = None, box_format: str = "xywh"
+) -> tuple[Annotations, Counter]:
+    """Read a file of annotations or of references, and references beside annotations.
+
+    Args:
+        path: COCO JSON, or references that carry their own boxes.
+        references: references whose ``ann_id`` points into ``path``; only boxes that are referred
+            to have ``told`` then, all are kept.
+        box_format: how ``bbox`` is written: ``xywh`` (COCO) or ``xyxy``.
+
+    Returns:
+        The boxes, and what was passed over while reading, reason -> number of entries.
+
+    Raises:
+        SourceError: a file is missing, no JSON, or of another schema.
+    """
+    if box_format not in BOX_FORMATS:
+        raise SourceError(f"box_format must be xywh or xyxy, not {box_format!r}")
+    found, passed = Annotations(), Counter()
+    convert = BOX_FORMATS[box_format]
+    keys = _read(path, found, passed, convert)
+    if not len(found):
+        raise SourceError(f"{path}: no box in it (found: {', '.join(sorted(keys)) or 'nothing'}); "
+                          f"it must have COCO's images, annotations and categories, or references "
+                          f"with sentences, bbox and file_name")
+    if references:
+        _read_references(references, found, passed)
+    return found, passed
+
+
+def _read(path, found: Annotations, passed: Counter, convert: Callable) -> set[str]:
+    pictures: dict = {}
+    categories: dict = {}
+    names: dict = {}
+    keys: set[str] = set()
+
+    def picture(key) -> int:
+        if key not in pictures:
+            pictures[key] = len(found.files)
+            found.files.append(None)
+            found.sizes.append((0, 0))
+        return pictures[key]
+
+    def category(key) -> int:
+        return categories.setdefault(key, len(categories))
+
+    for key, item in json_items(path):
+        keys.add(key or "a list")
+        if key not in ("images", "annotations", "categories", "refs", ""):
+            continue
+        if not isinstance(item, dict):
+            passed["entry that is no object"] += 1
+        elif key == "images":
+            _picture(found, picture(_key(item.get("id"))), item)
+        elif key == "categories":
+            names[category(_key(item.get("id")))] = item.get("name")
+        elif key == "annotations":
+            found.add(item, picture(_key(item.get("image_id"))),
+                      category(_key(item.get("category_id"))), _box(item.get("bbox"), convert))
+        elif not (is_text(item.get("file_name")) and "bbox" in item):
+            passed["reference without file_name and bbox"] += 1
+        else:
+            place = picture(item["file_name"])
+            _picture(found, place, item)
+            name = item.get("category", item.get("category_name"))
+            kind = -1
+            if is_text(name):
+                kind = category(name)
+                names[kind] = name
+            i = found.add(item, place, kind, _box(item["bbox"], convert))
+            found.told[i] = _sentences(item, passed)
+    found.categories = [name if is_text(name) else ""
+                        for name in map(names.get, range(len(categories)))]
+    return keys
+
+
+def _read_references(path, found: Annotations, passed: Counter) -> None:
+    places = {key: i for i, key in enumerate(found.ids)}
+    pointed = False
+    for key, item in json_items(path):
+        if key not in ("refs", "") or not isinstance(item, dict):
+            continue
+        i = places.get(str(item.get("ann_id")))
+        pointed |= i is not None
+        if i is None:
+            passed["reference to no annotation"] += 1
+        else:
+            found.told[i] = found.told.get(i, ()) + _sentences(item, passed)
+    if not pointed:
+        raise SourceError(f"{path}: no reference has an ann_id of the annotations; give the "
+                          f"references that belong to them")
+
+
+def _picture(found: Annotations, place: int, item: dict) -> None:
+    name, width, height = (item.get(k) for k in ("file_name", "width", "height"))
+    found.files[place] = name if is_text(name) else None
+    if all(type(side) is int and side > 0 for side in (width, height)):
+        found.sizes[place] = width, height
+
+
+def _box(value, convert: Callable) -> Box | None:
+    """Four finite numbers as x1 y1 x2 y2, or ``None``."""
+    if not isinstance(value, list) or len(value) != 4:
+        return None
+    if not all(type(v) in (int, float) and math.isfinite(v) for v in value):
+        return None
+    return convert(*map(float, value))
+
+
+def _sentences(item: dict, passed: Counter) -> tuple[str, ...]:
+    said = item.get("sentences", item.get("sentence", item.get("expression")))
+    found = []
+    for sentence in said if isinstance(said, list) else [said]:
+        if isinstance(sentence, dict):
+            sentence = sentence.get("raw") or sentence.get("sent")
+        if is_text(sentence):
+            found.append(" ".join(sentence.split()))
+        else:
+            passed["sentence that is no text"] += 1
+    return tuple(dict.fromkeys(found))
+
+
+def _key(value):
+    """An id as a key: some writers quote numbers in one list and not in the other."""
+    return str(value) if type(value) in (int, str) else None

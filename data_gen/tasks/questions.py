@@ -1,0 +1,111 @@
+"""From pictures of known things to the three kinds of row.
+
+A source (toybox, folders of photos, ...) supplies references and queries; what a task asks and
+what counts as its truth is decided here, once, so that a new source gets every task.
+"""
+
+import random
+from dataclasses import dataclass
+
+from PIL import Image
+
+from data_gen.rows import ICT, OCT, VLT
+from data_gen.tasks.prompts import conversation
+
+
+@dataclass
+class Reference:
+    """A thing as the user shows it: a picture, the name given to it, and facts, if any."""
+
+    image: Image.Image
+    name: str
+    info: str | None = None
+
+
+def object_consistency_row(
+    rng: random.Random,
+    row_id: str,
+    reference: Reference,
+    query: Image.Image,
+    *,
+    same: bool,
+    source: str,
+    templates: dict | None = None,
+) -> dict:
+    """OCT: is the thing of the first picture in the second? ``same`` is the truth."""
+    prompt = conversation(rng, OCT, [reference.name], [reference.info], templates)
+    answer = "yes" if same else "no"
+    return _row(row_id, OCT, prompt, [reference.image, query], source, answer=answer)
+
+
+def visual_localization_row(
+    rng: random.Random,
+    row_id: str,
+    reference: Reference,
+    query: Image.Image,
+    box: tuple[float, float, float, float],
+    *,
+    source: str,
+    templates: dict | None = None,
+) -> dict:
+    """VLT: where in the query is the thing? ``box`` is x1 y1 x2 y2 in 0-1 of the query."""
+    prompt = conversation(rng, VLT, [reference.name], [reference.info], templates)
+    return _row(row_id, VLT, prompt, [reference.image, query], source, box=list(box))
+
+
+def told_localization_row(
+    rng: random.Random,
+    row_id: str,
+    told: str,
+    name: str | None,
+    query: Image.Image,
+    box: tuple[float, float, float, float],
+    *,
+    source: str,
+    templates: dict | None = None,
+) -> dict:
+    """VLT of a thing that nobody has a picture of: ``told`` picks it out in words (``the man on the
+    left``). With a ``name`` the question is for the name, without one for the words."""
+    names = [name] if name else []
+    prompt = conversation(rng, VLT, names, [None] * len(names), templates, told=told)
+    return _row(row_id, VLT, prompt, [query], source, box=list(box))
+
+
+def identity_consistency_row(
+    rng: random.Random,
+    row_id: str,
+    references: list[Reference],
+    present: list[bool],
+    query: Image.Image,
+    *,
+    source: str,
+    templates: dict | None = None,
+    manner: str | None = None,
+) -> dict:
+    """ICT: describe the query. ``present[i]`` says whether reference i is in it.
+
+    Absent references become ``absent_names``: naming everything that was shown does not pay.
+    """
+    names = [r.name for r in references]
+    prompt = conversation(rng, ICT, names, [r.info for r in references], templates, manner)
+    return _row(
+        row_id,
+        ICT,
+        prompt,
+        [*(r.image for r in references), query],
+        source,
+        names=[n for n, here in zip(names, present, strict=True) if here],
+        absent_names=[n for n, here in zip(names, present, strict=True) if not here],
+    )
+
+
+def draw_manner(rng: random.Random) -> str | None:
+    """RePIC's mixture of caption requests: 1 in 5 asks for the name outright, 1 in 5 not to
+    repeat the given information, 3 in 5 neither (2506.18369)."""
+    return rng.choice(["name", "fresh", None, None, None])
+
+
+def _row(row_id: str, task: str, prompt: list[dict], images: list, source: str, **truth) -> dict:
+    row = {"id": row_id, "task": task, "prompt": prompt, "images": images, "answer": None,
+           "box": None, "names": [], "absent_names": [], "source": source}
+    return {**row, **truth}

@@ -1,0 +1,141 @@
+"""One small training loop that may be killed at any moment.
+
+Step ``k`` sees what the seed and ``k`` say, and nothing else is random, so that a run that was
+stopped and gone on with ends at the same weights as one that was not. Checkpoints are safetensors:
+weights, their running average and the optimizer's two moments; no pickles.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from open_clip_train.scheduler import cosine_lr
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import nn
+from tqdm import tqdm
+
+from data_gen.files.files import atomic_file
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class Schedule:
+    """How long and how fast to train."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    beta2: float = 0.98
+    max_grad_norm: float = 1.0
+    average: float = 0.0  # decay of the running average that is kept in the end; 0 keeps the last
+    bf16: bool = False  # matrix products in bfloat16
+    save_steps: int = 200
+    log_steps: int = 25
+    seed: int = 0
+
+
+def train(
+    model: nn.Module,
+    loss_of: Callable[[int, torch.Generator], torch.Tensor],
+    schedule: Schedule,
+    folder: Path,
+    title: str,
+) -> None:
+    """Train ``model`` in place, from ``folder/<title>.safetensors`` on where it exists.
+
+    Args:
+        model: all of its parameters are trained; buffers are not kept.
+        loss_of: the loss of step ``k``; draws from the generator it is given.
+        schedule: see :class:`Schedule`.
+        folder: of the checkpoint and of ``<title>.jsonl``, a line for every ``log_steps`` steps.
+        title: of this training.
+
+    Raises:
+        ValueError: the checkpoint is of another model.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names, weights = zip(*model.named_parameters(), strict=True)
+    optimizer = torch.optim.AdamW(
+        [{"params": [p for p in weights if p.ndim > 1], "weight_decay": schedule.weight_decay},
+         {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0}],
+        lr=schedule.learning_rate, betas=(0.9, schedule.beta2))
+    rate = cosine_lr(optimizer, schedule.learning_rate, schedule.warmup_steps, schedule.steps)
+    mean = [p.detach().clone() for p in weights] if schedule.average else []
+    checkpoint = folder / f"{title}.safetensors"
+    done = _load(checkpoint, names, weights, mean, optimizer) if checkpoint.exists() else 0
+    model.train()
+    losses: list[float] = []
+    with tqdm(total=schedule.steps, initial=done, unit="step", desc=title, mininterval=1) as bar:
+        for step in range(done, schedule.steps):
+            generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + step)
+            rate(step)
+            with torch.autocast("cpu", torch.bfloat16, enabled=schedule.bf16):
+                loss = loss_of(step, generator)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(weights, schedule.max_grad_norm)
+            optimizer.step()
+            if mean:  # a short memory at first, or it would remember the random start
+                decay = min(schedule.average, (1 + step) / (10 + step))
+                torch._foreach_lerp_(mean, [p.detach() for p in weights], 1 - decay)
+            losses.append(loss.item())
+            bar.update()
+            if (step + 1) % schedule.log_steps == 0:
+                bar.set_postfix(loss=f"{np.mean(losses):.4f}")
+                with open(folder / f"{title}.jsonl", "a", encoding="utf-8") as log:
+                    log.write(json.dumps({"step": step + 1, "loss": float(np.mean(losses))}) + "\n")
+                losses.clear()
+            if (step + 1) % schedule.save_steps == 0 or step + 1 == schedule.steps:
+                _save(checkpoint, step + 1, names, weights, mean, optimizer)
+    with torch.no_grad():
+        for weight, average in zip(weights, mean, strict=bool(mean)):
+            weight.copy_(average)
+    model.eval()
+
+
+def rows_of(step: int, batch_size: int, n: int, seed: int) -> np.ndarray:
+    """Which of ``n`` rows step ``step`` sees: whole shuffles, one after the other."""
+    first = step * batch_size
+    return np.array([_shuffle(k // n, n, seed)[k % n] for k in range(first, first + batch_size)])
+
+
+@lru_cache(2)
+def _shuffle(turn: int, n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng([seed, turn]).permutation(n)
+
+
+def _save(path: Path, step: int, names, weights, mean, optimizer) -> None:
+    tensors = {f"weight.{name}": p.detach() for name, p in zip(names, weights, strict=True)}
+    tensors |= {f"mean.{name}": p for name, p in zip(names, mean, strict=bool(mean))}
+    for name, p in zip(names, weights, strict=True):
+        tensors |= {f"{moment}.{name}": optimizer.state[p][moment] for moment in MOMENTS}
+    with atomic_file(path) as file:
+        file.write(save(tensors, metadata={"step": str(step)}))
+
+
+def _load(path: Path, names, weights, mean, optimizer) -> int:
+    with safe_open(path, "pt") as file:
+        step = int(file.metadata()["step"])
+        keys = file.keys()
+        held = {key.removeprefix("weight.") for key in keys if key.startswith("weight.")}
+        if held != set(names) or any(
+                list(p.shape) != file.get_slice(f"weight.{name}").get_shape()
+                for name, p in zip(names, weights, strict=True)):
+            raise ValueError(f"{path} is of a model of another shape; give its settings, or "
+                             "remove it")
+        with torch.no_grad():
+            for i, (name, p) in enumerate(zip(names, weights, strict=True)):
+                p.copy_(file.get_tensor(f"weight.{name}"))
+                if mean:
+                    mean[i].copy_(file.get_tensor(f"mean.{name}"))
+                optimizer.state[p] = {"step": torch.tensor(float(step))} | {
+                    moment: file.get_tensor(f"{moment}.{name}") for moment in MOMENTS}
+    return step

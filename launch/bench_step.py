@@ -1,0 +1,178 @@
+"""Measure this trainer against stock TRL: same rows, weights and completions, step by step.
+
+    OMP_NUM_THREADS=1 python launch/bench_step.py          # the tiny policy: a table and three curves
+    python launch/bench_step.py --model PATH --cases tasks # any policy, some of the cases
+    python launch/bench_step.py --model qwen2_5_vl_3b_random --cases large --dtype bfloat16   # a GPU
+    python launch/bench_step.py --peak                     # peak memory, each trainer by itself
+
+Writes ``speed.json``, ``speed.md`` and ``speed.png`` to ``--out``. Times are medians of
+``--rounds`` steps after two for warming up, stock and ours by turns. What a pass was predicted to
+cost (``rl/sharing/cost.py``) stands beside what it did cost; the line at the end is the best fit of that
+prediction's constant to this run (``--share on`` for all cases). On a CPU give it one thread, as
+training does per process: the trainers take turns in two threads, whose helpers get in each
+other's way.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig
+
+from rl.policy.loading import load_policy
+from rl.sharing.cost import (
+    OVERHEAD,
+    WORTH_IT,
+    Chunk,
+    predicted_share,
+    prices_of,
+)
+from rl.speed.compare import PHASES, compare
+from rl.speed.random_policy import save_qwen2_5_vl_3b_random
+from rl.speed.report import (
+    draw,
+    fit_line,
+    fitted,
+    line,
+    table_of,
+)
+from rl.speed.workload import (
+    Shape,
+    bound,
+    costs,
+    picture_price,
+    prompt_length,
+)
+from rl.trainer import TrainerOptions
+
+BASE = Shape()
+CASES = {
+    "tasks": {  # the toybox's own questions, then long prompts
+        "yes or no": Shape(prompt=95, completion=2, prompts=8),
+        "box": Shape(prompt=95, completion=26, prompts=8),
+        "caption": Shape(prompt=160, completion=120, prompts=8),
+        "500 / 64": Shape(prompt=500, completion=64),
+        "500 / 128": Shape(prompt=500, completion=128),
+        "500 / 64, reference": Shape(prompt=500, completion=64, beta=0.04),
+    },
+    "G": {f"G {g}": replace(BASE, prompt=250, completion=64, G=g) for g in (2, 4, 8, 16, 32)},
+    "prompt": {f"prompt {p}": replace(BASE, prompt=p, completion=64)
+               for p in (60, 125, 250, 500, 1000, 2000, 4000)},
+    "completion": {f"completion {c}": replace(BASE, prompt=250, completion=c)
+                   for c in (2, 8, 32, 128, 512)},
+    "large": {f"{what}, {p} / {c}": Shape(prompt=p, completion=c, image_px=448, beta=0.04,
+                                          checkpointing=True, lora=True)
+              for what, p, c in (("yes or no", 700, 2), ("box", 700, 26), ("caption", 800, 128),
+                                 ("long prompt", 2000, 128))},
+}
+MODELS = {"tiny": "toybox_base"}
+RANDOM_3B = "qwen2_5_vl_3b_random"
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", default="tiny",
+                        help=f"tiny, {RANDOM_3B}, or a policy directory or hub id")
+    parser.add_argument("--cases", nargs="*", choices=list(CASES),
+                        default=[kind for kind in CASES if kind != "large"])
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--share", default="auto", choices=["auto", "on"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("runs/speed"))
+    parser.add_argument("--peak", action="store_true", help="measure peak memory instead")
+    parser.add_argument("--one", nargs=2, metavar=("TRAINER", "SHAPE"), help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.one:
+        print(json.dumps(peak_of_one(args.model, args.one[0], Shape(**json.loads(args.one[1])))))
+        return 0
+    args.out.mkdir(parents=True, exist_ok=True)
+    args.model = MODELS.get(args.model, args.model)
+    if args.model == RANDOM_3B:
+        args.model = str(args.out / RANDOM_3B)
+        if not (args.out / RANDOM_3B / "processor_config.json").is_file():  # written last
+            save_qwen2_5_vl_3b_random(args.model)
+    if args.peak:
+        lines = [f"| {name} | {a / 2**20:.0f} | {b / 2**20:.0f} | {b / a:.2f} |"
+                 for name, a, b in peaks(args.model)]
+        head = ["| case | stock, MiB | ours, MiB | ratio |", "|---|---|---|---|"]
+        table = "\n".join([*head, *lines])
+        (args.out / "memory.md").write_text(table + "\n")
+        print(table)
+        return 0
+    results = []
+    for kind in args.cases:
+        for name, shape in CASES[kind].items():
+            found = measure(args.model, shape, args.rounds, args.share, args.dtype)
+            results.append({"kind": kind, "case": name, **found})
+            print(line(results[-1]), flush=True)
+            (args.out / "speed.json").write_text(json.dumps(
+                {"model": args.model, "dtype": args.dtype, "device": device(),
+                 "torch": torch.__version__, "threads": torch.get_num_threads(),
+                 "fit": fitted(results), "results": results}, indent=1))
+    text = f"{table_of(results)}\n{device()}, {args.dtype}. {fit_line(results)}\n"
+    (args.out / "speed.md").write_text(text)
+    print(fit_line(results))
+    draw(results, args.out / "speed.png")
+    print(f"wrote {args.out}/speed.json, speed.md and speed.png")
+    return 0
+
+
+def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> dict:
+    """Both trainers on one shape: medians per phase, tokens, pictures, bound and prediction."""
+    both = compare(model, shape, rounds=rounds, dtype=getattr(torch, dtype),
+                   options=TrainerOptions(share_prompt=share, share_vision="auto"))
+    prompt = prompt_length(model, shape)
+    found = {name: {"seconds": {phase: run.median(phase) for phase in PHASES},
+                    "tokens": run.tokens, "pictures": run.pictures, "loss": run.losses[-1]}
+             for name, run in both.items()}
+    groups = [list(range(i * shape.G, (i + 1) * shape.G)) for i in range(shape.prompts)]
+    config = AutoConfig.from_pretrained(model)
+    prices, picture = prices_of(config), picture_price(config, shape.image_px)
+    cost = costs(shape, prompt, prices, picture)
+    whole = [Chunk(groups, prompt, shape.completion)]
+    shared = share == "on" or predicted_share(whole, prompt, shape.completion, prices) <= WORTH_IT
+    return {"shape": {**asdict(shape), "prompt": prompt}, "bound": bound(shape, prompt),
+            "prices": asdict(prices), "picture_price": picture, "shared": shared,
+            "predicted": (OVERHEAD + cost["stock"]) / (OVERHEAD + cost["ours"]) if shared else 1.0,
+            **found}
+
+
+def device() -> str:
+    """What it ran on, in a few words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' * (threads > 1)}"
+
+
+def peaks(model: str):
+    """(case, stock bytes, our bytes): what a step adds to a process that has loaded the model."""
+    for name in ("500 / 64", "500 / 128"):
+        shape = json.dumps(asdict(CASES["tasks"][name]))
+        found = [json.loads(subprocess.run(
+            [sys.executable, __file__, "--model", model, "--one", which, shape],
+            check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+            for which in ("stock", "ours")]
+        yield name, *found
+
+
+def peak_of_one(model: str, which: str, shape: Shape) -> int:
+    """Bytes at the peak above what the loaded model needs."""
+    if torch.cuda.is_available():
+        load_policy(model)[0].cuda()
+        before = torch.cuda.max_memory_allocated()
+        compare(model, shape, rounds=1, warmup=1, which=(which,))
+        return torch.cuda.max_memory_allocated() - before
+    load_policy(model)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    compare(model, shape, rounds=1, warmup=1, which=(which,))
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,229 @@
+"""The policy: any vision-language model that transformers loads for image-text-to-text.
+
+What is frozen stays frozen in fact: a frozen vision tower runs without gradients, so that neither
+gradient checkpointing nor LoRA's input hooks can push a backward pass through it.
+Left out: quantised weights, and pushing to a hub.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+_PROJECTOR = re.compile(r"(^|\.)(\w*merger\w*|multi_modal_projector|connector|projector|aligner)\b")
+_VISION_TOKEN = re.compile(r"image|img|vision|video", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adapters on the linear layers of the language model.
+
+    Args:
+        r: rank. alpha: scale is ``alpha / r``. dropout: on the adapter's input.
+    """
+
+    r: int = 64
+    alpha: int = 128
+    dropout: float = 0.05
+
+    def config_for(self, model: nn.Module) -> LoraConfig:
+        """The peft configuration for ``model``: language-model linear layers, by full name, so
+        that layers of the same name in the vision tower are not touched."""
+        prefix, decoder = _decoder(model)
+        leaves = {name.rsplit(".", 1)[-1] for name, module in decoder.named_modules()
+                  if isinstance(module, nn.Linear)}
+        target = rf"{re.escape(prefix)}\..*\.({'|'.join(sorted(leaves))})"
+        return LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout,
+                          target_modules=target, task_type="CAUSAL_LM")
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """Parameter counts. ``parts`` maps language, projector, vision, adapter to trainable counts."""
+
+    trainable: int
+    total: int
+    parts: dict[str, int]
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {n:,}" for name, n in self.parts.items() if n)
+        return f"{self.trainable:,} of {self.total:,} ({self.trainable / self.total:.1%}): {parts}"
+
+
+def load_policy(
+    path: str | Path,
+    *,
+    dtype: str | torch.dtype = "float32",
+    freeze_vision: bool = True,
+    freeze_projector: bool = True,
+    lora: LoraSettings | None = None,
+    trust_remote_code: bool = False,
+    attn_implementation: str | None = None,
+):
+    """Load a model and its processor from safetensors.
+
+    Args:
+        path: hub id, directory of a full model, or directory of a LoRA adapter (whose base model
+            is loaded first; the adapter stays unmerged, because merging costs recall).
+        dtype: of the weights; a name such as ``bfloat16`` or a torch dtype.
+        freeze_vision: no gradient reaches the vision tower.
+        freeze_projector: the same for the layers between tower and language model.
+        lora: new adapters on the language model; everything else is then frozen by peft.
+            Not for a ``path`` that already is an adapter.
+        trust_remote_code: run code that ships with the model.
+        attn_implementation: as in ``from_pretrained``; ``None`` lets transformers choose.
+
+    Returns:
+        ``(model, processor)``; the processor pads on the left.
+
+    Raises:
+        OSError: no such model, or one without safetensors.
+        ValueError: ``lora`` for a directory that already is an adapter.
+    """
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
+    _refuse_missing(path)
+    adapter = is_adapter(path)
+    if adapter and lora is not None:
+        raise ValueError(f"{path} already is an adapter: train it on without `lora_r`, or name its "
+                         f"base model as the policy")
+    base = base_path(path) if adapter else str(path)
+    model = AutoModelForImageTextToText.from_pretrained(
+        base, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code,
+        attn_implementation=attn_implementation,
+    )
+    if adapter:
+        model = PeftModel.from_pretrained(model, str(path), is_trainable=True)
+    elif lora is not None:
+        model = get_peft_model(model, lora.config_for(model))
+    freeze(model, vision=freeze_vision, projector=freeze_projector)
+    return model, load_processor(path, trust_remote_code=trust_remote_code)
+
+
+def load_processor(path: str | Path, *, trust_remote_code: bool = False):
+    """The processor of a policy (of its base model, where an adapter has none of its own).
+
+    Padding on the left is set and asserted: with padding on the right every position of a batched
+    generation would be silently wrong.
+    """
+    _refuse_missing(path)
+    if is_adapter(path) and not (Path(path) / "tokenizer_config.json").exists():
+        path = base_path(path)
+    processor = AutoProcessor.from_pretrained(
+        str(path), padding_side="left", trust_remote_code=trust_remote_code)
+    assert processor.tokenizer.padding_side == "left", "the processor must pad on the left"
+    return processor
+
+
+def is_adapter(path: str | Path) -> bool:
+    """Whether ``path`` is a directory that holds a LoRA adapter."""
+    return (Path(path) / "adapter_config.json").exists()
+
+
+def base_path(adapter: str | Path) -> str:
+    """The base model of an adapter directory.
+
+    A relative path is looked for from the working directory, then from the repository.
+    """
+    base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
+    in_repository = Path(__file__).parents[1] / base
+    return str(in_repository) if not Path(base).exists() and in_repository.exists() else base
+
+
+def freeze(model: nn.Module, *, vision: bool, projector: bool) -> None:
+    """Freeze the vision tower and the projector; modules frozen whole run without gradients.
+
+    Left alone where asked for neither. Equal to stock training otherwise: what is skipped is a
+    backward pass whose results nobody reads.
+    """
+    prefix, _ = _decoder(model)
+    for name, parameter in model.named_parameters():
+        part = _part(name, prefix)
+        if (part == "vision" and vision) or (part == "projector" and projector):
+            parameter.requires_grad_(False)
+    if vision:
+        body = model.get_submodule(prefix.rpartition(".")[0])
+        for name, child in body.named_children():
+            if name != prefix.rpartition(".")[2]:
+                _run_without_gradients(child)
+
+
+def _run_without_gradients(module: nn.Module) -> None:
+    """Wrap the largest wholly frozen modules. Nothing trainable lies upstream of a vision tower,
+    so no gradient that anybody reads is cut off."""
+    parameters = list(module.parameters())
+    if not parameters:
+        return
+    if isinstance(module, nn.ModuleList) or any(p.requires_grad for p in parameters):
+        for child in module.children():
+            _run_without_gradients(child)
+    else:
+        module.forward = torch.no_grad()(module.forward)
+
+
+def trainable_parameters(model: nn.Module) -> Trainable:
+    """Count parameters, those split over processes by ZeRO-3 included in full."""
+    prefix, _ = _decoder(model)
+    parts = dict.fromkeys(("language", "projector", "vision", "adapter"), 0)
+    total = 0
+    for name, parameter in model.named_parameters():
+        size = getattr(parameter, "ds_numel", parameter.numel())
+        total += size
+        if parameter.requires_grad:
+            parts["adapter" if "lora_" in name else _part(name, prefix)] += size
+    return Trainable(sum(parts.values()), total, parts)
+
+
+def vision_token_ids(model, processor) -> list[int]:
+    """Ids of every special token that stands for pictures or video: no policy may sample one.
+
+    Read from the model's configuration (``image_token_id``, ``vision_start_token_id`` ...) and
+    from the tokenizer's special tokens (``<|image_pad|>``, ``<image>`` ...). One sampled image
+    token would make the number of placeholders differ from the number of image features.
+    """
+    tokenizer = processor.tokenizer
+    special = {token.content: i for i, token in tokenizer.added_tokens_decoder.items()
+               if token.special}
+    ids = {i for text, i in special.items() if _VISION_TOKEN.search(text)}
+    config = model.config.to_dict()
+    ids |= {value for key, value in config.items()
+            if isinstance(value, int) and _VISION_TOKEN.search(key)
+            and key.endswith(("token_id", "token_index"))}
+    return sorted(ids - set(tokenizer.convert_tokens_to_ids([tokenizer.eos_token])))
+
+
+def barred(generation_kwargs: dict | None, model, processor, *, vllm: bool = False) -> dict:
+    """Generation settings under which no vision special token can be sampled.
+
+    TRL bars only the image token, and drops that ban where a config sets ``suppress_tokens``
+    itself: so the config's own tokens and all vision tokens are listed together here.
+    """
+    kwargs = dict(generation_kwargs or {})
+    ids = vision_token_ids(model, processor)
+    if vllm:
+        kwargs["logit_bias"] = {**kwargs.get("logit_bias", {}), **dict.fromkeys(ids, -100.0)}
+    else:
+        kwargs["suppress_tokens"] = sorted({*(kwargs.get("suppress_tokens") or []), *ids})
+    return kwargs
+
+
+def _refuse_missing(path: str | Path) -> None:
+    """A path that can be no hub id is not asked of the hub."""
+    if Path(path).is_absolute() and not Path(path).is_dir():
+        raise FileNotFoundError(f"there is no directory {path}")
+
+
+def _decoder(model: nn.Module) -> tuple[str, nn.Module]:
+    """Full name and module of the language model's body."""
+    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    decoder = plain.get_decoder()
+    return next(name for name, module in model.named_modules() if module is decoder), decoder
+
+
+def _part(name: str, decoder: str) -> str:
+    if name.startswith(decoder + ".") or "lm_head" in name:
+        return "language"
+    return "projector" if _PROJECTOR.search(name) else "vision"

@@ -1,0 +1,79 @@
+"""What a prompt costs: picture sizes after the processor's resize, and tokens per prompt.
+
+Sizes are read from picture headers, and the processor is asked once per distinct size, with a
+blank picture: so thousands of rows are measured without decoding or resizing one of them, and the
+answer is the installed processor's own whatever its version.
+"""
+
+import io
+from dataclasses import dataclass, field
+
+from datasets import Dataset, Image, List
+from PIL import Image as PILImage
+
+_EXIF_ORIENTATION = 0x0112
+
+
+def image_sizes(dataset: Dataset) -> list[list[tuple[int, int]]]:
+    """(width, height) in pixels of every picture of every row, as ``datasets`` will decode them.
+
+    Pictures stored sideways (EXIF orientation 5-8) are counted upright, as they are decoded.
+    """
+    encoded = dataset.select_columns(["images"]).cast_column("images", List(Image(decode=False)))
+    return [[_size(image) for image in row["images"] or []] for row in encoded]
+
+
+def _size(image: dict) -> tuple[int, int]:
+    source = io.BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
+    with PILImage.open(source) as opened:
+        sideways = opened.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+        return opened.size[::-1] if sideways else opened.size
+
+
+@dataclass
+class ImageMeter:
+    """Asks a processor what pictures of a given size become; each distinct size once.
+
+    Args:
+        processor: the policy's processor.
+    """
+
+    processor: object
+    _tokens: dict[tuple[int, int], int] = field(default_factory=dict)
+    _frames: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
+
+    def tokens(self, size: tuple[int, int]) -> int:
+        """Tokens that a picture of ``size`` (width, height) adds to its placeholder's own."""
+        if size not in self._tokens:
+            message = [{"role": "user", "content": [{"type": "image"}]}]
+            text = self.processor.apply_chat_template(message, add_generation_prompt=True)
+            whole = self.processor(text=[text], images=[[_blank(size)]])["input_ids"][0]
+            self._tokens[size] = len(whole) - len(self.processor.tokenizer(text)["input_ids"])
+        return self._tokens[size]
+
+    def frame(self, size: tuple[int, int]) -> tuple[float, float]:
+        """(width, height) in pixels after the resize, for processors that give a patch grid."""
+        if size not in self._frames:
+            images = self.processor.image_processor
+            _, rows, columns = images(images=[_blank(size)])["image_grid_thw"][0]
+            patch = images.patch_size
+            self._frames[size] = (float(columns * patch), float(rows * patch))
+        return self._frames[size]
+
+
+def prompt_tokens(dataset: Dataset, processor, meter: ImageMeter | None = None) -> list[int]:
+    """Tokens of each row's prompt as the policy reads it: chat template, picture tokens and all.
+
+    Equal to the length of ``processor(text=..., images=...)`` for processors in which a picture's
+    tokens depend on its own size alone (all families in ``rl.policy.loading``); a test compares the two.
+    """
+    meter = meter or ImageMeter(processor)
+    lengths = []
+    for prompt, sizes in zip(dataset["prompt"], image_sizes(dataset), strict=True):
+        text = processor.apply_chat_template(prompt, add_generation_prompt=True)
+        lengths.append(len(processor.tokenizer(text)["input_ids"]) + sum(map(meter.tokens, sizes)))
+    return lengths
+
+
+def _blank(size: tuple[int, int]) -> PILImage.Image:
+    return PILImage.new("RGB", size)

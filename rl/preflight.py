@@ -1,0 +1,215 @@
+"""Everything that can refuse a run, before any weights load, and the plan it then prints."""
+
+import json
+import math
+import os
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import AutoConfig, TrainingArguments
+from trl import GRPOConfig
+
+from data_gen.rows import read_rows
+from rewards.loading import check_columns, load_rewards
+from rl import checkpoints as resume
+from rl.dynamic_sampling import check_dynamic_sampling
+from rl.policy.boxes import add_box_frame
+from rl.policy.loading import (
+    Trainable,
+    base_path,
+    is_adapter,
+    load_processor,
+)
+from rl.policy.prompt_length import ImageMeter, prompt_tokens
+from rl.sampler import GroupSampler, row_kinds
+from rl.settings import (
+    PolicySettings,
+    RunSettings,
+    StartupError,
+    changed,
+    one_sentence,
+    resolved,
+)
+
+
+@dataclass
+class Ready:
+    """A run that may start.
+
+    Attributes:
+        rows, eval_rows: with ``box_frame``, over-long prompts dropped.
+        tokens: prompt tokens of each row. pictures: pictures of each row.
+        dropped: rows whose prompt leaves no room in the context.
+        context: the policy's, in tokens.
+        epoch: completions that an epoch trains on, repeated use included.
+        rewards: functions in the order of the config.
+        processor: the policy's.
+        checkpoint: to go on from, or ``None``.
+    """
+
+    rows: Dataset
+    eval_rows: Dataset | None
+    tokens: list[int]
+    pictures: list[int]
+    dropped: int
+    context: int
+    epoch: int
+    rewards: list
+    processor: object
+    checkpoint: Path | None
+
+
+@one_sentence()
+def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
+    """Check rows, rewards, batch, output and prompts; open what the run needs but the weights.
+
+    Raises:
+        StartupError: with one sentence, at the first thing that is wrong.
+    """
+    check_dynamic_sampling(args, settings.dynamic_sampling)
+    if settings.replay_completions and not Path(settings.replay_completions).exists():
+        raise StartupError(f"there are no completions at {settings.replay_completions}")
+    claim_output(settings)
+    checkpoint = resume.choose(settings.resume, settings.checkpoints, args.world_size)
+    if checkpoint is not None:
+        check_same_run(settings, args)
+    with PartialState().main_process_first():  # one process converts the parquet, others map it
+        rows = read_rows(settings.rows)
+        eval_rows = read_rows(settings.eval_rows) if settings.eval_rows else None
+    if args.eval_strategy != "no" and eval_rows is None:
+        raise StartupError(f"eval_strategy is '{args.eval_strategy.value}', but no eval_rows given")
+    if settings.max_rows:
+        rows = rows.select(range(min(settings.max_rows, len(rows))))
+
+    # Before the processor: a mistake in a reward is found without reaching for the policy.
+    load_rewards(settings.rewards, settings.reward_settings, weights=args.reward_weights)
+    config, processor = policy_parts(settings, args.trust_remote_code)
+    rows = add_box_frame(rows, processor, config.model_type, settings.box_convention)
+    tokenizer = processor.tokenizer
+    rewards = load_rewards(settings.rewards, settings.reward_settings,
+                           weights=args.reward_weights, uncounted_ids=tokenizer.all_special_ids)
+    check_columns(rewards, rows.column_names)
+
+    context = config.get_text_config().max_position_embeddings
+    meter = ImageMeter(processor)
+    tokens = prompt_tokens(rows, processor, meter)
+    room = context - args.max_completion_length
+    keep = [i for i, n in enumerate(tokens) if n <= room]
+    if not keep:
+        raise StartupError(
+            f"every prompt of {settings.rows} is too long: the shortest has {min(tokens)} tokens, "
+            f"and a context of {context} less max_completion_length "
+            f"{args.max_completion_length} leaves {room}")
+    dropped = len(tokens) - len(keep)
+    rows = rows.select(keep)
+    prompts = args.generation_batch_size // args.num_generations
+    if len(rows) < prompts:
+        raise StartupError(f"{settings.rows} has {len(rows)} usable rows, fewer than the {prompts} "
+                           f"prompts of one generation batch")
+    sampler = GroupSampler(row_kinds(rows), prompts=prompts, group=args.num_generations,
+                           repeat=args.num_iterations, mix=settings.task_mix)
+    if eval_rows is not None:
+        eval_rows = add_box_frame(eval_rows, processor, config.model_type, settings.box_convention)
+        lengths = prompt_tokens(eval_rows, processor, meter)
+        eval_rows = eval_rows.select([i for i, n in enumerate(lengths) if n <= room])
+    pictures = [sum(part["type"] == "image" for m in prompt for part in m["content"])
+                for prompt in rows["prompt"]]
+    return Ready(rows, eval_rows, [tokens[i] for i in keep], pictures, dropped, context,
+                 len(sampler), rewards, processor, checkpoint)
+
+
+def policy_parts(settings: PolicySettings, trust_remote_code: bool):
+    """Configuration and processor of the policy, with the config's picture sizes; no weights."""
+    path = settings.policy
+    if is_adapter(path) and settings.lora_r:
+        raise StartupError(f"{path} already is an adapter: set lora_r to 0 to train it on, or name "
+                           f"its base model as the policy")
+    base = base_path(path) if is_adapter(path) else path
+    try:
+        processor = load_processor(path, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise StartupError(f"cannot open the policy '{path}': {first}") from None
+    size = processor.image_processor.size
+    for ours, theirs in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+        if (pixels := getattr(settings, ours)) is not None:
+            size[theirs] = pixels
+    return config, processor
+
+
+def claim_output(settings: PolicySettings) -> None:
+    """Make the run's directory; ``resume: none`` empties it of what an earlier run left."""
+    out = settings.output
+    probe = out / f".writable-{os.getpid()}"
+    try:
+        settings.checkpoints.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise StartupError(f"cannot write to {out}: {error.strerror}") from None
+    with PartialState().main_process_first():
+        if PartialState().is_main_process and settings.resume == "none":
+            for name in ("checkpoints", "completions", "policy"):
+                shutil.rmtree(out / name, ignore_errors=True)
+            (out / "log.jsonl").unlink(missing_ok=True)
+            settings.checkpoints.mkdir()
+
+
+def check_same_run(settings: PolicySettings, args: TrainingArguments) -> None:
+    """Refuse to go on with other settings than those the run was started with."""
+    file = settings.output / "config.resolved.yaml"
+    if settings.resume == "auto" and file.exists():
+        differ = changed(yaml.safe_load(file.read_text()), _yaml_like(resolved(settings, args)))
+        if differ:
+            raise StartupError(
+                f"{settings.output} was started with other settings ({'; '.join(differ)}): give "
+                f"another --name, or --resume none to start over")
+
+
+def write_config(output: Path, config: dict, program: str = "launch/grpo.py") -> None:
+    """Write ``config.resolved.yaml``, with which ``program`` runs the same again."""
+    file = output / "config.resolved.yaml"
+    text = yaml.safe_dump(_yaml_like(config), sort_keys=False, allow_unicode=True)
+    file.write_text(f"# accelerate launch {program} --config {file}\n{text}")
+
+
+def plan(settings: RunSettings, args: GRPOConfig, ready: Ready, trainable: Trainable) -> str:
+    """The resolved plan as text, printed before the first step."""
+    tasks = ", ".join(f"{task} {n}" for task, n in sorted(Counter(ready.rows["task"]).items()))
+    G = args.num_generations
+    per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    steps = args.max_steps
+    if steps <= 0:
+        steps = math.ceil(math.ceil(ready.epoch / per_step) * args.num_train_epochs)
+    tokens, pictures = ready.tokens, ready.pictures
+    weights = args.reward_weights or [1.0] * len(settings.rewards)
+    lines = {
+        "policy": f"{settings.policy} ({settings.dtype})",
+        "trainable": str(trainable),
+        "rows": f"{len(ready.rows)} of {settings.rows}: {tasks}",
+        "dropped": f"{ready.dropped} prompts too long for the context of {ready.context} tokens "
+                   f"with room for {args.max_completion_length} more",
+        "prompts": f"{_mean(tokens):.0f} tokens (longest {max(tokens)}), "
+                   f"{_mean(pictures):.1f} pictures (most {max(pictures)})",
+        "rewards": ", ".join(f"{spec} x{weight:g}" for spec, weight
+                             in zip(settings.rewards, weights, strict=True)),
+        "steps": f"{steps} of {per_step / G:g} prompts x {G} completions, up to "
+                 f"{args.max_completion_length} tokens each, on {args.world_size} process(es)",
+        "output": f"{settings.output}/"
+                  + (f" (going on from {ready.checkpoint.name})" if ready.checkpoint else ""),
+    }
+    return "\n".join(f"{key:>10}  {value}" for key, value in lines.items())
+
+
+def _mean(values: list[int]) -> float:
+    return sum(values) / len(values)
+
+
+def _yaml_like(values: dict) -> dict:
+    return json.loads(json.dumps(values, default=str))

@@ -1,0 +1,207 @@
+"""The prompt once per group: log-probabilities of G completions from one packed row.
+
+Stock trainers send [prompt | completion] through the model once per completion. Here a group is one
+row, [prompt without its last token | last token, c1 | last token, c2 | ...]: linear layers see the
+prompt once, and every branch attends to the prompt and to itself. Each branch begins with a copy of
+the prompt's last token, so that a branch's first prediction is made inside it and the usual shift
+of labels by one holds throughout.
+
+Attention is computed by parts (:func:`_by_parts`), so nothing of size (P + G C)^2 exists and no
+branch is scored against another: what is shared is shared exactly, at no cost elsewhere.
+
+Left out: decoders whose attention is not plain causal (sliding windows, linear attention, pictures
+that see themselves in both directions); :func:`why_not` names them.
+"""
+
+import sys
+from dataclasses import dataclass
+from inspect import signature
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from rl.sharing import decode as shared_decode
+
+NAME = "shared_prompt"
+
+
+@dataclass
+class Layout:
+    """Where things are in a packed row of N groups with G branches each.
+
+    Shapes:
+        prefix_mask: (N, P) whether a prompt token is one (prompts are padded on the left).
+        width: W, tokens of a branch: the copy of the prompt's last token and C completion tokens.
+        branches: G.
+        padded: whether any prompt is.
+    """
+
+    prefix_mask: torch.Tensor
+    width: int
+    branches: int
+    padded: bool
+
+    @property
+    def prefix(self) -> int:
+        return self.prefix_mask.size(1)
+
+
+@dataclass
+class Packed:
+    """A micro-batch of B completions as N packed rows.
+
+    Shapes: ``input_ids``, ``labels``: (N, P + G W); ``position_ids``: (N, ...) or (3, N, ...);
+    ``place``: (B, 2) group and branch of each completion, in the order of the groups' members.
+    """
+
+    input_ids: torch.Tensor
+    labels: torch.Tensor
+    position_ids: torch.Tensor
+    layout: Layout
+    place: torch.Tensor
+
+    def unpack(self, per_token: torch.Tensor) -> torch.Tensor:
+        """(N, P + G W - 1) values of labels, shifted by one, to (B, C), ordered as ``place``."""
+        layout = self.layout
+        branches = per_token[:, layout.prefix :].new_zeros(
+            per_token.size(0), layout.branches * layout.width)
+        # The value of label i stands at i - 1; the last of a branch's W places has no label.
+        branches[:, :-1] = per_token[:, layout.prefix :]
+        branches = branches.view(-1, layout.branches, layout.width)[..., :-1]
+        return branches[self.place[:, 0], self.place[:, 1]]
+
+
+def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
+         prompt_positions: torch.Tensor) -> Packed:
+    """Build the packed rows.
+
+    Args:
+        input_ids, attention_mask: (any, P + C), prompts padded left, completions right.
+        completion: C.
+        groups: rows that share a prompt, B in all.
+        prompt_positions: (N, P) or (3, N, P) positions of each group's prompt.
+    """
+    prompt = input_ids.size(1) - completion
+    first = [group[0] for group in groups]
+    G = max(map(len, groups))
+    N, W = len(groups), completion + 1
+    device = input_ids.device
+    # A group with fewer completions repeats its first one; nobody reads the repetitions.
+    rows = torch.tensor([group + [group[0]] * (G - len(group)) for group in groups], device=device)
+    branch_ids = input_ids[rows][..., prompt - 1 :]  # (N, G, W)
+    labels = branch_ids.masked_fill(attention_mask[rows][..., prompt - 1 :] == 0, -100)
+    labels[..., 0] = -100
+    spare = torch.arange(G, device=device) >= torch.tensor(list(map(len, groups)),
+                                                           device=device)[:, None]
+    labels = labels.masked_fill(spare[..., None], -100)
+    prefix = input_ids[first, : prompt - 1]
+    steps = torch.arange(W, device=device).repeat(G)
+    positions = torch.cat(
+        [prompt_positions[..., :-1], prompt_positions[..., -1:] + steps], dim=-1)
+    place = torch.tensor([(n, g) for n, group in enumerate(groups) for g in range(len(group))],
+                         device=device)
+    prefix_mask = attention_mask[first, : prompt - 1].bool()
+    return Packed(
+        torch.cat([prefix, branch_ids.reshape(N, -1)], dim=1),
+        torch.cat([torch.full_like(prefix, -100), labels.reshape(N, -1)], dim=1),
+        positions, Layout(prefix_mask, W, G, padded=not prefix_mask.all().item()), place)
+
+
+def prompt_positions(model, input_ids, attention_mask, **vision) -> torch.Tensor:
+    """Positions of prompt tokens as the model itself gives them: (N, P), or (3, N, P) for mRoPE.
+
+    Args:
+        model: the policy's body.
+        input_ids, attention_mask: (N, P).
+        vision: ``image_grid_thw`` and ``mm_token_type_ids`` of these rows, where there are any.
+    """
+    plain = (attention_mask.cumsum(-1) - 1).masked_fill(attention_mask == 0, 0)
+    rope_index = getattr(type(model), "get_rope_index", None)
+    if rope_index is None:
+        return plain
+    if vision.get("image_grid_thw") is None:
+        return plain.expand(3, -1, -1)
+    positions, _ = rope_index(model, input_ids=input_ids, attention_mask=attention_mask, **vision)
+    return positions
+
+
+def use_shared_attention(model) -> None:
+    """Let the decoder's attention understand packed rows; all others go where they went before."""
+    config = model.get_decoder().config
+    before = config._attn_implementation
+    if before.startswith(NAME):
+        return
+    name = f"{NAME}_{before}"  # another model of this process may go elsewhere
+
+    def attention(module, query, key, value, mask, shared_prompt: Layout | None = None, **kwargs):
+        if (prompt := getattr(key, "prompt", None)) is not None:  # a token is being drawn
+            return shared_decode.attention(query, key, value, kwargs["scaling"], prompt), None
+        if shared_prompt is None:
+            usual = ALL_ATTENTION_FUNCTIONS.get(before) or sys.modules[
+                type(module).__module__].eager_attention_forward
+            return usual(module, query, key, value, mask, **kwargs)
+        return _by_parts(query, key, value, kwargs["scaling"], shared_prompt), None
+
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
+    config._attn_implementation = name
+
+
+def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor:
+    """Attention in packed rows: prompts over themselves, branches over prompt and themselves.
+
+    Args:
+        query: (N, H, P + G W, D). key, value: (N, K, P + G W, D), K dividing H.
+
+    Returns:
+        (N, P + G W, H, D).
+    """
+    P, G, W = layout.prefix, layout.branches, layout.width
+    heads = query.size(1) // key.size(1)
+    key, value = (x.repeat_interleave(heads, dim=1) for x in (key, value))
+    N, H, _, D = query.shape
+    query, key = query.to(value.dtype), key.to(value.dtype)  # autocast leaves them as they were
+    seen = layout.prefix_mask[:, None, None, :]  # (N, 1, 1, P)
+    mask = None
+    if layout.padded:
+        mask = torch.ones(P, P, dtype=torch.bool, device=query.device).tril() & seen
+        # Padding sees itself: a row of nothing would be a row of NaN.
+        mask = mask | torch.eye(P, dtype=torch.bool, device=query.device)
+    prompt = scaled_dot_product_attention(
+        query[:, :, :P], key[:, :, :P], value[:, :, :P], attn_mask=mask, is_causal=mask is None,
+        scale=scaling)
+
+    q, k, v = (x[:, :, P:].reshape(N, H, G, W, D) for x in (query, key, value))
+    own = torch.ones(W, W, dtype=torch.bool, device=query.device).tril()
+    mask = torch.cat([seen[:, :, :, None, :].expand(N, 1, 1, W, P), own.expand(N, 1, 1, W, W)], -1)
+    shared = [x[:, :, None, :P].expand(N, H, G, P, D) for x in (key, value)]
+    branches = scaled_dot_product_attention(
+        q.transpose(1, 2).reshape(N * G, H, W, D),
+        torch.cat([shared[0], k], 3).transpose(1, 2).reshape(N * G, H, P + W, D),
+        torch.cat([shared[1], v], 3).transpose(1, 2).reshape(N * G, H, P + W, D),
+        attn_mask=mask[:, :, 0].repeat_interleave(G, 0), scale=scaling)
+    branches = branches.view(N, G, H, W, D).transpose(1, 2).reshape(N, H, G * W, D)
+    return torch.cat([prompt, branches], dim=2).transpose(1, 2).contiguous()
+
+
+def why_not(model) -> str | None:
+    """Why this decoder's prompts cannot be shared; ``None`` where they can."""
+    decoder = model.get_decoder()
+    config = decoder.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        return f"it has {', '.join(sorted(kinds - {'full_attention'}))} layers"
+    # Gemma and PaliGemma are told by token types which tokens are pictures.
+    if "token_type_ids" in signature(type(model).forward).parameters or getattr(
+            config, "use_bidirectional_attention", None):
+        return "pictures see themselves in both directions"
+    if "flash" in (config._attn_implementation or ""):
+        return f"{config._attn_implementation} takes no packed rows; use sdpa"
+    if any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in decoder.modules()):
+        return "dropout would be drawn once per prompt"
+    if getattr(config, "attention_dropout", 0):
+        return "attention has dropout"
+    return None

@@ -1,0 +1,194 @@
+"""Stock TRL and this trainer step by step in one process: how long each phase takes, on what.
+
+Both trainers have the same weights, rows and seed, and train on the same completions: they
+generate for the clock, and what they generated is replaced by what was drawn beforehand. Steps
+alternate, so that whatever else the machine does hits both.
+"""
+
+import statistics
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import torch
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from rl.policy.loading import LoraSettings, load_policy
+from rl.policy.vision_attention import use_attention_by_length
+from rl.speed.workload import Shape, rows_of_shape
+from rl.trainer import PolicyTrainer, TrainerOptions
+
+PHASES = ("images", "generation", "reference", "loss", "optimizer", "step")
+
+
+@dataclass
+class Measured:
+    """Of one trainer: seconds per phase and round; tokens and pictures per step; and the loss."""
+
+    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    tokens: int = 0
+    pictures: int = 0
+    losses: list[float] = field(default_factory=list)
+
+    def median(self, phase: str) -> float:
+        """Seconds; 0 for a phase that did not happen."""
+        return statistics.median(self.seconds[phase]) if self.seconds[phase] else 0.0
+
+
+def compare(path: str, shape: Shape, *, rounds: int = 5, warmup: int = 2, seed: int = 0,
+            which=("stock", "ours"), options: TrainerOptions | None = None,
+            dtype: torch.dtype = torch.float32) -> dict[str, Measured]:
+    """Time ``rounds`` steps of each trainer after ``warmup``, by turns.
+
+    Args:
+        path: policy directory or hub id.
+        shape: of the step.
+        which: the trainers to run; one by itself is for its peak memory.
+        options: of ours; everything shared where it pays by default.
+        dtype: of the weights.
+    """
+    runs = {name: _Run(name, path, shape, rounds + warmup, seed, options, dtype) for name in which}
+    turns = _Turns(list(runs))
+    threads = [threading.Thread(target=run.train, args=(turns,)) for run in runs.values()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for run in runs.values():
+        if run.error:
+            raise run.error
+        for phase in run.measured.seconds:
+            del run.measured.seconds[phase][:warmup]
+    return {name: run.measured for name, run in runs.items()}
+
+
+class _Turns(TrainerCallback):
+    """Hands the right to make a step from one trainer to the next."""
+
+    def __init__(self, names: list[str]):
+        self.names, self.now, self.changed = names, 0, threading.Condition()
+
+    def take(self, name: str) -> None:
+        with self.changed:
+            self.changed.wait_for(lambda: self.names[self.now] == name)
+
+    def give(self, name: str, last: bool = False) -> None:
+        with self.changed:
+            place = self.names.index(name)
+            following = self.names[(place + 1) % len(self.names)]
+            if last:
+                self.names.remove(name)
+            if self.names:
+                self.now = self.names.index(following) if following in self.names else 0
+            self.changed.notify_all()
+
+
+class _Run(TrainerCallback):
+    """One trainer with clocks and counters on it."""
+
+    def __init__(self, name, path, shape, steps, seed, options, dtype):
+        self.name, self.measured, self.error = name, Measured(), None
+        self.spent = defaultdict(float)
+        model, processor = load_policy(path, dtype=dtype)
+        use_attention_by_length(model)
+        rows = rows_of_shape(processor, shape, shape.prompts * 2, seed)
+        generator = torch.Generator().manual_seed(seed)
+        words = [i for t, i in sorted(processor.tokenizer.get_vocab().items()) if t.isalpha()]
+        picks = torch.randint(len(words), (shape.prompts * shape.G, shape.completion),
+                              generator=generator)
+        self.drawn = [[words[i] for i in row] for row in picks.tolist()]
+        size = shape.prompts * shape.G
+        args = GRPOConfig(
+            output_dir="runs/speed", per_device_train_batch_size=size, num_generations=shape.G,
+            max_completion_length=shape.completion, max_steps=steps, learning_rate=1e-6,
+            beta=shape.beta, gradient_checkpointing=shape.checkpointing,
+            bf16=dtype == torch.bfloat16,
+            use_cpu=not torch.cuda.is_available(), save_strategy="no", report_to=[],
+            disable_tqdm=True, logging_steps=1, seed=seed,
+            generation_kwargs={"min_new_tokens": shape.completion})
+        # Without dropout: it would be drawn once per prompt where the prompt is shared.
+        extra = {"peft_config": LoraSettings(dropout=0.0).config_for(model)} if shape.lora else {}
+        cls = GRPOTrainer
+        if name == "ours":
+            cls = PolicyTrainer
+            extra["options"] = options or TrainerOptions(share_prompt="auto", share_vision="auto")
+        self.trainer = cls(model=model, reward_funcs=[_alternating], args=args, train_dataset=rows,
+                           processing_class=processor, callbacks=[self], **extra)
+        self._count(model)
+        self._clock()
+
+    def train(self, turns: _Turns) -> None:
+        self.turns = turns
+        turns.take(self.name)
+        try:
+            self.trainer.train()
+        except BaseException as error:  # handed to the thread that asked
+            self.error = error
+        turns.give(self.name, last=True)
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.turns.take(self.name)
+        self.spent = defaultdict(float)
+        self.measured.tokens = self.measured.pictures = 0
+        self.started = time.perf_counter()
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        self.optimizing = time.perf_counter()
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        self.spent["optimizer"] = time.perf_counter() - self.optimizing
+
+    def on_step_end(self, args, state, control, **kwargs):
+        spent = self.spent
+        spent["step"] = time.perf_counter() - self.started
+        spent["loss"] = spent["step"] - spent.pop("prepared") - spent["optimizer"]
+        for phase in PHASES:
+            self.measured.seconds[phase].append(spent[phase])
+        self.turns.give(self.name)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if logs and "loss" in logs:
+            self.measured.losses.append(logs["loss"])
+
+    def _clock(self) -> None:
+        """Put clocks on what the phases go through; several calls in a step add up."""
+        trainer = self.trainer
+        self._time(trainer, "_prepare_inputs", "prepared")
+        self._time(trainer, "_generate_single_turn", "generation",
+                   after=lambda out: (self.drawn, out[1]))
+        self._time(trainer, "_get_per_token_logps_and_entropies", "reference",
+                   only=lambda: not torch.is_grad_enabled())
+        self._time(trainer.processing_class, "_process_images", "images")
+
+    def _time(self, owner, name: str, phase: str, after=None, only=lambda: True) -> None:
+        usual = getattr(owner, name)
+
+        def timed(*args, **kwargs):
+            start = time.perf_counter()
+            out = usual(*args, **kwargs)
+            if only():
+                self.spent[phase] += time.perf_counter() - start
+            return after(out) if after else out
+
+        setattr(owner, name, timed)
+
+    def _count(self, model) -> None:
+        """Count tokens of whole sequences through the decoder, and pictures through the tower."""
+        def tokens(module, args, kwargs):
+            if kwargs["inputs_embeds"].size(1) > 1:  # not those sampled one by one
+                self.measured.tokens += kwargs["inputs_embeds"].shape[:2].numel()
+
+        def pictures(module, args, kwargs):
+            self.measured.pictures += len(kwargs["grid_thw"])
+
+        for each in (model, self.trainer.ref_model):
+            if each is not None:
+                each.get_decoder().register_forward_pre_hook(tokens, with_kwargs=True)
+                each.base_model.visual.register_forward_pre_hook(pictures, with_kwargs=True)
+
+
+def _alternating(completions, **_):
+    """A reward that varies within every group."""
+    return [float(i % 2) for i in range(len(completions))]
