@@ -7,8 +7,8 @@ from pathlib import Path
 
 from concepts.concept import Concept, EntryError, check_name
 from concepts.database import Database, DatabaseError
+from data_gen.files.errors import SourceError
 from data_gen.files.files import atomic_file
-from data_gen.files.skipped import SourceError
 from data_gen.sources.photo_folders import (
     CLASSES_FILES,
     LeftOut,

@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
+from data_gen.files.errors import SourceError
 from data_gen.files.files import file_digest, stamp_of
-from data_gen.files.skipped import SourceError
 from data_gen.rows.indexed import RowMaker
 from data_gen.sources.box_filters import Limits
 from data_gen.sources.detection import detection_maker, detection_source, open_boxes

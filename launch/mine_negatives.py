@@ -22,8 +22,9 @@ from benchmarks import mined_negatives as mined
 from benchmarks.harness.predictions import predict
 from benchmarks.harness.systems import fingerprint
 from benchmarks.metrics.intervals import estimate
-from data_gen.files.files import write_json
-from data_gen.files.skipped import SourceError, is_missing_path, left_out_clause
+from data_gen.files.errors import SourceError
+from data_gen.files.files import is_missing_path, write_json
+from data_gen.files.skipped import left_out_clause
 from data_gen.generators import Opened, open_source
 from data_gen.images.encoders import load_encoder
 from data_gen.negatives.embedding import embed

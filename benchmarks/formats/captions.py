@@ -13,12 +13,7 @@ from typing import Any
 from benchmarks.formats.files import find_picture, is_name, read_json
 from data_gen.files.json_stream import is_text
 from data_gen.files.settings import BenchmarkError
-from data_gen.files.skipped import (
-    LeftOut,
-    leave,
-    left_out_line,
-    shown,
-)
+from data_gen.files.skipped import LeftOut, leave, left_out_line, shown
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,7 @@ from concepts.database import read_database as read_file
 from data_gen.files.files import find_file
 from data_gen.files.json_stream import is_text
 from data_gen.files.settings import BenchmarkError
-from data_gen.files.skipped import (
-    LeftOut,
-    leave,
-    left_out_line,
-    shown,
-)
+from data_gen.files.skipped import LeftOut, leave, left_out_line, shown
 from rewards.names import name_key
 
 

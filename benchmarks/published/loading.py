@@ -18,11 +18,7 @@ from benchmarks.harness.question import Benchmark, Question, open_rows
 from concepts.concept import Concept
 from concepts.methods.protocol import Reference
 from data_gen.files.settings import BenchmarkError
-from data_gen.files.skipped import (
-    LeftOut,
-    leave,
-    left_out_line,
-)
+from data_gen.files.skipped import LeftOut, leave, left_out_line
 from data_gen.rows import ICT, OCT
 from data_gen.sources.photo_folders import scan
 

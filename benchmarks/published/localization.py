@@ -34,12 +34,7 @@ from benchmarks.published import benchmark as published
 from benchmarks.published.benchmark import PublishedSettings
 from benchmarks.published.loading import PART
 from data_gen.files.settings import BenchmarkError
-from data_gen.files.skipped import (
-    LeftOut,
-    leave,
-    left_out_line,
-    told,
-)
+from data_gen.files.skipped import LeftOut, leave, left_out_line, told
 from data_gen.rows import VLT
 from data_gen.rows.indexed import Skipped
 from data_gen.sources.detection import detection_maker

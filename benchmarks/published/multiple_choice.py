@@ -13,11 +13,7 @@ from benchmarks.harness.question import QA, Benchmark, Question
 from benchmarks.published.loading import MISSING_IMAGE, References, _benchmark, _object
 from benchmarks.published.recognition import named
 from data_gen.files.json_stream import is_text
-from data_gen.files.skipped import (
-    LeftOut,
-    leave,
-    shown,
-)
+from data_gen.files.skipped import LeftOut, leave, shown
 
 
 def choice_questions(

@@ -32,11 +32,7 @@ from benchmarks.published.loading import (
     _benchmark,
     _object,
 )
-from data_gen.files.skipped import (
-    LeftOut,
-    leave,
-    shown,
-)
+from data_gen.files.skipped import LeftOut, leave, shown
 from data_gen.rows import ICT
 from rewards.names import names_written
 

@@ -14,11 +14,7 @@ from benchmarks.harness.question import Benchmark, Question
 from benchmarks.published.loading import MISSING_IMAGE, References, _benchmark
 from data_gen.files.json_stream import is_text
 from data_gen.files.settings import BenchmarkError
-from data_gen.files.skipped import (
-    LeftOut,
-    leave,
-    shown,
-)
+from data_gen.files.skipped import LeftOut, leave, shown
 from data_gen.rows import OCT
 
 _SKS = re.compile(r"<sks>|\bsks\b")

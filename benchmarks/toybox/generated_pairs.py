@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.metrics.intervals import estimate, ratio
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 from data_gen.sources.image_pairs import half_boxes
 from data_gen.sources.pair_parquet import light_rows, pair_picture, parquet_files
 from data_gen.toybox.identity import ATTRIBUTES, Identity, is_held_out

@@ -91,3 +91,11 @@ def kept_lines(path: Path) -> list[dict]:
         if isinstance(entry, dict):
             found.append(entry)
     return found
+
+
+def is_missing_path(path: str) -> bool:
+    """Whether ``path`` is meant as a local path and nothing is there; ``owner/name`` may be a hub
+    id, unless a folder ``owner`` is here."""
+    first = Path(path).parts[:1]
+    here = path.startswith((".", "~", "/")) or bool(first and Path(first[0]).is_dir())
+    return here and not Path(path).exists()

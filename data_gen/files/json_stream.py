@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 
 CHUNK = 1 << 20
 """Characters read at a time."""

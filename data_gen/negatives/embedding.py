@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data_gen.files.errors import ImageError
 from data_gen.files.files import atomic_file, remove_abandoned, stamp_of
-from data_gen.files.skipped import PictureError
 from data_gen.images.boxes import absolute
 from data_gen.images.encoders import Encoder
 from data_gen.tasks.subjects import Thing
@@ -82,7 +82,7 @@ def seen(thing: Thing, left_out: Counter) -> Iterator[Image.Image]:
     for view in thing.views:
         try:
             picture = view.open()
-        except PictureError as error:
+        except ImageError as error:
             left_out[error.reason] += 1
             continue
         if view.box:

@@ -16,8 +16,8 @@ import faiss
 import numpy as np
 from tqdm import tqdm
 
+from data_gen.files.errors import SourceError
 from data_gen.files.files import atomic_file, write_json
-from data_gen.files.skipped import SourceError
 from data_gen.negatives.embedding import Embedded
 from data_gen.negatives.table import write_neighbours
 from data_gen.tasks.subjects import Thing

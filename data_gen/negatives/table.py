@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 from data_gen.tasks.subjects import Thing
 
 

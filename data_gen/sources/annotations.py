@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from data_gen.files.errors import SourceError
 from data_gen.files.json_stream import is_text, json_items
-from data_gen.files.skipped import SourceError
 from data_gen.images.boxes import Box
 
 BOX_FORMATS = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from data_gen.files.errors import SourceError
 from data_gen.files.files import find_file
-from data_gen.files.skipped import SourceError
 from data_gen.images.boxes import (
     Box,
     area,

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from data_gen.files.errors import ImageError, SourceError
 from data_gen.files.files import file_digest, stamp_of
-from data_gen.files.skipped import PictureError, SourceError, left_out_clause
+from data_gen.files.skipped import left_out_clause
 from data_gen.images.boxes import relative
 from data_gen.images.photos import PhotoError, open_photo
 from data_gen.negatives.table import read_neighbours
@@ -201,13 +202,13 @@ class Boxes(Sequence):
         try:
             photo = open_photo(path, OPEN_PX)
         except PhotoError as reason:
-            raise PictureError(name, str(reason)) from None
+            raise ImageError(name, str(reason)) from None
         with Image.open(path) as header:
             if header.size != self.found.sizes[picture]:
-                raise PictureError(name, "of another size than its annotations say")
+                raise ImageError(name, "of another size than its annotations say")
             if header.getexif().get(0x0112, 1) != 1:
                 # Some annotators' tools turned such pictures upright, others did not.
-                raise PictureError(name, "turned by EXIF, so that its boxes are uncertain")
+                raise ImageError(name, "turned by EXIF, so that its boxes are uncertain")
         return photo
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from data_gen.files.errors import SourceError
 from data_gen.files.files import stamp_of
-from data_gen.files.skipped import SourceError
 from data_gen.images.photos import PhotoError, open_photo
 from data_gen.rows import ICT, OCT
 from data_gen.rows.indexed import RowMaker, all_rows, interleaved

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from data_gen.files.skipped import PictureError
+from data_gen.files.errors import ImageError
 from data_gen.images.photos import fitted
 from data_gen.sources.pair_parquet import Place, pair_picture
 from data_gen.sources.photo_folders import printable
@@ -79,7 +79,7 @@ class Pairs:
         picture = pair_picture(Place(self.files[self.file[i]], self.group[i], self.row[i]))
         boxes = half_boxes(*picture.size, self.inset)
         if boxes is None:
-            raise PictureError(self[i].key, "not two squares side by side")
+            raise ImageError(self[i].key, "not two squares side by side")
         return [picture.crop(box) for box in boxes]
 
 

@@ -5,8 +5,8 @@ from array import array
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+from data_gen.files.errors import SourceError
 from data_gen.files.files import stamp_of
-from data_gen.files.skipped import SourceError
 from data_gen.rows.indexed import RowMaker, Skipped, interleaved
 
 OWN = ("generator", "seed", "shares", "caps")

@@ -23,8 +23,8 @@ from datasets import IterableDataset, load_dataset
 from PIL import Image
 from tqdm import tqdm
 
+from data_gen.files.errors import ImageError, SourceError
 from data_gen.files.files import atomic_file
-from data_gen.files.skipped import PictureError, SourceError
 from data_gen.images.photos import PhotoError, open_picture
 from data_gen.rows.disk_space import is_full
 
@@ -126,7 +126,7 @@ def pair_picture(place: Place) -> Image.Image:
     """The composite picture of a row, RGB.
 
     Raises:
-        PictureError: with the file, the row group and the row.
+        ImageError: with the file, the row group and the row.
     """
     try:
         column = _pictures(place.file, place.group, _state(place.file))
@@ -137,7 +137,7 @@ def pair_picture(place: Place) -> Image.Image:
         return open_picture(data)
     except (PhotoError, OSError, pa.ArrowException) as error:
         reason = str(error) if isinstance(error, PhotoError) else "unreadable row group"
-        raise PictureError(
+        raise ImageError(
             f"{place.file} row group {place.group} row {place.row}", reason) from None
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 from data_gen.images.photos import PhotoError, open_photo, reason_of
 
 CLASSES_FILES = ("classes", "classes.txt", "classes.csv", "prompts_and_classes.txt")

@@ -20,9 +20,10 @@ from pathlib import Path
 from datasets import Value
 from PIL import Image
 
+from data_gen.files.errors import SourceError
 from data_gen.files.files import file_digest, find_file, stamp_of
 from data_gen.files.json_stream import is_text, json_items
-from data_gen.files.skipped import SourceError, left_out_clause
+from data_gen.files.skipped import left_out_clause
 from data_gen.images.boxes import cropped, padded, relative
 from data_gen.images.photos import PhotoError, open_photo
 from data_gen.rows import ICT, OCT, VLT

@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from data_gen.files.errors import SourceError
 from data_gen.files.files import file_digest, stamp_of
-from data_gen.files.skipped import SourceError, left_out_clause
+from data_gen.files.skipped import left_out_clause
 from data_gen.negatives.table import read_neighbours
 from data_gen.rows.indexed import RowMaker
 from data_gen.sources.image_pairs import Pairs, category_of

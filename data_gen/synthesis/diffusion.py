@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from data_gen.files.errors import SourceError
 from data_gen.files.files import stamp_of
-from data_gen.files.skipped import SourceError
 from data_gen.rows.indexed import RowMaker
 from data_gen.sources.photo_folders import Subject, printable, scan
 from data_gen.synthesis.object_texts import object_texts

@@ -17,8 +17,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_gen.files.chat import ChatError, Endpoint, chat
+from data_gen.files.errors import SourceError
 from data_gen.files.files import atomic_file, stamp_of
-from data_gen.files.skipped import SourceError
 
 KEYS = ("item", "category", "scene", "lists", "distinct", "scenes_differ", "file", "chat")
 

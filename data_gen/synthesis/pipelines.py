@@ -14,8 +14,8 @@ import diffusers
 import torch
 from PIL import Image
 
-from data_gen.files.files import stamp_of
-from data_gen.files.skipped import SourceError, is_missing_path
+from data_gen.files.errors import SourceError
+from data_gen.files.files import is_missing_path, stamp_of
 
 DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("none", "model", "sequential")

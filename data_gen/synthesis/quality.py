@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from data_gen.files.skipped import SourceError, is_missing_path
+from data_gen.files.errors import SourceError
+from data_gen.files.files import is_missing_path
 from data_gen.images.encoders import Encoder, EncoderError, load_encoder
 
 CONSISTENCY, QUALITY, STRUCTURE = "objectConsistency", "imageQuality", "compositeStructure"

@@ -18,7 +18,7 @@ asked about it then share pixels, however cropped or mirrored.
 import random
 from collections.abc import Mapping, Sequence
 
-from data_gen.files.skipped import PictureError
+from data_gen.files.errors import ImageError
 from data_gen.images.boxes import (
     Framed,
     pad,
@@ -85,7 +85,7 @@ class SourceRows:
         row_id = f"{self.prefix}-{task}-{i}"
         try:
             return self.makers[task](random.Random(row_id), row_id, i)
-        except PictureError as error:
+        except ImageError as error:
             return Skipped(error.reason)
         except NoOther:
             return Skipped("nothing else to show")

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from data_gen.files.errors import SourceError
 from data_gen.files.files import stamp_of
-from data_gen.files.skipped import SourceError
 from data_gen.rows import VLT
 from data_gen.rows.contract import PICTURE_FORMATS
 from data_gen.rows.indexed import RowMaker, interleaved

@@ -21,7 +21,7 @@ class View:
 
     Args:
         where: file and place in it, as the rows' ``source`` tells it; differs for every view.
-        open: the whole picture, RGB; raises :class:`PictureError`.
+        open: the whole picture, RGB; raises :class:`ImageError`.
         box: where in the picture the thing is, in 0-1; ``None``: the picture shows just the thing.
         told: phrases each of which picks the thing out among all that the picture shows, such as
             ``the man on the left``, for a question that comes without a reference picture.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from PIL import Image
 
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 from data_gen.images.boxes import Framed, close_up, mirror
 from data_gen.images.photos import fitted
 from data_gen.tasks.names import draw_names

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data_gen.files.errors import SourceError
 from data_gen.files.files import find_file
-from data_gen.files.skipped import SourceError
 from data_gen.images.boxes import absolute, area, hidden
 from data_gen.rows import ICT, OCT, VLT, check_row
 from data_gen.rows.indexed import Skipped, all_rows

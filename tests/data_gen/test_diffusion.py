@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 from data_gen.rows import ICT, OCT, RowError
 from data_gen.rows.build_plan import PlanError
 from data_gen.rows.building import make_rows

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image, ImageDraw
 
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 from data_gen.images.photos import open_photo
 from data_gen.rows import ICT, OCT, check_row, encode_image, read_rows, write_rows
 from data_gen.sources.folders import folder_rows

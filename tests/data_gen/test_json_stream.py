@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_gen.files import json_stream
+from data_gen.files.errors import SourceError
 from data_gen.files.json_stream import is_text, json_items
-from data_gen.files.skipped import SourceError
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 from data_gen.generators import GENERATORS, Generator
 from data_gen.negatives.table import write_neighbours
 from data_gen.rows import ICT, OCT, VLT, check_row, read_rows

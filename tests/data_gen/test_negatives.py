@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.mined_negatives import KINDS, mined_rows
-from data_gen.files.skipped import PictureError, SourceError
+from data_gen.files.errors import ImageError, SourceError
 from data_gen.generators import open_source
 from data_gen.images.encoders import Encoder
 from data_gen.negatives.embedding import Embedded, embed
@@ -93,7 +93,7 @@ def test_a_table_without_any_neighbour_is_an_error(tmp_path):
 def coloured(name: str, *colours: str) -> Thing:
     def opened(colour: str):
         if colour == "damaged":
-            raise PictureError(name, "damaged")
+            raise ImageError(name, "damaged")
         return Image.new("RGB", (10, 10), colour)
 
     return Thing(name, tuple(View(f"{name}/{k}", lambda c=c: opened(c), (0.0, 0.0, 0.5, 1.0))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 from data_gen.synthesis.object_texts import entries, object_texts, read_object, usable
 
 LISTS = {"kind": ["bear", "owl"], "colour": ["red", "blue"], "second": ["red", "blue"],

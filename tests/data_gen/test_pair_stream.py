@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 from data_gen.sources import pair_parquet as pair_stream
 from data_gen.sources.pair_parquet import fetch_pairs, is_hub_id, keep_pairs
 from tests.data_gen.pair_rows import pair, row, write

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 from data_gen.rows import ICT, OCT, VLT, check_row
 from data_gen.rows.indexed import Skipped, all_rows
 from data_gen.sources.released import Defect, read_entry, released_maker, tags

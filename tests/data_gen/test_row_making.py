@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_gen.files.skipped import PictureError, SourceError
+from data_gen.files.errors import ImageError, SourceError
 from data_gen.images.boxes import absolute
 from data_gen.negatives.table import read_neighbours, write_neighbours
 from data_gen.rows import ICT, OCT, VLT, check_row, encode_image
@@ -248,7 +248,7 @@ def test_scenes_give_several_references_and_tell_the_truth():
 
 def broken(i: int) -> View:
     def refuse():
-        raise PictureError(f"{i}.jpg", "truncated")
+        raise ImageError(f"{i}.jpg", "truncated")
 
     return View(f"{i}.0", refuse)
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from data_gen.files.skipped import SourceError
+from data_gen.files.errors import SourceError
 from data_gen.images.boxes import absolute
 from data_gen.negatives.table import write_neighbours
 from data_gen.rows import ICT, OCT, VLT, check_row
