@@ -1,20 +1,65 @@
-"""Do mined negatives matter? The same questions with three kinds of "no".
+"""Do mined hard negatives matter? The same questions with three kinds of "no".
 
-Each set asks about the same things in the same order: half of its rows say yes, and the others show
-a neighbour of the table, another thing of the category, or any other thing.
+Each set asks about the same subjects in the same order: half of its questions are answered yes, and
+the others show a neighbour from the table (``launch/mine_negatives.py``), another subject of the
+category, or any other subject.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from benchmarks.harness.predictions import Prediction
+from benchmarks.harness.benchmark import Benchmark, Question
+from benchmarks.metrics.intervals import Metric
 from benchmarks.metrics.recognition import recognition_metrics
+from concepts.methods.prompting import query_of_row
+from data_gen.generators import open_source
+from data_gen.negatives.table import read_neighbours
 from data_gen.rows import OCT
 from data_gen.rows.indexed import Skipped
 from data_gen.tasks.builder import SourceRows
 from data_gen.tasks.subjects import Source
 from data_gen.tasks.views import Shares
 
-KINDS = ("mined", "category", "random")
+KINDS = {"mined": "mined negatives", "category": "negatives of the category",
+         "random": "random negatives"}
+"""Set -> what tables call it."""
+
+
+@dataclass(kw_only=True)
+class MinedNegativesSettings:
+    """Whose subjects are asked about, and with which table."""
+
+    source: dict[str, Any] = field(metadata={"help": "See data_gen.generators.open_source."})
+    table: str = field(metadata={"help": "The neighbour table."})
+    rows: int = field(default=400, metadata={"help": "Questions of each kind."})
+    size: int = field(default=96, metadata={"help": "Long side of images, in pixels."})
+    seed: int = field(default=7001, metadata={"help": "Seed of the questions."})
+
+
+class MinedNegatives(Benchmark):
+    """See the module's docstring."""
+
+    name = "mined_negatives"
+    Settings = MinedNegativesSettings
+    headlines = tuple(f"{kind}/accuracy" for kind in KINDS)
+    limits = dict.fromkeys(KINDS, 16)
+    in_memory = True
+
+    def __init__(self, settings: MinedNegativesSettings, limit: int | None = None):
+        super().__init__(settings, limit)
+        self.titles = KINDS
+        source = open_source(settings.source).source
+        nearest = read_neighbours(settings.table, source.subjects)
+        count = min(settings.rows, limit or settings.rows)
+        rows = mined_rows(source, nearest, count, settings.seed, settings.size)
+        self.sets = {kind: [_question(row) for row in of] for kind, of in rows.items()}
+
+    def score(self, replies, likelihoods) -> dict[str, Metric]:
+        return {
+            f"{kind}/{key}": metric for kind, pairs in replies.items()
+            for key, metric in recognition_metrics(
+                [r.text for _, r in pairs], [q.answer or "" for q, _ in pairs]).items()}
 
 
 def mined_rows(
@@ -23,24 +68,21 @@ def mined_rows(
     """Object-consistency rows, kind of negative -> ``count`` rows.
 
     Args:
-        source: things with two views each, or more.
+        source: subjects with two views each, or more.
         nearest: from :func:`data_gen.negatives.table.read_neighbours`.
-        size: largest length of the long side of every picture, in pixels.
+        size: largest length of the long side of every image, in pixels.
     """
     found = {}
     for kind in KINDS:
-        makes = SourceRows(
+        rows = SourceRows(
             source, seed, prefix="mined", size=size, nearest=nearest if kind == "mined" else None,
             shares=Shares(hard=0.0 if kind == "random" else 1.0, info=0.0))
-        rows = (makes.make(OCT, i) for i in range(count))
-        found[kind] = [row for row in rows if not isinstance(row, Skipped)]
+        made = (rows.make(OCT, i) for i in range(count))
+        found[kind] = [row for row in made if not isinstance(row, Skipped)]
     return found
 
 
-def score(rows: Mapping[str, Sequence[dict]],
-          predictions: Mapping[str, Sequence[Prediction]]) -> dict:
-    """``<kind>/<metric>`` of one policy; see :func:`benchmarks.metrics.recognition.recognition_metrics`."""
-    return {
-        f"{kind}/{name}": metric for kind in rows
-        for name, metric in recognition_metrics(
-            [p.text for p in predictions[kind]], [row["answer"] for row in rows[kind]]).items()}
+def _question(row: dict) -> Question:
+    query = query_of_row(row)
+    return Question(**{f.name: getattr(query, f.name) for f in fields(query)},
+                    answer=row["answer"], source=row["source"])

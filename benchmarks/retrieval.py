@@ -6,7 +6,7 @@
 
 ``recall`` asks for each photo of each folder with all other photos as the database (leave one out);
 ``--toys`` draws held-out toys, each alone in five scenes, for want of photos.
-``speed`` searches made-up concepts: unit vectors around a few thousand centres, as things around
+``speed`` searches made-up concepts: unit vectors around a few thousand centres, as subjects around
 their categories; a query is a concept's vector moved by as much as its centre is away. Both run on
 one thread, and times are processor time, which a busy machine does not lengthen much.
 """
@@ -49,9 +49,9 @@ def main(argv: list[str] | None = None) -> None:
                                      description=__doc__.splitlines()[0])
     what = parser.add_subparsers(dest="what", required=True)
     recall = what.add_parser("recall")
-    pictures = recall.add_mutually_exclusive_group(required=True)
-    pictures.add_argument("--root", type=Path, help="<subject>/*.jpg")
-    pictures.add_argument("--toys", type=int, help="so many toys")
+    images = recall.add_mutually_exclusive_group(required=True)
+    images.add_argument("--root", type=Path, help="<subject>/*.jpg")
+    images.add_argument("--toys", type=int, help="so many toys")
     recall.add_argument("--encoder", default="imagenet", help="as in data_gen/images/encoders.py")
     recall.add_argument("--cache", default=None, help="directory of features")
     recall.add_argument("--regions", action="store_true", help="windows as well")
@@ -80,10 +80,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def drawn_toys(folder: Path, n: int, views: int = 5, size: int = 96) -> Path:
     """Draw ``n`` held-out toys, as a folder of photos would have them. Returns ``folder``."""
-    for thing in toy_source(n, seed=0, size=size, views=views).things:
-        (folder / thing.key).mkdir()
-        for k, view in enumerate(thing.views):
-            view.open().save(folder / thing.key / f"{k}.png")
+    for subject in toy_source(n, seed=0, size=size, views=views).subjects:
+        (folder / subject.key).mkdir()
+        for k, view in enumerate(subject.views):
+            view.open().save(folder / subject.key / f"{k}.png")
     return folder
 
 
@@ -104,11 +104,12 @@ def leave_one_out(
         ValueError: no subject has two photos.
     """
     with tempfile.TemporaryDirectory() as folder:
-        database, left_out = folder_database(root, Path(folder) / "database.json", size=PHOTO_PX)
-        owners, paths = _pictures(database)
+        database, skipped = folder_database(root, Path(folder) / "database.json", size=PHOTO_PX)
+        owners, paths = _images(database)
     encoder = load_encoder(spec, "cpu")
     start = time.process_time()
     features, broken = file_features(encoder, paths, cache, progress=True)
+    skipped.update(broken)
     encoding = time.process_time() - start
     vectors = np.stack([features[path] for path in paths])
     hits, asked = dict.fromkeys(KS, 0), 0
@@ -131,16 +132,16 @@ def leave_one_out(
         for k in KS:
             hits[k] += owner in ranked[:k]
     if not asked:
-        raise ValueError(f"{root}: no subject has two photos; nothing can be left out")
+        raise ValueError(f"{root}: no subject has two photos; no photo can be left out")
     return {"encoder": spec, "dim": encoder.dim, "regions": regions, "photos": len(paths),
             "subjects": len(set(owners)), "asked": asked,
-            "left_out": {reason: len(items) for reason, items in (left_out | broken).items()},
+            "skipped": skipped.counts,
             "recall": {f"@{k}": round(hits[k] / asked, 4) for k in KS},
             "encode_ms_per_photo": None if cache else round(1000 * encoding / len(paths), 1)}
 
 
 def search_times(n: int, dim: int, queries: int, seed: int = 0) -> dict:
-    """Milliseconds per query over n made-up concepts of one picture each, queries one by one.
+    """Milliseconds per query over n made-up concepts of one image each, queries one by one.
 
     Raises:
         ValueError: n, dim or queries is not a positive number.
@@ -214,9 +215,9 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _pictures(database: Database) -> tuple[list[str], list[Path]]:
-    """Every picture of a database, and whose it is."""
-    pairs = [(name, database.picture(image)) for name, concept in database.concepts().items()
+def _images(database: Database) -> tuple[list[str], list[Path]]:
+    """Every image of a database, and whose it is."""
+    pairs = [(name, database.image_path(image)) for name, concept in database.concepts().items()
              for image in concept.images]
     return [name for name, _ in pairs], [path for _, path in pairs]
 

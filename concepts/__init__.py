@@ -1,1 +1,1 @@
-"""The things a user owns: kept in a database, found in pictures, handed to the policy."""
+"""The things a user owns: kept in a database, found in images, handed to the policy."""

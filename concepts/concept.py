@@ -2,7 +2,7 @@
 
 RePIC and RAP keep ``{"concept_dict": {"<bo>": {"name", "image", "info", "category"}},
 "path_to_concept": {path: "<bo>"}}``. Two keys are added where they hold something: ``images`` (all
-pictures; ``image`` is the first of them) and ``attributes`` (what tells the thing from others of
+images; ``image`` is the first of them) and ``attributes`` (what tells the thing from others of
 its kind). Keys that are not known here are kept as they are.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from data_gen.files.errors import InputError
 from rewards.names import name_key
 
 MAX_NAME = 80
@@ -20,7 +21,7 @@ MAX_NAME = 80
 _TAG = re.compile(r"<([^<>]*)>")
 
 
-class EntryError(ValueError):
+class EntryError(InputError):
     """What is wrong with an entry, in words that do not name it, so that it can be counted."""
 
 
@@ -30,7 +31,7 @@ class Concept:
 
     Attributes:
         name: bare: ``bo``, ``black widow``. Prompts and captions write ``<bo>``.
-        images: pictures of it, relative to the database's image root, with ``/``.
+        images: images of it, relative to the database's image root, with ``/``.
         info: what its owner says of it, one or a few sentences.
         category: what it is: ``dog``. Empty where unknown.
         attributes: what tells it from others of its category.
@@ -65,18 +66,18 @@ def check_name(name) -> None:
 
 
 def concept_of(
-    tag: str, entry, picture: Callable[[str], str] = str
+    tag: str, entry, image: Callable[[str], str] = str
 ) -> tuple[Concept, list[str]]:
     """The concept of an entry.
 
     Args:
         tag: its key: ``<bo>``.
         entry: what stands there.
-        picture: a path as it stands there -> as the concept shall have it; raises
+        image: a path as it stands there -> as the concept shall have it; raises
             :class:`EntryError` for one that cannot be used. See :func:`inside`.
 
     Returns:
-        The concept with those pictures that can be used, and what is wrong with the others.
+        The concept with those images that can be used, and what is wrong with the others.
 
     Raises:
         EntryError: the entry stands for no concept.
@@ -92,13 +93,13 @@ def concept_of(
         raise EntryError("key and name differ")
     texts = {key: _text(entry, key) for key in ("info", "category")}
     attributes = _texts(entry, "attributes")
-    pictures = _texts(entry, "images")
+    images = _texts(entry, "images")
     first = entry.get("image")
-    pictures = list(dict.fromkeys(_texts(entry, "image") + pictures)) if first else pictures
+    images = list(dict.fromkeys(_texts(entry, "image") + images)) if first else images
     usable, wrong = [], []
-    for path in pictures:
+    for path in images:
         try:
-            usable.append(picture(path))
+            usable.append(image(path))
         except EntryError as reason:
             wrong.append(str(reason))
     return Concept(name, tuple(dict.fromkeys(usable)), texts["info"].strip(), texts["category"],
@@ -106,7 +107,7 @@ def concept_of(
 
 
 def inside(path: str, root: Path, prefix: str = "") -> str:
-    """A picture's path as relative to ``root``, with ``/``.
+    """An image's path as relative to ``root``, with ``/``.
 
     The check is on the path as written: a link below ``root`` is the owner's own doing, whereas
     a database may come from anywhere.
@@ -115,7 +116,7 @@ def inside(path: str, root: Path, prefix: str = "") -> str:
         EntryError: it leads out of ``root``, or there is no such file.
     """
     if "\0" in path or any("\ud800" <= char <= "\udfff" for char in path):
-        raise EntryError("a picture's path is no text")
+        raise EntryError("an image's path is no text")
     clean = os.path.normpath(path)
     if prefix:
         parts, first = PurePosixPath(clean).parts, PurePosixPath(os.path.normpath(prefix)).parts
@@ -124,13 +125,13 @@ def inside(path: str, root: Path, prefix: str = "") -> str:
     if os.path.isabs(clean):
         clean = os.path.relpath(clean, os.path.abspath(root))
     if clean == ".." or clean.startswith("../"):
-        raise EntryError("a picture's path leads out of the image root")
+        raise EntryError("an image's path leads out of the image root")
     try:
         found = os.path.isfile(root / clean)
     except OSError:
         found = False
     if not found:
-        raise EntryError("a picture is not there")
+        raise EntryError("an image is not there")
     return Path(clean).as_posix()
 
 

@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -32,15 +31,17 @@ from concepts.concept import (
     renamed,
     tag_of,
 )
+from data_gen.files.errors import InputError
 from data_gen.files.files import atomic_file
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.photos import PhotoError, open_photo
 from rewards.names import name_key
 
 LOCK_SECONDS = 30
 """How long an edit waits for another process to finish its own."""
 
-PICTURES = "pictures"
-"""Folder of the image root into which pictures from elsewhere are copied."""
+PICTURES = "images"
+"""Folder of the image root into which images from elsewhere are copied."""
 
 
 class Database:
@@ -48,14 +49,14 @@ class Database:
 
     Args:
         path: the file; it need not exist before the first :meth:`add`.
-        root: directory that picture paths are relative to; the file's own by default.
-        prefix: what the file's picture paths begin with that ``root`` stands for, such as the
+        root: directory that image paths are relative to; the file's own by default.
+        prefix: what the file's image paths begin with that ``root`` stands for, such as the
             ``./data/database_tot`` of RePIC's.
-        need_images: leave out concepts without a picture on disk. ``False`` keeps them: their names
+        need_images: leave out concepts without an image on disk. ``False`` keeps them: their names
             are still found in questions.
 
     Attributes:
-        left_out: reason -> tags of the entries, or of those whose pictures, are not used.
+        skipped: entries, or images of entries, that are not used, by reason.
         loaded: changes whenever :meth:`concepts` has read the file anew.
     """
 
@@ -64,7 +65,7 @@ class Database:
         self.path = Path(path)
         self.root = Path(root) if root is not None else self.path.parent
         self.prefix, self.need_images = prefix, need_images
-        self.left_out: dict[str, list[str]] = {}
+        self.skipped = SkippedItems()
         self._concepts: dict[str, Concept] = {}
         self.loaded: tuple | None = None
 
@@ -76,32 +77,32 @@ class Database:
         """
         self._refresh()
         if not self._concepts:
-            raise DatabaseError(f"{self.path} holds no usable concept{self._reasons()}")
+            raise DatabaseError(f"{self.path} holds no usable concept{self.skipped.clause()}")
         return MappingProxyType(self._concepts)
 
     def summary(self) -> str:
-        """One line: how many concepts and pictures, and what is left out and why."""
-        pictures = sum(len(concept.images) for concept in self._concepts.values())
-        return (f"{self.path}: {len(self._concepts)} concepts, {pictures} pictures"
-                f"{self._reasons()}")
+        """One line: how many concepts and images, and what is skipped and why."""
+        images = sum(len(concept.images) for concept in self._concepts.values())
+        return (f"{self.path}: {len(self._concepts)} concepts, {images} images"
+                f"{self.skipped.clause()}")
 
-    def picture(self, image: str) -> Path:
-        """Where a concept's picture is."""
+    def image_path(self, image: str) -> Path:
+        """Where a concept's image is."""
         return self.root / image
 
     # ---- edits ----
 
     def add(self, concept: Concept) -> None:
-        """Add a concept. Pictures from outside of the image root are copied into it.
+        """Add a concept. Images from outside of the image root are copied into it.
 
         Raises:
-            DatabaseError: the name is taken or none, or a picture cannot be opened.
+            DatabaseError: the name is taken or none, or an image cannot be opened.
         """
         self.add_all([concept])
 
     def add_all(self, concepts: Iterable[Concept]) -> None:
         """Add several at once; all of them, or none."""
-        ready = [self._with_own_pictures(concept) for concept in concepts]
+        ready = [self._with_own_images(concept) for concept in concepts]
 
         def change(entries: dict, paths: dict) -> None:
             taken = {name_key(tag.strip("<>")): tag for tag in entries}
@@ -120,13 +121,13 @@ class Database:
         """Change a concept's ``images``, ``info``, ``category`` or ``attributes``.
 
         Raises:
-            DatabaseError: there is no such concept, or a picture cannot be opened.
+            DatabaseError: there is no such concept, or an image cannot be opened.
             TypeError: a concept has no such field.
         """
         if "name" in changes:
             raise TypeError("a concept's name is changed by rename()")
-        # Checked before the lock is taken: opening pictures may be slow.
-        checked = self._with_own_pictures(replace(Concept(name), **changes))
+        # Checked before the lock is taken: opening images may be slow.
+        checked = self._with_own_images(replace(Concept(name), **changes))
         changes = {key: getattr(checked, key) for key in changes}
         self._replace(name, lambda concept: replace(concept, **changes))
 
@@ -140,7 +141,7 @@ class Database:
         self._replace(name, lambda concept: renamed(concept, to))
 
     def remove(self, name: str) -> None:
-        """Take a concept out of the database; its pictures stay on disk.
+        """Take a concept out of the database; its images stay on disk.
 
         Raises:
             DatabaseError: there is no such concept.
@@ -206,30 +207,30 @@ class Database:
             raise DatabaseError(f"{self.path} cannot be written ({error.strerror})") from None
 
     def _refresh(self) -> None:
-        stamp = stamp_of(self.path)  # before reading: what comes meanwhile is seen next time
-        if stamp == self.loaded:
+        version = version_of(self.path)  # before reading: what comes meanwhile is seen next time
+        if version == self.loaded:
             return
         content, twice = read_database(self.path)
-        left_out: dict[str, list[str]] = defaultdict(list)
-        if twice:
-            left_out["given twice, of which the first counts"] = twice
+        skipped = SkippedItems()
+        for tag in twice:
+            skipped.add("given twice, of which the first counts", tag)
         concepts: dict[str, Concept] = {}
         taken: set[str] = set()
         for tag, entry in content["concept_dict"].items():
             try:
                 concept, wrong = concept_of(tag, entry, self._inside)
                 for reason in wrong:
-                    left_out[reason].append(tag)
+                    skipped.add(reason, tag)
                 if self.need_images and not concept.images:
-                    raise EntryError("no picture left" if wrong else "no picture is given")
+                    raise EntryError("no image left" if wrong else "no image is given")
                 if name_key(concept.name) in taken:
                     raise EntryError("another has the same name")
             except EntryError as reason:
-                left_out[str(reason)].append(tag)
+                skipped.add(str(reason), tag)
                 continue
             taken.add(name_key(concept.name))
             concepts[concept.name] = concept
-        self._concepts, self.left_out, self.loaded = concepts, dict(left_out), stamp
+        self._concepts, self.skipped, self.loaded = concepts, skipped, version
 
     def _inside(self, image: str) -> str:
         return inside(image, self.root, self.prefix)
@@ -247,8 +248,8 @@ class Database:
         except EntryError as reason:
             raise DatabaseError(f"{self.path}, {name!r}: {reason}") from None
 
-    def _with_own_pictures(self, concept: Concept) -> Concept:
-        """The concept with every picture inside of the image root, each opened once."""
+    def _with_own_images(self, concept: Concept) -> Concept:
+        """The concept with every image inside of the image root, each opened once."""
         self._check(concept.name)
         images = []
         for image in concept.images:
@@ -256,7 +257,7 @@ class Database:
             try:
                 open_photo(path, 64)
             except PhotoError as reason:
-                raise DatabaseError(f"{self.path}, {concept.name!r}: picture {image}: {reason}"
+                raise DatabaseError(f"{self.path}, {concept.name!r}: image {image}: {reason}"
                                     ) from None
             try:
                 images.append(inside(str(image), self.root))
@@ -274,16 +275,8 @@ class Database:
                 shutil.copyfileobj(source, file)
         return target.relative_to(self.root).as_posix()
 
-    def _reasons(self) -> str:
-        if not self.left_out:
-            return ""
-        def some(tags: list[str]) -> str:
-            return f"({', '.join(map(repr, tags[:3]))}{', …' if len(tags) > 3 else ''})"
-        reasons = sorted(self.left_out.items(), key=lambda item: (-len(item[1]), item[0]))
-        return "; left out: " + ", ".join(f"{len(t)} {reason} {some(t)}" for reason, t in reasons)
 
-
-class DatabaseError(ValueError):
+class DatabaseError(InputError):
     """A database that cannot be read or edited as asked: which, why, and the remedy."""
 
 
@@ -333,7 +326,7 @@ def write_database(path: Path, content: dict) -> None:
         os.utime(file.fileno(), ns=(now, now))
 
 
-def stamp_of(path: Path) -> tuple:
+def version_of(path: Path) -> tuple:
     """Changes whenever another file has been put in place, or this one written to.
 
     Raises:

@@ -9,9 +9,9 @@ from concepts.concept import Concept, EntryError, check_name
 from concepts.database import Database, DatabaseError
 from data_gen.files.errors import SourceError
 from data_gen.files.files import atomic_file
+from data_gen.files.skipped import SkippedItems
 from data_gen.sources.photo_folders import (
     CLASSES_FILES,
-    LeftOut,
     folded,
     read_classes,
     scan,
@@ -21,12 +21,12 @@ from data_gen.toybox.identity import Identity, draw_identity
 from data_gen.toybox.scene import compose
 
 TOY_PX = 64
-"""Side of a toy's picture, as in the toybox rows' references."""
+"""Side of a toy's image, as in the toybox rows' references."""
 
 
 def folder_concepts(
     root: str | Path, classes: str | Path | None = None, *, size: int = 512
-) -> tuple[list[Concept], LeftOut]:
+) -> tuple[list[Concept], SkippedItems]:
     """One concept for each folder of photos below ``root``, named as its folder.
 
     Args:
@@ -35,7 +35,7 @@ def folder_concepts(
         size: pixels of the long side with which every photo is opened once.
 
     Returns:
-        The concepts, and what was left out: reason -> paths.
+        The concepts, and what was skipped, by reason.
 
     Raises:
         DatabaseError: ``root`` cannot be listed, holds no usable photo, or its classes cannot be
@@ -45,42 +45,42 @@ def folder_concepts(
     usual = next((root / name for name in CLASSES_FILES if os.path.isfile(root / name)), None)
     file = Path(classes) if classes else usual
     try:
-        subjects, left_out = scan(root, size, keep=file)
+        folders, skipped = scan(root, size, keep=file)
         kinds = read_classes(file) if file else {}
     except OSError as error:
         raise DatabaseError(f"{root} cannot be listed ({error.strerror})") from None
     except SourceError as error:
         raise DatabaseError(str(error)) from None
     found = []
-    for subject in subjects:
+    for folder in folders:
         try:
-            check_name(subject.name)
+            check_name(folder.name)
         except EntryError as reason:
-            left_out.setdefault(str(reason), []).append(subject.name)
+            skipped.add(str(reason), folder.name)
             continue
-        images = tuple(photo.relative_to(root).as_posix() for photo in subject.photos)
-        found.append(Concept(subject.name, images, category=kinds.get(folded(subject.name), "")))
+        images = tuple(photo.relative_to(root).as_posix() for photo in folder.photos)
+        found.append(Concept(folder.name, images, category=kinds.get(folded(folder.name), "")))
     if not found:
         raise DatabaseError(f"{root} holds no usable photo; give a directory with photos at "
                             "<subject>/*.jpg")
-    return found, left_out
+    return found, skipped
 
 
-def folder_database(root: str | Path, path: str | Path, **settings) -> tuple[Database, LeftOut]:
+def folder_database(root: str | Path, path: str | Path, **settings) -> tuple[Database, SkippedItems]:
     """A new database at ``path`` of the folders below ``root`` (see :func:`folder_concepts`).
 
     Raises:
         DatabaseError: see :func:`folder_concepts`, or ``path`` exists.
     """
     _refuse_existing(Path(path))
-    concepts, left_out = folder_concepts(root, **settings)
+    concepts, skipped = folder_concepts(root, **settings)
     database = Database(path, root)
     database.add_all(concepts)
-    return database, left_out
+    return database, skipped
 
 
 def write_folders(database: Database, out: str | Path) -> Path:
-    """Copy a database's pictures to ``<name>/00.jpg`` ..., with ``classes.csv`` beside them.
+    """Copy a database's images to ``<name>/00.jpg`` ..., with ``classes.csv`` beside them.
 
     Raises:
         DatabaseError: ``out`` exists, or a name cannot be a folder's.
@@ -94,7 +94,7 @@ def write_folders(database: Database, out: str | Path) -> Path:
     for name, concept in concepts.items():
         (out / name).mkdir(parents=True)
         for i, image in enumerate(concept.images):
-            source = database.picture(image)
+            source = database.image_path(image)
             shutil.copyfile(source, out / name / f"{i:02d}{source.suffix.lower()}")
     lines = [f'{name},{concept.category}\n' for name, concept in concepts.items()
              if concept.category]
@@ -106,7 +106,7 @@ def toybox_database(
     out: str | Path, count: int, seed: int = 0, *, held_out: bool = True,
     half: str | None = None, views: int = 1, size: int = TOY_PX,
 ) -> Database:
-    """A new database of toys at ``out/database.json``, their pictures beside it.
+    """A new database of toys at ``out/database.json``, their images beside it.
 
     Args:
         out: directory to make.
@@ -114,7 +114,7 @@ def toybox_database(
         seed: with ``count``, ``held_out`` and ``half``, decides everything.
         held_out: whether from identities that training never sees.
         half: of these, see :func:`data_gen.toybox.identity.half_of`; ``None`` takes both.
-        views: pictures of each toy.
+        views: images of each toy.
         size: pixels on a side.
 
     Raises:

@@ -1,7 +1,7 @@
 """Nearest concepts of a vector, with faiss; and an index that follows a database.
 
 Vectors have length 1, so the nearest by L2 (RAP's and RePIC's choice) are the nearest by inner
-product, and similarities are cosines. A concept may have several pictures: it is as near as the
+product, and similarities are cosines. A concept may have several images: it is as near as the
 nearest of them.
 
 ``flat`` compares with every vector and is exact. ``ivf`` looks only into the cells nearest to the
@@ -19,7 +19,9 @@ import faiss
 import numpy as np
 
 from concepts.database import Database, DatabaseError
+from data_gen.files.errors import InputError
 from data_gen.files.files import atomic_file
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.encoders import Encoder
 from data_gen.images.features import file_features
 
@@ -29,7 +31,7 @@ IVF_SHARE = 32
 KINDS = ("flat", "ivf")
 
 
-class IndexFileError(ValueError):
+class IndexFileError(InputError):
     """An index that cannot be used; the message names the file and the remedy."""
 
 
@@ -39,7 +41,7 @@ class ConceptIndex:
 
     Attributes:
         faiss: the index of R vectors of length 1; by inner product or by L2.
-        owners: R names: the concept that each vector is a picture of.
+        owners: R names: the concept that each vector is an image of.
         most: vectors of the concept that has most.
     """
 
@@ -90,7 +92,7 @@ def nearest(index: ConceptIndex, vectors: np.ndarray, k: int) -> list[list[tuple
     if vectors.shape[1] != index.faiss.d:
         raise ValueError(f"the index holds vectors of {index.faiss.d} numbers, the encoder gives "
                          f"{vectors.shape[1]}: it was made with another encoder")
-    rows = min(k * index.most, index.faiss.ntotal)  # k concepts however their pictures rank
+    rows = min(k * index.most, index.faiss.ntotal)  # k concepts however their images rank
     scores, places = index.faiss.search(np.ascontiguousarray(vectors, np.float32), rows)
     if index.faiss.metric_type == faiss.METRIC_L2:
         scores = 1 - scores / 2  # squared distance of vectors of length 1
@@ -141,29 +143,29 @@ def write_index(index: ConceptIndex, path: str | Path, ids: str | Path) -> None:
 
 
 class LiveIndex:
-    """An index of a database's pictures that follows its edits: only new pictures are encoded.
+    """An index of a database's images that follows its edits: only new images are encoded.
 
-    Whether something has changed is asked of the database's file alone: a picture that is replaced
+    Whether something has changed is asked of the database's file alone: an image that is replaced
     under the same name counts from the next edit on.
 
     Args:
         database: whose concepts.
-        encoder: of their pictures.
+        encoder: of their images.
         cache: directory of features, see :mod:`data_gen.images.features`.
         kind: see :func:`build_index`.
         start: an existing index made with the same encoder: its concepts are not encoded again
-            until their pictures change. It must be able to give its vectors back, as flat ones can.
+            until their images change. It must be able to give its vectors back, as flat ones can.
 
     Attributes:
-        left_out: reason -> pictures that could not be opened.
+        skipped: images that could not be opened, by reason.
     """
 
     def __init__(self, database: Database, encoder: Encoder, cache: str | Path | None = None, *,
                  kind: str = "flat", start: ConceptIndex | None = None):
         self.database, self.encoder, self.cache, self.kind = database, encoder, cache, kind
-        self.left_out: dict[str, list[Path]] = {}
+        self.skipped = SkippedItems()
         self._known: dict[tuple, np.ndarray] = {}  # (path, time, size) -> vector
-        self._given: dict[tuple, np.ndarray] = {}  # a concept's pictures -> vectors
+        self._given: dict[tuple, np.ndarray] = {}  # a concept's images -> vectors
         self._version, self._index = None, None
         if start is not None:
             self._take(start)
@@ -173,7 +175,7 @@ class LiveIndex:
 
         Raises:
             DatabaseError: the database cannot be read, holds no usable concept, or none of its
-                pictures can be opened.
+                images can be opened.
         """
         concepts = self.database.concepts()
         version = self.database.loaded
@@ -183,7 +185,7 @@ class LiveIndex:
         wanted = {stamp for found in stamps.values() if found not in self._given
                   for stamp in found}
         new = sorted(stamp[0] for stamp in wanted - set(self._known))
-        vectors, self.left_out = file_features(self.encoder, new, self.cache,
+        vectors, self.skipped = file_features(self.encoder, new, self.cache,
                                                progress=len(new) > 100)
         self._known = {stamp: self._known[stamp] if stamp in self._known else vectors[stamp[0]]
                        for stamp in wanted if stamp in self._known or stamp[0] in vectors}
@@ -194,16 +196,16 @@ class LiveIndex:
             rows += list(own)
             owners += [name] * len(own)
         if not rows:
-            raise DatabaseError(f"{self.database.path}: none of its pictures can be opened")
+            raise DatabaseError(f"{self.database.path}: none of its images can be opened")
         self._index = build_index(np.stack(rows), owners, self.kind)
         self._version = version
         return self._index
 
     def _stamps(self, images: Sequence[str]) -> tuple:
-        """(path, time, size) of each picture."""
+        """(path, time, size) of each image."""
         found = []
         for image in images:
-            path = self.database.picture(image)
+            path = self.database.image_path(image)
             try:
                 status = os.stat(path)
             except OSError:  # gone since the database was read
@@ -220,14 +222,14 @@ class LiveIndex:
             vectors = start.faiss.reconstruct_n(0, start.faiss.ntotal)
         except RuntimeError:
             raise IndexFileError("the index does not give its vectors back; use it without a "
-                                 "database, or leave it out and have the pictures encoded"
+                                 "database, or leave it out and have the images encoded"
                                  ) from None
         rows: dict[str, list[int]] = {}
         for row, name in enumerate(start.owners):
             rows.setdefault(name, []).append(row)
         for name, concept in self.database.concepts().items():
             if name in rows:
-                # Which vector is of which picture is not told: they count as long as all do.
+                # Which vector is of which image is not told: they count as long as all do.
                 self._given[self._stamps(concept.images)] = vectors[rows[name]]
 
 

@@ -1,6 +1,6 @@
-"""Where in a picture things may be: what is cut out and compared with the concepts.
+"""Where in an image things may be: what is cut out and compared with the concepts.
 
-A proposer takes a picture and gives boxes ``(x1, y1, x2, y2)`` in 0-1, the likeliest first. The
+A proposer takes an image and gives boxes ``(x1, y1, x2, y2)`` in 0-1, the likeliest first. The
 detectors are what RAP and RePIC use; the windows need no weights.
 """
 
@@ -11,23 +11,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data_gen.files.errors import InputError
 from data_gen.images.boxes import Box
 
 Proposer = Callable[[Image.Image], list[Box]]
 
 WINDOWS = (0.6, 0.4)
-"""Sides of the windows, as shares of the picture's. Neighbours overlap by half or more."""
+"""Sides of the windows, as shares of the image's. Neighbours overlap by half or more."""
 
 MOST = 10
-"""Regions per picture, at most."""
+"""Regions per image, at most."""
 
 MIN_SHARE = 0.02
-"""Narrower regions, in shares of the picture's side, are passed over."""
+"""Narrower regions, in shares of the image's side, are passed over."""
 
 _GRID = 64
 
 
-class DetectorError(ValueError):
+class DetectorError(InputError):
     """A detector that cannot be had; the message says why."""
 
 
@@ -62,7 +63,7 @@ def load_proposer(config: dict | None, device: str | None = None) -> Proposer | 
 def windows(image: Image.Image, sides: Sequence[float] = WINDOWS, most: int = MOST) -> list[Box]:
     """Windows of several sizes, those first that differ most from what is around them.
 
-    The plainest of centre-surround measures: the mean colour's distance from the picture's border,
+    The plainest of centre-surround measures: the mean colour's distance from the image's border,
     inside of a window less outside of it.
     """
     pixels = np.asarray(image.convert("RGB").resize((_GRID, _GRID)), np.float32)
@@ -94,7 +95,7 @@ def zero_shot_detector(
         model: hub id or directory, in safetensors.
         labels: what to look for: the categories of the concepts.
         threshold: least score of a box, 0-1.
-        most: boxes per picture.
+        most: boxes per image.
 
     Raises:
         DetectorError: it cannot be loaded, or there are no labels.
@@ -159,14 +160,14 @@ def ultralytics_model(
 
 
 def crop(image: Image.Image, box: Box) -> Image.Image:
-    """The part of a picture in a box of 0-1; at least one pixel."""
+    """The part of an image in a box of 0-1; at least one pixel."""
     w, h = image.size
     x1, y1 = min(int(box[0] * w), w - 1), min(int(box[1] * h), h - 1)
     return image.crop((x1, y1, max(x1 + 1, round(box[2] * w)), max(y1 + 1, round(box[3] * h))))
 
 
 def _kept(boxes: list, scores: list[float], size: tuple[int, int], most: int) -> list[Box]:
-    """Boxes in pixels as boxes in 0-1, cut at the picture's edge, best first."""
+    """Boxes in pixels as boxes in 0-1, cut at the image's edge, best first."""
     found = []
     for _, box in sorted(zip(scores, boxes, strict=True), key=lambda pair: -pair[0]):
         x1, x2 = (min(max(box[i] / size[0], 0.0), 1.0) for i in (0, 2))

@@ -1,7 +1,7 @@
-"""Which of the user's things a question is about: by the names in it, and by what a picture shows.
+"""Which of the user's things a question is about: by the names in it, and by what an image shows.
 
 Names found in the question (by the one rule of ``rewards.names``) come first: whoever writes a name
-means it. Then the whole picture and each proposed region are compared with the pictures of all
+means it. Then the whole image and each proposed region are compared with the images of all
 concepts, and the nearest ones fill up to k (RAP 2410.13360: detector crops, L2 nearest, names in
 the text looked up directly). What follows may ask the policy itself whether each is really there
 (:mod:`concepts.methods.verification`).
@@ -28,9 +28,9 @@ class Found:
 
     Attributes:
         name: the concept's.
-        by: ``question``, ``picture`` or ``region``.
-        similarity: cosine to its nearest picture; ``None`` where its name was found.
-        box: the region, in 0-1 of the picture; ``None`` for names and the whole picture.
+        by: ``question``, ``image`` or ``region``.
+        similarity: cosine to its nearest image; ``None`` where its name was found.
+        box: the region, in 0-1 of the image; ``None`` for names and the whole image.
         p_yes: what the policy says, where it was asked (:mod:`concepts.methods.verification`).
     """
 
@@ -47,8 +47,8 @@ class Retriever:
     Args:
         index: a :class:`LiveIndex`, which follows its database, or a fixed one read from disk.
         encoder: the one that the index was made with.
-        propose: regions of a picture; ``None`` looks at the whole picture only.
-        least: similarity below which a concept is not found by a picture.
+        propose: regions of an image; ``None`` looks at the whole image only.
+        least: similarity below which a concept is not found by an image.
     """
 
     def __init__(self, index: LiveIndex | ConceptIndex, encoder: Encoder,
@@ -61,9 +61,9 @@ class Retriever:
         """Concepts for one question.
 
         Args:
-            image: the picture asked about, if there is one.
+            image: the image asked about, if there is one.
             question: the user's words.
-            k: how many to find by the picture, less those whose names were found; names alone may
+            k: how many to find by the image, less those whose names were found; names alone may
                 be more than k.
 
         Returns:
@@ -86,7 +86,7 @@ class Retriever:
         answers = nearest(index, self.encoder.images(parts), max(k, PER_REGION))
         best: dict[str, Found] = {}
         for box, answer in zip(boxes, answers, strict=True):
-            by = "picture" if box is None else "region"
+            by = "image" if box is None else "region"
             for name, similarity in answer if box is None else answer[:PER_REGION]:
                 if name not in best or similarity > best[name].similarity:
                     best[name] = Found(name, by, similarity, box)

@@ -2,19 +2,19 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
-from data_gen.files.errors import SourceError
-from data_gen.files.files import file_digest, stamp_of
-from data_gen.rows.indexed import RowMaker
+from data_gen.files.errors import InputError, SourceError
+from data_gen.files.files import file_digest, fingerprint_of
+from data_gen.files.settings import Arguments, settings_from
+from data_gen.rows.indexed import IndexedRows
 from data_gen.sources.box_filters import Limits
-from data_gen.sources.detection import detection_maker, detection_source, open_boxes
+from data_gen.sources.detection import detection_rows, detection_source, open_boxes
 from data_gen.sources.detection import summary as boxes_summary
-from data_gen.sources.folders import folder_maker, folder_source
+from data_gen.sources.folders import folder_rows, folder_source
 from data_gen.sources.image_pairs import Pairs
-from data_gen.sources.mixture import mixture_maker
+from data_gen.sources.mixture import mixture_rows
 from data_gen.sources.pair_parquet import fetch_pairs, footer_digest, is_hub_id
 from data_gen.sources.photo_folders import (
     CLASSES_FILES,
@@ -23,71 +23,82 @@ from data_gen.sources.photo_folders import (
     scan,
 )
 from data_gen.sources.photo_folders import summary as photos_summary
-from data_gen.sources.released import released_maker
-from data_gen.sources.subjects200k import read_pairs, subjects200k_maker, thresholds
+from data_gen.sources.released import released_rows
+from data_gen.sources.subjects200k import read_pairs, subjects200k_rows, thresholds
 from data_gen.sources.subjects200k import summary as pairs_summary
-from data_gen.synthesis.diffusion import diffusion_maker
+from data_gen.synthesis.diffusion import diffusion_pairs
 from data_gen.tasks.prompts import load_prompts
 from data_gen.tasks.subjects import Source
-from data_gen.toybox.rows import ToyboxSettings, toybox_maker
+from data_gen.toybox.rows import ToyboxSettings, toybox_rows
 from data_gen.toybox.subjects import toy_source
 
 
-def _toybox(counts: dict, seed: int, settings: dict) -> RowMaker:
-    return toybox_maker(counts, seed, ToyboxSettings(**settings))
-
-
-def _mixture(counts: dict, seed: int, settings: dict) -> RowMaker:
-    sources = {name: made for name, made in GENERATORS.items()
-               if name not in ("mixture", "diffusion")}  # which makes pairs, not rows
-    return mixture_maker(counts, seed, settings.get("sources"), sources)
-
-
 class Generator(NamedTuple):
-    """A source of rows: what makes them from counts, seed and settings, and which settings."""
+    """A source of rows.
 
-    maker: Callable[[dict, int, dict], RowMaker]
+    Attributes:
+        rows: counts, seed, settings -> rows; it checks the settings.
+        settings: their names.
+        arguments: the same with types, defaults and help, for :func:`read_settings`.
+    """
+
+    rows: Callable[[dict, int, dict], IndexedRows]
     settings: set[str]
+    arguments: Arguments
 
 
-def _source(maker: Callable[..., RowMaker]) -> Generator:
-    """A generator whose settings are the arguments of ``maker``."""
-    arguments = inspect.signature(maker).parameters
-    settings = {*arguments} - {"seed", "counts", "templates", "report", "skipped"}
-    if "templates" in arguments:
-        settings.add("prompts")
-    needed = [name for name in arguments
-              if name in settings and arguments[name].default is inspect.Parameter.empty]
+# Arguments of the functions below that are no settings.
+_NO_SETTINGS = frozenset({"seed", "counts", "templates", "report", "skipped", "generators"})
 
-    def make(counts: dict, seed: int, given: dict) -> RowMaker:
-        missing = [name for name in needed if name not in given]
-        if missing:
-            raise ValueError(f"'{missing[0]}' is missing")
-        prompts = given.get("prompts")
-        given = {name: value for name, value in given.items() if name != "prompts"}
-        if "templates" in arguments:
+
+def _generator(name: str, function: Callable, make: Callable[..., IndexedRows]) -> Generator:
+    """Args:
+        function: its arguments are the settings.
+        make: counts, seed and settings as keywords -> rows.
+    """
+    names = inspect.signature(function).parameters
+    # A function that is handed templates reads them from a file where `prompts` names one.
+    more = {"prompts": str | None} if "templates" in names else {}
+    helps = {"prompts": "Template file; null: data_gen/tasks/prompts/default.yaml."}
+    arguments = Arguments(function, _NO_SETTINGS, more, helps)
+
+    def maker(counts: dict, seed: int, settings: dict) -> IndexedRows:
+        given = settings_from(settings, arguments, name)
+        if more:
+            prompts = given.pop("prompts", None)
             given["templates"] = load_prompts(prompts) if prompts else None
-        return maker(seed=seed, counts=counts, **given)
+        return make(counts=counts, seed=seed, **given)
 
-    return Generator(make, settings)
+    return Generator(maker, {*names, *more} - _NO_SETTINGS, arguments)
+
+
+def _toybox(counts: dict, seed: int, **settings) -> IndexedRows:
+    return toybox_rows(counts, seed, ToyboxSettings(**settings))
+
+
+def _mixture(counts: dict, seed: int, sources: Mapping) -> IndexedRows:
+    generators = {name: made for name, made in GENERATORS.items()
+                  if name not in ("mixture", "diffusion")}  # which makes pairs, not rows
+    return mixture_rows(counts, seed, sources, generators)
 
 
 GENERATORS = {
-    "toybox": Generator(_toybox, {f.name for f in fields(ToyboxSettings)}),
-    "folders": _source(folder_maker),
-    "subjects200k": _source(subjects200k_maker),
-    "detection": _source(detection_maker),
-    "released": _source(released_maker),
-    "diffusion": _source(diffusion_maker),
-    "mixture": Generator(_mixture, {"sources"}),
+    "toybox": _generator("toybox", ToyboxSettings, _toybox),
+    "folders": _generator("folders", folder_rows, folder_rows),
+    "subjects200k": _generator("subjects200k", subjects200k_rows, subjects200k_rows),
+    "detection": _generator("detection", detection_rows, detection_rows),
+    "released": _generator("released", released_rows, released_rows),
+    "diffusion": _generator("diffusion", diffusion_pairs, diffusion_pairs),
+    "mixture": _generator("mixture", mixture_rows, _mixture),
 }
 
 
 class Opened(NamedTuple):
-    """A source, a digest of what it was read from, and a line that says what is used of it."""
+    """A source, the fingerprint of what it was read from, and a line that says what is used of it.
+    """
 
     source: Source
-    stamp: str
+    fingerprint: str
     line: str
 
 
@@ -102,16 +113,13 @@ def open_source(settings: Mapping) -> Opened:
     if kind not in KINDS:
         raise SourceError(f"source: kind must be one of {', '.join(KINDS)}, not {kind!r}")
     given = {key: value for key, value in settings.items() if key != "kind"}
-    arguments = inspect.signature(KINDS[kind]).parameters
-    unknown = sorted(set(given) - set(arguments))
-    missing = [name for name, p in arguments.items()
-               if p.default is inspect.Parameter.empty and name not in given]
-    if unknown or missing:
-        raise SourceError("source: " + (f"unknown key '{unknown[0]}'" if unknown else
-                                         f"'{missing[0]}' is missing")
-                          + f"; {kind} has {', '.join(arguments)}")
+    try:
+        given = settings_from(given, KINDS[kind], f"source: {kind}")
+    except InputError as error:
+        arguments = inspect.signature(KINDS[kind]).parameters
+        raise SourceError(f"{error}; {kind} has {', '.join(arguments)}") from None
     opened = KINDS[kind](**given)
-    if not len(opened.source.things):
+    if not len(opened.source.subjects):
         raise SourceError(f"source: nothing of use ({opened.line})")
     return opened
 
@@ -121,10 +129,10 @@ def _subjects200k(path: str, quality: Mapping | None = None, keep_unassessed: bo
                   cache: str = "runs/cache", inset: int = 1, size: int = 512) -> Opened:
     folder = fetch_pairs(path, cache, limit) if is_hub_id(path) else path
     pairs = Pairs(folder, inset, size, "long")
-    left_out = read_pairs(pairs, thresholds(quality), keep_unassessed=keep_unassessed,
+    skipped = read_pairs(pairs, thresholds(quality), keep_unassessed=keep_unassessed,
                           collections=collections, limit=limit)
-    stamp = stamp_of(*(footer_digest(file) for file in pairs.files), f"{inset} {size}")
-    return Opened(Source("subjects200k", pairs), stamp, pairs_summary(pairs, left_out))
+    fingerprint = fingerprint_of(*(footer_digest(file) for file in pairs.files), f"{inset} {size}")
+    return Opened(Source("subjects200k", pairs), fingerprint, pairs_summary(pairs, skipped))
 
 
 def _folders(root: str, classes: str | None = None, size: int = 384, side: str = "long") -> Opened:
@@ -133,13 +141,14 @@ def _folders(root: str, classes: str | None = None, size: int = 384, side: str =
         raise SourceError(f"{root} is no directory; give one that holds <subject>/*.jpg")
     file = Path(classes) if classes else next(
         (folder / name for name in CLASSES_FILES if (folder / name).is_file()), None)
-    subjects, left_out = scan(folder, size, side, keep=file)
+    folders, skipped = scan(folder, size, side, keep=file)
     kinds = read_classes(file) if file else {}
-    for subject in subjects:
-        subject.kind = kinds.get(folded(subject.name))
-    stamp = stamp_of(file_digest(p for s in subjects for p in s.photos), f"{size} {side}")
-    return Opened(folder_source(folder, subjects, size, side), stamp,
-                  photos_summary(subjects, left_out, classes=file))
+    for found in folders:
+        found.kind = kinds.get(folded(found.name))
+    fingerprint = fingerprint_of(file_digest(p for f in folders for p in f.photos),
+                                 f"{size} {side}")
+    return Opened(folder_source(folder, folders, size, side), fingerprint,
+                  photos_summary(folders, skipped, classes=file))
 
 
 def _detection(annotations: str, images: str, references: str | None = None,
@@ -149,14 +158,14 @@ def _detection(annotations: str, images: str, references: str | None = None,
                ) -> Opened:
     limits = Limits(min_share, max_share, min_side, min_margin, duplicate_iou, max_overlap)
     found, kept = open_boxes(annotations, images, references, box_format, categories, limits)
-    stamp = stamp_of(file_digest(file for file in (annotations, references) if file), images)
-    return Opened(detection_source(found, kept, limits, "detection"), stamp,
+    fingerprint = fingerprint_of(file_digest(file for file in (annotations, references) if file), images)
+    return Opened(detection_source(found, kept, limits, "detection"), fingerprint,
                   boxes_summary("detection", kept))
 
 
 def _toys(count: int, seed: int = 0, split: str = "heldout", size: int = 64) -> Opened:
     return Opened(toy_source(count, seed, split, size), f"{seed} {split} {size}",
-                  f"toys: {count} of the side '{split}'")
+                  f"toys: {count} of the split '{split}'")
 
 
 KINDS: dict[str, Callable[..., Opened]] = {

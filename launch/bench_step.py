@@ -27,9 +27,9 @@ from transformers import AutoConfig
 from rl.policy.loading import load_policy
 from rl.sharing.cost import (
     OVERHEAD,
-    WORTH_IT,
-    Chunk,
-    predicted_share,
+    MAX_COST_RATIO,
+    ForwardPass,
+    predicted_ratio,
     prices_of,
 )
 from rl.speed.compare import PHASES, compare
@@ -45,7 +45,7 @@ from rl.speed.workload import (
     Shape,
     bound,
     costs,
-    picture_price,
+    image_price,
     prompt_length,
 )
 from rl.trainer import TrainerOptions
@@ -123,21 +123,21 @@ def main(argv: list[str]) -> int:
 
 
 def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> dict:
-    """Both trainers on one shape: medians per phase, tokens, pictures, bound and prediction."""
+    """Both trainers on one shape: medians per phase, tokens, images, bound and prediction."""
     both = compare(model, shape, rounds=rounds, dtype=getattr(torch, dtype),
                    options=TrainerOptions(share_prompt=share, share_vision="auto"))
     prompt = prompt_length(model, shape)
     found = {name: {"seconds": {phase: run.median(phase) for phase in PHASES},
-                    "tokens": run.tokens, "pictures": run.pictures, "loss": run.losses[-1]}
+                    "tokens": run.tokens, "images": run.images, "loss": run.losses[-1]}
              for name, run in both.items()}
     groups = [list(range(i * shape.G, (i + 1) * shape.G)) for i in range(shape.prompts)]
     config = AutoConfig.from_pretrained(model)
-    prices, picture = prices_of(config), picture_price(config, shape.image_px)
-    cost = costs(shape, prompt, prices, picture)
-    whole = [Chunk(groups, prompt, shape.completion)]
-    shared = share == "on" or predicted_share(whole, prompt, shape.completion, prices) <= WORTH_IT
+    prices, image = prices_of(config), image_price(config, shape.image_px)
+    cost = costs(shape, prompt, prices, image)
+    whole = [ForwardPass(groups, prompt, shape.completion)]
+    shared = share == "on" or predicted_ratio(whole, prompt, shape.completion, prices) <= MAX_COST_RATIO
     return {"shape": {**asdict(shape), "prompt": prompt}, "bound": bound(shape, prompt),
-            "prices": asdict(prices), "picture_price": picture, "shared": shared,
+            "prices": asdict(prices), "image_price": image, "shared": shared,
             "predicted": (OVERHEAD + cost["stock"]) / (OVERHEAD + cost["ours"]) if shared else 1.0,
             **found}
 

@@ -1,30 +1,26 @@
-"""Make a row set: rows as parquet or WebDataset tar, a manifest, a contact sheet. Or look at one.
+"""Make a row set: rows as parquet or WebDataset tar, a manifest, a contact sheet. Or inspect one.
 
-    python launch/generate.py --config configs/data/toybox.yaml
-    python launch/generate.py --config configs/data/folders.yaml --root PHOTOS --out runs/rows/mine
-    accelerate launch --config_file configs/accelerate/cpu_2.yaml launch/generate.py --config ...
-    python launch/generate.py --config configs/data/diffusion_flux.yaml
-    python launch/generate.py --inspect runs/rows/mine
+    byname generate --config configs/data/toybox.yaml
+    byname generate --config configs/data/folders.yaml --root PHOTOS --out runs/rows/mine
+    accelerate launch --config_file configs/accelerate/cpu_2.yaml -m launch.generate --config ...
+    byname generate --config configs/data/diffusion_flux.yaml
+    byname generate --inspect runs/rows/mine
 
-A config names a ``generator`` (see ``GENERATORS``), ``out``, ``seed`` and ``counts``, and may name
-a ``format`` (``parquet`` or ``webdataset``) and ``rows_per_shard``; its other keys are the
-generator's own settings. ``diffusion`` makes picture pairs, from which ``subjects200k`` makes rows.
-``--key value`` on the command line replaces a key; values are read as YAML, so
-``--counts "{object_consistency: 100}"`` works.
+A config names a ``generator``, ``out``, ``seed`` and ``counts``; its other keys are the
+generator's own settings. ``diffusion`` makes image pairs, from which ``subjects200k`` makes rows.
 
-A set that was stopped, however rudely, is gone on with by the same command. Processes share the
-work, and the rows and files are the same however many there are; on several nodes they must share
-a file system.
+The same command resumes a set that was stopped, however rudely. Processes share the work, and the
+rows and files are the same however many there are; on several nodes they must share a file system.
 """
 
-import argparse
 import os
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
+from data_gen.files.errors import InputError
+from data_gen.files.settings import Arguments, did_you_mean, read_settings
 from data_gen.generators import GENERATORS
 from data_gen.rows.building import make_rows
 from data_gen.rows.disk_space import NoRoomError
@@ -34,94 +30,93 @@ from data_gen.rows.shards import FORMATS, ROWS_PER_SHARD
 DEFAULT = "configs/data/toybox.yaml"
 
 
+@dataclass(kw_only=True)
+class GenerateSettings:
+    """What every generator is told."""
+
+    generator: str = field(metadata={"help": f"What makes the rows: {', '.join(GENERATORS)}."})
+    out: str = field(metadata={"help": "Directory of the set."})
+    seed: int = field(metadata={"help": "The same seed and settings make the same rows."})
+    counts: dict[str, int] = field(metadata={"help": "Task -> number of rows."})
+    format: str = field(default="parquet", metadata={"help": f"{' or '.join(FORMATS)}."})
+    rows_per_shard: int = field(default=ROWS_PER_SHARD, metadata={"help": "Rows in a file."})
+
+    def __post_init__(self):
+        if any(n < 0 for n in self.counts.values()):
+            raise InputError(f"counts must say how many rows of each task, not {self.counts!r}")
+        if self.format not in FORMATS:
+            raise InputError(f"format must be {' or '.join(FORMATS)}, not {self.format!r}")
+        if self.rows_per_shard < 1:
+            raise InputError("rows_per_shard must be a whole number from 1, not "
+                             f"{self.rows_per_shard}")
+
+
+@dataclass(kw_only=True)
+class InspectSettings:
+    """What ``--inspect`` is told."""
+
+    inspect: str = field(metadata={"help": "A row set, or a file of one: print what it holds."})
+    out: str | None = field(default=None, metadata={
+        "help": "Directory of report.json and contact_sheet.png; null: runs/inspect/<the set>."})
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Read the config, make this process's share of the rows; or inspect a set."""
+    """Read the settings, make this process's share of the rows; or inspect a set."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        if "--inspect" in argv:
-            look(argv)
+        if any(word.split("=")[0] == "--inspect" for word in argv):
+            inspect(argv)
         else:
-            generate(read_config(argv))
-    except (ValueError, FileNotFoundError, FileExistsError, NoRoomError, yaml.YAMLError) as error:
+            generate(*read(argv))
+    except (ValueError, FileNotFoundError, FileExistsError, NoRoomError) as error:
         sys.exit(f"generate: {error}")
     except KeyboardInterrupt:
-        sys.exit("generate: stopped; the same command goes on after the last whole shard")
+        sys.exit("generate: stopped; the same command resumes after the last complete shard")
 
 
-def generate(config: dict) -> dict | None:
-    """Make the row set that ``config`` describes. Returns its manifest, once it is whole."""
-    config = dict(config)
-    generator, out = config.pop("generator"), Path(config.pop("out"))
-    seed, counts = config.pop("seed"), config.pop("counts")
-    form = config.pop("format", "parquet")
-    size = config.pop("rows_per_shard", ROWS_PER_SHARD)
+def generate(settings: GenerateSettings, of_generator: dict) -> dict | None:
+    """Make the row set that the settings describe. Returns its manifest, once it is complete."""
     # Set by `accelerate launch`, torchrun and their like.
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    start = time.monotonic()
-    maker = GENERATORS[generator].maker(counts, seed, dict(config))
-    manifest = make_rows(maker, out, seed=seed, generator=generator, form=form, rank=rank,
-                         settings={"counts": counts, **config}, rows_per_shard=size, world=world)
+    start, out = time.monotonic(), Path(settings.out)
+    rows = GENERATORS[settings.generator].maker(settings.counts, settings.seed, of_generator)
+    manifest = make_rows(
+        rows, out, seed=settings.seed, generator=settings.generator, form=settings.format,
+        rank=rank, world=world, rows_per_shard=settings.rows_per_shard,
+        settings={"counts": settings.counts, **of_generator})
     if manifest:
         print(f"{manifest['rows']} rows {manifest['tasks']} in {out}, "
               f"{time.monotonic() - start:.0f} s")
     return manifest
 
 
-def look(argv: list[str]) -> None:
-    """``--inspect PATH``: print what is there; report and contact sheet go to ``--out``."""
-    parser = argparse.ArgumentParser(description=inspect_rows.__doc__.splitlines()[0])
-    parser.add_argument("--inspect", type=Path, required=True, metavar="PATH")
-    parser.add_argument("--out", type=Path, help="runs/inspect/<name of the set>")
-    args = parser.parse_args(argv)
-    out = args.out or Path("runs/inspect") / (args.inspect.resolve().stem or "rows")
-    print(inspect_rows(args.inspect, out))
+def inspect(argv: list[str]) -> None:
+    """Print what a set holds; its report and contact sheet go to ``--out``."""
+    (settings,) = read_settings(argv, InspectSettings, program="generate --inspect",
+                                doc=inspect_rows.__doc__)
+    out = settings.out or Path("runs/inspect") / (Path(settings.inspect).resolve().stem or "rows")
+    print(inspect_rows(Path(settings.inspect), Path(out)))
 
 
-def read_config(argv: list[str]) -> dict:
-    """The YAML file of ``--config``, with ``--key value`` pairs laid over it.
+def read(argv: list[str]) -> tuple[GenerateSettings, dict]:
+    """The settings, and those of the generator that were given.
 
     Raises:
-        ValueError: an unknown generator or key, a missing key.
-        FileNotFoundError: the config is not there.
+        InputError: an unknown generator; an unknown, missing or unfitting setting.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--config", default=DEFAULT)
-    known, rest = parser.parse_known_args(argv)
-    path = Path(known.config)
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not UTF-8 text (at byte {error.start}); save it as that"
-                         ) from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no settings")
-    if len(rest) % 2 or any(not key.startswith("--") for key in rest[::2]):
-        raise ValueError(f"write settings as --key value, not {' '.join(rest)}")
-    config |= {key[2:]: yaml.safe_load(value)
-               for key, value in zip(rest[::2], rest[1::2], strict=True)}
-    if config.get("generator") not in GENERATORS:
-        raise ValueError(f"{path}: generator must be one of {', '.join(GENERATORS)}, "
-                         f"not {config.get('generator')!r}")
-    for key in ("out", "seed", "counts"):
-        if key not in config:
-            raise ValueError(f"{path}: '{key}' is missing")
-    if config.get("format", "parquet") not in FORMATS:
-        raise ValueError(f"{path}: format must be {' or '.join(FORMATS)}, not {config['format']!r}")
-    counts = config["counts"]
-    if not isinstance(counts, dict) or any(type(n) is not int or n < 0 for n in counts.values()):
-        raise ValueError(f"{path}: counts must say how many rows of each task, not {counts!r}")
-    size = config.get("rows_per_shard", ROWS_PER_SHARD)
-    if type(size) is not int or size < 1:
-        raise ValueError(f"{path}: rows_per_shard must be a whole number from 1, not {size!r}")
-    allowed = {*COMMON, *GENERATORS[config["generator"]].settings}
-    unknown = sorted(set(config) - allowed)
-    if unknown:
-        raise ValueError(f"{path}: unknown key '{unknown[0]}'; a {config['generator']} config "
-                         f"may have {', '.join(sorted(allowed))}")
-    return config
+    return read_settings(
+        argv, GenerateSettings, default_config=DEFAULT, choose=chosen, program="generate",
+        doc=__doc__, listing="generate --generator NAME --help shows the settings of a generator\n"
+        "generate --inspect PATH prints what a row set holds; --out: where its report goes")
 
 
-COMMON = {"generator", "out", "seed", "counts", "format", "rows_per_shard"}
+def chosen(values: dict) -> Arguments:
+    """The settings of the generator that is named."""
+    name = values.get("generator")
+    if name not in GENERATORS:
+        raise InputError(f"generator must be one of {', '.join(GENERATORS)}, not {name!r}"
+                         f"{did_you_mean(str(name), GENERATORS)}")
+    return GENERATORS[name].arguments
 
 
 if __name__ == "__main__":

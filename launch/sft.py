@@ -41,10 +41,10 @@ from data_gen.toybox.rows import ToyboxSettings
 from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
 from rl.policy.vision_attention import use_attention_by_length
 from rl.preflight import write_config
-from rl.run import leave_together, train_and_save
+from rl.run import shutdown_distributed, train_and_save
 from rl.run_log import RunLog
 from rl.settings import StartupError, parse, resolved
-from rl.sft import SupervisedSettings, TargetTrainer, examples, plan, prepare
+from rl.sft import SupervisedSettings, SFTTrainer, examples, plan, prepare
 
 ROW_CONFIG = Path(__file__).parents[1] / "configs" / "sft" / "rap_toybox.yaml"
 
@@ -96,7 +96,7 @@ def make_base() -> None:
     use_attention_by_length(model)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {args.n_rows:,} rows, "
           f"output in {config.output_dir}", flush=True)
-    trainer = TargetTrainer(
+    trainer = SFTTrainer(
         model=model,
         args=config,
         train_dataset=dataset(args),
@@ -117,7 +117,7 @@ def make_base() -> None:
             {"arguments": asdict(args), "command": sys.argv, "log": trainer.state.log_history},
             indent=1, default=str))
         print(f"saved {out}", flush=True)
-    leave_together()
+    shutdown_distributed()
 
 
 def fine_tune(argv: list[str]) -> int:
@@ -140,7 +140,7 @@ def fine_tune(argv: list[str]) -> int:
     return train_and_save(trainer, settings, ready.checkpoint)
 
 
-def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> TargetTrainer:
+def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> SFTTrainer:
     """Load the weights and make the trainer."""
     set_seed(args.seed)
     model, _ = load_policy(
@@ -153,7 +153,7 @@ def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> Targe
         lora = LoraSettings(settings.lora_r, settings.lora_alpha, settings.lora_dropout)
         model = get_peft_model(model, lora.config_for(model))
     args.remove_unused_columns = False  # the collator makes what the model reads
-    trainer = TargetTrainer(
+    trainer = SFTTrainer(
         model=model,
         args=args,
         train_dataset=examples(ready.rows),

@@ -1,19 +1,35 @@
-"""Checkpoints of a trainer that count only when they are whole, and load what they say."""
+"""Trainer mixin: a checkpoint is valid only once complete; reloads Qwen2.5-VL weights correctly.
+
+A checkpoint is complete when it holds :data:`MARK`, a list of its files with their sizes, which is
+written last. A run resumes from complete checkpoints only, so one whose writing was interrupted is
+never read.
+"""
 
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from peft import PeftModel
+from transformers import Trainer
 
-from rl import checkpoints as resume
+from data_gen.files.errors import InputError
+from data_gen.files.files import write_json
+
+MARK = "complete.json"
+"""Written last; lists the checkpoint's files with their sizes."""
+
+STATE = "byname_state.json"
+"""What :class:`rl.trainer.PolicyTrainer` adds to a checkpoint."""
+
+_Trainer = Trainer if TYPE_CHECKING else object
 
 
-class WholeCheckpoints:
-    """Mixed into a transformers ``Trainer``, before it."""
+class AtomicCheckpointMixin(_Trainer):
+    """Stands before a transformers ``Trainer`` among a trainer's base classes."""
 
-    # Why: a checkpoint counts only when it is whole (rl/checkpoints.py), and older ones are deleted only
-    # then.
+    # Why: a checkpoint is valid only once complete, and older ones are deleted only then.
+    # Equal to: transformers' own, with its deletion of old checkpoints put off until the mark.
     def _save_checkpoint(self, model, trial):
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         super()._save_checkpoint(model, trial)
@@ -22,34 +38,31 @@ class WholeCheckpoints:
         self._add_to_checkpoint(path)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            resume.mark_complete(path, self.accelerator.num_processes)
-            resume.prune(path.parent, limit)
+            mark_complete(path, self.accelerator.num_processes)
+            prune(path.parent, limit)
         self.accelerator.wait_for_everyone()
 
-    def _add_to_checkpoint(self, path: Path):
-        """What else the trainer needs to go on. Every process calls it, before the mark."""
+    def _add_to_checkpoint(self, path: Path) -> None:
+        """Write what else the trainer needs to resume. Every process calls it, before the mark."""
 
-    # Why: a model whose tensors are saved under other names than its modules bear (Qwen2.5-VL's)
-    # is silently not loaded by transformers 5.23, which matches names as they stand, not strictly.
+    # Why: transformers 5.23 matches tensors by name and not strictly, so that the weights of a
+    # model that is saved under other names than its modules bear (Qwen2.5-VL) are silently not
+    # loaded. Equal to: `from_pretrained` of the checkpoint.
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         if isinstance(self.model, PeftModel):
             return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        assert self.model is not None
         saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype,
                                                  use_safetensors=True)
         self.model.load_state_dict(saved.state_dict())
 
-    # Why: a run gone on with at its last step would train one more; transformers looks only after.
-    def _run_epoch(self, **given):
+    # Why: resuming at max_steps would train one extra step, because transformers compares only
+    # after a step. Equal to: transformers' own everywhere else.
+    def _run_epoch(self, *args, **kwargs):
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
         else:
-            super()._run_epoch(**given)
-
-
-MARK = "complete.json"
-
-
-STATE = "byname_state.json"
+            super()._run_epoch(*args, **kwargs)
 
 
 def checkpoints(directory: str | Path) -> list[Path]:
@@ -73,9 +86,7 @@ def mark_complete(checkpoint: str | Path, processes: int) -> None:
     checkpoint = Path(checkpoint)
     files = {str(path.relative_to(checkpoint)): path.stat().st_size
              for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != MARK}
-    partial = checkpoint / (MARK + ".partial")
-    partial.write_text(json.dumps({"processes": processes, "files": files}, indent=1))
-    partial.replace(checkpoint / MARK)
+    write_json(checkpoint / MARK, {"processes": processes, "files": files})
 
 
 def prune(directory: str | Path, keep: int | None) -> None:
@@ -94,7 +105,7 @@ def choose(resume: str, directory: str | Path, processes: int) -> Path | None:
         processes: how many run now.
 
     Raises:
-        ValueError: no complete checkpoint at the path, or one written by another number of
+        InputError: no complete checkpoint at the path, or one written by another number of
             processes (its random states and generation buffers are per process).
     """
     if resume == "none":
@@ -104,12 +115,12 @@ def choose(resume: str, directory: str | Path, processes: int) -> Path | None:
     else:
         chosen = Path(resume)
         if not is_complete(chosen):
-            raise ValueError(f"--resume {resume}: no complete checkpoint there; use `auto`, `none` "
+            raise InputError(f"--resume {resume}: no complete checkpoint there; use `auto`, `none` "
                              f"or a checkpoint directory that holds {MARK}")
     if chosen is not None:
         written_by = json.loads((chosen / MARK).read_text())["processes"]
         if written_by != processes:
-            raise ValueError(f"{chosen} was written by {written_by} process(es) and cannot be "
+            raise InputError(f"{chosen} was written by {written_by} process(es) and cannot be "
                              f"resumed by {processes}; use as many, or --resume none")
     return chosen
 

@@ -1,4 +1,8 @@
-"""Everything that can refuse a run, before any weights load, and the plan it then prints."""
+"""Everything that can refuse a GRPO run before any weights load, and the plan it then prints.
+
+:func:`open_run`, :func:`policy_parts`, :func:`steps_of` and :func:`plan_text` serve supervised runs
+(:mod:`rl.sft`), too.
+"""
 
 import json
 import math
@@ -8,25 +12,22 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import AutoConfig, TrainingArguments
-from trl import GRPOConfig
+from trl.trainer.grpo_config import GRPOConfig
 
+from data_gen.files.files import atomic_file
+from data_gen.files.settings import read_yaml, yaml_text
 from data_gen.rows import read_rows
+from data_gen.toybox.weights import local_weights
 from rewards.loading import check_columns, load_rewards
-from rl import checkpoints as resume
+from rl import checkpoints
 from rl.dynamic_sampling import check_dynamic_sampling
 from rl.policy.boxes import add_box_frame
-from rl.policy.loading import (
-    Trainable,
-    base_path,
-    is_adapter,
-    load_processor,
-)
+from rl.policy.loading import Trainable, base_path, is_adapter, load_processor
 from rl.policy.prompt_length import ImageMeter, prompt_tokens
-from rl.sampler import GroupSampler, row_kinds
+from rl.sampler import GroupSampler, row_types
 from rl.settings import (
     PolicySettings,
     RunSettings,
@@ -39,23 +40,24 @@ from rl.settings import (
 
 @dataclass
 class Ready:
-    """A run that may start.
+    """A GRPO run whose settings and rows passed every check.
 
     Attributes:
-        rows, eval_rows: with ``box_frame``, over-long prompts dropped.
-        tokens: prompt tokens of each row. pictures: pictures of each row.
-        dropped: rows whose prompt leaves no room in the context.
-        context: the policy's, in tokens.
+        rows, eval_rows: with ``box_frame``, without rows whose prompt is too long.
+        tokens: prompt tokens of each row.
+        images: number of images of each row.
+        dropped: number of rows whose prompt leaves no room for a completion in the context.
+        context: the policy's context length in tokens.
         epoch: completions that an epoch trains on, repeated use included.
         rewards: functions in the order of the config.
         processor: the policy's.
-        checkpoint: to go on from, or ``None``.
+        checkpoint: to resume from, or ``None``.
     """
 
     rows: Dataset
     eval_rows: Dataset | None
     tokens: list[int]
-    pictures: list[int]
+    images: list[int]
     dropped: int
     context: int
     epoch: int
@@ -66,25 +68,18 @@ class Ready:
 
 @one_sentence()
 def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
-    """Check rows, rewards, batch, output and prompts; open what the run needs but the weights.
+    """Check settings, rows, rewards, batch sizes, output directory and prompt lengths of a GRPO
+    run; load everything that it needs but the weights.
 
     Raises:
-        StartupError: with one sentence, at the first thing that is wrong.
+        StartupError: one sentence about the first thing that is wrong.
     """
     check_dynamic_sampling(args, settings.dynamic_sampling)
     if settings.replay_completions and not Path(settings.replay_completions).exists():
         raise StartupError(f"there are no completions at {settings.replay_completions}")
-    claim_output(settings)
-    checkpoint = resume.choose(settings.resume, settings.checkpoints, args.world_size)
-    if checkpoint is not None:
-        check_same_run(settings, args)
-    with PartialState().main_process_first():  # one process converts the parquet, others map it
-        rows = read_rows(settings.rows)
-        eval_rows = read_rows(settings.eval_rows) if settings.eval_rows else None
+    rows, eval_rows, checkpoint = open_run(settings, args, settings.eval_rows)
     if args.eval_strategy != "no" and eval_rows is None:
         raise StartupError(f"eval_strategy is '{args.eval_strategy.value}', but no eval_rows given")
-    if settings.max_rows:
-        rows = rows.select(range(min(settings.max_rows, len(rows))))
 
     # Before the processor: a mistake in a reward is found without reaching for the policy.
     load_rewards(settings.rewards, settings.reward_settings, weights=args.reward_weights)
@@ -107,29 +102,57 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
             f"{args.max_completion_length} leaves {room}")
     dropped = len(tokens) - len(keep)
     rows = rows.select(keep)
-    prompts = args.generation_batch_size // args.num_generations
+    group = args.num_generations or 1
+    prompts = (args.generation_batch_size or 1) // group
     if len(rows) < prompts:
         raise StartupError(f"{settings.rows} has {len(rows)} usable rows, fewer than the {prompts} "
                            f"prompts of one generation batch")
-    sampler = GroupSampler(row_kinds(rows), prompts=prompts, group=args.num_generations,
+    sampler = GroupSampler(row_types(rows), prompts=prompts, group=group,
                            repeat=args.num_iterations, mix=settings.task_mix)
     if eval_rows is not None:
         eval_rows = add_box_frame(eval_rows, processor, config.model_type, settings.box_convention)
         lengths = prompt_tokens(eval_rows, processor, meter)
         eval_rows = eval_rows.select([i for i, n in enumerate(lengths) if n <= room])
-    pictures = [sum(part["type"] == "image" for m in prompt for part in m["content"])
-                for prompt in rows["prompt"]]
-    return Ready(rows, eval_rows, [tokens[i] for i in keep], pictures, dropped, context,
+    images = [sum(part["type"] == "image" for m in prompt for part in m["content"])
+              for prompt in rows["prompt"]]
+    return Ready(rows, eval_rows, [tokens[i] for i in keep], images, dropped, context,
                  len(sampler), rewards, processor, checkpoint)
 
 
+def open_run(settings: PolicySettings, args: TrainingArguments, other_rows: str | None = None
+             ) -> tuple[Dataset, Dataset | None, Path | None]:
+    """Create the output directory, find the checkpoint to resume from, read the rows.
+
+    Args:
+        other_rows: a second row set to read (for evaluation, or to mix in), or ``None``.
+
+    Returns:
+        The rows (the first ``max_rows`` of them), the other rows or ``None``, and the checkpoint
+        or ``None``.
+    """
+    claim_output(settings)
+    checkpoint = checkpoints.choose(settings.resume, settings.checkpoints, args.world_size)
+    if checkpoint is not None:
+        check_same_run(settings, args)
+    with PartialState().main_process_first():  # one process converts the parquet, others map it
+        rows = read_rows(settings.rows)
+        others = read_rows(other_rows) if other_rows else None
+    if settings.max_rows:
+        rows = rows.select(range(min(settings.max_rows, len(rows))))
+    return rows, others, checkpoint
+
+
 def policy_parts(settings: PolicySettings, trust_remote_code: bool):
-    """Configuration and processor of the policy, with the config's picture sizes; no weights."""
+    """Configuration and processor of the policy, with the image sizes of the settings; no weights.
+
+    Raises:
+        StartupError: the policy cannot be opened, or ``lora_r`` is set for an adapter.
+    """
     path = settings.policy
     if is_adapter(path) and settings.lora_r:
         raise StartupError(f"{path} already is an adapter: set lora_r to 0 to train it on, or name "
                            f"its base model as the policy")
-    base = base_path(path) if is_adapter(path) else path
+    base = base_path(path) if is_adapter(path) else local_weights(path)
     try:
         processor = load_processor(path, trust_remote_code=trust_remote_code)
         config = AutoConfig.from_pretrained(base, trust_remote_code=trust_remote_code)
@@ -144,7 +167,7 @@ def policy_parts(settings: PolicySettings, trust_remote_code: bool):
 
 
 def claim_output(settings: PolicySettings) -> None:
-    """Make the run's directory; ``resume: none`` empties it of what an earlier run left."""
+    """Create the run's directory; ``resume: none`` deletes what an earlier run wrote there."""
     out = settings.output
     probe = out / f".writable-{os.getpid()}"
     try:
@@ -162,10 +185,10 @@ def claim_output(settings: PolicySettings) -> None:
 
 
 def check_same_run(settings: PolicySettings, args: TrainingArguments) -> None:
-    """Refuse to go on with other settings than those the run was started with."""
+    """Refuse to resume with other settings than those the run was started with."""
     file = settings.output / "config.resolved.yaml"
     if settings.resume == "auto" and file.exists():
-        differ = changed(yaml.safe_load(file.read_text()), _yaml_like(resolved(settings, args)))
+        differ = changed(read_yaml(file), _yaml_like(resolved(settings, args)))
         if differ:
             raise StartupError(
                 f"{settings.output} was started with other settings ({'; '.join(differ)}): give "
@@ -173,36 +196,55 @@ def check_same_run(settings: PolicySettings, args: TrainingArguments) -> None:
 
 
 def write_config(output: Path, config: dict, program: str = "launch/grpo.py") -> None:
-    """Write ``config.resolved.yaml``, with which ``program`` runs the same again."""
+    """Write ``config.resolved.yaml``, with which ``program`` repeats the run."""
     file = output / "config.resolved.yaml"
-    text = yaml.safe_dump(_yaml_like(config), sort_keys=False, allow_unicode=True)
-    file.write_text(f"# accelerate launch {program} --config {file}\n{text}")
+    text = yaml_text(_yaml_like(config))
+    with atomic_file(file) as out:
+        out.write(f"# accelerate launch {program} --config {file}\n{text}".encode())
 
 
 def plan(settings: RunSettings, args: GRPOConfig, ready: Ready, trainable: Trainable) -> str:
-    """The resolved plan as text, printed before the first step."""
+    """The resolved plan of a GRPO run as text, printed before the first step."""
     tasks = ", ".join(f"{task} {n}" for task, n in sorted(Counter(ready.rows["task"]).items()))
-    G = args.num_generations
-    per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    steps = args.max_steps
-    if steps <= 0:
-        steps = math.ceil(math.ceil(ready.epoch / per_step) * args.num_train_epochs)
-    tokens, pictures = ready.tokens, ready.pictures
+    G = args.num_generations or 1
+    steps, per_step = steps_of(ready.epoch, args)
+    tokens, images = ready.tokens, ready.images
     weights = args.reward_weights or [1.0] * len(settings.rewards)
-    lines = {
-        "policy": f"{settings.policy} ({settings.dtype})",
-        "trainable": str(trainable),
+    return plan_text(settings, trainable, ready.checkpoint, {
         "rows": f"{len(ready.rows)} of {settings.rows}: {tasks}",
         "dropped": f"{ready.dropped} prompts too long for the context of {ready.context} tokens "
                    f"with room for {args.max_completion_length} more",
         "prompts": f"{_mean(tokens):.0f} tokens (longest {max(tokens)}), "
-                   f"{_mean(pictures):.1f} pictures (most {max(pictures)})",
+                   f"{_mean(images):.1f} images (most {max(images)})",
         "rewards": ", ".join(f"{spec} x{weight:g}" for spec, weight
                              in zip(settings.rewards, weights, strict=True)),
         "steps": f"{steps} of {per_step / G:g} prompts x {G} completions, up to "
                  f"{args.max_completion_length} tokens each, on {args.world_size} process(es)",
+    })
+
+
+def steps_of(epoch: int, args: TrainingArguments) -> tuple[int, int]:
+    """Optimizer steps of a run, and samples per step over all processes.
+
+    Args:
+        epoch: samples that an epoch trains on.
+    """
+    per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    steps = args.max_steps
+    if steps <= 0:
+        steps = math.ceil(math.ceil(epoch / per_step) * args.num_train_epochs)
+    return int(steps), per_step
+
+
+def plan_text(settings: PolicySettings, trainable: Trainable, checkpoint: Path | None,
+              lines: dict[str, str]) -> str:
+    """A plan as text: the policy, then ``lines``, then the output directory."""
+    lines = {
+        "policy": f"{settings.policy} ({settings.dtype})",
+        "trainable": str(trainable),
+        **lines,
         "output": f"{settings.output}/"
-                  + (f" (going on from {ready.checkpoint.name})" if ready.checkpoint else ""),
+                  + (f" (resuming from {checkpoint.name})" if checkpoint else ""),
     }
     return "\n".join(f"{key:>10}  {value}" for key, value in lines.items())
 

@@ -1,8 +1,8 @@
-"""What a run writes down: per-task numbers, completions as parquet, one JSON line per logged step.
+"""What a run logs: metrics per task, completions as parquet, one JSON line per logged step.
 
-Completions hold the prompt's text and the row's id, not its pictures: those are in the row set,
-under the same id. TRL's own completion log is not used, because training and evaluation
-completions of one step share a file name there, and it knows neither task nor row.
+A completion is logged with the prompt's text and the row's id, not with its images, which are in
+the row set under that id. TRL's own completion log is not used, because it gives training and
+evaluation completions of one step the same file name and knows neither task nor row.
 """
 
 import json
@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
+from data_gen.files.files import atomic_file
+
 
 @dataclass
 class Scored:
@@ -25,9 +27,9 @@ class Scored:
     Attributes:
         tasks, ids: of each completion's row.
         lengths: completion tokens, the end token included.
-        cut_off: whether the completion hit the limit.
-        rewards: N x F, one column per reward function, NaN where a function does not judge a row.
-        totals: weighted sums over the functions; NaN where none judges the row.
+        cut_off: whether the completion reached the length limit.
+        rewards: N x F, one column per reward function, NaN where a function returned None.
+        totals: weighted sums over the functions; NaN where every function returned None.
         group: completions per prompt, G.
     """
 
@@ -40,14 +42,16 @@ class Scored:
     group: int
 
     def varied(self) -> list[bool]:
-        """Whether the rewards of each group differ, within 1e-6; else it teaches nothing."""
+        """Per group, whether its rewards differ by more than 1e-6; a zero-variance group does not,
+        and gives no gradient."""
         groups = [self.totals[i : i + self.group] for i in range(0, len(self.totals), self.group)]
         known = [[t for t in group if not math.isnan(t)] for group in groups]
         return [bool(k) and max(k) - min(k) > 1e-6 for k in known]
 
     def metrics(self) -> dict[str, float]:
-        """Per task and overall: mean and standard deviation of the reward, share of groups whose
-        rewards do not vary, share of completions cut off at the limit, mean completion tokens."""
+        """Per task: mean and standard deviation of the reward, share of zero-variance groups, share
+        of completions cut off at the limit, mean completion tokens. Over all tasks: the share of
+        zero-variance groups."""
         varied = self.varied()
         members = defaultdict(list)
         for i, task in enumerate(self.tasks):
@@ -55,8 +59,8 @@ class Scored:
         named = {f"tasks/{task}/": indices for task, indices in sorted(members.items())}
         metrics = {}
         for prefix, indices in {**named, "groups/": range(len(self.tasks))}.items():
-            still = [not varied[i // self.group] for i in indices]
-            metrics[f"{prefix}zero_variance"] = _mean(still)
+            zero_variance = [not varied[i // self.group] for i in indices]
+            metrics[f"{prefix}zero_variance"] = _mean(zero_variance)
             if prefix == "groups/":
                 continue
             totals = [self.totals[i] for i in indices if not math.isnan(self.totals[i])]
@@ -74,27 +78,28 @@ def _mean(values) -> float:
 
 @dataclass
 class CompletionLog:
-    """Completions as ``<directory>/<train or eval>_<step>.parquet``, one row per completion.
+    """Writes ``<directory>/<train or eval>_<step>.parquet``, one row per completion.
 
-    A file appears whole or not at all; a step that is run again after a resume is overwritten.
+    Files are written atomically; a step that is run again after a resume overwrites its file.
     """
 
     directory: Path
     _rows: dict[str, tuple[int, list[dict]]] = field(default_factory=dict)
 
     def add(self, mode: str, step: int, rows: list[dict]) -> None:
-        """Write ``rows`` beside what this step has already written in this mode."""
+        """Add ``rows`` to those that this step has already written in this mode."""
         at, earlier = self._rows.get(mode, (step, []))
         rows = [*(earlier if at == step else []), *rows]
         self._rows[mode] = (step, rows)
         self.directory.mkdir(parents=True, exist_ok=True)
         file = self.directory / f"{mode}_{step:06d}.parquet"
         table = pa.Table.from_pylist(rows)
-        # A reward that judged nothing in this step is a column of nulls: still of numbers.
+        # A reward that returned None for all of a step's rows is a column of nulls; its type stays
+        # that of numbers, so that all files have one schema.
         schema = pa.schema([(f.name, pa.float64() if pa.types.is_null(f.type) else f.type)
                             for f in table.schema])
-        pq.write_table(table.cast(schema), file.with_suffix(".partial"))
-        file.with_suffix(".partial").replace(file)
+        with atomic_file(file) as out:
+            pq.write_table(table.cast(schema), out)
 
 
 def completion_rows(
@@ -104,10 +109,12 @@ def completion_rows(
     """The rows of a completion file.
 
     Args:
-        scored: N completions. reward_names: of its F columns.
-        texts: for each, the prompt's text, the completion's, and its token ids.
-        advantages: N. when: columns that all share, such as the step.
-        first: completions that the same step has seen before.
+        scored: N completions.
+        reward_names: of its F columns.
+        texts: for each completion, the prompt's text, its own text and its token ids.
+        advantages: N.
+        when: columns that are equal in all rows, such as the step.
+        first: number of completions that the same step has logged before.
     """
     return [
         {**when, "place": first + i, "id": scored.ids[i], "index": i % scored.group,
@@ -121,7 +128,7 @@ def completion_rows(
 
 
 def read_completions(path: Path | None) -> dict[tuple, tuple[str, list[int]]] | None:
-    """Kept completions of training, to be replayed: (step, round, place) -> (row id, tokens)."""
+    """Logged training completions, to be replayed: (step, round, place) -> (row id, tokens)."""
     if path is None:
         return None
     files = sorted(Path(path).glob("train_*.parquet")) if Path(path).is_dir() else [Path(path)]
@@ -134,8 +141,8 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def prompt_text(prompt: list[dict]) -> str:
-    """A conversation as plain text, pictures as ``[image]``, one line per message."""
+def transcript(prompt: list[dict]) -> str:
+    """A conversation as plain text, ``role: text`` per message, images as ``[image]``."""
     lines = []
     for message in prompt:
         content = message["content"]
@@ -147,10 +154,11 @@ def prompt_text(prompt: list[dict]) -> str:
 
 
 class RunLog(TrainerCallback):
-    """Appends every log of the trainer to ``log.jsonl`` and shows progress on one line.
+    """Appends every log of the trainer to ``log.jsonl`` and shows a progress line.
 
-    A line: ``{"step", "epoch", "seconds", ...}``, numbers as TRL names them, null where there is
-    none. On resume, lines of steps after the checkpoint are dropped: they will be written again.
+    A line of the file is ``{"step", "epoch", "seconds", ...}``, with metrics as TRL names them and
+    null for numbers that are not finite. On resume, lines of steps after the checkpoint are
+    dropped, because those steps are run again.
     """
 
     def __init__(self, path: Path, show: bool = True):
@@ -178,12 +186,13 @@ class RunLog(TrainerCallback):
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         shown = {"reward": "reward", "tokens": "completions/mean_length",
-                 "still": "groups/zero_variance", "kl": "kl"}
+                 "zero_var": "groups/zero_variance", "kl": "kl"}
         if "reward" not in numbers:
             shown = {"loss": "loss"}  # supervised training has nothing else to show
-        if self.bar is not None and (told := {short: f"{numbers[key]:.3g}" for short, key
-                                              in shown.items() if numbers.get(key) is not None}):
-            self.bar.set_postfix(told)
+        parts = {short: f"{numbers[key]:.3g}" for short, key in shown.items()
+                 if numbers.get(key) is not None}
+        if self.bar is not None and parts:
+            self.bar.set_postfix(parts)
 
     def on_train_end(self, args, state, control, **_):
         if self.bar is not None:
@@ -201,6 +210,5 @@ def trim_log(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except json.JSONDecodeError:
             continue
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept))
-    partial.replace(path)
+    with atomic_file(path) as file:
+        file.write("".join(kept).encode())

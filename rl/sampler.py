@@ -1,7 +1,7 @@
-"""Which rows come when: whole groups, batches of one kind, the same order whatever stopped a run.
+"""Group sampler: G copies per prompt; never mixes text-only and image rows; resumable.
 
-Rows with pictures and rows without are never mixed in one generation batch: processors refuse
-such batches, and under ZeRO-3 a process without pictures would leave the others waiting for the
+Rows with images and rows without are kept in separate generation batches, because processors refuse
+mixed ones, and because under ZeRO-3 a process without images would leave the others waiting for the
 vision tower's weights.
 """
 
@@ -12,30 +12,32 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import Sampler
 
+from data_gen.files.errors import InputError
+
 
 @dataclass(frozen=True)
-class Kind:
-    """What decides where a row may stand: its task, and whether it has pictures."""
+class RowType:
+    """What decides which rows may share a batch: the task, and whether the row has images."""
 
     task: str
     images: bool
 
 
-def row_kinds(dataset) -> list[Kind]:
-    """Task and presence of pictures of every row, pictures not decoded."""
+def row_types(dataset) -> list[RowType]:
+    """The type of every row; images are not decoded."""
     light = dataset.select_columns(["task", "prompt"])
-    return [kind_of(row) for row in light]
+    return [row_type(row) for row in light]
 
 
-def kind_of(row: dict) -> Kind:
-    """The kind of one row."""
+def row_type(row: dict) -> RowType:
+    """The type of one row."""
     parts = [part for message in row["prompt"] for part in message["content"]
              if not isinstance(message["content"], str)]
-    return Kind(row["task"], any(part["type"] == "image" for part in parts))
+    return RowType(row["task"], any(part["type"] == "image" for part in parts))
 
 
 def plain_row(row: dict) -> dict:
-    """A row as TRL and processors want it: a list of images, no null keys in content parts."""
+    """A row as TRL and processors expect it: a list of images, no null keys in content parts."""
     prompt = [
         {**message, "content": message["content"] if isinstance(message["content"], str) else [
             {k: v for k, v in part.items() if v is not None} for part in message["content"]]}
@@ -45,26 +47,27 @@ def plain_row(row: dict) -> dict:
 
 
 class GroupSampler(Sampler):
-    """Row indices, each ``group`` times in a row, in batches of ``prompts`` different rows.
+    """Yields row indices, each ``group`` times in a row, in batches of ``prompts`` distinct rows.
 
-    With rows of one kind and no ``mix`` the order is that of TRL's ``RepeatSampler``; unlike
-    there, the order of a later epoch does not depend on having drawn the earlier ones.
+    With rows of one type and no ``mix`` the order is that of TRL's ``RepeatSampler``. Unlike there,
+    the order of an epoch does not depend on having drawn the epochs before, so a run that resumes
+    in a later epoch continues in the same order.
 
     Args:
-        kinds: one per row.
-        prompts: different rows per generation batch, over all processes.
+        types: one per row.
+        prompts: distinct rows per generation batch, over all processes.
         group: completions per row, G.
-        repeat: how often each generation batch is handed out.
-        shuffle: else rows come as they are stored.
-        seed: of the order.
-        epoch: asked at the start of each pass.
-        mix: task -> share of the prompts of an epoch; ``None`` takes the rows as they are. An
-            epoch has as many prompts as there are rows; rows of a rare task come more than once.
+        repeat: how many times each generation batch is yielded.
+        shuffle: whether to shuffle; otherwise rows come in stored order.
+        seed: of the shuffle.
+        epoch: returns the number of the current epoch; called at the start of each pass.
+        mix: task -> share of the prompts of an epoch; ``None`` takes every row once. An epoch has
+            as many prompts as there are rows; rows of a rare task are repeated.
     """
 
     def __init__(
         self,
-        kinds: Sequence[Kind],
+        types: Sequence[RowType],
         *,
         prompts: int,
         group: int,
@@ -74,9 +77,9 @@ class GroupSampler(Sampler):
         epoch: Callable[[], int] = lambda: 0,
         mix: dict[str, float] | None = None,
     ):
-        self.kinds, self.prompts, self.group, self.repeat = kinds, prompts, group, repeat
+        self.types, self.prompts, self.group, self.repeat = types, prompts, group, repeat
         self.shuffle, self.seed, self.epoch = shuffle, seed, epoch
-        self.quota = _quota(kinds, mix) if mix else None
+        self.quota = _quota(types, mix) if mix else None
 
     def __len__(self) -> int:
         return len(self.batches(0)) * self.prompts * self.group * self.repeat
@@ -88,33 +91,33 @@ class GroupSampler(Sampler):
                     yield from [index] * self.group
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """The generation batches of an epoch, as row indices.
+        """The generation batches of an epoch, as lists of row indices.
 
-        The last, incomplete batch of a kind is left out (other rows each epoch), unless it is the
-        only one of its kind: then it is filled up with rows that are already in it.
+        Of rows with and of rows without images, the last incomplete batch is dropped (other rows
+        each epoch). Where it would be the only batch, it is filled by repeating its rows.
         """
         generator = torch.Generator().manual_seed(self.seed)
-        order = list(range(len(self.kinds)))
+        order = list(range(len(self.types)))
         if self.shuffle:
             for _ in range(epoch + 1):
-                order = torch.randperm(len(self.kinds), generator=generator).tolist()
+                order = torch.randperm(len(self.types), generator=generator).tolist()
         if self.quota:
             order = self._draw(order, generator)
         batches = []
         for images in (True, False):
-            rows = [i for i in order if self.kinds[i].images == images]
+            rows = [i for i in order if self.types[i].images == images]
             if rows and len(rows) < self.prompts:
                 rows = (rows * self.prompts)[: self.prompts]
             whole = len(rows) // self.prompts * self.prompts
             batches += [rows[i : i + self.prompts] for i in range(0, whole, self.prompts)]
-        if self.shuffle and len({kind.images for kind in self.kinds}) > 1:
+        if self.shuffle and len({each.images for each in self.types}) > 1:
             batches = [batches[i] for i in torch.randperm(len(batches), generator=generator)]
         return [self._spread(batch) for batch in batches] if self.quota else batches
 
     def _spread(self, batch: list[int]) -> list[int]:
-        """Each task's rows evenly over the batch: however many processes cut it into equal parts,
-        all have about as many captions to draw."""
-        tasks = [self.kinds[i].task for i in batch]
+        """Spread each task's rows evenly over the batch, so that every process, which takes an
+        equal slice of it, has about as many rows of each task and samples for about as long."""
+        tasks = [self.types[i].task for i in batch]
         total, seen, where = Counter(tasks), Counter(), []
         for task in tasks:
             where.append((seen[task] + 0.5) / total[task])
@@ -122,27 +125,28 @@ class GroupSampler(Sampler):
         return [batch[n] for n in sorted(range(len(batch)), key=where.__getitem__)]
 
     def _draw(self, order: list[int], generator: torch.Generator) -> list[int]:
+        """Repeat or drop rows of each type until the epoch has the quota of each, reshuffled."""
         drawn = []
-        for kind, n in self.quota.items():
-            rows = [i for i in order if self.kinds[i] == kind]
+        for type_, n in (self.quota or {}).items():
+            rows = [i for i in order if self.types[i] == type_]
             drawn += (rows * (n // len(rows) + 1))[:n]
         return [drawn[i] for i in torch.randperm(len(drawn), generator=generator)]
 
 
-def _quota(kinds: Sequence[Kind], mix: dict[str, float]) -> dict[Kind, int]:
-    """Prompts per kind and epoch, so that tasks have the shares of ``mix``."""
-    counts: dict[Kind, int] = {}
-    for kind in kinds:
-        counts[kind] = counts.get(kind, 0) + 1
-    tasks = {kind.task for kind in counts}
+def _quota(types: Sequence[RowType], mix: dict[str, float]) -> dict[RowType, int]:
+    """Prompts per row type and epoch with which tasks have the shares of ``mix``."""
+    counts: dict[RowType, int] = {}
+    for type_ in types:
+        counts[type_] = counts.get(type_, 0) + 1
+    tasks = {type_.task for type_ in counts}
     if unknown := sorted(set(mix) - tasks):
-        raise ValueError(f"task_mix names '{unknown[0]}', but the rows hold: "
+        raise InputError(f"task_mix names '{unknown[0]}', but the rows hold: "
                          f"{', '.join(sorted(tasks))}")
     total = sum(mix.values())
     quota = {}
-    for kind, n in counts.items():
-        of_task = sum(m for other, m in counts.items() if other.task == kind.task)
-        share = mix.get(kind.task, 0) / total * n / of_task
+    for type_, n in counts.items():
+        of_task = sum(m for other, m in counts.items() if other.task == type_.task)
+        share = mix.get(type_.task, 0) / total * n / of_task
         if share > 0:
-            quota[kind] = max(round(share * len(kinds)), 1)
+            quota[type_] = max(round(share * len(types)), 1)
     return quota

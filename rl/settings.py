@@ -1,24 +1,24 @@
-"""The settings of a run: ours here, everything about optimisation in the library's own class.
+"""The settings of a training run: ours here, all about optimisation in the library's own class.
 
-That is TRL's ``GRPOConfig`` for reinforcement; :mod:`rl.sft` has its own. Both parts are
-read from one YAML file and the command line (which wins); unknown keys are errors.
+That is TRL's ``GRPOConfig`` for GRPO and ``TrainingArguments`` for fine-tuning (:mod:`rl.sft`).
+Both are read from one YAML file and the command line by :mod:`data_gen.files.settings`.
 """
 
-import difflib
-import json
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 import torch
-import yaml
 from transformers import TrainingArguments
-from trl import GRPOConfig, TrlParser
+from trl import GRPOConfig
 
-DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "grpo" / "toybox_demo.yaml"
+from data_gen.files.errors import InputError
+from data_gen.files.settings import read_settings
+
+DEFAULT_CONFIG = Path("configs/grpo/toybox_demo.yaml")
 
 
-class StartupError(ValueError):
+class StartupError(InputError):
     """A reason not to start, as one sentence for whoever typed the command."""
 
 
@@ -82,12 +82,12 @@ class RunSettings(PolicySettings):
     """A GRPO run."""
 
     rewards: list[str] = field(metadata={"help": "Reward functions, such as rewards:mention_f1."})
-    reward_settings: dict | str | None = field(
+    reward_settings: dict[str, dict] | None = field(
         default=None, metadata={"help": "Function name -> its settings."})
     eval_rows: str | None = field(
         default=None, metadata={"help": "Row set for the trainer's own evaluation; see "
                                 "eval_strategy and eval_steps."})
-    task_mix: dict | str | None = field(
+    task_mix: dict[str, float] | None = field(
         default=None, metadata={"help": "Task -> share of the prompts; default: as in the rows."})
     dynamic_sampling: bool = field(
         default=False, metadata={"help": "Replace groups whose rewards do not vary."})
@@ -107,18 +107,10 @@ class RunSettings(PolicySettings):
     replay_completions: str | None = field(
         default=None, metadata={"help": "Train on the kept completions of another run."})
 
-    def __post_init__(self):
-        for name in ("reward_settings", "task_mix"):
-            value = getattr(self, name)
-            if isinstance(value, str):
-                try:
-                    setattr(self, name, json.loads(value))
-                except json.JSONDecodeError as error:
-                    raise StartupError(f"{name} is not JSON: {error}") from None
 
-
-# Set from `name` and `resume`, so that a run has one place and one way to go on.
+# Set from `name` and `resume`, so that a run has one place and one way to be resumed.
 _OURS = {"output_dir": "name", "resume_from_checkpoint": "resume"}
+_REFUSED = {key: f"is set from '{own}': give that instead" for key, own in _OURS.items()}
 # Not part of what a run *is*: they may differ when it goes on.
 _MAY_DIFFER = {
     "resume", "completions_every", "max_steps", "num_train_epochs", "save_steps", "save_strategy",
@@ -129,7 +121,7 @@ _MAY_DIFFER = {
 
 def parse(
     argv: list[str], ours: type = RunSettings, theirs: type = GRPOConfig,
-    default: Path = DEFAULT_CONFIG,
+    default: str | Path = DEFAULT_CONFIG, *, program: str = "grpo", doc: str = "",
 ) -> tuple:
     """Read settings from ``--config FILE`` (default: the demo's) and the command line.
 
@@ -138,6 +130,7 @@ def parse(
         ours, theirs: the two dataclasses to read: a :class:`PolicySettings`, and a
             ``TrainingArguments`` for all about optimisation.
         default: the config where none is named.
+        program, doc: for ``--help``.
 
     Returns:
         One of each.
@@ -146,29 +139,14 @@ def parse(
         StartupError: an unknown key, a missing or unreadable file, or values that do not fit
             together (such as a group size that does not divide the batch).
     """
-    argv = [part for arg in argv for part in
-            (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
-    if "--config" not in argv:
-        argv = ["--config", str(default), *argv]
-    known = {f.name for cls in (ours, theirs) for f in fields(cls) if f.init} | {"env"}
-    _check_keys(argv[argv.index("--config") + 1 :][:1], known)
-    if not torch.accelerator.is_available() and "--use_cpu" not in argv:
+    if not torch.accelerator.is_available() and not any(
+            arg.split("=")[0] == "--use_cpu" for arg in argv):
         # Launchers of several processes do not pass accelerate's own `use_cpu` on.
-        argv += ["--use_cpu", "true"]
-    parser = TrlParser((ours, theirs), allow_abbrev=False)
-    parser.error = _refuse  # argparse would print two hundred options first
-    try:
-        settings, args, unknown = parser.parse_args_and_config(argv, return_remaining_strings=True)
-        if unknown:
-            raise StartupError(f"unknown option {unknown[0]}{_hint(unknown[0].lstrip('-'), known)}")
-    except StartupError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise StartupError(_one_line(error)) from None
-    given = {a[2:].split("=")[0].replace("-", "_") for a in argv if a.startswith("--")}
-    for stock, own in _OURS.items():
-        if stock in given:
-            raise StartupError(f"'{stock}' is set from '{own}': give that instead")
+        argv = [*argv, "--use_cpu", "true"]
+    with one_sentence():
+        settings, args = read_settings(
+            argv, ours, theirs, default_config=default, library=(theirs,), refuse=_REFUSED,
+            program=program, doc=doc)
     args.output_dir = str(settings.checkpoints)
     if args.report_to is None:
         args.report_to = []
@@ -197,35 +175,3 @@ def changed(old: dict, new: dict) -> list[str]:
     """Settings that make ``new`` another run than ``old``, as ``key: old -> new``."""
     return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in sorted({*old, *new})
             if key not in _MAY_DIFFER and old.get(key) != new.get(key)]
-
-
-def _check_keys(paths: list[str], known: set[str]) -> None:
-    if not paths:
-        raise StartupError("--config needs a file")
-    path = Path(paths[0])
-    try:
-        config = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise StartupError(f"cannot read {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise StartupError(f"{path} is not YAML: {_one_line(error)}") from None
-    if not isinstance(config, dict):
-        raise StartupError(f"{path} holds no settings")
-    for key in config:
-        if key in _OURS:
-            raise StartupError(f"{path}: '{key}' is set from '{_OURS[key]}': give that instead")
-        if key not in known:
-            raise StartupError(f"{path}: unknown key '{key}'{_hint(str(key), known)}")
-
-
-def _hint(key: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(key, known, 1)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
-def _refuse(message: str):
-    raise StartupError(message)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -1,45 +1,44 @@
-"""Supervised training: cross-entropy of answers to imitate.
+"""Supervised fine-tuning (SFT): cross-entropy of the answers of rows.
 
-One trainer for both kinds: the tiny base that is made from nothing, and a policy fine-tuned on a
-row set (:mod:`rl.sft`). Left out: packing several rows into one sequence.
+One trainer serves both uses: training the tiny base from scratch and fine-tuning a policy on a row
+set. Not implemented: packing several rows into one sequence.
 """
 
 import json
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset, concatenate_datasets
 from transformers import Trainer, TrainingArguments
 
-from data_gen.rows import read_rows
-from rl import checkpoints as resume
-from rl.checkpoints import WholeCheckpoints
+from rl.checkpoints import AtomicCheckpointMixin
 from rl.policy.boxes import add_box_frame
 from rl.policy.loading import Trainable
 from rl.policy.prompt_length import ImageMeter, prompt_tokens
-from rl.preflight import check_same_run, claim_output, policy_parts
+from rl.preflight import open_run, plan_text, policy_parts, steps_of
 from rl.sampler import plain_row
 from rl.settings import PolicySettings, StartupError, one_sentence
 
+END_TOKENS = 4
+"""Most tokens that a chat template writes after an answer."""
 
-class TargetTrainer(WholeCheckpoints, Trainer):
-    """Cross-entropy of the answers' tokens; the vocabulary is scored at those places only.
 
-    An answer of n tokens weighs sqrt(n): in a mean over tokens a "yes" is drowned by the captions
-    beside it, in a mean over answers what a list shows is drowned by guessing at "yes".
-    """
+class SFTTrainer(AtomicCheckpointMixin, Trainer):
+    """Cross-entropy of the answers' tokens; the LM head is applied at those positions only."""
 
+    # Why: to weight each answer by sqrt(length), between token mean and sequence mean. In a token
+    # mean the captions drown a "yes"; in a sequence mean guesses at "yes" drown what captions
+    # teach. Equal to: that mean over the logits of the whole sequence.
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
         labels = inputs.pop("labels")[:, 1:]
-        # Padded on the right, where no token of a causal model looks: no mask is needed.
+        # Padding is on the right, where no token of a causal model looks: no mask is needed.
         inputs.pop("attention_mask")
         hidden = model(**inputs, logits_to_keep=1, output_hidden_states=True).hidden_states[-1]
         asked = labels != -100
+        assert self.model is not None
         logits = self.model.get_output_embeddings()(hidden[:, :-1][asked]).float()
         begins = asked & ~torch.nn.functional.pad(asked, (1, 0))[:, :-1]
         answer = begins.flatten().cumsum(0)[asked.flatten()] - 1
@@ -50,17 +49,17 @@ class TargetTrainer(WholeCheckpoints, Trainer):
 
 
 def target_of(row: dict) -> str | None:
-    """The answer of a row that supervised training imitates; ``None`` if the row has none.
+    """The text that the policy is trained to answer; ``None`` if the row has none.
 
-    ``answer`` and ``box`` are the truth of the row contract; the box is written in the frame in
-    which the policy writes boxes. What is said freely stands in the custom column ``target``.
+    It is the row's ``box``, as JSON in the frame in which the policy writes boxes; or its
+    ``answer``; or, for free text, its custom column ``target``.
 
     Args:
         row: with ``box_frame`` from :func:`rl.policy.boxes.add_box_frame`, where it has a box.
     """
     if row["box"] is not None:
         width, height = row["box_frame"]
-        digits = 3 if width <= 1 else None  # of a frame of 0-1
+        digits = 3 if width <= 1 else None  # a frame of 0-1 needs decimals
         scaled = [round(v * side, digits) for v, side
                   in zip(row["box"], (width, height) * 2, strict=True)]
         return json.dumps({"bbox_2d": scaled})
@@ -70,10 +69,10 @@ def target_of(row: dict) -> str | None:
 
 
 def examples(rows: Dataset) -> Dataset:
-    """Rows as TRL's collator wants them, made when they are asked for: ``prompt``, ``completion``
-    and decoded ``images``."""
+    """Rows as TRL's collator expects them: ``prompt``, ``completion`` and decoded ``images``. They
+    are converted on access."""
 
-    def ready(batch: dict) -> dict:
+    def convert(batch: dict) -> dict:
         made = {"prompt": [], "completion": [], "images": []}
         for values in zip(*batch.values(), strict=True):
             row = plain_row(dict(zip(batch, values, strict=True)))
@@ -83,17 +82,17 @@ def examples(rows: Dataset) -> Dataset:
             made["images"].append(row["images"])
         return made
 
-    return rows.with_transform(ready)
+    return rows.with_transform(convert)
 
 
 def mixed(rows: Dataset, general: Dataset | None, share: float) -> Dataset:
-    """The rows, and general ones beside them until these are ``share`` of all.
+    """All rows, followed by as many general rows as make up ``share`` of the result.
 
     Args:
-        rows: N rows, each of which is in.
-        general: rows that keep what the policy could do before; the first ones are taken, and
-            again from the start where there are too few.
-        share: in 0-1, below 1.
+        rows: N rows, all of which are kept.
+        general: rows against forgetting; they are taken from the start, and repeated where there
+            are too few.
+        share: of general rows in the result, at least 0 and below 1.
     """
     if general is None or not share:
         return rows
@@ -104,13 +103,9 @@ def mixed(rows: Dataset, general: Dataset | None, share: float) -> Dataset:
         rows.select_columns(columns).features)])
 
 
-END_TOKENS = 4
-"""Tokens that a chat template may put behind an answer."""
-
-
 @dataclass(kw_only=True)
 class SupervisedSettings(PolicySettings):
-    """Supervised fine-tuning on a row set, in RAP's manner."""
+    """Supervised fine-tuning on a row set, as in RAP (arXiv 2410.13360)."""
 
     general_rows: str | None = field(default=None, metadata={
         "help": "Row set without names, mixed in against forgetting."})
@@ -126,43 +121,34 @@ class SupervisedSettings(PolicySettings):
 
 @dataclass
 class SupervisedReady:
-    """A run that may start.
+    """A supervised run whose settings and rows passed every check.
 
     Attributes:
-        rows: all rows of an epoch with ``box_frame``, general ones among them.
+        rows: all rows of an epoch with ``box_frame``, general ones last.
         personal: how many of them are not general.
         tokens: of each row's prompt and answer.
-        dropped: reason -> rows left out.
-        context: the policy's, in tokens.
+        dropped: reason -> number of rows dropped.
         processor: the policy's.
-        checkpoint: to go on from, or ``None``.
+        checkpoint: to resume from, or ``None``.
     """
 
     rows: Dataset
     personal: int
     tokens: list[int]
     dropped: dict[str, int]
-    context: int
     processor: object
     checkpoint: Path | None
 
 
 @one_sentence()
 def prepare(settings: SupervisedSettings, args: TrainingArguments) -> SupervisedReady:
-    """Check rows, answers, output and lengths; open what the run needs but the weights.
+    """Check settings, rows, answers, output directory and lengths of a supervised run; load
+    everything that it needs but the weights.
 
     Raises:
-        StartupError: with one sentence, at the first thing that is wrong.
+        StartupError: one sentence about the first thing that is wrong.
     """
-    claim_output(settings)
-    checkpoint = resume.choose(settings.resume, settings.checkpoints, args.world_size)
-    if checkpoint is not None:
-        check_same_run(settings, args)
-    with PartialState().main_process_first():  # one process converts the parquet, others map it
-        rows = read_rows(settings.rows)
-        general = read_rows(settings.general_rows) if settings.general_rows else None
-    if settings.max_rows:
-        rows = rows.select(range(min(settings.max_rows, len(rows))))
+    rows, general, checkpoint = open_run(settings, args, settings.general_rows)
     config, processor = policy_parts(settings, settings.trust_remote_code)
     context = config.get_text_config().max_position_embeddings
     meter = ImageMeter(processor)
@@ -175,8 +161,8 @@ def prepare(settings: SupervisedSettings, args: TrainingArguments) -> Supervised
         keep = []
         for i, (n, prompt) in enumerate(zip(tokens, found["prompt"], strict=True)):
             if not any(part["type"] == "image" for m in prompt for part in m["content"]):
-                # A processor takes pictures for all rows of a batch or for none.
-                dropped["without a picture"] += 1
+                # A processor accepts images for all rows of a batch or for none.
+                dropped["without an image"] += 1
             elif n > context:
                 dropped[f"too long for the context of {context} tokens"] += 1
             else:
@@ -188,7 +174,7 @@ def prepare(settings: SupervisedSettings, args: TrainingArguments) -> Supervised
 
     rows, tokens = usable(rows, settings.rows)
     personal = len(rows)
-    if general is not None and settings.general_share:
+    if general is not None and settings.general_rows and settings.general_share:
         general, more = usable(general, settings.general_rows)
         rows = mixed(rows, general, settings.general_share)
         tokens = tokens + [more[i % len(more)] for i in range(len(rows) - personal)]
@@ -196,26 +182,30 @@ def prepare(settings: SupervisedSettings, args: TrainingArguments) -> Supervised
     if len(rows) < batch:
         raise StartupError(f"{settings.rows} has {len(rows)} usable rows, fewer than the {batch} "
                            f"of one batch")
-    return SupervisedReady(rows, personal, tokens, dict(dropped), context, processor, checkpoint)
+    return SupervisedReady(rows, personal, tokens, dict(dropped), processor, checkpoint)
 
 
 def _check_targets(rows: Dataset, path: str) -> None:
-    """Every row needs an answer to imitate."""
+    """Refuse rows without an answer to imitate.
+
+    Raises:
+        StartupError: the row and what it lacks.
+    """
     light = rows.select_columns(
         [c for c in ("id", "task", "answer", "box", "box_frame", "target")
          if c in rows.column_names])
     for row in light:
         if row["box"] is not None and row["box_frame"] is None:
-            raise StartupError(f"{path}: row {row['id']!r} has a box, but no picture it is in")
+            raise StartupError(f"{path}: row {row['id']!r} has a box, but no image for it")
         if target_of(row) is None:
             raise StartupError(
                 f"{path}: row {row['id']!r} ({row['task']}) has no answer to imitate: its column "
                 f"'target' is {'empty' if 'target' in row else 'missing'}; make the rows with "
-                f"`targets: true`, or leave that task out")
+                f"`targets: true`, or without that task")
 
 
 def _lengths(rows: Dataset, processor, meter: ImageMeter) -> list[int]:
-    """Tokens of each row's prompt, answer and the end behind it."""
+    """Tokens of each row's prompt, answer and end of turn."""
     prompts = prompt_tokens(rows, processor, meter)
     light = rows.remove_columns([c for c in ("images", "prompt") if c in rows.column_names])
     return [n + len(processor.tokenizer(target_of(row))["input_ids"]) + END_TOKENS
@@ -224,24 +214,16 @@ def _lengths(rows: Dataset, processor, meter: ImageMeter) -> list[int]:
 
 def plan(settings: SupervisedSettings, args: TrainingArguments, ready: SupervisedReady,
          trainable: Trainable) -> str:
-    """The resolved plan as text, printed before the first step."""
+    """The resolved plan of a supervised run as text, printed before the first step."""
     tasks = Counter(ready.rows[: ready.personal]["task"])
-    told = ", ".join(f"{task} {n}" for task, n in sorted(tasks.items()))
+    listed = ", ".join(f"{task} {n}" for task, n in sorted(tasks.items()))
     general = len(ready.rows) - ready.personal
-    per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    steps = args.max_steps
-    if steps <= 0:
-        steps = math.ceil(math.ceil(len(ready.rows) / per_step) * args.num_train_epochs)
-    lines = {
-        "policy": f"{settings.policy} ({settings.dtype})",
-        "trainable": str(trainable),
-        "rows": f"{ready.personal} of {settings.rows}: {told}",
-        "general": f"{general} of {settings.general_rows} beside them" if general else "none",
+    steps, per_step = steps_of(len(ready.rows), args)
+    return plan_text(settings, trainable, ready.checkpoint, {
+        "rows": f"{ready.personal} of {settings.rows}: {listed}",
+        "general": f"{general} of {settings.general_rows} mixed in" if general else "none",
         "dropped": ", ".join(f"{n} {why}" for why, n in ready.dropped.items()) or "none",
         "tokens": f"{sum(ready.tokens) / len(ready.tokens):.0f} with the answer (longest "
                   f"{max(ready.tokens)})",
         "steps": f"{steps} of {per_step} rows on {args.world_size} process(es)",
-        "output": f"{settings.output}/"
-                  + (f" (going on from {ready.checkpoint.name})" if ready.checkpoint else ""),
-    }
-    return "\n".join(f"{key:>10}  {value}" for key, value in lines.items())
+    })

@@ -1,9 +1,9 @@
-"""The GRPO trainer: TRL's own, with whole groups, per-task numbers and exact resuming.
+"""The GRPO trainer: TRL's own, with whole groups, per-task metrics and exact resuming.
 
-Nothing of TRL's loss, advantages or generation is changed: with every option off, weights after a
-step equal those of a stock ``GRPOTrainer`` (``tests/rl/test_trainer.py``). Each override below
-says why it exists. The names of the overridden methods are in :data:`OVERRIDDEN`; a TRL that
-renames one fails a test by that name.
+TRL's loss, advantages and generation are unchanged: with every option off, the weights after a step
+equal those of a stock ``GRPOTrainer`` (``tests/rl/test_trainer.py``). Each override below says why
+it exists and what it must equal. :data:`OVERRIDDEN` lists the overridden methods; a test fails if
+TRL renames one of them.
 """
 
 import json
@@ -17,26 +17,15 @@ from accelerate.utils import gather_object
 from transformers import ProgressCallback
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_callback import PrinterCallback
-from trl import GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
-from rl import checkpoints as resume
-from rl.checkpoints import WholeCheckpoints
-from rl.chunks import (
-    cut,
-    join,
-    load_pieces,
-    save_pieces,
-)
-from rl.dynamic_sampling import FreshGroups, Replacements, check_dynamic_sampling
-from rl.policy.loading import barred, trainable_parameters
-from rl.run_log import (
-    CompletionLog,
-    Scored,
-    completion_rows,
-    prompt_text,
-    read_completions,
-)
-from rl.sampler import GroupSampler, plain_row, row_kinds
+from rl.checkpoints import STATE, AtomicCheckpointMixin
+from rl.chunks import collate, load_chunks, save_chunks, split
+from rl.dynamic_sampling import DynamicSamplingMixin, Replacements, check_dynamic_sampling
+from rl.policy.loading import suppress_vision_tokens, trainable_parameters
+from rl.run_log import CompletionLog, Scored, completion_rows, read_completions, transcript
+from rl.sampler import GroupSampler, plain_row, row_types
 from rl.sharing.sharing import Sharing
 
 OVERRIDDEN = (
@@ -52,14 +41,13 @@ class TrainerOptions:
     """What this trainer can do beyond TRL's. All off by default.
 
     Args:
-        dynamic_sampling: replace groups whose rewards do not vary by groups of fresh prompts of
-            the same task.
-        dynamic_sampling_limit: rounds of replacement per generation batch. Groups that still do
-            not vary stay, with advantage 0.
-        task_mix: task -> share of the prompts; ``None`` takes the rows as they are.
-        completions_dir: where completions are kept as parquet; ``None`` keeps none.
-        completions_every: keep those of every n-th step.
-        replay_completions: directory or file of kept completions to train on instead of sampling,
+        dynamic_sampling: replace zero-variance groups by groups of other prompts of the same task.
+        dynamic_sampling_limit: rounds of replacement per generation batch. Groups that are
+            zero-variance after the last one stay, with advantage 0.
+        task_mix: task -> share of the prompts; ``None`` takes every row once per epoch.
+        completions_dir: where completions are logged as parquet; ``None`` logs none.
+        completions_every: log those of every n-th step; 0 logs none.
+        replay_completions: directory or file of logged completions to train on instead of sampling,
             for debugging and for comparing set-ups; rows and order must be those of the recording.
         share_prompt, share_vision, drop_finished: see :class:`rl.sharing.sharing.Sharing`.
     """
@@ -75,7 +63,7 @@ class TrainerOptions:
     drop_finished: bool = False
 
 
-class PolicyTrainer(FreshGroups, WholeCheckpoints, GRPOTrainer):
+class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
     """GRPO on rows of the row contract.
 
     Args:
@@ -84,8 +72,8 @@ class PolicyTrainer(FreshGroups, WholeCheckpoints, GRPOTrainer):
         options: see :class:`TrainerOptions`.
 
     Raises:
-        ValueError: dynamic sampling where groups are spread over processes, or with rewards
-            scaled by the batch.
+        InputError: dynamic sampling where groups are spread over processes, or with rewards
+            scaled by the batch; a ``share_`` option is ``on`` where the model does not allow it.
     """
 
     _name = "byname GRPO"
@@ -94,15 +82,15 @@ class PolicyTrainer(FreshGroups, WholeCheckpoints, GRPOTrainer):
                  options: TrainerOptions | None = None, **kwargs):
         self.options = options or TrainerOptions()
         check_dynamic_sampling(args, self.options.dynamic_sampling)
-        args.generation_kwargs = barred(args.generation_kwargs, model, processing_class,
-                                        vllm=args.use_vllm)
+        args.generation_kwargs = suppress_vision_tokens(
+            args.generation_kwargs, model, processing_class, vllm=args.use_vllm)
         parts = trainable_parameters(model).parts
         trains_vision = kwargs.get("peft_config") is None and parts["vision"] + parts["projector"]
         if args.ddp_find_unused_parameters is None and not trains_vision:
             args.ddp_find_unused_parameters = False  # every trainable weight is used by every row
         if args.ddp_broadcast_buffers is None:
-            # None changes, and passes differ between processes. Torch has a new name for it, which
-            # nothing in between hands on.
+            # Buffers never change; broadcasting would hang ranks that make unequal numbers of
+            # passes. Torch warns that the option has a new name, which accelerate does not pass on.
             args.ddp_broadcast_buffers = False
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
         super().__init__(model=model, reward_funcs=reward_funcs, args=args,
@@ -110,7 +98,7 @@ class PolicyTrainer(FreshGroups, WholeCheckpoints, GRPOTrainer):
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
 
-        # Before the first forward pass, whoever makes it; behind TRL's own patches of the model.
+        # After TRL's own patches of the model, and before its first forward pass.
         self.sharing = Sharing(self.model, processing_class, prompt=self.options.share_prompt,
                                vision=self.options.share_vision,
                                drop_finished=self.options.drop_finished,
@@ -118,70 +106,92 @@ class PolicyTrainer(FreshGroups, WholeCheckpoints, GRPOTrainer):
                                or args.ddp_broadcast_buffers)
         if self.ref_model is not None:
             self.sharing.with_reference(self.accelerator.unwrap_model(self.ref_model))
-        self._piece_rows = gcd(args.per_device_train_batch_size, self.num_generations)
-        self._kinds = row_kinds(train_dataset)
-        self._replacements = Replacements(self._kinds, args.seed)
+        self._group = self.num_generations or 1  # completions per prompt, G
+        self._chunk_rows = gcd(args.per_device_train_batch_size, self._group)
+        self._types = row_types(train_dataset)
+        self._replacements = Replacements(self._types, args.seed)
         self._completions = CompletionLog(self.options.completions_dir or Path())
         self._recorded = read_completions(self.options.replay_completions)
-        # Of the generation round at hand: this process's rows, the round's number, when it was,
-        # the completions that this step has seen before it, and what came of it.
-        self._rows, self._round, self._now, self._place, self._scored = [], 0, None, 0, None
+        # The current generation round: this process's rows, the round's number, (training, step,
+        # round), how many completions this step has logged before it, its scores and its texts.
+        self._rows: list[dict] = []
+        self._round = 0
+        self._now: tuple | None = None
+        self._place = 0
+        self._scored: Scored | None = None
+        self._texts: tuple[list, list] = ([], [])
 
-    # Why: rows with and without pictures apart; the order of an epoch known without its
-    # predecessors, so that a resume in a later epoch finds it. Equal to TRL's for one kind.
+    @property
+    def _grpo_args(self) -> GRPOConfig:
+        assert isinstance(self.args, GRPOConfig)
+        return self.args
+
+    @property
+    def _mode(self) -> str:
+        """``train`` or ``eval``, as TRL names its metrics."""
+        return "train" if self.model is not None and self.model.training else "eval"
+
+    # Why: keeps rows with and without images in separate batches, applies `task_mix`, and knows the
+    # order of an epoch without having drawn the epochs before, so that a run can resume in any.
+    # Equal to: TRL's order where all rows are of one type and there is no `task_mix`.
     def _get_train_sampler(self, dataset=None) -> GroupSampler:
-        args = self.args
+        args = self._grpo_args
         return GroupSampler(
-            self._kinds if dataset is None else row_kinds(dataset),
-            prompts=args.generation_batch_size // self.num_generations,
-            group=self.num_generations,
-            repeat=self.num_iterations * args.steps_per_generation,
-            shuffle=self.shuffle_dataset, seed=args.seed, mix=self.options.task_mix,
+            self._types if dataset is None else row_types(dataset),
+            prompts=(args.generation_batch_size or 1) // self._group,
+            group=self._group,
+            repeat=self.num_iterations * (args.steps_per_generation or 1),
+            shuffle=bool(self.shuffle_dataset), seed=args.seed, mix=self.options.task_mix,
             epoch=lambda: int(self.state.epoch or 0),
         )
 
-    # Why: as above.
-    def _get_eval_sampler(self, eval_dataset) -> GroupSampler:
-        kinds = row_kinds(eval_dataset)
-        if len({kind.images for kind in kinds}) == 1:
+    # Why: keeps rows with and without images in separate batches. Equal to: TRL's where all rows
+    # are of one of these kinds.
+    def _get_eval_sampler(self, eval_dataset):
+        types = row_types(eval_dataset)
+        if len({each.images for each in types}) == 1:
             return super()._get_eval_sampler(eval_dataset)
+        group = self.num_generations_eval or 1
         batch = self.args.eval_batch_size * self.accelerator.num_processes
-        return GroupSampler(kinds, prompts=max(batch // self.num_generations_eval, 1),
-                            group=self.num_generations_eval, seed=self.args.seed)
+        return GroupSampler(types, prompts=max(batch // group, 1), group=group,
+                            seed=self.args.seed)
 
-    # Why: TRL shuffles the rows of a generation batch over its micro-batches. It is handed pieces
-    # of groups to shuffle instead, which are joined to a micro-batch here.
+    # Why: TRL shuffles the rows of a generation batch over its micro-batches, which would tear
+    # groups apart. It is given chunks of groups to shuffle instead, which are collated here.
+    # Equal to: TRL's micro-batches of the same rows, with columns that are all padding removed.
     def _prepare_inputs(self, generation_batch):
         inputs = super()._prepare_inputs(generation_batch)
-        if "piece" in inputs:
-            return join(inputs["piece"], self._tokenizer.pad_token_id,
-                        trim=self.pad_to_multiple_of is None)
+        if "chunk" in inputs:
+            return collate(inputs["chunk"], self._tokenizer.pad_token_id,
+                           trim=self.pad_to_multiple_of is None)
         return inputs
 
-    # Why: dynamic sampling, and pieces (see `_prepare_inputs`).
+    # Why: dynamic sampling, and chunks (see `_prepare_inputs`). Equal to: TRL's output, split.
     def _generate_and_score_completions(self, inputs):
         inputs = [plain_row(row) for row in inputs]
         output = self._generate_round(inputs, 0)
-        if not self.model.training:
+        if self._mode == "eval":
             return output
         if self.options.dynamic_sampling:
-            output = self._replace_still_groups(inputs, output)
-        pieces = cut(output, self._piece_rows)
-        return {"order": torch.arange(len(pieces)), "piece": pieces}
+            output = self._replace_zero_variance_groups(
+                inputs, output, self.options.dynamic_sampling_limit)
+        chunks = split(output, self._chunk_rows)
+        return {"order": torch.arange(len(chunks)), "chunk": chunks}
 
     def _generate_round(self, inputs: list[dict], number: int) -> dict:
-        """One call of TRL's own method, with the rows at hand for replay and records."""
-        now = (self.model.training, self.state.global_step, number)
-        self._place = self._place + len(self._scored.ids) if now == self._now else 0
+        """Call TRL's own method, with the rows at hand for replay and for the completion log."""
+        now = (self._mode, self.state.global_step, number)
+        logged = len(self._scored.ids) if self._scored is not None else 0
+        self._place = self._place + logged if now == self._now else 0
         self._rows, self._round, self._now = inputs, number, now
         plain = self.accelerator.unwrap_model(self.model)
-        mode = "train" if self.model.training else "eval"
-        with self.sharing.generating(plain, mode, fresh=number == 0):
+        with self.sharing.generating(plain, self._mode, fresh=number == 0):
             output = super()._generate_and_score_completions(inputs)
-        self._keep_completions(output)
+        self._log_completions(output)
         return output
 
-    # Why: the prompt of a group goes through the model once. Equal to the unshared pass.
+    # Why: the prompt of a group goes through the model once. Equal to: TRL's pass over whole
+    # sequences, within `rl.sharing.sharing.TOLERANCE`.
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None,
         compute_entropy=False, compute_aux_loss=False, pixel_values=None, image_grid_thw=None,
@@ -208,10 +218,10 @@ class PolicyTrainer(FreshGroups, WholeCheckpoints, GRPOTrainer):
             compute_entropy)
         return logps, entropies, None
 
-    # Why: it is where rewards, rows and completions meet, gathered from all processes.
+    # Why: the one place that has rewards, rows and completions, gathered from all processes, for
+    # the metrics per task and the completion log. Equal to: TRL's rewards, which it returns.
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        mode = "train" if self.model.training else "eval"
         ended = {*self.eos_token_ids, self._tokenizer.pad_token_id}
         rows = gather_object([
             (row["task"], row["id"], len(ids), ids[-1] not in ended)
@@ -220,18 +230,18 @@ class PolicyTrainer(FreshGroups, WholeCheckpoints, GRPOTrainer):
         tasks, ids, lengths, cut_off = (list(column) for column in zip(*rows, strict=True))
         totals = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
         totals[torch.isnan(rewards).all(dim=1)] = torch.nan
-        group = self.num_generations if mode == "train" else self.num_generations_eval
+        group = self._group if self._mode == "train" else self.num_generations_eval or 1
         self._scored = Scored(tasks, ids, lengths, cut_off, rewards.tolist(), totals.tolist(),
                               group)
         for key, value in self._scored.metrics().items():
-            self._metrics[mode][key].append(value)
+            self._metrics[self._mode][key].append(value)
         self._texts = (completions, completion_ids_list)
         return rewards
 
-    # Why: training on recorded completions.
+    # Why: trains on logged completions (`replay_completions`). Equal to: TRL's where there are none.
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations,
                               has_tool_images=False):
-        if self._recorded is None or not self.model.training:
+        if self._recorded is None or self._mode == "eval":
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
         ids = []
@@ -241,7 +251,8 @@ class PolicyTrainer(FreshGroups, WholeCheckpoints, GRPOTrainer):
             if found != row["id"]:
                 raise RuntimeError(
                     f"{self.options.replay_completions} holds no completion of row {row['id']!r} "
-                    f"at step {self.state.global_step}: other rows, order, batch or group size?")
+                    f"at step {self.state.global_step}: are rows, order, batch and group size "
+                    f"those of the recording?")
             ids.append(tokens)
         return ids, None
 
@@ -249,52 +260,57 @@ class PolicyTrainer(FreshGroups, WholeCheckpoints, GRPOTrainer):
         """Where this process's rows begin among those of all processes."""
         return self.accelerator.process_index * len(self._rows)
 
-    # Why: TRL forgets the completions still to be trained on, the place among them, and we the
-    # cursors of dynamic sampling.
-    def _add_to_checkpoint(self, path: Path):
+    # Called by `_save_checkpoint`. Why: TRL's checkpoint has neither the completions that are still
+    # to be trained on nor the position among them. Save the unfinished generation buffer, the
+    # position and the sampling cursors.
+    def _add_to_checkpoint(self, path: Path) -> None:
         if self._mid_generation():
-            save_pieces([batch["piece"] for batch in self._buffered_inputs], self._buffer(path))
-            if self.sharing.shelf:
-                self.sharing.shelf.save(self._pictures(path))
+            save_chunks([batch["chunk"] for batch in self._buffered_inputs or []],
+                        self._buffer_file(path))
+            if self.sharing.image_cache:
+                self.sharing.image_cache.save(self._features_file(path))
         if self.args.should_save:
             state = {"step": self._step, "cursors": self._replacements.cursors}
-            (path / resume.STATE).write_text(json.dumps(state))
+            (path / STATE).write_text(json.dumps(state))
 
-    # Why: reads what `_add_to_checkpoint` adds.
+    # Why: reads what `_add_to_checkpoint` writes. Equal to: the state of the run that was stopped.
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        state = json.loads((Path(checkpoint) / resume.STATE).read_text())
+        path, device = Path(checkpoint), self.accelerator.device
+        state = json.loads((path / STATE).read_text())
         self._step, self._replacements.cursors = state["step"], state["cursors"]
         if self._mid_generation():
-            batches = load_pieces(self._buffer(Path(checkpoint)), self.accelerator.device)
-            self._buffered_inputs = [{"piece": pieces} for pieces in batches]
-            if self.sharing.shelf:
-                self.sharing.shelf.load(self._pictures(Path(checkpoint)), self.accelerator.device)
+            batches = load_chunks(self._buffer_file(path), device)
+            self._buffered_inputs = [{"chunk": chunks} for chunks in batches]
+            if self.sharing.image_cache:
+                self.sharing.image_cache.load(self._features_file(path), device)
 
     def _mid_generation(self) -> bool:
-        return self._step % (self.args.steps_per_generation * self.num_iterations) != 0
+        """Whether some of the last generation batch is still to be trained on."""
+        steps = self._grpo_args.steps_per_generation or 1
+        return self._step % (steps * self.num_iterations) != 0
 
-    def _buffer(self, checkpoint: Path) -> Path:
+    def _buffer_file(self, checkpoint: Path) -> Path:
         return checkpoint / f"generation_{self.accelerator.process_index}.safetensors"
 
-    def _pictures(self, checkpoint: Path) -> Path:
-        return checkpoint / f"pictures_{self.accelerator.process_index}.safetensors"
+    def _features_file(self, checkpoint: Path) -> Path:
+        return checkpoint / f"image_features_{self.accelerator.process_index}.safetensors"
 
-    def _keep_completions(self, output: dict) -> None:
+    def _log_completions(self, output: dict) -> None:
         step, every = self.state.global_step, self.options.completions_every
         if self.options.completions_dir is None or not every or step % every:
             return
-        mode = "train" if self.model.training else "eval"
         advantages = self.accelerator.gather(output["advantages"]).tolist()
         texts, ids = self._texts
         local = gather_object([
-            (prompt_text(row["prompt"]), text[0]["content"], tokens)
+            (transcript(row["prompt"]), text[0]["content"], tokens)
             for row, text, tokens in zip(self._rows, texts, ids, strict=True)
         ])
         if not self.accelerator.is_main_process:
             return
-        self._completions.add(mode, step, completion_rows(
+        assert self._scored is not None
+        self._completions.add(self._mode, step, completion_rows(
             self._scored, self.reward_func_names, local, advantages,
             {"step": step, "round": self._round}, first=self._place))

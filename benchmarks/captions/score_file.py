@@ -1,4 +1,11 @@
-"""Naming scores of a caption file."""
+"""Naming scores of a captions file that another program made, in RePIC's format.
+
+    python -m benchmarks.captions.score_file CAPTIONS.json --variant 2|n --match published|strict \\
+        [--database DB.json]
+
+prints one JSON object: ``precision``, ``recall`` and ``f1`` in per cent as papers print them,
+``rows``; ``exact`` (the same, 0-1), ``counts``, and what was skipped.
+"""
 
 import argparse
 import json
@@ -9,8 +16,7 @@ from benchmarks.formats.captions import first_of_each, read_captions, repeated
 from benchmarks.formats.files import bare, read_database
 from benchmarks.metrics.naming import strict_tallies
 from benchmarks.metrics.repic_naming import VARIANTS, published_tallies
-from data_gen.files.settings import BenchmarkError
-from data_gen.files.skipped import told
+from data_gen.files.errors import InputError
 from rewards.names import Tally
 
 
@@ -28,21 +34,21 @@ def score_file(
             names of the file. The published metric knows the names of the file alone.
 
     Raises:
-        BenchmarkError: nothing in the file can be scored.
+        InputError: nothing in the file can be scored.
     """
-    captions, left_out = read_captions(path)
+    captions, skipped = read_captions(path)
     twice = repeated(captions)
     if match == "published":
         # Every row counts, as in the released scorer, also one that stands there twice.
         tallies = published_tallies([c.text for c in captions], [c.names for c in captions],
                                     variant)
     else:
-        captions = first_of_each(captions, left_out)
+        captions = first_of_each(captions, skipped)
         known = set()
         if database:
             concepts, broken = read_database(database)
             known = set(concepts)
-            left_out |= {f"database: {reason}": places for reason, places in broken.items()}
+            skipped.update(broken, prefix="database: ")
         tallies = strict_tallies([c.text for c in captions],
                                  [[bare(name) for name in c.names] for c in captions], known)
     total = sum(tallies, Tally())
@@ -55,7 +61,7 @@ def score_file(
         "exact": exact,
         "counts": {"hits": total.hits, "extra": total.extra, "missed": total.missed},
         "repeated": twice,
-        "left_out": told(left_out),
+        "skipped": skipped.to_json(),
     }
 
 
@@ -79,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     try:
         result = score_file(args.captions, args.variant, args.match, args.database)
-    except BenchmarkError as error:
+    except InputError as error:
         sys.exit(f"naming: {error}")
     print(json.dumps(result, indent=1))
 

@@ -3,7 +3,7 @@
     captions:
       scores: [length, self_bleu, overlap, bleu, cider, meteor, sentence_similarity,
                clip_score, image_similarity]
-      references: captions.json          # {picture: caption or [captions]}
+      references: captions.json          # {image: caption or [captions]}
       encoder: open_clip:ViT-B-32:laion2b_s34b_b79k
       sentences: sentence-transformers/all-MiniLM-L6-v2   # default: the installed one
 
@@ -11,10 +11,10 @@
 length               tokens, share of 100 tokens or more
 self_bleu            BLEU-4 of each with the others
 overlap              4-grams that were told with the question
-bleu, cider, meteor  with the picture's true captions          needs ``references``
+bleu, cider, meteor  with the image's true captions          needs ``references``
 sentence_similarity  with the nearest true caption             needs ``references``
-clip_score           picture and caption                       needs ``encoder``, with a text side
-image_similarity     picture and references                    needs ``encoder``
+clip_score           image and caption                       needs ``encoder``, with a text side
+image_similarity     image and references                    needs ``encoder``
 ==================== ========================================= ==============================
 
 The last one is the same for every policy: it says how alike the references look, by which the
@@ -22,17 +22,17 @@ others are to be read. Nothing here asks a policy: kept predictions are enough.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness.predictions import Prediction
 from benchmarks.metrics.attributes import length_metrics
 from benchmarks.metrics.intervals import Metric, ratio
-from data_gen.files.settings import BenchmarkError, check_settings
+from concepts.methods.protocol import Reply
+from data_gen.files.errors import InputError
 
 SCORES = {"length": "", "self_bleu": "", "overlap": "", "bleu": "references",
           "cider": "references", "meteor": "references", "sentence_similarity": "references",
@@ -44,48 +44,43 @@ PACKAGES = {"self_bleu": "sacrebleu", "bleu": "sacrebleu", "cider": "pycocoevalc
 """Score -> the package of the extra ``benchmarks`` that it needs."""
 
 PART = 64
-"""Rows whose pictures are held in memory at a time."""
+"""Rows whose images are held in memory at a time."""
 
-Pictures = Callable[[], Iterable[tuple[int, Sequence[Image.Image]]]]
-"""Goes through the rows whose pictures open: number of the row; references and, last, the query."""
+Images = Callable[[], Iterable[tuple[int, Sequence[Image.Image]]]]
+"""Goes through the rows whose images open: number of the row; references and, last, the query."""
 
 
 @dataclass(frozen=True)
 class CaptionSettings:
-    """Which scores, and by what; see this module's docstring."""
+    """Which scores, and by what; see this module's docstring.
 
-    scores: tuple[str, ...] = ()
+    Raises:
+        InputError: a score that there is not, or one that lacks what it needs, be it another
+            setting or a package.
+    """
+
+    scores: list[str] = field(default_factory=list)
     references: str | None = None
     encoder: str | None = None
     sentences: str | None = None
 
-
-def caption_settings(given: dict) -> CaptionSettings:
-    """A config's ``captions``.
-
-    Raises:
-        BenchmarkError: a setting or score that there is not, or one that lacks what it needs, be
-            it another setting or a package.
-    """
-    check_settings(given, CaptionSettings, "captions")
-    settings = CaptionSettings(**{**given, "scores": tuple(given.get("scores") or ())})
-    for name in settings.scores:
-        if name not in SCORES:
-            raise BenchmarkError(f"captions.scores: no score {name!r}; there are "
+    def __post_init__(self):
+        for name in self.scores:
+            if name not in SCORES:
+                raise InputError(f"captions.scores: no score {name!r}; there are "
                                  f"{', '.join(SCORES)}")
-        if SCORES[name] and not getattr(settings, SCORES[name]):
-            raise BenchmarkError(f"captions.scores: {name} needs captions.{SCORES[name]}")
-        if name == "sentence_similarity" and settings.sentences:
-            continue
-        if name in PACKAGES and find_spec(PACKAGES[name]) is None:
-            raise BenchmarkError(f"captions.scores: {name} needs {PACKAGES[name]}: "
+            if SCORES[name] and not getattr(self, SCORES[name]):
+                raise InputError(f"captions.scores: {name} needs captions.{SCORES[name]}")
+            if name == "sentence_similarity" and self.sentences:
+                continue
+            if name in PACKAGES and find_spec(PACKAGES[name]) is None:
+                raise InputError(f"captions.scores: {name} needs {PACKAGES[name]}: "
                                  f"pip install 'byname[benchmarks]'")
-    return settings
 
 
-def caption_columns(
-    said: dict[str, Sequence[Prediction]], settings: CaptionSettings, *,
-    infos: Sequence[str], truths: Sequence[Sequence[str]] = (), pictures: Pictures,
+def caption_scores(
+    said: dict[str, Sequence[Reply]], settings: CaptionSettings, *,
+    infos: Sequence[str], truths: Sequence[Sequence[str]] = (), images: Images,
 ) -> dict[str, dict[str, Metric]]:
     """The scores of N captions of each policy, row by row.
 
@@ -94,33 +89,33 @@ def caption_columns(
         settings: which scores.
         infos: for each row all that was told with the question; rows without do not count for
             the overlap.
-        truths: for each row true captions of its picture; rows without do not count for what
+        truths: for each row true captions of its image; rows without do not count for what
             needs one.
-        pictures: of the rows, for the encoder; rows whose pictures do not open do not count.
+        images: of the rows, for the encoder; rows whose images do not open do not count.
 
     Returns:
         Policy label -> score -> metric. BLEU, METEOR and shares 0-1, CIDEr-D 0-10, CLIPScore
         0-2.5, similarities -1 to 1.
 
     Raises:
-        BenchmarkError: nothing to compare with, or a package is missing.
+        InputError: nothing to compare with, or a package is missing.
     """
     found: dict[str, dict[str, Metric]] = {label: {} for label in said}
-    features = _features(settings, len(infos), pictures)
+    features = _features(settings, len(infos), images)
     for label, predictions in said.items():
         texts = [prediction.text for prediction in predictions]
         for name in settings.scores:
             if name == "length":
                 found[label] |= length_metrics([p.n_tokens for p in predictions])
             elif name in ("clip_score", "image_similarity"):
-                found[label][name] = _by_pictures(name, texts, settings, *features)
+                found[label][name] = _by_images(name, texts, settings, *features)
             else:
                 found[label][name] = _by_words(name, texts, settings, infos, truths)
     return found
 
 
 def corpus_bleu(
-    said: dict[str, Sequence[Prediction]], truths: Sequence[Sequence[str]]
+    said: dict[str, Sequence[Reply]], truths: Sequence[Sequence[str]]
 ) -> dict[str, float]:
     """Policy label -> BLEU-4 over all captions that have a true one, 0-1: what is usually
     published. It is no mean over rows, so it has no interval here."""
@@ -133,30 +128,28 @@ def corpus_bleu(
 
 def _by_words(name: str, texts, settings: CaptionSettings, infos, truths) -> Metric:
     # Not everybody has what these import.
-    from benchmarks.captions import coco as caption_coco
-    from benchmarks.captions import embeddings as caption_features
-    from benchmarks.captions import overlap as caption_scores
+    from benchmarks.captions import coco, embeddings, overlap
 
     if name == "self_bleu":
-        return ratio(caption_scores.self_bleus(texts))
+        return ratio(overlap.self_bleus(texts))
     if name == "overlap":
-        return ratio(caption_scores.overlaps(texts, infos), list(map(bool, infos)))
+        return ratio(overlap.overlaps(texts, infos), list(map(bool, infos)))
     there = [i for i, of in enumerate(truths) if of]
     if not there:
-        raise BenchmarkError(f"{name}: {settings.references} has no true caption of any picture "
+        raise InputError(f"{name}: {settings.references} has no true caption of any image "
                              f"that was asked about; do its paths begin as those of the benchmark?")
     chosen, of = [texts[i] for i in there], [truths[i] for i in there]
     if name == "sentence_similarity":
         encoder = _sentence_encoder(settings.sentences)
-        scores = caption_features.sentence_similarities(encoder, chosen, of)
+        scores = embeddings.sentence_similarities(encoder, chosen, of)
     else:
-        scorer = {"bleu": caption_scores.bleus, "cider": caption_coco.ciders,
-                  "meteor": caption_coco.meteors}[name]
+        scorer = {"bleu": overlap.bleus, "cider": coco.ciders,
+                  "meteor": coco.meteors}[name]
         scores = scorer(chosen, of)
     return _placed(scores, there, len(texts))
 
 
-def _by_pictures(name: str, texts, settings: CaptionSettings, queries: dict, alike: dict) -> Metric:
+def _by_images(name: str, texts, settings: CaptionSettings, queries: dict, alike: dict) -> Metric:
     from benchmarks.captions.embeddings import clip_scores
 
     if name == "image_similarity":
@@ -166,7 +159,7 @@ def _by_pictures(name: str, texts, settings: CaptionSettings, queries: dict, ali
     return _placed(scores, list(queries), len(texts))
 
 
-def _features(settings: CaptionSettings, count: int, pictures: Pictures
+def _features(settings: CaptionSettings, count: int, images: Images
               ) -> tuple[dict[int, np.ndarray], dict[int, float]]:
     """Row -> features of its query, and row -> mean cosine of query and references."""
     queries: dict[int, np.ndarray] = {}
@@ -175,7 +168,7 @@ def _features(settings: CaptionSettings, count: int, pictures: Pictures
         return queries, alike
     encoder = _encoder(settings.encoder)
     if "clip_score" in settings.scores and encoder.texts is None:
-        raise BenchmarkError(f"captions.encoder: {settings.encoder} reads no texts; clip_score "
+        raise InputError(f"captions.encoder: {settings.encoder} reads no texts; clip_score "
                              f"needs a CLIP or SigLIP")
     with_references = "image_similarity" in settings.scores
     part: list[tuple[int, Sequence[Image.Image]]] = []
@@ -190,13 +183,13 @@ def _features(settings: CaptionSettings, count: int, pictures: Pictures
                 alike[i] = float(np.mean(np.stack(mine[:-1]) @ mine[-1]))
         part.clear()
 
-    for i, of in pictures():
+    for i, of in images():
         part.append((i, of))
         if len(part) == PART:
             take()
     take()
     if not queries:
-        raise BenchmarkError(f"captions.scores: none of {count} pictures opens")
+        raise InputError(f"captions.scores: none of {count} images opens")
     return queries, alike
 
 

@@ -12,15 +12,16 @@ import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
-import yaml
 
-from benchmarks.harness.systems import fingerprint
+from benchmarks.harness.systems import policy_fingerprint
+from data_gen.files.errors import InputError
+from data_gen.files.settings import read_yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROGRAMS = {"grpo": "launch/grpo.py", "sft": "launch/sft.py"}
 
 
-class ComparisonError(ValueError):
+class ExperimentError(InputError):
     """What is wrong with an experiment, as one sentence."""
 
 
@@ -33,7 +34,7 @@ class Arm:
         program: a key of :data:`PROGRAMS`; ``None`` is the base as it is.
         config: of the program.
         rows: which of the row sets.
-        beside: option -> row set, for programs that take a second one.
+        extra_rows: option -> row set, for programs that take a second one.
         set: option -> value, laid over the config.
         rates: learning rates to choose from.
         rate_of: the arm whose chosen rate is taken instead.
@@ -45,7 +46,7 @@ class Arm:
     program: str | None = None
     config: str = ""
     rows: str = ""
-    beside: dict[str, str] = field(default_factory=dict)
+    extra_rows: dict[str, str] = field(default_factory=dict)
     set: dict = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
     rate_of: str = ""
@@ -81,21 +82,18 @@ def read_experiment(path: str | Path, changes: dict | None = None) -> Experiment
         changes: keys laid over the file's.
 
     Raises:
-        ComparisonError: what is wrong, in one sentence.
+        ExperimentError: what is wrong, in one sentence.
     """
     try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ComparisonError(f"cannot read {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict):
-        raise ComparisonError(f"{path} holds no settings")
-    config |= changes or {}
+        config = read_yaml(path) | (changes or {})
+    except InputError as error:
+        raise ExperimentError(str(error)) from None
     _check_keys(config, Experiment, str(path))
     arms = {}
     for name, arm in (config["arms"] or {}).items():
         _check_keys(arm, Arm, f"{path}: arm {name}")
         if not name.replace("_", "").isalnum():
-            raise ComparisonError(f"{path}: an arm's name is letters, digits and _, not {name!r}")
+            raise ExperimentError(f"{path}: an arm's name is letters, digits and _, not {name!r}")
         arms[name] = Arm(**arm)
     experiment = Experiment(**{**config, "arms": arms})
     _check(experiment, str(path))
@@ -109,7 +107,7 @@ def identity(experiment: Experiment) -> dict:
     files = {e.rows["config"], *(arm.config for arm in e.arms.values() if arm.config)}
     told = {"minutes", "paper", "title"}  # not what an arm is
     parts = {
-        "policy": fingerprint(str(in_root(e.policy))),
+        "policy": policy_fingerprint(_in_root_or_shipped(e.policy)),
         "evaluate": e.evaluate, "sweep_seed": e.sweep_seed, "choose": e.choose,
         **{part: {k: v for k, v in getattr(e, part).items() if k != "minutes"}
            for part in ("test", "validation")},
@@ -121,6 +119,10 @@ def identity(experiment: Experiment) -> dict:
     return json.loads(json.dumps(parts))
 
 
+def _in_root_or_shipped(policy: str) -> str:
+    return str(in_root(policy)) if in_root(policy).exists() else policy
+
+
 def in_root(path: str) -> Path:
     """A path of the config: commands run in the repository's root."""
     return ROOT / path
@@ -128,49 +130,49 @@ def in_root(path: str) -> Path:
 
 def _check_keys(found, cls: type, where: str) -> None:
     if not isinstance(found, dict):
-        raise ComparisonError(f"{where} holds no settings")
+        raise ExperimentError(f"{where} holds no settings")
     known = {f.name: f for f in fields(cls)}
     if unknown := [key for key in found if key not in known]:
-        raise ComparisonError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(known)}")
+        raise ExperimentError(f"{where}: unknown key {unknown[0]!r}; there are {', '.join(known)}")
     for key, f in known.items():
         if f.default is MISSING and f.default_factory is MISSING and key not in found:
-            raise ComparisonError(f"{where}: {key!r} is missing")
+            raise ExperimentError(f"{where}: {key!r} is missing")
 
 
 def _check(e: Experiment, where: str) -> None:
     sets = e.rows.get("sets", {})
     if not e.rows.get("config") or not sets:
-        raise ComparisonError(f"{where}: rows needs `config` and `sets`")
+        raise ExperimentError(f"{where}: rows needs `config` and `sets`")
     if e.jobs < 1 or e.threads < 1 or not e.seeds or len(set(e.seeds)) < len(e.seeds):
-        raise ComparisonError(f"{where}: jobs and threads start at 1, and seeds are different ones")
+        raise ExperimentError(f"{where}: jobs and threads start at 1, and seeds are different ones")
     if e.sweep_seed in e.seeds:
-        raise ComparisonError(f"{where}: sweep_seed {e.sweep_seed} is also a seed that is reported")
+        raise ExperimentError(f"{where}: sweep_seed {e.sweep_seed} is also a seed that is reported")
     for key in ("test", "validation"):
         what = getattr(e, key)
         if not isinstance(what, dict) or not {"size", "seed"} <= set(what):
-            raise ComparisonError(f"{where}: {key} needs `size` and `seed`")
+            raise ExperimentError(f"{where}: {key} needs `size` and `seed`")
         if what["size"] not in e.evaluate.get("sizes", {}):
-            raise ComparisonError(f"{where}: {key}: evaluate.sizes has no {what['size']!r}")
+            raise ExperimentError(f"{where}: {key}: evaluate.sizes has no {what['size']!r}")
     if not any(arm.program is None for arm in e.arms.values()):
-        raise ComparisonError(f"{where}: one arm must be the base, without a program")
+        raise ExperimentError(f"{where}: one arm must be the base, without a program")
     for name, arm in e.arms.items():
         if arm.program is None:
             continue
         if arm.program not in PROGRAMS:
-            raise ComparisonError(f"{where}: arm {name}: program must be "
+            raise ExperimentError(f"{where}: arm {name}: program must be "
                                   f"{' or '.join(PROGRAMS)}, not {arm.program!r}")
-        for rows in (arm.rows, *arm.beside.values()):
+        for rows in (arm.rows, *arm.extra_rows.values()):
             if rows not in sets:
-                raise ComparisonError(f"{where}: arm {name}: no rows {rows!r}; there are "
+                raise ExperimentError(f"{where}: arm {name}: no rows {rows!r}; there are "
                                       f"{', '.join(sets)}")
         if bool(arm.rates) == bool(arm.rate_of):
-            raise ComparisonError(f"{where}: arm {name} needs either rates or rate_of")
+            raise ExperimentError(f"{where}: arm {name} needs either rates or rate_of")
         if arm.rate_of and not (arm.rate_of in e.arms and e.arms[arm.rate_of].rates):
-            raise ComparisonError(f"{where}: arm {name}: rate_of {arm.rate_of!r} is no arm with "
+            raise ExperimentError(f"{where}: arm {name}: rate_of {arm.rate_of!r} is no arm with "
                                   f"rates")
     for pair in e.compare:
         if len(pair) != 2 or not set(pair) <= set(e.arms):
-            raise ComparisonError(f"{where}: compare: {pair} are not two arms")
+            raise ExperimentError(f"{where}: compare: {pair} are not two arms")
     for file in (e.rows["config"], e.accelerate, *(a.config for a in e.arms.values() if a.config)):
         if not in_root(file).is_file():
-            raise ComparisonError(f"{where}: there is no file {file}")
+            raise ExperimentError(f"{where}: there is no file {file}")

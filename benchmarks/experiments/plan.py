@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from benchmarks.experiments.config import (
     PROGRAMS,
     Arm,
-    ComparisonError,
+    ExperimentError,
     Experiment,
     in_root,
 )
@@ -48,12 +48,12 @@ def plan(experiment: Experiment, only: list[str] | None = None) -> list[Step]:
         only: arms to be measured beside the base; all when ``None``. What they need is planned too.
 
     Raises:
-        ComparisonError: an arm that the config does not have.
+        ExperimentError: an arm that the config does not have.
     """
     e = experiment
     for name in only or []:
         if name not in e.arms:
-            raise ComparisonError(f"no arm {name!r}; there are {', '.join(e.arms)}")
+            raise ExperimentError(f"no arm {name!r}; there are {', '.join(e.arms)}")
     chosen = [name for name, arm in e.arms.items()
               if not only or name in only or arm.program is None]
     steps: dict[str, Step] = {}
@@ -86,14 +86,14 @@ def rate_of(experiment: Experiment, name: str) -> float:
     """The learning rate that validation chose for an arm; the smaller one of equals.
 
     Raises:
-        ComparisonError: the sweep is not finished.
+        ExperimentError: the sweep is not finished.
     """
     rates = experiment.arms[name].rates
     if len(rates) == 1:
         return rates[0]
     scores = sweep_scores(experiment, name)
     if len(scores) < len(rates):
-        raise ComparisonError(f"the sweep of {name} is not finished")
+        raise ExperimentError(f"the sweep of {name} is not finished")
     return max(sorted(rates), key=lambda rate: scores[rate])
 
 
@@ -105,7 +105,7 @@ def sweep_scores(experiment: Experiment, name: str) -> dict[float, float]:
         if file.exists():
             metrics = json.loads(file.read_text())["metrics"]
             if experiment.choose not in metrics:
-                raise ComparisonError(f"choose: {experiment.choose!r} is not measured; there are "
+                raise ExperimentError(f"choose: {experiment.choose!r} is not measured; there are "
                                       f"{', '.join(metrics)}")
             (values,) = metrics[experiment.choose]["values"].values()
             found[rate] = -1.0 if values["value"] is None else values["value"]
@@ -135,7 +135,7 @@ def _sweep(e: Experiment, name: str) -> list[Step]:
 
 def _row_steps(e: Experiment, arm: Arm, seed: int) -> list[Step]:
     steps = []
-    for name in (arm.rows, *arm.beside.values()):
+    for name in (arm.rows, *arm.extra_rows.values()):
         changes = dict(e.rows["sets"][name] or {})
         of_seed = changes.setdefault("seed", seed)
         out = f"{e.out}/rows/{name}-{of_seed}"
@@ -154,9 +154,9 @@ def _train(e: Experiment, name: str, seed: int, rate: float, place: str = "train
            run: str = "") -> list[str]:
     arm = e.arms[name]
     rows = {option: (e.rows["sets"][of] or {}).get("seed", seed)
-            for option, of in {"rows": arm.rows, **arm.beside}.items()}
+            for option, of in {"rows": arm.rows, **arm.extra_rows}.items()}
     sets = {option: f"{e.out}/rows/{of}-{rows[option]}"
-            for option, of in {"rows": arm.rows, **arm.beside}.items()}
+            for option, of in {"rows": arm.rows, **arm.extra_rows}.items()}
     return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", e.accelerate,
             PROGRAMS[arm.program], "--config", arm.config,
             *_options({"name": run or f"{name}-{seed}", "output_root": f"{e.out}/{place}",

@@ -1,7 +1,7 @@
 """What an experiment found: Markdown for the docs, JSON, and a plot.
 
 Every figure is a mean over training runs with a 95 % bootstrap interval over rows and runs
-(:func:`benchmarks.metrics.intervals.pooled`). Arms that are not measured yet are left out and named.
+(:func:`benchmarks.metrics.intervals.pooled`). Arms that are not measured yet are skipped and named.
 """
 
 import json
@@ -17,9 +17,9 @@ from benchmarks.harness.table import row_line, show
 from benchmarks.metrics.intervals import Metric, pooled, pooled_difference
 
 NAMING = {"naming_1": "1 concept", "naming_2": "2 concepts", "naming_4": "4 concepts"}
-FOUND = {"found_1": "1 concept", "found_2": "2 concepts", "found_4": "4 concepts"}
-LOOKS = {"naming_looks/f1": "1-2 concepts", "naming_looks_4/f1": "4 concepts"}
-CONTROLS = {"naming_absent/names_nothing": "absent", "naming_wrong/names_nothing": "near twin",
+OWNED = {"owned_1": "1 concept", "owned_2": "2 concepts", "owned_4": "4 concepts"}
+IMAGE_ONLY = {"naming_image_only/f1": "1-2 concepts", "naming_image_only_4/f1": "4 concepts"}
+CONTROLS = {"naming_absent/names_nothing": "absent", "naming_wrong/names_nothing": "hard negative",
             "naming_none/names_nothing": "no reference"}
 PERCEPTION = {"oct/accuracy": "OCT, balanced accuracy", "vlt/iou50": "VLT, IoU ≥ 0.5",
               "captions/at_floor": "captions of 100 tokens or more",
@@ -37,7 +37,7 @@ Runs = dict[str, list[dict[str, Metric]]]
 
 
 def read_runs(experiment: Experiment) -> Runs:
-    """The measured runs of every arm, seeds in order; arms without any are left out."""
+    """The measured runs of every arm, seeds in order; arms without any are skipped."""
     found: Runs = {}
     for name, arm in experiment.arms.items():
         runs = [name] if arm.program is None else [f"{name}-{seed}" for seed in experiment.seeds]
@@ -63,13 +63,13 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
     out, runs = in_root(experiment.out), read_runs(experiment)
     if not runs:
         return ""
-    shown = {*(f"{s}/f1" for s in (*NAMING, *FOUND)), *(f"{s}/retrieved" for s in FOUND), *LOOKS,
+    shown = {*(f"{s}/f1" for s in (*NAMING, *OWNED)), *(f"{s}/retrieved" for s in OWNED), *IMAGE_ONLY,
              *CONTROLS, *PERCEPTION, *GENERAL}
     figures = estimates(runs, None if every else shown)
     changes = [{"before": a, "after": b, "key": f"{s}/f1", **asdict(pooled_difference(
                     [r[f"{s}/f1"] for r in runs[a]], [r[f"{s}/f1"] for r in runs[b]]))}
                for a, b in experiment.compare if a in runs and b in runs
-               for s in (*NAMING, *FOUND) if f"{s}/f1" in runs[a][0]]
+               for s in (*NAMING, *OWNED) if f"{s}/f1" in runs[a][0]]
     general = general_changes(experiment, runs)
     sweeps = {name: {"scores": {f"{r:g}": s for r, s in sweep_scores(experiment, name).items()},
                      "chosen": _chosen(experiment, name)}
@@ -118,24 +118,24 @@ def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
     missing = [name for name, arm in experiment.arms.items()
                if len(runs.get(name, [])) < (1 if arm.program is None else len(experiment.seeds))]
     lines = ["### Names, references handed over (F1, strict)", ""]
-    lines += _beside_paper(experiment, figures, NAMING)
+    lines += _with_paper(experiment, figures, NAMING)
     lines += ["", "### Names, references found in a database (F1, strict)", ""]
-    lines += _beside_paper(experiment, figures, FOUND)
+    lines += _with_paper(experiment, figures, OWNED)
     first = next(iter(figures.values()))  # what was found is the same for all
-    lines += ["", "Of the toys in the picture, retrieval found " + "; ".join(
-        f"{title} {_cell(first, f'{s}/retrieved')}" for s, title in FOUND.items()) + "."]
-    lines += ["", "### Names, told by pictures only, without the owner's words (F1, strict)", ""]
-    lines += _table(titles, figures, LOOKS)
+    lines += ["", "Of the toys in the image, retrieval found " + "; ".join(
+        f"{title} {_cell(first, f'{s}/retrieved')}" for s, title in OWNED.items()) + "."]
+    lines += ["", "### Names, told by images only, without the owner's words (F1, strict)", ""]
+    lines += _table(titles, figures, IMAGE_ONLY)
     lines += ["", "### Controls: captions that name nothing, where no name is due", ""]
     lines += _table(titles, figures, CONTROLS)
     lines += ["", "### Differences (F1)", "",
-              row_line(["", *(f"{t}, {how}" for how, sets in (("given", NAMING), ("found", FOUND))
+              row_line(["", *(f"{t}, {how}" for how, sets in (("given", NAMING), ("found", OWNED))
                               for t in sets.values())]), _rule(6)]
     for before, after in dict.fromkeys((c["before"], c["after"]) for c in changes):
         of = {c["key"]: c for c in changes if (c["before"], c["after"]) == (before, after)}
         lines.append(row_line([f"{titles[after]} − {titles[before]}", *(
             show(of[f"{s}/f1"], "share", sign=True) if f"{s}/f1" in of else "–"
-            for s in (*NAMING, *FOUND))]))
+            for s in (*NAMING, *OWNED))]))
     lines += ["", "### What else the rewards ask for", "", *_table(titles, figures, PERCEPTION)]
     lines += ["", "### General skills, without names: change from the base", "",
               row_line(["", *GENERAL.values(), "within 2 points"]), _rule(len(GENERAL) + 1)]
@@ -159,7 +159,7 @@ def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _beside_paper(experiment: Experiment, figures, sets: dict[str, str]) -> list[str]:
+def _with_paper(experiment: Experiment, figures, sets: dict[str, str]) -> list[str]:
     heads = [h for title in sets.values() for h in (title, "paper")]
     lines = [row_line(["", *heads]), _rule(len(heads))]
     for name, of in figures.items():
@@ -215,7 +215,7 @@ def plot(experiment: Experiment, figures: dict, path: Path) -> None:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     colours = colormaps["tab20"].colors
-    for panel, sets, title in zip(panels, (NAMING, FOUND),
+    for panel, sets, title in zip(panels, (NAMING, OWNED),
                                   ("references handed over", "references found"), strict=True):
         panel.set_prop_cycle(color=[*colours[::2], *colours[1::2]])
         for k, (name, of) in enumerate(figures.items()):

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from benchmarks.experiments.config import (
     ROOT,
-    ComparisonError,
+    ExperimentError,
     Experiment,
     identity,
     in_root,
@@ -31,7 +31,7 @@ from benchmarks.experiments.config import (
 from benchmarks.experiments.plan import Step
 from data_gen.files.files import atomic_file
 
-OURS = "BYNAME_COMPARISON"
+OURS = "BYNAME_EXPERIMENT"
 """Environment variable of every command: the experiment's directory."""
 
 _TAIL = 25  # lines of a failed command's log that are shown
@@ -43,7 +43,7 @@ def claimed(experiment: Experiment):
     """The experiment's directory, for this process alone; what outlived an earlier one is ended.
 
     Raises:
-        ComparisonError: another process runs it, or it holds another experiment.
+        ExperimentError: another process runs it, or it holds another experiment.
     """
     out = in_root(experiment.out)
     try:
@@ -53,7 +53,7 @@ def claimed(experiment: Experiment):
             _claim(experiment, out)
             yield out
     except Timeout:
-        raise ComparisonError(f"{out} is being worked on by another process; wait for it") from None
+        raise ExperimentError(f"{out} is being worked on by another process; wait for it") from None
 
 
 def _claim(experiment: Experiment, out: Path) -> None:
@@ -63,7 +63,7 @@ def _claim(experiment: Experiment, out: Path) -> None:
         differ = sorted(key for key in what if key in before and before[key] != what[key]
                         and not _longer_sweep(experiment, key, before[key], out))
         if differ:
-            raise ComparisonError(f"{out} holds another experiment (other {', '.join(differ)}); "
+            raise ExperimentError(f"{out} holds another experiment (other {', '.join(differ)}); "
                                   f"name another `out`, or delete it")
         what = before | what
     write_whole(file, json.dumps(what, indent=1))
@@ -118,7 +118,7 @@ def run_steps(
         after: called with every step that was done.
 
     Raises:
-        ComparisonError: a command failed; the others have been let finish.
+        ExperimentError: a command failed; the others have been let finish.
     """
     todo = [step for step in steps if not is_done(out, step)]
     done = {step.name for step in steps if is_done(out, step)}
@@ -136,7 +136,7 @@ def run_steps(
                     running[step.name] = (step, _start(experiment, out, step, command),
                                           time.monotonic(), command)
             if not running:
-                raise ComparisonError(f"nothing can go on: {todo[0].name} waits for "
+                raise ExperimentError(f"nothing can go on: {todo[0].name} waits for "
                                       f"{', '.join(set(todo[0].needs) - done)}")
             for name, (step, process, started, command) in list(running.items()):
                 if process.poll() is None:
@@ -165,7 +165,7 @@ def run_steps(
         end([psutil.Process(process.pid) for _, process, *_ in running.values()
              if process.poll() is None])
     if failed:
-        raise ComparisonError("\n".join(failed))
+        raise ExperimentError("\n".join(failed))
 
 
 def end(processes: list[psutil.Process]) -> None:

@@ -1,7 +1,7 @@
 """Caption files as RePIC releases them: ``[[image, ["<a>", "<b>"], caption, question], ...]``.
 
 Also understood: a single name as text, and names in lists of lists (the four-concept query file
-has a list of name lists for each picture), which are taken as one list. True captions, to compare
+has a list of name lists for each image), which are taken as one list. True captions, to compare
 with, are a file of their own.
 """
 
@@ -10,95 +10,95 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.formats.files import find_picture, is_name, read_json
+from benchmarks.formats.files import find_image, is_name, read_json
+from data_gen.files.errors import InputError
 from data_gen.files.json_stream import is_text
-from data_gen.files.settings import BenchmarkError
-from data_gen.files.skipped import LeftOut, leave, left_out_line, shown
+from data_gen.files.skipped import SkippedItems, printable
 
 
 @dataclass(frozen=True)
 class Caption:
-    """One row: the picture's path, the names due as written in the file, and what was said."""
+    """One row: the image's path, the expected names as written in the file, and what was said."""
 
     image: str
     names: tuple[str, ...]
     text: str
 
 
-def read_captions(path: str | Path) -> tuple[list[Caption], LeftOut]:
+def read_captions(path: str | Path) -> tuple[list[Caption], SkippedItems]:
     """Every usable row of a caption file, in order, and what is wrong with the others.
 
-    A caption may be empty, which names nobody; one that is null was never made, and is left out.
+    A caption may be empty, which names nobody; one that is null was never made, and is skipped.
 
     Raises:
-        BenchmarkError: no such file, another format, or no usable row.
+        InputError: no such file, another format, or no usable row.
     """
-    left_out: LeftOut = {}
-    rows = read_json(path, left_out)
+    skipped = SkippedItems()
+    rows = read_json(path, skipped)
     if not isinstance(rows, list):
-        raise BenchmarkError(f"{path}: expected a list of [image, names, caption, question], found "
+        raise InputError(f"{path}: expected a list of [image, names, caption, question], found "
                              f"{type(rows).__name__}; a captions file is needed, not its queries "
                              f"or database")
     found = []
     for number, row in enumerate(rows):
         image = row[0] if isinstance(row, list) and row else None
-        where = f"row {number}" + (f": {shown(image)}" if isinstance(image, str) else "")
+        where = f"row {number}" + (f": {printable(image)}" if isinstance(image, str) else "")
         caption = _caption(row)
         if isinstance(caption, Caption):
             found.append(caption)
         else:
-            leave(left_out, caption, where)
+            skipped.add(caption, where)
     if not found:
-        raise BenchmarkError(f"{path} holds no caption that can be scored; "
-                             f"{left_out_line(left_out) or 'it is empty'}")
-    return found, left_out
+        raise InputError(f"{path} holds no caption that can be scored; "
+                             f"{skipped.line() or 'it is empty'}")
+    return found, skipped
 
 
 def read_true_captions(
-    path: str | Path, roots: dict[str, str | Path], left_out: LeftOut
+    path: str | Path, roots: dict[str, str | Path], skipped: SkippedItems
 ) -> dict[Path, tuple[str, ...]]:
-    """True captions of pictures, ``{picture: caption or [captions]}``, by the pictures' files.
+    """True captions of images, ``{image: caption or [captions]}``, by the images' files.
 
     Args:
-        roots: see :func:`benchmarks.formats.files.find_picture`.
-        left_out: is given what cannot be used.
+        roots: see :func:`benchmarks.formats.files.find_image`.
+        skipped: is given what cannot be used.
 
     Raises:
-        BenchmarkError: no such file, another format, or no usable entry.
+        InputError: no such file, another format, or no usable entry.
     """
-    data = read_json(path, left_out)
+    data = read_json(path, skipped)
     if not isinstance(data, dict):
-        raise BenchmarkError(f"{path}: expected an object {{picture: caption or [captions]}}, "
+        raise InputError(f"{path}: expected an object {{image: caption or [captions]}}, "
                              f"found {type(data).__name__}")
     found = {}
-    for picture, texts in data.items():
+    for image, texts in data.items():
         texts = [text for text in (texts if isinstance(texts, list) else [texts])
                  if is_text(text) and text.strip()]
-        file = find_picture(picture, roots)
+        file = find_image(image, roots)
         if not texts:
-            leave(left_out, "picture without a true caption", shown(picture))
+            skipped.add("image without a true caption", printable(image))
         elif file is None:
-            leave(left_out, "true caption of a picture that is missing on disk", shown(picture))
+            skipped.add("true caption of an image that is missing on disk", printable(image))
         else:
             found[file.resolve()] = tuple(texts)
     if not found:
-        raise BenchmarkError(f"{path} has no true caption of a picture that is there; "
-                             f"{left_out_line(left_out) or 'it is empty'}")
+        raise InputError(f"{path} has no true caption of an image that is there; "
+                             f"{skipped.line() or 'it is empty'}")
     return found
 
 
 def repeated(captions: list[Caption]) -> dict[str, int]:
-    """Pictures that stand in several rows with the same names, and in how many."""
+    """Images that stand in several rows with the same names, and in how many."""
     counts = Counter((caption.image, caption.names) for caption in captions)
-    return {shown(image): n for (image, _), n in counts.items() if n > 1}
+    return {printable(image): n for (image, _), n in counts.items() if n > 1}
 
 
-def first_of_each(captions: list[Caption], left_out: LeftOut) -> list[Caption]:
-    """The captions without those whose picture and names have stood before."""
+def first_of_each(captions: list[Caption], skipped: SkippedItems) -> list[Caption]:
+    """The captions without those whose image and names have stood before."""
     seen, kept = set(), []
     for caption in captions:
         if (caption.image, caption.names) in seen:
-            leave(left_out, "picture with the same names again", shown(caption.image))
+            skipped.add("image with the same names again", printable(caption.image))
         else:
             seen.add((caption.image, caption.names))
             kept.append(caption)
@@ -112,7 +112,7 @@ def _caption(row: Any) -> Caption | str:
     image, names, text = row[:3]
     names = _names(names)
     if not is_text(image):
-        return "row without a picture"
+        return "row without an image"
     if not names:
         return "row without names"
     if not all(map(is_name, names)):

@@ -7,42 +7,42 @@ from typing import Any
 from concepts.concept import Concept, EntryError, concept_of
 from concepts.database import DatabaseError
 from concepts.database import read_database as read_file
+from data_gen.files.errors import InputError
 from data_gen.files.files import find_file
 from data_gen.files.json_stream import is_text
-from data_gen.files.settings import BenchmarkError
-from data_gen.files.skipped import LeftOut, leave, left_out_line, shown
+from data_gen.files.skipped import SkippedItems, printable
 from rewards.names import name_key
 
 
-def read_json(path: str | Path, left_out: LeftOut | None = None) -> Any:
+def read_json(path: str | Path, skipped: SkippedItems | None = None) -> Any:
     """A JSON file as a whole. Of a key that an object has twice the first value counts; the others
-    are noted in ``left_out``.
+    are noted in ``skipped``.
 
     Bytes that are not UTF-8 come as lone surrogates, which :func:`data_gen.files.json_stream.is_text`
     finds, so that one bad entry does not cost the file.
 
     Raises:
-        BenchmarkError: the file is missing, empty or no JSON, with the line.
+        InputError: the file is missing, empty or no JSON, with the line.
     """
     def once(pairs: list[tuple[str, Any]]) -> dict:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key not in found:
                 found[key] = value
-            elif left_out is not None:
-                leave(left_out, "key that stands there twice", shown(key))
+            elif skipped is not None:
+                skipped.add("key that stands there twice", printable(key))
         return found
 
     try:
         text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
         return json.loads(text, object_pairs_hook=once)
     except OSError as error:
-        raise BenchmarkError(f"{path} cannot be read ({error.strerror}); check the path") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
     except json.JSONDecodeError as error:
-        raise BenchmarkError(f"{path}, line {error.lineno}: is not readable JSON ({error.msg}); is "
+        raise InputError(f"{path}, line {error.lineno}: is not readable JSON ({error.msg}); is "
                              f"the file whole?") from None
     except RecursionError:
-        raise BenchmarkError(f"{path} is nested too deeply to be a benchmark") from None
+        raise InputError(f"{path} is nested too deeply to be a benchmark") from None
 
 
 def bare(tag: str) -> str:
@@ -56,7 +56,7 @@ def is_name(value: Any) -> bool:
     return is_text(value) and bool(bare(value)) and not set(bare(value)) & set("<>")
 
 
-def find_picture(path: str, roots: dict[str, str | Path]) -> Path | None:
+def find_image(path: str, roots: dict[str, str | Path]) -> Path | None:
     """The file that a published path means, or ``None`` where it is not on disk.
 
     Args:
@@ -84,34 +84,34 @@ def find_picture(path: str, roots: dict[str, str | Path]) -> Path | None:
         return None
 
 
-def read_database(path: str | Path) -> tuple[dict[str, Concept], LeftOut]:
+def read_database(path: str | Path) -> tuple[dict[str, Concept], SkippedItems]:
     """Concepts by bare name, and what is wrong with the entries that are not among them.
 
     ``images`` are the published paths. A concept without any is kept: its name is known.
 
     Raises:
-        BenchmarkError: no such file, another format, or no usable entry.
+        InputError: no such file, another format, or no usable entry.
     """
     try:
         content, twice = read_file(Path(path))
     except DatabaseError as error:
-        raise BenchmarkError(str(error)) from None
-    left_out: LeftOut = {}
+        raise InputError(str(error)) from None
+    skipped = SkippedItems()
     found: dict[str, Concept] = {}
     taken: set[str] = set()
     for tag in twice:
-        leave(left_out, "given twice, of which the first counts", shown(tag))
+        skipped.add("given twice, of which the first counts", printable(tag))
     for tag, entry in content["concept_dict"].items():
         try:
             concept, _ = concept_of(tag, entry)
             if name_key(concept.name) in taken:
                 raise EntryError("another has the same name")
         except EntryError as reason:
-            leave(left_out, str(reason), shown(tag))
+            skipped.add(str(reason), printable(tag))
             continue
         taken.add(name_key(concept.name))
         found[concept.name] = concept
     if not found:
-        raise BenchmarkError(f"{path} holds no usable concept; "
-                             f"{left_out_line(left_out) or 'it is empty'}")
-    return found, left_out
+        raise InputError(f"{path} holds no usable concept; "
+                             f"{skipped.line() or 'it is empty'}")
+    return found, skipped

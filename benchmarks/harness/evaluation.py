@@ -1,55 +1,71 @@
-"""What every evaluation is told, loads, times and writes, whichever benchmark it asks."""
+"""THE evaluation loop: every system is asked every question of a benchmark, then all are scored.
+
+    answer     each system in turn: sets of questions -> replies, kept as JSON lines
+    score      replies of all systems -> metrics with intervals, paired differences, samples
+    write      evaluation.json, .md, .html, gallery.json, columns.json
+
+A run that is killed goes on from the kept replies; with ``score_only`` nothing is asked at all.
+"""
 
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from accelerate import PartialState
+from PIL import Image
 
-from benchmarks.harness.systems import Policy, fingerprint
+from benchmarks.captions.scores import CaptionSettings, caption_scores, corpus_bleu
+from benchmarks.harness.benchmark import IMAGE_CHUNK, SHOWN, Benchmark, Question, contract_row
+from benchmarks.harness.predictions import (
+    keep_likelihoods,
+    likelihood_path,
+    predict,
+    read_replies,
+)
+from benchmarks.harness.samples import sample
+from benchmarks.harness.systems import System, parse_systems, policy_loader, system_fingerprint
+from benchmarks.harness.table import markdown, side_by_side, tabulate
+from benchmarks.metrics.intervals import Metric
+from benchmarks.metrics.retrieval import retrieval_metrics
 from benchmarks.report.evaluation_page import evaluation_page
-from rl.policy.loading import load_policy
+from concepts.methods.in_context import InContext, ReferenceFinder, RetrievalSettings
+from concepts.methods.protocol import Reply
+from data_gen.files.errors import InputError
+from data_gen.files.files import write_text
+from data_gen.images.photos import PhotoError
+from data_gen.rows import RowError, check_row
 
 
-@dataclass
-class EvaluateArguments:
-    """What to measure and on which rows."""
+@dataclass(kw_only=True)
+class EvaluateSettings:
+    """What to measure, on which systems, and where to write. A benchmark adds its own settings."""
 
-    policy: list[str] = field(default_factory=list, metadata={
-        "action": "extend",
-        "help": "PATH or LABEL=PATH of a model, LoRA adapter or hub id; once for each. Policies "
-                "after the first are compared with it."})
-    out: str = field(default="runs/evaluation", metadata={"help": "Output directory."})
     benchmark: str = field(default="toybox", metadata={
-        "help": "toybox, or a published one: naming, recognition, choices, localization."})
-    limit: int | None = field(default=None, metadata={
-        "help": "Published benchmarks: the first so many questions."})
+        "help": "toybox, naming, recognition, multiple_choice, localization, mined_negatives."})
+    policy: list[str] = field(default_factory=list, metadata={
+        "help": "PATH or LABEL=PATH of a model, LoRA adapter or hub id; once for each. Systems "
+                "after the first are compared with it."})
+    system: list[str] = field(default_factory=list, metadata={
+        "help": "LABEL=FILE of a YAML file with `policy` and `retrieval`; once for each."})
+    retrieval: RetrievalSettings | None = field(default=None, metadata={
+        "help": "How the systems of --policy find references, where a benchmark has a database: "
+                "encoder, regions, k, verify; null: references are handed over."})
+    out: str = field(default="runs/evaluation", metadata={"help": "Output directory."})
+    limit: int | None = field(default=None, metadata={"help": "The first so many questions."})
     score_only: bool = field(default=False, metadata={
-        "help": "Score the predictions under `out`; load no policy."})
-    size: str = field(default="full", metadata={"help": "Which of `sizes`."})
-    sizes: dict = field(default_factory=dict, metadata={"help": "Size -> set -> rows."})
-    seed: int = field(default=7001, metadata={"help": "Seed of the toybox's rows."})
-    split: str = field(default="heldout", metadata={
-        "help": "Toybox: whose toys: heldout, or a half of them: validation, test."})
-    max_new_tokens: dict = field(default_factory=lambda: {"oct": 16, "vlt": 48, "captions": 224},
-                                 metadata={"help": "Limits for oct, vlt and captions, in tokens."})
-    batch_size: int = field(default=64, metadata={"help": "Rows per call of the model."})
-    settings: dict = field(default_factory=dict, metadata={
-        "help": "Toybox: reference_px, query_px, prompts. Published: where its files are."})
-    captions: dict | str | None = field(default=None, metadata={
-        "help": "Further scores of captions: scores, references, encoder, sentences (on the "
-                "command line as JSON); see benchmarks/captions/scores.py."})
-    retrieval: dict = field(default_factory=dict, metadata={
-        "help": "Toybox: how references are found, for found_1 ...: toys, seed, encoder, regions, "
-                "cache."})
+        "help": "Score the replies under `out`; load no policy."})
+    max_new_tokens: dict[str, int] = field(default_factory=dict, metadata={
+        "help": "Where completions of a set are cut, in tokens; the benchmark's own by default."})
+    batch_size: int = field(default=64, metadata={"help": "Questions per call of the model."})
+    captions: CaptionSettings = field(default_factory=CaptionSettings, metadata={
+        "help": "Further scores of captions; see benchmarks/captions/scores.py."})
     shown: int | None = field(default=None, metadata={
-        "help": "Rows of each set in evaluation.html, with their pictures; default: a few."})
+        "help": "Samples of each set in evaluation.html, with their images; default: a few."})
     resamples: int = field(default=2000, metadata={"help": "Bootstrap resamples."})
     dtype: str = field(default="float32", metadata={"help": "Of the weights."})
     device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1 ... or auto."})
@@ -59,32 +75,26 @@ class EvaluateArguments:
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code of the model."})
 
     def __post_init__(self):
-        if isinstance(self.captions, str):
-            try:
-                self.captions = json.loads(self.captions)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"captions is not JSON: {error}") from None
-        self.captions = self.captions or {}
         if self.shown is not None and self.shown < 0:
-            raise ValueError(f"shown is {self.shown}; it must be a number of rows")
-        if not isinstance(self.captions, dict):
-            raise ValueError(f"captions must hold settings, not {self.captions!r}")
+            raise InputError(f"shown is {self.shown}; it must be a number of samples")
+        if self.limit is not None and self.limit < 1:
+            raise InputError("limit must be 1 or more; an empty benchmark scores nothing")
 
 
 class Times:
-    """Where an evaluation's time goes: seconds since it began, and for each policy those of its
-    sitting (loading, preparing rows, writing) and of its ``generate`` calls alone.
+    """Where an evaluation's time goes: seconds since it began, and for each system those of its
+    session (loading, preparing queries, writing) and of the model's ``generate`` calls alone.
 
     Of several processes each has its own; the first one's are reported.
     """
 
     def __init__(self) -> None:
         self.begun = time.perf_counter()
-        self.sitting: dict[str, float] = {}
+        self.session: dict[str, float] = {}
         self.generate: dict[str, float] = {}
 
     def timed(self, call: Callable, label: str) -> Callable:
-        """``call``, whose seconds count as generating of the policy ``label``."""
+        """``call``, whose seconds count as generating of the system ``label``."""
         def counted(*args, **kwargs):
             start = time.perf_counter()
             try:
@@ -96,73 +106,143 @@ class Times:
         return counted
 
     @contextmanager
-    def sitting_of(self, label: str):
-        """What is done here is the policy's sitting."""
+    def session_of(self, label: str) -> Iterator[None]:
+        """What is done here is the system's session."""
         start = time.perf_counter()
         yield
-        self.sitting[label] = self.sitting.get(label, 0.0) + time.perf_counter() - start
+        self.session[label] = self.session.get(label, 0.0) + time.perf_counter() - start
 
-    def told(self) -> dict:
-        """For JSON: ``all`` until now, ``policies`` and ``generate`` by label; predictions that
-        were read back took no time to generate."""
+    def to_json(self) -> dict:
+        """``all`` until now, ``systems`` and ``generate`` by label; replies that were read back
+        took no time to generate."""
         return {"all": round(time.perf_counter() - self.begun, 2),
                 **{part: {label: round(s, 2) for label, s in of.items()}
-                   for part, of in (("policies", self.sitting), ("generate", self.generate))}}
+                   for part, of in (("systems", self.session), ("generate", self.generate))}}
 
 
-def loader(policy: Policy, args: EvaluateArguments, times: Times) -> Callable:
-    """Loads the policy when it is first asked for, and only once."""
-    loaded: list = []
+def evaluate(settings: EvaluateSettings, benchmark: Benchmark) -> dict | None:
+    """Ask every system every question, score, and write the files of the result.
 
-    def load():
-        if args.score_only:
-            raise ValueError(f"policy {policy.label}: rows without a prediction under {args.out}; "
-                             f"run without --score_only to make them")
-        if not loaded:
-            model, processor = load_policy(
-                policy.path, dtype=args.dtype, trust_remote_code=args.trust_remote_code,
-                attn_implementation=args.attn_implementation)
-            auto = "cuda" if torch.cuda.is_available() else "cpu"
-            if PartialState().num_processes > 1:
-                auto = PartialState().device
-            model = model.to(auto if args.device == "auto" else args.device)
-            model.generate = times.timed(model.generate, policy.label)
-            loaded.extend((model, processor))
-        return loaded
+    Args:
+        settings: what to measure.
+        benchmark: its sets are built already.
 
-    return load
+    Returns:
+        What evaluation.json holds; ``None`` in processes but the first, which only help with the
+        replies.
 
-
-def announce(args: EvaluateArguments, policies: Sequence[Policy], *lines: str) -> None:
-    """What is going to be asked of whom, once."""
-    if PartialState().is_main_process:
-        print(*lines, *(f"policy {p.label}: {p.path}" for p in policies), f"output: {args.out}",
-              sep="\n", flush=True)
-
-
-def folder_of(policy: Policy, args: EvaluateArguments) -> Path:
-    """Where a policy's predictions are kept."""
-    return Path(args.out) / "predictions" / re.sub(r"[^\w.-]+", "_", policy.label)
+    Raises:
+        InputError: a system, a setting or a set that cannot be used; before weights load where that
+            is possible.
+    """
+    times = Times()
+    systems = parse_systems(settings.policy, settings.system, settings.retrieval,
+                            check=not settings.score_only)
+    _check(settings, benchmark, systems)
+    _announce(settings, benchmark, systems)
+    if not settings.score_only:
+        for system in systems:
+            with times.session_of(system.label):
+                answer(system, benchmark, settings, times)
+    if not PartialState().is_main_process:
+        return None
+    result, samples, text = score(systems, benchmark, settings, times)
+    return write(Path(settings.out), result, samples, text)
 
 
-def mark_of(policy: Policy, args: EvaluateArguments) -> str:
-    """What predictions depend on, beside rows and limits."""
-    return f"{fingerprint(policy.path)}-{args.dtype}-{args.box_convention}"
+def answer(system: System, benchmark: Benchmark, settings: EvaluateSettings, times: Times) -> None:
+    """Ask one system every question and keep its replies below ``out``/predictions."""
+    asked = in_context(system, benchmark, settings, times)
+    fingerprint = _fingerprint(system, benchmark, settings)
+    folder = replies_folder(system, settings)
+    for name, questions in benchmark.sets.items():
+        size = len(questions) if benchmark.in_memory else IMAGE_CHUNK
+        for first in range(0, len(questions), max(1, size)):
+            queries = []
+            for question in questions[first : first + size]:
+                try:
+                    queries.append(_open(asked, benchmark, system, name, question))
+                except PhotoError as reason:
+                    benchmark.skipped.add(f"image that does not open: {reason}", question.id)
+                except RowError as error:
+                    benchmark.skipped.add(error.kind, question.id)
+            if not queries:
+                continue
+            title = f"{system.label}: {name}" + (
+                "" if benchmark.in_memory else f" {first + 1}-{first + len(queries)}")
+            path = folder / f"{name}.jsonl"
+            predict(asked, queries, path, fingerprint=fingerprint,
+                    max_new_tokens=_limit(name, benchmark, settings),
+                    batch_size=settings.batch_size, wants_box=name in benchmark.box_sets,
+                    title=title)
+            if benchmark.asks_likelihood(name):
+                keep_likelihoods(asked, queries, likelihood_path(path), fingerprint=fingerprint,
+                                 batch_size=settings.batch_size)
 
 
-def made_by(policies: Sequence[Policy], makers: dict[str, list[str]], times: Times) -> dict:
-    """Of a result: policies with the fingerprints of who made their predictions, versions of what
-    they were made with, and the time it took."""
-    return {
-        "policies": [{**asdict(p), "made_from": makers[p.label]} for p in policies],
+def score(
+    systems: Sequence[System], benchmark: Benchmark, settings: EvaluateSettings, times: Times,
+) -> tuple[dict, list[dict], str]:
+    """Kept replies of all systems as evaluation.json, gallery.json and evaluation.md."""
+    metrics: dict[str, dict[str, Metric]] = {system.label: {} for system in systems}
+    replies: dict[str, dict[str, list[tuple[Question, Reply]]]] = {s.label: {} for s in systems}
+    likelihoods: dict[str, dict[str, list]] = {s.label: {} for s in systems}
+    makers: dict[str, set[str]] = {system.label: set() for system in systems}
+    counts, samples = {}, []
+    for name, questions in benchmark.sets.items():
+        read = {s.label: read_replies(replies_folder(s, settings) / f"{name}.jsonl",
+                                      questions if benchmark.in_memory else ()) for s in systems}
+        answers = {label: _scorable(found, name, benchmark) for label, (found, _, _) in read.items()}
+        asked = _answered(questions, answers, name, benchmark)
+        counts[name] = len(asked)
+        # Scored for all systems or for none.
+        known = benchmark.asks_likelihood(name) and all(
+            q.id in found for _, found, _ in read.values() for q in asked)
+        for label, (_, found, made_by) in read.items():
+            makers[label] |= made_by
+            replies[label][name] = [(q, answers[label][q.id]) for q in asked]
+            if known:
+                likelihoods[label][name] = [found[q.id] for q in asked]
+        samples += _samples(name, asked, answers, systems, benchmark, settings)
+    for label in metrics:
+        metrics[label] = dict(benchmark.score(replies[label], likelihoods[label]))
+        for name in benchmark.retrieval_sets if any(s.retrieval for s in systems) else ():
+            if name in replies[label]:
+                asked = replies[label][name]
+                found = retrieval_metrics([q.names for q, _ in asked], [r for _, r in asked])
+                metrics[label] |= {f"{name}/{key}": metric for key, metric in found.items()}
+    corpus = _add_caption_scores(metrics, replies, systems, benchmark, settings)
+    metrics = {label: _by_set(of) for label, of in metrics.items()}
+    table = tabulate(metrics, benchmark.titles, benchmark.headlines, resamples=settings.resamples)
+    result = {
+        "benchmark": benchmark.name, **benchmark.describe(), "counts": counts,
+        "resamples": settings.resamples, "settings": asdict(benchmark.settings),
+        "max_new_tokens": {n: _limit(n, benchmark, settings) for n in benchmark.sets},
+        "dtype": settings.dtype, "captions": asdict(settings.captions),
+        "skipped": benchmark.skipped.to_json(),
+        "systems": [{**asdict(s), "made_from": sorted(makers[s.label])} for s in systems],
         "versions": {name: version(name) for name in ("byname", "torch", "transformers")},
-        "seconds": times.told(),
+        "seconds": times.to_json(), **table,
     }
+    parts = []
+    if columns := {head: key for head, key in benchmark.columns.items() if key in table["metrics"]}:
+        parts.append(side_by_side(result, columns))
+    parts.append(markdown(result))
+    if corpus:
+        result["corpus_bleu"] = corpus
+        parts.append("BLEU-4 over all captions: " + ", ".join(
+            f"{label} {100 * value:.1f}" for label, value in corpus.items()) + ".\n")
+    parts.append(benchmark.skipped.line())
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = {label: {key: [[list(top), list(bottom)] for top, bottom in metric]
+                    for key, metric in of.items()} for label, of in metrics.items()}
+    write_text(out / "columns.json", json.dumps(rows))
+    return result, samples, "\n".join(parts).rstrip() + "\n"
 
 
-def write(args: EvaluateArguments, result: dict, samples: list[dict], text: str) -> dict:
-    """The four files of a result, which is given back."""
-    out = Path(args.out)
+def write(out: Path, result: dict, samples: list[dict], text: str) -> dict:
+    """The files of a result, which is given back."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "gallery.json", json.dumps(samples, ensure_ascii=False))
     write_text(out / "evaluation.md", text)
@@ -171,8 +251,172 @@ def write(args: EvaluateArguments, result: dict, samples: list[dict], text: str)
     return result
 
 
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all. A lone surrogate, which a model can write, becomes a question mark."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", errors="replace")
-    partial.rename(path)
+def in_context(
+    system: System, benchmark: Benchmark, settings: EvaluateSettings, times: Times
+) -> InContext:
+    """The system, ready to be asked; its weights load with the first question."""
+    finder = None
+    if system.retrieval is not None and benchmark.owned:
+        finder = _finder(benchmark, system.retrieval)
+    load = policy_loader(
+        system.path, dtype=settings.dtype, device=settings.device,
+        trust_remote_code=settings.trust_remote_code,
+        attn_implementation=settings.attn_implementation,
+        timed=lambda call: times.timed(call, system.label))
+    return InContext(load, benchmark.write, finder=finder,
+                     verify=system.retrieval.verify if system.retrieval else None,
+                     size=benchmark.size, side=benchmark.side, batch_size=settings.batch_size,
+                     box_convention=settings.box_convention)
+
+
+def replies_folder(system: System, settings: EvaluateSettings) -> Path:
+    """Where a system's replies are kept."""
+    return Path(settings.out) / "predictions" / re.sub(r"[^\w.-]+", "_", system.label)
+
+
+def _finder(benchmark: Benchmark, retrieval: RetrievalSettings) -> ReferenceFinder:
+    """One for all systems of an evaluation that retrieve alike."""
+    kept = benchmark.__dict__.setdefault("_finders", {})
+    key = repr(replace(retrieval, verify=None))
+    if key not in kept:
+        kept[key] = ReferenceFinder(benchmark.owned, retrieval, benchmark.skipped)
+    return kept[key]
+
+
+def _open(asked: InContext, benchmark: Benchmark, system: System, name: str, question: Question):
+    question = benchmark.open(question)
+    query = question.query
+    if system.retrieval is not None and name in benchmark.retrieval_sets:
+        query = replace(query, references=None)
+    opened = asked.open(query)
+    if opened.references is not None and not benchmark.in_memory:
+        check_row(contract_row(question, asked.row(opened, opened.references)), question.source)
+    return opened
+
+
+def _check(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[System]) -> None:
+    if settings.captions.scores and not benchmark.caption_sets:
+        raise InputError(f"captions.scores: {benchmark.name} asks for no captions; leave them out")
+    for name in settings.max_new_tokens:
+        if name not in {*benchmark.limits, *benchmark.sets}:
+            raise InputError(f"max_new_tokens: {benchmark.name} has no {name!r}; it has "
+                             f"{', '.join(benchmark.limits)}")
+    if not any(benchmark.sets.values()):
+        raise InputError(f"{benchmark.name}: no question is left to ask; "
+                         f"{benchmark.skipped.line() or 'it is empty'}")
+    for name, questions in benchmark.sets.items():
+        if any(q.references is None for q in questions):
+            for system in systems:
+                if system.retrieval is None:
+                    raise InputError(
+                        f"set {name} hands no references over; say how {system.label} finds them "
+                        f"in `retrieval`, such as {{encoder: toybox_clip}}")
+
+
+def _announce(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[System]) -> None:
+    """What is going to be asked of whom, once."""
+    if not PartialState().is_main_process:
+        return
+    total = sum(map(len, benchmark.sets.values()))
+    print(f"{total} questions: " + ", ".join(f"{n} {len(q)}" for n, q in benchmark.sets.items()),
+          *filter(None, [benchmark.skipped.line()]),
+          *(f"policy {s.label}: {s.path}" + (", with retrieval" if s.retrieval else "")
+            for s in systems), f"output: {settings.out}", sep="\n", flush=True)
+
+
+def _limit(name: str, benchmark: Benchmark, settings: EvaluateSettings) -> int:
+    limits = {**benchmark.limits, **settings.max_new_tokens}
+    return limits.get(name, limits.get(benchmark.group(name), 256))
+
+
+def _fingerprint(system: System, benchmark: Benchmark, settings: EvaluateSettings) -> str:
+    return system_fingerprint(system, settings.dtype, settings.box_convention, benchmark.size,
+                              benchmark.side)
+
+
+def _scorable(found: dict[str, Reply], name: str, benchmark: Benchmark) -> dict[str, Reply]:
+    if name not in benchmark.box_sets:
+        return found
+    return {i: reply for i, reply in found.items() if reply.box_frame}  # else it cannot be placed
+
+
+def _answered(questions: Sequence[Question], answers: dict[str, dict[str, Reply]], name: str,
+              benchmark: Benchmark) -> list[Question]:
+    """The questions of a set that every system has answered; the others are counted."""
+    kept = []
+    for question in questions:
+        silent = [label for label, found in answers.items() if question.id not in found]
+        if silent:
+            benchmark.skipped.add("question without a prediction",
+                                  f"{name}: {question.id} of {', '.join(silent)}")
+        else:
+            kept.append(question)
+    if not kept:
+        raise InputError(f"set {name}: no question has been answered by all systems; do the images "
+                         f"open, and do the predictions belong to this benchmark?")
+    return kept
+
+
+def _samples(name, asked, answers, systems, benchmark: Benchmark, settings) -> list[dict]:
+    most = benchmark.shown.get(name, 0 if benchmark.shown else SHOWN)
+    most = most if settings.shown is None else settings.shown
+    found = []
+    for question in asked[:most]:
+        try:
+            row = _row(question, answers[systems[0].label][question.id], benchmark)
+        except PhotoError:
+            continue
+        found.append(sample(row, benchmark.titles[name],
+                            {label: of[question.id] for label, of in answers.items()}))
+    return found
+
+
+def _row(question: Question, reply: Reply, benchmark: Benchmark) -> dict:
+    """The question as the first system was asked, with the references that it retrieved."""
+    asked = InContext(list, benchmark.write, size=benchmark.size, side=benchmark.side)
+    question = benchmark.open(question)
+    query = question.query
+    if query.references is None or reply.concepts:
+        query = replace(query, references=tuple(
+            benchmark.owned[one.name] for one in reply.concepts
+            if one.used and one.name in benchmark.owned))
+        wrong = tuple(one.name for one in reply.concepts if one.name not in question.names)
+        question = replace(question, absent_names=tuple({*question.absent_names, *wrong}))
+    opened = asked.open(query)
+    return contract_row(question, asked.row(opened, opened.references or ()))
+
+
+def _add_caption_scores(metrics, replies, systems, benchmark: Benchmark, settings
+                        ) -> dict[str, float]:
+    """The further scores of captions of every set that holds captions; corpus BLEU if asked."""
+    captions: CaptionSettings = settings.captions
+    corpus: dict[str, float] = {}
+    truths = benchmark.true_captions(captions.references) if captions.references else {}
+    for name in benchmark.caption_sets if captions.scores else ():
+        if name not in benchmark.sets:
+            continue
+        first = replies[systems[0].label][name]
+        asked = [question for question, _ in first]
+        said = {label: [reply for _, reply in of[name]] for label, of in replies.items()}
+        true = [truths.get(question.id, ()) for question in asked]
+
+        def images(first=first) -> Iterator[tuple[int, list[Image.Image]]]:
+            for i, (question, reply) in enumerate(first):
+                try:
+                    yield i, _row(question, reply, benchmark)["images"]
+                except PhotoError as reason:
+                    benchmark.skipped.add(f"image that does not open: {reason}", question.id)
+
+        found = caption_scores(said, captions, images=images, truths=true,
+                               infos=[benchmark.info(question) for question in asked])
+        for label, of in found.items():
+            metrics[label] |= {f"{name}/{key}": metric for key, metric in of.items()}
+        if "bleu" in captions.scores:
+            corpus = corpus_bleu(said, true)
+    return corpus
+
+
+def _by_set(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    """The metrics of a set together, sets in the order in which they were scored."""
+    sets = list(dict.fromkeys(key.partition("/")[0] for key in metrics))
+    return dict(sorted(metrics.items(), key=lambda item: sets.index(item[0].partition("/")[0])))

@@ -20,16 +20,16 @@ def doc_to_visual(doc):
 
 
 def doc_to_text(doc, lmms_eval_specific_kwargs=None):
-    """All words in reading order, ``<image>`` where pictures stand: for models without messages."""
+    """All words in reading order, ``<image>`` where images stand: for models without messages."""
     return "\n".join("<image>" if part["type"] == "image" else part["text"].strip()
                      for message in doc["prompt"] for part in message["content"])
 
 
 def doc_to_messages(doc, lmms_eval_specific_kwargs=None):
-    """The conversation as it is, pictures in their places."""
-    pictures = iter(doc_to_visual(doc))
+    """The conversation as it is, images in their places."""
+    images = iter(doc_to_visual(doc))
     return [{"role": message["role"], "content": [
-        {"type": "image", "url": next(pictures)} if part["type"] == "image"
+        {"type": "image", "url": next(images)} if part["type"] == "image"
         else {"type": "text", "text": part["text"]} for part in message["content"]]}
         for message in doc["prompt"]]
 

@@ -1,4 +1,4 @@
-"""Samples to look at: pictures, truth, and what each policy wrote, in one JSON file.
+"""Samples to look at: images, truth, and what each policy wrote, in one JSON file.
 
 The samples are the first of each set, not chosen. Everything a page needs is in the file, so that
 whoever draws the page knows nothing of benchmarks.
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from benchmarks.harness.predictions import Prediction
 from benchmarks.metrics.localization import answered_box
+from concepts.methods.protocol import Reply
 from rewards.names import find_names
 from rewards.parsing import yes_or_no
 from rewards.visual_localization import iou
@@ -20,15 +20,15 @@ from rewards.visual_localization import iou
 SHOWN = 6
 """Rows of a set that are shown unless a config says how many."""
 
-_SIDE = 256  # pixels; larger pictures are shrunk
+_SIDE = 256  # pixels; larger images are shrunk
 _TAG = re.compile(r"<[^<>]*>")
 
 
-def sample(row: dict, title: str, outputs: dict[str, Prediction]) -> dict:
+def sample(row: dict, title: str, outputs: dict[str, Reply]) -> dict:
     """One row with what each policy wrote for it.
 
     Args:
-        row: as in the row contract, pictures decoded.
+        row: as in the row contract, images decoded.
         title: of its set.
         outputs: policy label -> prediction.
 
@@ -38,9 +38,9 @@ def sample(row: dict, title: str, outputs: dict[str, Prediction]) -> dict:
         or null), ``iou``, ``right`` (true, false; null for captions without names), ``marks``
         ([start, end, "right" | "wrong"] of names in the text) and ``missed`` (names).
     """
-    pictures = iter(row["images"])
+    images = iter(row["images"])
     prompt = [
-        {"image": _data_uri(next(pictures))} if part["type"] == "image" else {"text": part["text"]}
+        {"image": _data_uri(next(images))} if part["type"] == "image" else {"text": part["text"]}
         for message in row["prompt"] for part in message["content"]
     ]
     return {
@@ -71,7 +71,7 @@ def name_marks(text: str, due: Sequence[str], absent: Sequence[str]) -> list[lis
     return sorted(marks)
 
 
-def _output(row: dict, prediction: Prediction) -> dict:
+def _output(row: dict, prediction: Reply) -> dict:
     text = prediction.text
     out = {"text": text, "n_tokens": prediction.n_tokens, "box": None, "iou": None, "right": None,
            "marks": [], "missed": []}

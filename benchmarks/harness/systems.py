@@ -1,64 +1,80 @@
-"""The policies of an evaluation: what they are called, whether they exist, whether they changed."""
+"""The systems of an evaluation: what they are called, what they consist of, whether they changed."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from accelerate import PartialState
 from huggingface_hub import file_exists, try_to_load_from_cache
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from rl.policy.loading import base_path, is_adapter
+from concepts.methods.in_context import RetrievalSettings, settings_digest
+from data_gen.files.errors import InputError
+from data_gen.files.settings import read_yaml
+from data_gen.toybox.weights import local_weights
+from rl.policy.loading import base_path, is_adapter, load_policy
 
 _READ_WHOLE = 64 * 1024**2  # bytes; of larger files size and date stand for the content
 
 
 @dataclass(frozen=True)
-class Policy:
-    """``label``: how tables call it; ``path``: directory (model or LoRA adapter) or hub id."""
+class System:
+    """A policy, and how it comes by references.
+
+    Args:
+        label: how tables call it.
+        path: directory of the policy (model or LoRA adapter) or hub id.
+        retrieval: ``None``: references are handed over with every query.
+    """
 
     label: str
     path: str
+    retrieval: RetrievalSettings | None = None
 
 
-def parse_policies(specs: list[str], check: bool = True) -> list[Policy]:
-    """Read ``PATH`` or ``LABEL=PATH``, checking that each is there before any weights load.
-
-    Unlabelled policies are called by the shortest ends of their paths that differ.
+def parse_systems(
+    policies: Sequence[str], files: Sequence[str] = (),
+    retrieval: RetrievalSettings | None = None, check: bool = True,
+) -> list[System]:
+    """The systems to evaluate, checked before any weights load.
 
     Args:
-        specs: as given on the command line.
-        check: whether they must be there; their kept predictions may be all that is needed.
+        policies: ``PATH`` or ``LABEL=PATH`` each. Unlabelled ones are called by the shortest ends
+            of their paths that differ.
+        files: ``LABEL=FILE`` each: a YAML file with ``policy`` and ``retrieval``.
+        retrieval: of the systems in ``policies``.
+        check: whether policies must be there; their kept replies may be all that is needed.
 
     Raises:
-        ValueError: no policy, a path without a model, or a label used twice.
+        InputError: no system, a path without a model, or a label used twice.
     """
-    if not specs:
-        raise ValueError("no policy to evaluate; give --policy PATH, once for each")
-    pairs = []
-    for spec in specs:
-        label, equals, path = spec.partition("=")
-        # A path that holds an equals sign is taken as a path.
-        named = bool(equals) and not Path(spec).exists()
-        pairs.append((label if named else "", path if named else spec))
-    for _, path in pairs if check else []:
-        check_policy(path)
+    if not policies and not files:
+        raise InputError("no policy to evaluate; give --policy PATH, once for each")
+    pairs = [_labelled(spec) for spec in policies]
     ends = _short_names([path for _, path in pairs])
-    policies = [Policy(label or end, path) for (label, path), end in zip(pairs, ends, strict=True)]
-    labels = [policy.label for policy in policies]
+    systems = [System(label or end, path, retrieval)
+               for (label, path), end in zip(pairs, ends, strict=True)]
+    systems += [_read_system(*_labelled(spec)) for spec in files]
+    for system in systems if check else []:
+        check_policy(system.path)
+    labels = [system.label for system in systems]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise ValueError(f"two policies are called {twice[0]!r}; label them: --policy LABEL=PATH")
-    return policies
+        raise InputError(f"two policies are called {twice[0]!r}; label them: --policy LABEL=PATH")
+    return systems
 
 
 def check_policy(path: str) -> None:
     """Refuse what cannot be loaded.
 
     Raises:
-        ValueError: a directory without a model, or neither directory nor hub id.
+        InputError: a directory without a model, or neither directory nor hub id.
     """
+    path = local_weights(path)
     if Path(path).exists():
         if not any((Path(path) / f).is_file() for f in ("config.json", "adapter_config.json")):
-            raise ValueError(f"policy {path!r} holds neither config.json nor adapter_config.json")
+            raise InputError(f"policy {path!r} holds neither config.json nor adapter_config.json")
         return
     try:
         validate_repo_id(path)
@@ -68,19 +84,19 @@ def check_policy(path: str) -> None:
     except (HFValidationError, OSError):  # no such form of id; no network
         on_hub = False
     except Exception as error:  # httpx and the hub's own errors share no base class
-        raise ValueError(f"policy {path!r}: there is no such directory, and the hub says: "
+        raise InputError(f"policy {path!r}: there is no such directory, and the hub says: "
                          f"{error}") from None
     if not on_hub:
-        raise ValueError(f"policy {path!r}: there is no such directory, nor such a hub id")
+        raise InputError(f"policy {path!r}: there is no such directory, nor such a hub id")
 
 
-def fingerprint(path: str) -> str:
+def policy_fingerprint(path: str) -> str:
     """Twelve hex digits that change with a policy's files (save its model card); of a hub id, with
     the id alone.
 
     An adapter's fingerprint covers its base model.
     """
-    digest = hashlib.sha256()
+    path, digest = local_weights(path), hashlib.sha256()
     if not Path(path).is_dir():
         digest.update(str(path).encode())
     else:
@@ -91,14 +107,79 @@ def fingerprint(path: str) -> str:
             else:
                 digest.update(str(file.stat().st_mtime_ns).encode())
         if is_adapter(path):
-            digest.update(fingerprint(base_path(path)).encode())
+            digest.update(policy_fingerprint(base_path(path)).encode())
     return digest.hexdigest()[:12]
+
+
+def system_fingerprint(system: System, *parts: object) -> str:
+    """What replies depend on beside the queries: the policy, and ``parts`` (precision, frames).
+
+    Twelve digits of the policy come first; retrieval adds a digest of its settings.
+    """
+    told = [policy_fingerprint(system.path), *map(str, parts)]
+    if system.retrieval is not None:
+        told.append(hashlib.sha256(settings_digest(system.retrieval).encode()).hexdigest()[:8])
+    return "-".join(told)
+
+
+def policy_loader(
+    path: str, *, dtype: str, device: str, trust_remote_code: bool = False,
+    attn_implementation: str | None = None, timed: Callable = lambda call: call,
+) -> Callable:
+    """Loads a policy when it is first asked for, and only once.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1`` ... or ``auto``.
+        timed: wraps the model's ``generate``.
+    """
+    loaded: list = []
+
+    def load():
+        if not loaded:
+            model, processor = load_policy(
+                path, dtype=dtype, trust_remote_code=trust_remote_code,
+                attn_implementation=attn_implementation)
+            auto = "cuda" if torch.cuda.is_available() else "cpu"
+            if PartialState().num_processes > 1:
+                auto = PartialState().device
+            model = model.to(auto if device == "auto" else device)
+            model.generate = timed(model.generate)
+            loaded.extend((model, processor))
+        return loaded
+
+    return load
+
+
+def _labelled(spec: str) -> tuple[str, str]:
+    label, equals, path = spec.partition("=")
+    # A path that holds an equals sign is taken as a path.
+    named = bool(equals) and not Path(spec).exists()
+    return (label if named else "", path if named else spec)
+
+
+def _read_system(label: str, file: str) -> System:
+    given = read_yaml(file)
+    if unknown := sorted(set(given) - {"policy", "retrieval"}):
+        raise InputError(f"{file}: unknown key {unknown[0]!r}; a system has policy and retrieval")
+    if not isinstance(given.get("policy"), str):
+        raise InputError(f"{file}: 'policy' is missing: a directory or hub id")
+    retrieval = given.get("retrieval")
+    try:
+        return System(label or Path(file).stem, given["policy"],
+                      RetrievalSettings(**retrieval) if retrieval else None)
+    except TypeError as error:
+        raise InputError(f"{file}: retrieval: {error}") from None
+
+
+def without_retrieval(system: System) -> System:
+    """The same policy with references handed over."""
+    return replace(system, retrieval=None)
 
 
 def _short_names(paths: list[str]) -> list[str]:
     parts = [Path(path).resolve().parts if Path(path).exists() else Path(path).parts
              for path in paths]
-    for length in range(1, max(map(len, parts)) + 1):
+    for length in range(1, max(map(len, parts), default=0) + 1):
         ends = ["/".join(p[-length:]) for p in parts]
         if len(set(ends)) == len(set(parts)):
             return ends

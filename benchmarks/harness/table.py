@@ -1,4 +1,4 @@
-"""The result of an evaluation as JSON and as a Markdown table, policies side by side."""
+"""The result of an evaluation as JSON and as a Markdown table, systems side by side."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,20 +15,20 @@ TITLES = {
     "positive": "accuracy where it is there",
     "negative": "accuracy where it is not",
     "negative_easy": "accuracy where another one is there",
-    "negative_hard": "accuracy where a near twin is there",
+    "negative_hard": "accuracy where a hard negative is there",
     "answered": "answers in the asked form",
     "iou50": "IoU ≥ 0.5",
     "mean_iou": "mean IoU",
     "precision": "precision",
     "recall": "recall",
     "f1": "F1",
-    "names_used": "captions with a due name",
+    "names_used": "captions with an expected name",
     "names_nothing": "captions that name nothing",
     "tokens": "tokens per caption",
     "at_floor": "captions of 100 tokens or more",
     "attribute_accuracy": "attributes: true of those claimed",
     "attribute_coverage": "attributes: true of all there are",
-    "retrieved": "due names whose reference was found",
+    "retrieved": "expected names whose reference was retrieved",
     "kept_right": "right references that the policy kept",
     "dropped_wrong": "wrong references that it dropped",
     "counted": "scenes whose toys are counted rightly",
@@ -38,12 +38,12 @@ TITLES = {
     "published_f1": "F1, as published",
     "names_given": "captions that write a given name",
     "self_bleu": "Self-BLEU-4",
-    "overlap": "4-grams that were told with the question",
+    "overlap": "4-grams copied from the question",
     "bleu": "BLEU-4 per caption",
     "cider": "CIDEr-D × 100",
     "sentence_similarity": "similarity to a true caption × 100",
     "clip_score": "CLIPScore × 100",
-    "image_similarity": "similarity of picture and references × 100",
+    "image_similarity": "similarity of image and references × 100",
     "auroc": "area under the ROC curve",
     "accuracy_half": "balanced accuracy, p(yes) > ½",
     "accuracy_balanced": "balanced accuracy, errors balanced",
@@ -55,7 +55,7 @@ TITLES = {
     "likelihood_per_token": "right by likelihood per token",
 }
 """Last part of a metric's key -> what tables call it. All but ``tokens`` are shares in 0-1, or
-other figures that are usually told a hundredfold."""
+other figures that are usually given a hundredfold."""
 
 
 def tabulate(
@@ -66,17 +66,17 @@ def tabulate(
     level: float = 0.95,
     resamples: int = RESAMPLES,
 ) -> dict:
-    """Estimates of all metrics of all policies; each policy after the first is compared with it.
+    """Estimates of all metrics of all systems; each system after the first is compared with it.
 
     Args:
-        metrics: policy label -> metric key ``<set>/<metric>`` -> metric; same keys for all.
+        metrics: system label -> metric key ``<set>/<metric>`` -> metric; same keys for all.
         sets: set -> title.
         headlines: keys of the metrics to look at first.
 
     Returns:
         ``{"headlines", "level", "metrics": {key: {"set", "title", "unit", "rows",
         "values": {label: {"value", "low", "high"}}, "change": {label: {...}}}}}``; ``change`` is
-        paired: policy minus first policy on the same rows.
+        paired: system minus first system on the same rows.
     """
     first, *others = metrics
     options = {"level": level, "resamples": resamples}
@@ -126,8 +126,8 @@ def markdown(result: dict, keys: Sequence[str] | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def beside(result: dict, columns: dict[str, str]) -> str:
-    """A score and its controls side by side, a line for each policy.
+def side_by_side(result: dict, columns: dict[str, str]) -> str:
+    """A score and its controls side by side, a line for each system.
 
     Args:
         result: of :func:`tabulate`.
@@ -135,7 +135,7 @@ def beside(result: dict, columns: dict[str, str]) -> str:
     """
     metrics = result["metrics"]
     labels = list(next(iter(metrics.values()))["values"])
-    lines = [row_line(["policy", *columns]), row_line(["---", *["---:"] * len(columns)])]
+    lines = [row_line(["system", *columns]), row_line(["---", *["---:"] * len(columns)])]
     for label in labels:
         lines.append(row_line([label, *(
             show(metrics[key]["values"][label], metrics[key]["unit"]) if key in metrics else "–"

@@ -66,7 +66,7 @@ def length_metrics(tokens: Sequence[int], floor: int = FLOOR) -> dict[str, Metri
     """``tokens`` (mean length) and ``at_floor`` (share of captions of ``floor`` tokens or more).
 
     Args:
-        tokens: length of each of N captions, end and padding left out.
+        tokens: length of each of N captions, end and padding skipped.
     """
     lengths = np.asarray(tokens, dtype=np.float64)
     return {"tokens": ratio(lengths), "at_floor": ratio(lengths >= floor)}

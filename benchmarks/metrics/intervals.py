@@ -138,7 +138,7 @@ def _pooled(runs: Sequence[Metric], resamples: int, seed: int, draw: int):
 
 
 def _mean(values: np.ndarray):
-    """Over the last axis, what is not finite left out; NaN where nothing is left."""
+    """Over the last axis, what is not finite skipped; NaN where nothing is left."""
     known = np.isfinite(values)
     count = known.sum(-1)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -12,7 +12,7 @@ _ROUNDING = 1e-6  # an IoU of one half on paper may miss it in floating point
 
 
 def answered_box(text: str, frame: Sequence[float]) -> tuple[float, float, float, float] | None:
-    """The one box that a text answers, in 0-1 of the picture; None for none, several, or one that
+    """The one box that a text answers, in 0-1 of the image; None for none, several, or one that
     is degenerate or out of frame.
 
     Args:

@@ -2,9 +2,9 @@
 
 Strict, over sets of names::
 
-    hit     a due name that is written
+    hit     a expected name that is written
     extra   a name of an absent concept that is written, or a tag that is nobody's name
-    missed  a due name that is not written
+    missed  a expected name that is not written
 
 Precision, recall and F1 are micro averages over captions. What counts as written is the one rule of
 :mod:`rewards.names`. A name is written or it is not: fifty times is once, and a caption wrapped in
@@ -16,7 +16,7 @@ Precision, recall and F1 are micro averages over captions. What counts as writte
         [--database DB.json]
 
 prints one JSON object: ``precision``, ``recall`` and ``f1`` in per cent as papers print them,
-``rows``; ``exact`` (the same, 0-1), ``counts``, and what was left out.
+``rows``; ``exact`` (the same, 0-1), ``counts``, and what was skipped.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ def count_names(text: str, due: Sequence[str], absent: Sequence[str] = ()) -> Ta
     Args:
         text: the caption; any string.
         due: bare names that belong.
-        absent: bare names given in the prompt whose concept is not in the picture.
+        absent: bare names given in the prompt whose concept is not in the image.
     """
     found = find_names(text, {*due, *absent})
     return tally(found.written - (found.closed & set(due)), due, found.unlisted)
@@ -69,7 +69,7 @@ def naming_metrics(tallies: Sequence[Tally]) -> dict[str, Metric]:
 
     Returns:
         ``precision``, ``recall``, ``f1`` (micro, 0-1; undefined where the denominator is 0),
-        ``names_used`` (share of captions with at least one due name written) and
+        ``names_used`` (share of captions with at least one expected name written) and
         ``names_nothing`` (share of captions in which no name at all is written).
     """
     hits, extra, missed = (

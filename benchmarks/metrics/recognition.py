@@ -1,4 +1,4 @@
-"""Is the thing in the picture? Accuracy of yes/no answers, and of the probability of yes.
+"""Is the thing in the image? Accuracy of yes/no answers, and of the probability of yes.
 
 Reported as the field does: positive accuracy, negative accuracy, and their mean ("weighted"), so
 that a policy which always says yes has 50 % whatever the balance. Negatives that differ in a single

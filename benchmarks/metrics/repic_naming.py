@@ -2,17 +2,17 @@
 
 A caption is cut at whitespace, after ``</s>`` is taken out; every word loses the signs
 ``. , ! ? ; : ( ) [ ] { } " ' -`` at both ends. A concept is present where ``<name>`` or ``name`` is
-one of the words. Each due name of a caption is then
+one of the words. Each expected name of a caption is then
 
     a hit    it is present
     wrong    it is not, and a concept of the same file that is not due here is present
     silent   neither
 
-precision = hits / (hits + wrong), recall = hits / due names, F1 their harmonic mean; 0 where a
+precision = hits / (hits + wrong), recall = hits / expected names, F1 their harmonic mean; 0 where a
 denominator is 0.
 
 What follows from it: a wrong name costs nothing beside all the right ones, and is worth one error
-for every due name that is missing; possessives (``<bo>'s``), markup (``**<bo>**``) and names of
+for every expected name that is missing; possessives (``<bo>'s``), markup (``**<bo>**``) and names of
 several words never match; ``bond`` counts wherever the word stands alone. The file with captions
 for two concepts is read with case, all others without.
 """

@@ -1,35 +1,35 @@
-"""What retrieval and verification were worth."""
+"""What retrieval found, and what the policy's verification of it was worth."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from benchmarks.harness.question import Question
 from benchmarks.metrics.intervals import Metric, ratio
-from concepts.methods.retrieval_cache import read_found
-from concepts.methods.verification import FILE as VERIFIED_FILE
+from concepts.methods.protocol import Reply
 
 
-def verified_metrics(questions: Sequence[Question], folder: Path) -> dict[str, Metric]:
-    """What a policy's looking was worth.
+def retrieval_metrics(
+    expected: Sequence[Sequence[str]], replies: Sequence[Reply]
+) -> dict[str, Metric]:
+    """The scores of N replies; undefined for a system that was handed its references.
+
+    Args:
+        expected: N lists of the bare names of concepts in the image.
+        replies: N replies.
 
     Returns:
-        ``kept_right`` (share of right references that it kept) and ``dropped_wrong`` (share of
-        wrong ones that it dropped), 0-1.
+        ``retrieved`` (share of expected names whose reference was retrieved), ``kept_right`` (share
+        of right references that verification kept) and ``dropped_wrong`` (share of wrong ones that
+        it dropped), 0-1. The latter two are undefined without verification.
     """
-    known = read_found(folder / VERIFIED_FILE)
-    kept = [set(known.get(question.id, ())) for question in questions]
-    wrong = [{r.name for r in q.references} & set(q.absent_names) for q in questions]
-    right = [{r.name for r in q.references} - of for q, of in zip(questions, wrong, strict=True)]
-    return {
-        "kept_right": ratio([len(k & of) for k, of in zip(kept, right, strict=True)],
-                            [len(of) for of in right]),
-        "dropped_wrong": ratio([len(of - k) for k, of in zip(kept, wrong, strict=True)],
-                               [len(of) for of in wrong]),
-    }
-
-
-def _retrieved(questions: Sequence[Question]) -> Metric:
-    shown = [{reference.name.casefold() for reference in q.references} for q in questions]
-    return ratio([sum(name.casefold() in of for name in q.names)
-                  for q, of in zip(questions, shown, strict=True)],
-                 [len(q.names) for q in questions])
+    found, wanted, kept, right, dropped, wrong = [], [], [], [], [], []
+    for names, reply in zip(expected, replies, strict=True):
+        folded = {name.casefold() for name in names}
+        good = [one for one in reply.concepts if one.name.casefold() in folded]
+        bad = [one for one in reply.concepts if one.name.casefold() not in folded]
+        found.append(len(good))
+        wanted.append(len(names) if reply.concepts else 0)
+        kept.append(sum(one.used for one in good if one.p is not None))
+        right.append(sum(one.p is not None for one in good))
+        dropped.append(sum(not one.used for one in bad if one.p is not None))
+        wrong.append(sum(one.p is not None for one in bad))
+    return {"retrieved": ratio(found, wanted), "kept_right": ratio(kept, right),
+            "dropped_wrong": ratio(dropped, wrong)}

@@ -1,72 +1,75 @@
 """A published benchmark, with its controls, as row sets: for other programs, such as lmms-eval.
 
-    python -m benchmarks.published.export --config configs/benchmarks/repic_naming.yaml --out runs/lmms_eval
-
-writes ``<out>/<set>/data/*.parquet``, a row set each (:mod:`data_gen.rows`), with the columns
-``options`` and ``correct`` beside the contract's.
+``<out>/<set>/data/*.parquet``, a row set each (:mod:`data_gen.rows`), with the columns ``options``
+and ``correct`` beside the contract's. With ``retrieval`` settings there is one set more,
+``<set>_retrieved``, in whose prompts stand the references that are found.
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import yaml
 from datasets import List, Value
 
-from benchmarks.harness.question import open_rows
-from benchmarks.published.benchmark import build_sets, published_settings
-from concepts.methods.in_context import FILE
-from concepts.methods.prompting import load_words
-from concepts.methods.verification import SET as VERIFIED
-from data_gen.files.settings import BenchmarkError
-from data_gen.files.skipped import left_out_line
-from data_gen.rows import RowError, write_rows
+from benchmarks.harness.benchmark import Benchmark, Question, contract_row
+from concepts.methods.in_context import InContext, ReferenceFinder, RetrievalSettings
+from data_gen.files.errors import InputError
+from data_gen.images.photos import PhotoError
+from data_gen.rows import RowError, check_row, write_rows
+
+COLUMNS = {"options": List(Value("string")), "correct": Value("int64")}
 
 
-def export(config: str | Path, out: str | Path, limit: int | None = None) -> dict[str, int]:
-    """Write every set of a benchmark's config below ``out``; set -> number of rows.
+def export(benchmark: Benchmark, out: str | Path, config: str,
+           retrieval: RetrievalSettings | None = None) -> dict[str, int]:
+    """Write every set of a benchmark below ``out``; set -> number of rows.
+
+    Args:
+        benchmark: its sets are built.
+        out: folder of the sets.
+        config: recorded in the manifests.
+        retrieval: also export the retrieval sets with references found so.
 
     Raises:
-        BenchmarkError: the config or its files cannot be used.
-        RowError: no row of a set has pictures that open.
+        InputError: retrieval that the benchmark does not have.
+        RowError: no row of a set has images that open.
     """
-    try:
-        given = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise BenchmarkError(f"{config} cannot be read ({error})") from None
-    if not isinstance(given, dict) or not isinstance(given.get("settings"), dict):
-        raise BenchmarkError(f"{config} has no 'settings' of a published benchmark")
-    settings = published_settings(given["settings"])
-    sets, left_out = build_sets(given.get("benchmark", "toybox"), settings, limit,
-                                found_in=Path(out) / FILE)
-    sets.pop(VERIFIED, None)  # of every policy another one
-    words = load_words(settings.prompts)
+    asked = InContext(list, benchmark.write, size=benchmark.size, side=benchmark.side)
+    sets = dict(benchmark.sets)
+    if retrieval is not None:
+        if not benchmark.owned:
+            raise InputError(f"retrieval: {benchmark.name} has no database to find references in")
+        finder = ReferenceFinder(benchmark.owned, retrieval, benchmark.skipped)
+        for name in benchmark.retrieval_sets:
+            sets[f"{name}_retrieved"] = [retrieved(q, finder) for q in benchmark.sets[name]]
     counts = {}
     for name, questions in sets.items():
-        rows = open_rows(questions, words, left_out, settings.size, settings.side)
         manifest = write_rows(
-            rows, Path(out) / name, seed=settings.seed, generator="benchmarks.published.export",
-            settings={"config": Path(config).name, "set": name},
-            extra_features={"options": List(Value("string")), "correct": Value("int64")})
+            _rows(benchmark, asked, questions), Path(out) / name,
+            seed=getattr(benchmark.settings, "seed", 0), generator="benchmarks.published.export",
+            settings={"config": config, "set": name}, extra_features=COLUMNS)
         counts[name] = manifest["rows"]
-    print(left_out_line(left_out) or "nothing left out", file=sys.stderr)
     return counts
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.published.export",
-                                     description="A published benchmark as row sets")
-    parser.add_argument("--config", required=True, help="as for launch/evaluate.py")
-    parser.add_argument("--out", required=True, help="folder of the sets")
-    parser.add_argument("--limit", type=int, help="the first so many questions")
-    args = parser.parse_args(arguments)
-    try:
-        counts = export(args.config, args.out, args.limit)
-    except (BenchmarkError, RowError, OSError) as error:
-        sys.exit(f"export: {error}")
-    print(", ".join(f"{name} {count}" for name, count in counts.items()))
+def retrieved(question: Question, finder: ReferenceFinder) -> Question:
+    """The question with the references that are found in place of the true ones."""
+    found = finder.find(question.query)
+    expected = {name.casefold() for name in question.names}
+    return replace(
+        question, references=tuple(finder.owned[one.name] for one in found),
+        absent_names=tuple(one.name for one in found if one.name.casefold() not in expected))
 
 
-if __name__ == "__main__":
-    main()
+def _rows(benchmark: Benchmark, asked: InContext, questions):
+    for question in questions:
+        try:
+            question = benchmark.open(question)
+            opened = asked.open(question.query)
+            row = contract_row(question, asked.row(opened, opened.references or ()))
+            check_row(row, question.source)
+        except PhotoError as reason:
+            benchmark.skipped.add(f"image that does not open: {reason}", question.id)
+        except RowError as error:
+            benchmark.skipped.add(error.kind, question.id)
+        else:
+            yield row

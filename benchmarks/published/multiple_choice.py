@@ -1,75 +1,97 @@
-"""Multiple choice about an image, or about words only."""
+"""Multiple choice about an image, or about words only (Yo'LLaVA's visual and text questions)."""
 
 import random
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.formats.files import (
-    bare,
-    find_picture,
-    is_name,
+from benchmarks.formats.files import bare, find_image, is_name
+from benchmarks.harness.benchmark import Question
+from benchmarks.metrics.intervals import Metric
+from benchmarks.metrics.multiple_choice import choice_metrics, likelihood_metrics
+from benchmarks.published.controls import TITLES
+from benchmarks.published.questions import (
+    MISSING_IMAGE,
+    Published,
+    PublishedSettings,
+    checked,
+    read_object,
 )
-from benchmarks.harness.question import QA, Benchmark, Question
-from benchmarks.published.loading import MISSING_IMAGE, References, _benchmark, _object
-from benchmarks.published.recognition import named
+from benchmarks.published.recognition import with_name
+from concepts.methods.prompting import MULTIPLE_CHOICE
 from data_gen.files.json_stream import is_text
-from data_gen.files.skipped import LeftOut, leave, shown
-
-
-def choice_questions(
-    path: str | Path,
-    database: str | Path | None,
-    images: dict[str, str | Path],
-    *,
-    pictures: str | None = None,
-    seed: int = 0,
-    visual: bool | None = None,
-) -> Benchmark:
-    """Multiple choice about a picture, or about words only; options in an order that the seed and
-    the question draw (97.5 % of the released text answers are A).
-
-    Args:
-        path: Yo'LLaVA's visual or text questions.
-        database, images, pictures: as in :func:`recognition_questions`.
-        seed: of the order of options.
-        visual: whether keys are pictures that must be there; ``None``: they are, unless they are
-            numbers.
-
-    Raises:
-        BenchmarkError: nothing usable is left.
-    """
-    left_out: LeftOut = {}
-    data = _object(path, left_out, "{concept: {picture or number: question}}")
-    references = References(database, images, pictures, left_out)
-    found = []
-    for name, entries in data.items():
-        if not is_name(name) or not isinstance(entries, dict):
-            leave(left_out, "concept without questions", shown(name))
-            continue
-        name = bare(name)
-        for key, entry in entries.items():
-            where = f"{shown(name)}: {shown(key)}"
-            read, given = choice_entry(entry), references.of([name])
-            pictured = not key.strip().isdigit() if visual is None else visual
-            query = find_picture(key, images) if pictured else None
-            if isinstance(read, str):
-                leave(left_out, read, where)
-            elif pictured and query is None:
-                leave(left_out, MISSING_IMAGE, where)
-            elif isinstance(given, str):
-                leave(left_out, given, where)
-            else:
-                request, options, correct = read
-                order = list(range(len(options)))
-                random.Random(f"{seed}-{name}-{key}").shuffle(order)
-                found.append(Question(
-                    f"{Path(path).stem}-{name}-{key}", QA, named(request, name), query, given,
-                    options=tuple(options[k] for k in order), correct=order.index(correct),
-                    source=f"{Path(path).name}: {where}"))
-    return _benchmark(found, left_out, path)
-
+from data_gen.files.skipped import printable
 
 MOST_OPTIONS = 26
+
+
+@dataclass(kw_only=True)
+class MultipleChoiceSettings(PublishedSettings):
+    """Where the questions lie, whether they have images, and whether probabilities are scored."""
+
+    likelihood: bool = field(default=False, metadata={
+        "help": "Also score by the likelihood of each option."})
+    visual: bool | None = field(default=None, metadata={
+        "help": "Whether keys are images that must be there; null: they are unless numbers."})
+
+
+class MultipleChoice(Published):
+    """Options stand in an order that the seed and the question draw: 97.5 % of the released text
+    answers are A."""
+
+    name, title = "multiple_choice", "multiple choice"
+    Settings = MultipleChoiceSettings
+    headlines = ("multiple_choice/choice", "multiple_choice/likelihood")
+    limits = {"multiple_choice": 16}
+
+    def __init__(self, settings: MultipleChoiceSettings, limit: int | None = None):
+        super().__init__(settings, limit)
+        self.columns = {"right": "multiple_choice/choice", **{
+            f"… {TITLES[control]}": f"multiple_choice_{control}/choice"
+            for control in ("none", "blind")}}
+
+    def asks_likelihood(self, name: str) -> bool:
+        return self.settings.likelihood
+
+    def load(self) -> list[Question]:
+        s = self.settings
+        data = read_object(s.path, self.skipped, "{concept: {image or number: question}}")
+        references = self.references()
+        found = []
+        for concept, entries in data.items():
+            if not is_name(concept) or not isinstance(entries, dict):
+                self.skipped.add("concept without questions", printable(concept))
+                continue
+            name = bare(concept)
+            for key, entry in entries.items():
+                where = f"{printable(name)}: {printable(key)}"
+                read, given = choice_entry(entry), references.of([name])
+                visual = not key.strip().isdigit() if s.visual is None else s.visual
+                image = find_image(key, s.roots) if visual else None
+                if isinstance(read, str):
+                    self.skipped.add(read, where)
+                elif visual and image is None:
+                    self.skipped.add(MISSING_IMAGE, where)
+                elif isinstance(given, str):
+                    self.skipped.add(given, where)
+                else:
+                    text, options, correct = read
+                    order = list(range(len(options)))
+                    random.Random(f"{s.seed}-{name}-{key}").shuffle(order)
+                    found.append(Question(
+                        f"{Path(s.path).stem}-{name}-{key}", MULTIPLE_CHOICE,
+                        with_name(text, name), image, given,
+                        options=tuple(options[k] for k in order), correct=order.index(correct),
+                        source=f"{Path(s.path).name}: {where}"))
+        return checked(found, s.path, self.skipped)
+
+    def score_set(self, control, questions, replies, likelihoods) -> dict[str, Metric]:
+        correct = [question.correct for question in questions]
+        found = choice_metrics([reply.text for reply in replies],
+                               [question.options for question in questions], correct)
+        if likelihoods is not None:
+            found |= likelihood_metrics(likelihoods, correct)
+        return found
 
 
 def choice_entry(entry: Any) -> tuple[str, list[str], int] | str:

@@ -45,15 +45,15 @@ def training_charts(log: list[dict]) -> str:
     reward = per_task("reward") or curves(*((f.replace("_", " "), f"rewards/{f}/mean", 1 + i)
                                             for i, f in enumerate(functions)))
     length = per_task("length", ("all", "completions/mean_length"))
-    still = per_task("zero_variance", ("all", "groups/zero_variance"),
-                     ("all", "frac_reward_zero_std"))
+    zero_variance = per_task("zero_variance", ("all", "groups/zero_variance"),
+                             ("all", "frac_reward_zero_std"))
     cut_off = per_task("cut_off", ("all", "completions/clipped_ratio"))
     charts = [
         ("Reward", "mean over sampled completions, times its weight",
          reward or curves(("all", "reward", 0)), False),
         ("Completion length", "tokens", length, False),
-        ("Groups without signal", "share of prompts whose completions all earn the same", still,
-         True),
+        ("Groups without signal", "share of prompts whose completions all earn the same",
+         zero_variance, True),
         ("Cut off", "share of completions that hit the length limit", cut_off, True),
         ("KL", "distance from the reference policy, nats a token", curves(("KL", "kl", 0)), False),
         ("Entropy", "of the next token, nats", curves(("entropy", "entropy", 0)), False),

@@ -1,4 +1,4 @@
-"""What an evaluation found: intervals to look at, a table of everything, samples with pictures.
+"""What an evaluation found: intervals to look at, a table of everything, samples with images.
 
 Part of a run's report (:mod:`benchmarks.report.run_page`), or a page of its own.
 """
@@ -16,20 +16,20 @@ def evaluation_page(title: str, evaluation: dict, samples: list[dict]) -> str:
         samples: what ``gallery.json`` holds.
     """
     policies = "".join(f"<div><dt>{safe(p['label'])}</dt><dd>{safe(p['path'])}</dd></div>"
-                       for p in evaluation["policies"])
+                       for p in evaluation["systems"])
     parts = [f'<header><h1>{safe(title)}</h1><p class="lead">The benchmark '
              f'{safe(evaluation["benchmark"])}.</p></header><dl class="facts">{policies}</dl>',
-             section("Scores", comparison(evaluation))]
-    if left_out := evaluation.get("left_out"):
-        parts.append(section("Left out", _left_out(left_out)))
+             section("Scores", scores(evaluation))]
+    if skipped := evaluation.get("skipped"):
+        parts.append(section("Skipped", _skipped(skipped)))
     if samples:
         parts.append(section("Samples", sample_cards(samples)))
     return document(title, parts)
 
 
-def comparison(evaluation: dict) -> str:
+def scores(evaluation: dict) -> str:
     """Headlines as dots with intervals, and the table of all metrics, folded."""
-    metrics, labels = evaluation["metrics"], [p["label"] for p in evaluation["policies"]]
+    metrics, labels = evaluation["metrics"], [p["label"] for p in evaluation["systems"]]
     keys = [k for k in evaluation["headlines"] if k in metrics and metrics[k]["unit"] == "share"]
     legend = "".join(f'<span class="key {policy_class(i)}">{safe(label)}</span>'
                      for i, label in enumerate(labels))
@@ -87,14 +87,14 @@ def _cell(ends: dict, unit: str, change: bool = False) -> str:
 
 
 def sample_cards(samples: list[dict]) -> str:
-    """Pictures, truth and what each policy wrote, of every sample."""
+    """Images, truth and what each policy wrote, of every sample."""
     return (f'<p class="note">The first {len(samples)} of the sets, not chosen. Names are '
             f'<mark class="right">right</mark>, <mark class="wrong">wrong</mark> or '
             f'<span class="chip missed">missed</span>; true boxes are dashed, answered ones have '
             f"the policy's colour.</p>{gallery(samples)}")
 
 
-def _left_out(reasons: dict[str, dict]) -> str:
+def _skipped(reasons: dict[str, dict]) -> str:
     lines = "".join(f"<li>{about['count']:,} × {safe(reason)} "
                     f"<small>({safe(', '.join(map(str, about['where'])))})</small></li>"
                     for reason, about in reasons.items())

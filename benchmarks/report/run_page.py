@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.report.charts import number, training_charts
-from benchmarks.report.evaluation_page import comparison, sample_cards
+from benchmarks.report.evaluation_page import sample_cards, scores
 from benchmarks.report.html import document, safe, section
 
 
@@ -65,7 +65,7 @@ def page(run: Run) -> str:
         _head(run),
         section("Before and after", _missing(
             run.evaluation, "There is no eval/evaluation.json: launch/evaluate.py has not been run "
-            "with --out here.", comparison)),
+            "with --out here.", scores)),
         section("Training", _missing(
             run.log, "There is no log.jsonl: nothing was trained here yet.", training_charts)),
         section("Samples", _missing(

@@ -1,4 +1,4 @@
-"""Samples on the report's page: pictures, boxes, and captions with their names coloured.
+"""Samples on the report's page: images, boxes, and captions with their names coloured.
 
 Whatever a model wrote passes through :func:`benchmarks.report.html.safe`.
 """
@@ -41,14 +41,14 @@ def policy_class(index: int) -> str:
 
 def _card(sample: dict) -> str:
     outputs = list(sample["outputs"].items())
-    pictures = [i for i, part in enumerate(sample["prompt"]) if "image" in part]
+    images = [i for i, part in enumerate(sample["prompt"]) if "image" in part]
     shown = []
-    for n, i in enumerate(pictures):
+    for n, i in enumerate(images):
         after = sample["prompt"][i + 1 :]
         words = after[0]["text"] if after and "text" in after[0] else ""
-        query = n == len(pictures) - 1
+        query = n == len(images) - 1
         boxes = _boxes(sample, outputs) if query else ""
-        shown.append(f'<figure{" class=query" if query else ""}><div class="picture">'
+        shown.append(f'<figure{" class=query" if query else ""}><div class="image">'
                      f'<img alt="" src="{safe(sample["prompt"][i]["image"])}">{boxes}</div>'
                      f"<figcaption>{safe(words.strip())}</figcaption></figure>")
     said = "".join(_said(label, out, policy_class(k)) for k, (label, out) in enumerate(outputs))

@@ -1,46 +1,53 @@
-"""The held-out toybox benchmark: rows drawn on the fly, and what their answers are worth.
+"""The held-out toybox benchmark: questions drawn on the fly, and what the answers are worth.
 
 Sets, each with identities that training never sees (all of them, or one half: what is chosen by
 ``validation`` and reported on ``test`` was measured on different toys)::
 
-    oct            is the toy in the picture? half of the negatives differ in one attribute only
-    vlt            where is it, among two to four toys?
-    naming_1 _2 _4 describe a picture of 1, 2 or 4 toys that were shown, beside 1-2 that are not in;
-                   each comes with its name and what its owner says of it, as in RePIC's protocol
-    naming_looks   the same with 1 or 2 toys, and only a picture tells who they are
-    naming_looks_4 the same with 4
-    found_1 _2 _4  as naming_1 _2 _4, with the references that retrieval finds in a database
-    naming_absent  describe a picture of none of the toys that were shown: no name is due
-    naming_wrong   the same, and each toy that was shown is a near twin of one in the picture
-    naming_none    describe a picture, names perhaps asked for, nobody was shown
-    description    describe a picture, nobody was shown
-    list           list the toys, nobody was shown: how many there are, and who stands where
+    oct                  is the toy in the image? half of the negatives are hard ones: they differ
+                         in one attribute
+    vlt                  where is it, among two to four toys?
+    naming_1 _2 _4       describe an image of 1, 2 or 4 toys that have references, beside 1-2
+                         distractors; each reference has its name and what its owner says of it, as
+                         in RePIC's protocol
+    naming_image_only    the same with 1 or 2 toys, and no words say what they look like
+    naming_image_only_4  the same with 4
+    owned_1 _2 _4        as naming_1 _2 _4, but no reference is handed over: a system finds them in
+                         a database (benchmarks/toybox/owned.py)
+    naming_absent        describe an image of none of the references: no name is expected
+    naming_wrong         the same, and each reference is a hard negative of a toy in the image
+    naming_none          describe an image, names perhaps asked for, without any reference
+    description          describe an image, without any reference
+    list                 list the toys: how many there are, and who stands where
 
 The last two are what a policy can do without knowing anybody: post-training should leave them as
-they were. Row ``i`` of a set depends on the seed, the settings and ``i`` alone, so a smaller
-benchmark is the beginning of a larger one. Caption rows carry the truth about the scene in a column
-``toys``.
+they were. Question ``i`` of a set depends on the seed, the settings and ``i`` alone, so a smaller
+benchmark is the beginning of a larger one.
 """
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, fields
 
-from benchmarks.harness.predictions import Prediction
+from benchmarks.harness.benchmark import Benchmark, Question
 from benchmarks.metrics.attributes import attribute_metrics, length_metrics
-from benchmarks.metrics.intervals import Metric, ratio
+from benchmarks.metrics.intervals import Metric
 from benchmarks.metrics.localization import localization_metrics
 from benchmarks.metrics.naming import count_names, naming_metrics
 from benchmarks.metrics.recognition import recognition_metrics
-from benchmarks.toybox.listing import LIST, list_row, score_lists
-from benchmarks.toybox.owned import FOUND, Retrieval, found_rows
+from benchmarks.toybox.listing import LIST, list_metrics, list_row
+from benchmarks.toybox.owned import OWNED, owned_questions, owned_references, write_owned
+from concepts.methods.prompting import query_of_row
+from concepts.methods.protocol import Query, Reference
+from data_gen.files.errors import InputError
 from data_gen.rows import OCT, VLT, check_row
 from data_gen.tasks.names import draw_names
-from data_gen.tasks.questions import Reference, draw_manner, identity_consistency_row
+from data_gen.tasks.questions import Reference as RowReference
+from data_gen.tasks.questions import draw_caption_style, identity_consistency_row
 from data_gen.toybox.identity import HALVES, Identity, hard_negative
 from data_gen.toybox.language import read_caption
 from data_gen.toybox.rows import ToyboxSettings, draw_identities, load_templates, toybox_row
 from data_gen.toybox.scene import compose
+from rewards.parsing import prompt_text
 
 SETS = {
     "oct": "object consistency",
@@ -48,13 +55,13 @@ SETS = {
     "naming_1": "naming, 1 concept and distractors",
     "naming_2": "naming, 2 concepts and distractors",
     "naming_4": "naming, 4 concepts and distractors",
-    "naming_looks": "naming, 1-2 concepts told by pictures only",
-    "naming_looks_4": "naming, 4 concepts told by pictures only",
-    "found_1": "naming, 1 concept, references found",
-    "found_2": "naming, 2 concepts, references found",
-    "found_4": "naming, 4 concepts, references found",
+    "naming_image_only": "naming, 1-2 concepts, references without words",
+    "naming_image_only_4": "naming, 4 concepts, references without words",
+    "owned_1": "naming, 1 concept, references retrieved",
+    "owned_2": "naming, 2 concepts, references retrieved",
+    "owned_4": "naming, 4 concepts, references retrieved",
     "naming_absent": "naming, concept absent",
-    "naming_wrong": "naming, a near twin for reference",
+    "naming_wrong": "naming, a hard negative for reference",
     "naming_none": "naming, no reference",
     "description": "plain description",
     "list": "toys listed",
@@ -63,72 +70,167 @@ SETS = {
 
 POOLS = {
     "naming_all": "naming, 1, 2, 4 and absent pooled",
-    "captions": "captions, a name being due",
+    "captions": "captions with an expected name",
 }
 """Metrics over several sets: pool -> what it is called in tables."""
 
-HEADLINES = ("oct/accuracy", "vlt/iou50", "naming_1/f1", "naming_2/f1", "naming_4/f1",
-             "naming_looks/f1", "naming_absent/names_nothing", "captions/at_floor",
-             "captions/attribute_accuracy")
+SHOWN = {"naming_1": 4, "naming_2": 4, "naming_4": 2, "naming_absent": 2, "vlt": 6, "oct": 4,
+         "description": 2}
+"""Set -> how many of its first questions a report shows."""
 
-GALLERY = {"naming_1": 4, "naming_2": 4, "naming_4": 2, "naming_absent": 2, "vlt": 6, "oct": 4,
-           "description": 2}
-"""Set -> how many of its first rows the report shows, in this order."""
+SEED_KEYS = {"naming_image_only": "naming_looks", "naming_image_only_4": "naming_looks_4"}
+"""Set -> what it is called in seeds and ids, where its old name stays: another would draw others."""
 
-_NAMED = {"naming_1": (1,), "naming_2": (2,), "naming_4": (4,), "naming_looks": (1, 2),
-          "naming_looks_4": (4,)}
-"""Set -> how many of those shown are in the picture."""
+NAMED = {"naming_1": (1,), "naming_2": (2,), "naming_4": (4,), "naming_image_only": (1, 2),
+         "naming_image_only_4": (4,)}
+"""Set -> how many of the references are in the image."""
 
-_LOOKS = ("naming_looks", "naming_looks_4")
-_POOLED = ("naming_1", "naming_2", "naming_4")
-_ABSENT = "naming_absent"
-_NONE_DUE = (_ABSENT, "naming_wrong", "naming_none")
-_DISTRACTORS = (1, 2)
-_SIZES = ("reference_px", "query_px", "prompts")
+IMAGE_ONLY = ("naming_image_only", "naming_image_only_4")
+POOLED = ("naming_1", "naming_2", "naming_4")
+ABSENT = "naming_absent"
+NONE_EXPECTED = (ABSENT, "naming_wrong", "naming_none")
+DISTRACTORS = (1, 2)
 
 SPLITS = ("heldout", *HALVES)
 """Whose toys: all that training never sees, or a half of them."""
 
-
-def toybox_settings(overrides: dict | None = None, split: str = "heldout") -> ToyboxSettings:
-    """Settings of held-out rows.
-
-    Args:
-        overrides: ``reference_px``, ``query_px`` (pixels) and ``prompts`` (template file).
-        split: one of :data:`SPLITS`.
-
-    Raises:
-        ValueError: another key; what the sets contain is fixed, or figures would not compare.
-    """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
-    unknown = set(overrides or {}) - set(_SIZES)
-    if unknown:
-        raise ValueError(f"the toybox benchmark has no setting {', '.join(sorted(unknown))}; "
-                         f"it has {', '.join(_SIZES)}")
-    return ToyboxSettings(split=split, **(overrides or {}))
+_CAPTIONS = ("precision", "recall", "f1", "names_used", "tokens", "at_floor",
+             "attribute_accuracy", "attribute_coverage")
 
 
-def build_set(
-    name: str, count: int, seed: int, settings: ToyboxSettings, retrieval: Retrieval | None = None
-) -> list[dict]:
-    """The first ``count`` rows of a set, checked against the row contract.
+@dataclass(kw_only=True)
+class ToyboxBenchmarkSettings:
+    """What the toybox asks. What the sets contain is fixed, or figures would not compare."""
 
-    Args:
-        retrieval: how references are found, for the sets ``found_1``, ``_2`` and ``_4``.
+    size: str = field(default="full", metadata={"help": "Which of `sizes`."})
+    sizes: dict[str, dict[str, int]] = field(default_factory=dict, metadata={
+        "help": "Size -> set -> questions."})
+    seed: int = field(default=7001, metadata={"help": "Seed of the questions."})
+    split: str = field(default="heldout", metadata={
+        "help": "Whose toys: heldout, or a half of them: validation, test."})
+    reference_px: int = field(default=64, metadata={"help": "Side of references, in pixels."})
+    query_px: int = field(default=96, metadata={"help": "Side of images asked about, in pixels."})
+    prompts: str | None = field(default=None, metadata={"help": "Template file."})
+    toys: int = field(default=60, metadata={"help": "owned sets: toys in the database."})
+    toys_seed: int = field(default=0, metadata={"help": "owned sets: which toys."})
+    cache: str = field(default="runs/cache/toybox_databases", metadata={
+        "help": "owned sets: directory of databases."})
 
-    Raises:
-        ValueError: no such set, or one whose references are to be found and nothing says how.
-    """
-    if name not in SETS:
-        raise ValueError(f"the toybox benchmark has no set {name!r}; it has {', '.join(SETS)}")
+    def __post_init__(self):
+        if self.split not in SPLITS:
+            raise InputError(f"split must be one of {', '.join(SPLITS)}, not {self.split!r}")
+
+    @property
+    def rows(self) -> ToyboxSettings:
+        """The settings of rows."""
+        return ToyboxSettings(split=self.split, reference_px=self.reference_px,
+                              query_px=self.query_px, prompts=self.prompts)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Set -> questions, in the order of the benchmark.
+
+        Raises:
+            InputError: no such size or set, or nothing to ask.
+        """
+        if self.size not in self.sizes:
+            raise InputError(f"size {self.size!r} is none of the config's: "
+                             f"{', '.join(self.sizes) or 'it has no `sizes`'}")
+        counts = self.sizes[self.size] or {}
+        if unknown := sorted(set(counts) - set(SETS)):
+            raise InputError(f"sizes.{self.size}: no set {unknown[0]!r}; the benchmark has "
+                             f"{', '.join(SETS)}")
+        for name, count in counts.items():
+            if not isinstance(count, int) or count < 0:
+                raise InputError(f"sizes.{self.size}.{name} is {count!r}; it must be a number of "
+                                 f"questions")
+        if not any(counts.values()):
+            raise InputError(f"sizes.{self.size} asks for nothing; an empty benchmark scores "
+                             f"nothing")
+        return {name: counts[name] for name in SETS if counts.get(name)}
+
+
+class Toybox(Benchmark):
+    """See the module's docstring."""
+
+    name = "toybox"
+    Settings = ToyboxBenchmarkSettings
+    headlines = ("oct/accuracy", "vlt/iou50", "naming_1/f1", "naming_2/f1", "naming_4/f1",
+                 "naming_image_only/f1", "naming_absent/names_nothing", "captions/at_floor",
+                 "captions/attribute_accuracy")
+    limits = {"oct": 16, "vlt": 48, "captions": 224}
+    box_sets = ("vlt",)
+    retrieval_sets = tuple(OWNED)
+    caption_sets = tuple(name for name in SETS if name not in ("oct", "vlt", LIST))
+    in_memory = True
+
+    def __init__(self, settings: ToyboxBenchmarkSettings, limit: int | None = None):
+        super().__init__(settings, limit)
+        self.size = max(settings.reference_px, settings.query_px)
+        self.titles, self.shown = {**SETS, **POOLS}, SHOWN
+        counts = settings.counts
+        if any(name in OWNED for name in counts):
+            self.owned = owned_references(settings.toys, settings.toys_seed, settings.cache,
+                                          settings.rows)
+        self.sets = {name: self.questions(name, min(count, limit or count))
+                     for name, count in counts.items()}
+        self._states = {q.id: q.truth["state"] for name in OWNED for q in self.sets.get(name, ())}
+
+    def questions(self, name: str, count: int) -> list[Question]:
+        """The first ``count`` questions of a set."""
+        s = self.settings
+        if name in OWNED:
+            return owned_questions(name, count, s.seed, s.rows, s.toys, s.toys_seed)
+        return [_question(row) for row in toybox_set(name, count, s.seed, s.rows)]
+
+    def group(self, name: str) -> str:
+        return name if name in self.limits else "captions"
+
+    def write(self, query: Query, references: Sequence[Reference]) -> list[dict]:
+        return write_owned(self._states[query.id], references, self.settings.rows)
+
+    def score(self, replies, likelihoods) -> dict[str, Metric]:
+        """``<set>/<metric>``, and two pools: ``captions`` (1, 2 and 4 concepts) and ``naming_all``
+        (these and the absent ones, whose every name is an extra)."""
+        metrics: dict[str, Metric] = {}
+
+        def add(name: str, scorer: Callable, sets: Sequence[str], keep: Sequence[str] = ()):
+            pairs = [pair for s in sets for pair in replies.get(s, ())]
+            if pairs:
+                found = scorer([q for q, _ in pairs], [reply for _, reply in pairs])
+                metrics.update({f"{name}/{key}": m for key, m in found.items()
+                                if not keep or key in keep})
+
+        add("oct", _score_oct, ["oct"])
+        add("vlt", _score_vlt, ["vlt"])
+        for name in (*NAMED, *OWNED):
+            add(name, _score_captions, [name], _CAPTIONS)
+        # With no name expected, recall and F1 say nothing.
+        for name in NONE_EXPECTED:
+            add(name, _score_captions, [name], ("names_nothing", *_CAPTIONS[4:]))
+        add("naming_all", _score_captions, [*POOLED, ABSENT], ("precision", "recall", "f1"))
+        add("captions", _score_captions, list(POOLED), _CAPTIONS[3:])
+        add("description", _score_captions, ["description"], (*_CAPTIONS[4:], "names_nothing"))
+        add(LIST, _score_list, [LIST])
+        return metrics
+
+    def info(self, question: Question) -> str:
+        return prompt_text(question.prompt or [])
+
+    def true_captions(self, path: str):
+        raise InputError("captions.references: the toybox has no true captions of its images; its "
+                         "attributes are compared instead")
+
+    def describe(self) -> dict:
+        return {"size": self.settings.size, "seed": self.settings.seed}
+
+
+def toybox_set(name: str, count: int, seed: int, settings: ToyboxSettings) -> list[dict]:
+    """The first ``count`` rows of a set whose references are handed over, checked against the row
+    contract; caption rows have the truth about the scene in a column ``toys``."""
     task = {"oct": OCT, "vlt": VLT}.get(name)
     if task:
         rows = [toybox_row(task, index, seed, settings) for index in range(count)]
-    elif name in FOUND:
-        if retrieval is None:
-            raise ValueError(f"{name} needs `retrieval`: where references are to be found")
-        rows = found_rows(name, count, seed, settings, retrieval)
     elif name == LIST:
         rows = [list_row(index, seed, settings) for index in range(count)]
     else:
@@ -138,104 +240,46 @@ def build_set(
     return rows
 
 
-def score(
-    rows: dict[str, Sequence[dict]], predictions: dict[str, Sequence[Prediction]]
-) -> dict[str, Metric]:
-    """All metrics of one policy, ``<set>/<metric>`` and, over the naming sets, two pools:
-    ``captions`` (1, 2 and 4 concepts) and ``naming_all`` (these and the absent ones, whose every
-    name is an extra).
-
-    Args:
-        rows: set -> N rows.
-        predictions: set -> N predictions in the same order.
-    """
-    metrics: dict[str, Metric] = {}
-
-    def add(name: str, scorer: Callable, sets: Sequence[str], keep: Sequence[str] = ()):
-        present = [s for s in sets if rows.get(s)]
-        if present:
-            found = scorer([r for s in present for r in rows[s]],
-                           [p for s in present for p in predictions[s]])
-            metrics.update({f"{name}/{key}": m for key, m in found.items()
-                            if not keep or key in keep})
-
-    add("oct", _score_oct, ["oct"])
-    add("vlt", _score_vlt, ["vlt"])
-    named = ("precision", "recall", "f1", "names_used", "tokens", "at_floor",
-             "attribute_accuracy", "attribute_coverage")
-    for name in _NAMED:
-        add(name, _score_captions, [name], named)
-    for name in FOUND:
-        add(name, _score_found, [name], (*named, "retrieved"))
-    # With no name due, recall and F1 say nothing.
-    for name in _NONE_DUE:
-        add(name, _score_captions, [name],
-            ("names_nothing", "tokens", "at_floor", "attribute_accuracy", "attribute_coverage"))
-    add("naming_all", _score_captions, [*_POOLED, _ABSENT], ("precision", "recall", "f1"))
-    add("captions", _score_captions, list(_POOLED), ("names_used", "tokens", "at_floor",
-                                                   "attribute_accuracy", "attribute_coverage"))
-    add("description", _score_captions, ["description"],
-        ("tokens", "at_floor", "attribute_accuracy", "attribute_coverage", "names_nothing"))
-    add(LIST, score_lists, [LIST])
-    return metrics
-
-
-def _score_oct(rows, predictions):
-    return recognition_metrics([p.text for p in predictions], [r["answer"] for r in rows],
-                               [r["source"] == "toybox:hard" for r in rows])
-
-
-def _score_vlt(rows, predictions):
-    return localization_metrics([p.text for p in predictions], [r["box"] for r in rows],
-                                [p.box_frame for p in predictions])
-
-
-def _score_captions(rows, predictions):
-    return {
-        **naming_metrics([count_names(p.text, r["names"], r["absent_names"])
-                          for r, p in zip(rows, predictions, strict=True)]),
-        **attribute_metrics([read_caption(p.text) for p in predictions],
-                            [r["toys"] for r in rows]),
-        **length_metrics([p.n_tokens for p in predictions]),
-    }
-
-
-def _score_found(rows, predictions):
-    return {**_score_captions(rows, predictions),
-            "retrieved": ratio([r["found"] for r in rows], [len(r["toys"]) for r in rows])}
+def _question(row: dict) -> Question:
+    query = query_of_row(row)
+    return Question(
+        **{f.name: getattr(query, f.name) for f in fields(Query)}, names=tuple(row["names"]),
+        absent_names=tuple(row["absent_names"]), answer=row["answer"],
+        box=tuple(row["box"]) if row["box"] else None, source=row["source"],
+        truth={"toys": row["toys"]} if "toys" in row else {})
 
 
 def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> dict:
     """A request to describe a scene, with the scene's truth in ``toys``, left to right.
 
-    Composed here and not by :func:`toybox_row`, whose rows do not tell who is in the scene.
+    Composed here and not by :func:`toybox_row`, whose rows do not say who is in the scene.
     """
-    row_id = f"toybox-{settings.split}-{seed}-{name}-{index}"
+    row_id = f"toybox-{settings.split}-{seed}-{SEED_KEYS.get(name, name)}-{index}"
     rng = random.Random(row_id)
-    toys_in = rng.choice(_NAMED.get(name) or ((1, 2, 3) if name == "description" else (1, 2)))
+    toys_in = rng.choice(NAMED.get(name) or ((1, 2, 3) if name == "description" else (1, 2)))
     alone = name in ("description", "naming_none", "naming_wrong")
-    shown_absent = 0 if alone else rng.choice(_DISTRACTORS)
-    identities = draw_identities(rng, toys_in + shown_absent, settings)
+    distractors = 0 if alone else rng.choice(DISTRACTORS)
+    identities = draw_identities(rng, toys_in + distractors, settings)
     present, absent = identities[:toys_in], identities[toys_in:]
     if name == "naming_wrong":
-        absent = _near_twins(rng, present, settings.half)
+        absent = _hard_negatives(rng, present, settings.half)
     scene = compose(rng, present, settings.query_px)
-    shown = absent + (present if name in _NAMED else [])
+    shown = absent + (present if name in NAMED else [])
     rng.shuffle(shown)
     references = [
-        Reference(compose(rng, [identity], settings.reference_px).image, called,
-                  None if name in _LOOKS else identity.description)
+        RowReference(compose(rng, [identity], settings.reference_px).image, called,
+                     None if name in IMAGE_ONLY else identity.description)
         for identity, called in zip(shown, draw_names(rng, len(shown)), strict=True)
     ]
     row = identity_consistency_row(
         rng, row_id, references, [identity in present for identity in shown], scene.image,
-        source=f"toybox:{name}", templates=load_templates(settings),
-        manner=draw_manner(rng) if shown or name == "naming_none" else None,
+        source=f"toybox:{SEED_KEYS.get(name, name)}", templates=load_templates(settings),
+        caption_style=draw_caption_style(rng) if shown or name == "naming_none" else None,
     )
     return {**row, "toys": [asdict(toy.identity) for toy in scene.toys]}
 
 
-def _near_twins(
+def _hard_negatives(
     rng: random.Random, toys: Sequence[Identity], half: str | None = None
 ) -> list[Identity]:
     """For each toy one that differs in one attribute; all distinct, and none of ``toys``."""
@@ -245,3 +289,30 @@ def _near_twins(
             continue
         found.append(other)
     return found
+
+
+def _score_oct(questions, replies) -> dict[str, Metric]:
+    return recognition_metrics([r.text for r in replies], [q.answer for q in questions],
+                               [q.source == "toybox:hard" for q in questions])
+
+
+def _score_vlt(questions, replies) -> dict[str, Metric]:
+    return localization_metrics([r.text for r in replies], [q.box for q in questions],
+                                [r.box_frame for r in replies])
+
+
+def _score_captions(questions, replies) -> dict[str, Metric]:
+    # A retrieved reference that is not in the image is one that must not be named.
+    absent = [(*q.absent_names, *(one.name for one in r.concepts if one.name not in q.names))
+              for q, r in zip(questions, replies, strict=True)]
+    return {
+        **naming_metrics([count_names(r.text, q.names, a)
+                          for q, r, a in zip(questions, replies, absent, strict=True)]),
+        **attribute_metrics([read_caption(r.text) for r in replies],
+                            [q.truth["toys"] for q in questions]),
+        **length_metrics([r.n_tokens for r in replies]),
+    }
+
+
+def _score_list(questions, replies) -> dict[str, Metric]:
+    return list_metrics([q.truth["toys"] for q in questions], replies)

@@ -12,15 +12,19 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmarks.metrics.intervals import estimate, ratio
 from data_gen.files.errors import SourceError
 from data_gen.sources.image_pairs import half_boxes
-from data_gen.sources.pair_parquet import light_rows, pair_picture, parquet_files
+from data_gen.sources.pair_parquet import light_rows, pair_image, parquet_files
 from data_gen.toybox.identity import ATTRIBUTES, Identity, is_held_out
-from data_gen.toybox.models.attribute_classifier import Reader, agreement, read_toys
+from data_gen.toybox.models.attribute_classifier import (
+    AttributeClassifier,
+    classifier_accuracy,
+    classify_toys,
+)
 from data_gen.toybox.pairs import item_words, read_item
 
 
 @dataclass
-class ReadPair:
-    """A pair: who was asked for, both halves, and what is read in each."""
+class ClassifiedPair:
+    """A pair: who was asked for, both halves, and the attributes found in each."""
 
     asked: Identity
     halves: tuple[Image.Image, Image.Image]
@@ -32,33 +36,33 @@ class ReadPair:
         return self.read[0] == self.read[1]
 
 
-def read_pairs_of(path: str | Path, model: Reader) -> list[ReadPair]:
+def classify_pairs(path: str | Path, model: AttributeClassifier) -> list[ClassifiedPair]:
     """Read all pairs of a set in Subjects200K's schema whose items are toys.
 
     Raises:
         SourceError: there is none.
     """
-    asked, pictures = [], []
+    asked, images = [], []
     for file in parquet_files(path):
         for place, row in light_rows(file, Counter()):
             identity = read_item(row["description"].get("item") or "")
-            picture = pair_picture(place)
-            boxes = half_boxes(*picture.size)
+            image = pair_image(place)
+            boxes = half_boxes(*image.size)
             if identity and boxes:
                 asked.append(identity)
-                pictures.append(tuple(picture.crop(box) for box in boxes))
+                images.append(tuple(image.crop(box) for box in boxes))
     if not asked:
         raise SourceError(f"{path}: no pair whose item is a toy; make some with python "
                           f"launch/generate.py --config configs/data/diffusion_toy.yaml")
     size = model.shape.image_px
     shown = np.stack([np.asarray(half.resize((size, size), Image.Resampling.BICUBIC))
-                      for pair in pictures for half in pair])
-    read = read_toys(model, torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 127.5 - 1)
-    return [ReadPair(a, p, (left, right)) for a, p, left, right in
-            zip(asked, pictures, read[::2], read[1::2], strict=True)]
+                      for pair in images for half in pair])
+    read = classify_toys(model, torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    return [ClassifiedPair(a, p, (left, right)) for a, p, left, right in
+            zip(asked, images, read[::2], read[1::2], strict=True)]
 
 
-def report(pairs: list[ReadPair]) -> dict:
+def report(pairs: list[ClassifiedPair]) -> dict:
     """Shares over halves and pairs, the main ones with 95 % bootstrap intervals over pairs.
 
     ``attributes``: of the six, the share that halves show as asked; ``attributes that agree``: the
@@ -77,13 +81,13 @@ def report(pairs: list[ReadPair]) -> dict:
         "attributes that agree": asdict(estimate(ratio(np.mean(alike, 1)))),
         "pairs that agree": asdict(estimate(ratio([pair.agrees for pair in pairs]))),
         "pairs as asked": asdict(estimate(ratio(right.min(1) == 1))),
-        "each attribute": agreement([half for pair in pairs for half in pair.read],
+        "each attribute": classifier_accuracy([half for pair in pairs for half in pair.read],
                                     [pair.asked for pair in pairs for _ in range(2)]),
     }
 
 
-def draw_sheet(pairs: list[ReadPair], path: Path, columns: int = 4, rows: int = 4) -> None:
-    """A picture of the first pairs, each with what was asked for, and below it what is read
+def draw_sheet(pairs: list[ClassifiedPair], path: Path, columns: int = 4, rows: int = 4) -> None:
+    """An image of the first pairs, each with what was asked for, and below it what is read
     otherwise."""
     scale, gap, line = 3, 16, 18
     side = scale * pairs[0].halves[0].height

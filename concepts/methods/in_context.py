@@ -1,155 +1,231 @@
-"""Published naming questions with the references that retrieval finds (RePIC's *retrieval*).
+"""In-context personalization: references of the user's concepts stand in the prompt (RePIC).
 
-The picture asked about is looked up among all concepts of the benchmark; what is found stands in
-the prompt, right or wrong, with what the database says of it. Every name of the question stays due,
-found or not, as in RePIC's figures (2506.18369).
+References are handed over with the query (the *skip-retrieval* protocol of RePIC 2506.18369), or
+the system finds them among the concepts that the user owns (its *retrieval* protocol)::
 
     retrieval:
       encoder: imagenet               # as in data_gen/images/encoders.py
-      regions: {kind: windows}        # as in concepts/regions.py; null: the whole picture only
-      k: 2                            # by default 2, and 4 for pictures of more than two concepts
-      verify: 0.5                     # concepts/methods/verification.py
+      regions: {kind: windows}        # as in concepts/regions.py; null: the whole image only
+      k: 2                            # null: the benchmark's number (RePIC: 2; 4 for four concepts)
+      verify: 0.5                     # least p(yes) of the policy that keeps a reference; null: all
 
-What was found does not depend on the policy; it is kept in a file, for the other processes and for
-scoring where no pictures are at hand.
+What was retrieved, how similar it is and what the policy said of it is part of every reply.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from benchmarks.harness.question import Question
 from concepts.index import build_index
-from concepts.methods.protocol import Reference
-from concepts.methods.retrieval_cache import found_once, read_found, stamp
+from concepts.methods.protocol import Evidence, Query, Reference, Reply
+from concepts.methods.verification import presence_probabilities
 from concepts.regions import DetectorError, load_proposer
-from concepts.retrieval import Retriever
-from data_gen.files.settings import BenchmarkError, check_settings
-from data_gen.files.skipped import LeftOut, leave
+from concepts.retrieval import Found, Retriever
+from data_gen.files.errors import InputError
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.encoders import EncoderError, load_encoder
 from data_gen.images.features import PHOTO_PX, file_features
-from data_gen.images.photos import PhotoError, open_photo
+from data_gen.images.photos import open_photo
+from rl.policy.boxes import box_frames
+from rl.policy.generation import complete
+from rl.policy.likelihood import option_log_likelihoods, yes_probabilities
 
-FILE = "found.json"
-"""Beside the predictions."""
+Write = Callable[[Query, Sequence[Reference]], list[dict]]
+"""Writes the conversation that asks a query, given its references: the benchmark's wording."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """How references are found.
+class RetrievalSettings:
+    """How a system finds references.
 
     Attributes:
         encoder: see :func:`data_gen.images.encoders.load_encoder`.
-        regions: see :func:`concepts.regions.load_proposer`.
-        k: references per question; ``None``: RePIC's 2, and 4 where more than two names are due.
-        least: similarity below which nothing is found.
-        cache: directory of the database's features.
-        verify: also ask with those references alone of which the policy says with at least this
-            probability that they are there; ``None``: do not.
+        regions: see :func:`concepts.regions.load_proposer`; ``None``: whole images only.
+        k: references per query; ``None``: the benchmark's number, or 2.
+        least: similarity below which nothing is retrieved.
+        cache: directory of the references' features.
+        verify: least p(yes) of the policy that keeps a reference (R2P 2503.18623); ``None`` keeps
+            all.
     """
 
-    encoder: str
+    encoder: str = ""
     regions: dict | None = field(default_factory=lambda: {"kind": "windows"})
     k: int | None = None
     least: float = -1.0
-    cache: str = "runs/features"
+    cache: str = "runs/cache/features"
     verify: float | None = None
 
-
-def finding(given: dict) -> Finding:
-    """The ``retrieval`` of a config's settings.
-
-    Raises:
-        BenchmarkError: a setting that there is not, is missing, or cannot be.
-    """
-    check_settings(given, Finding, "settings.retrieval")
-    if not given.get("encoder"):
-        raise BenchmarkError("settings.retrieval.encoder is missing: what compares pictures, such "
-                             "as imagenet")
-    if (k := given.get("k")) is not None and (not isinstance(k, int) or k < 1):
-        raise BenchmarkError(f"settings.retrieval.k must be a number of references, not {k!r}")
-    verify = given.get("verify")
-    if verify is not None and (isinstance(verify, bool) or not isinstance(verify, int | float)
-                               or not 0 <= verify <= 1):
-        raise BenchmarkError(f"settings.retrieval.verify must be a probability, not {verify!r}")
-    return Finding(**given)
+    def __post_init__(self):
+        if not self.encoder:
+            raise InputError("retrieval.encoder is missing: what compares images, such as imagenet")
+        if self.k is not None and (not isinstance(self.k, int) or self.k < 1):
+            raise InputError(f"retrieval.k must be a number of references, not {self.k!r}")
+        verify = self.verify
+        if verify is not None and (isinstance(verify, bool) or not isinstance(verify, int | float)
+                                   or not 0 <= verify <= 1):
+            raise InputError(f"retrieval.verify must be a probability, not {verify!r}")
 
 
-def found_questions(
-    questions: Sequence[Question], owned: Mapping[str, Reference], how: Finding, file: Path,
-    left_out: LeftOut, *, score_only: bool = False,
-) -> list[Question]:
-    """The questions with found references in place of the true ones.
+class ReferenceFinder:
+    """Finds the references of queries among the concepts that a user owns, each query once.
+
+    It does not depend on a policy, so systems that differ in their policy alone share one.
 
     Args:
-        questions: of naming.
-        owned: name -> reference of everything in the database.
-        how: see :class:`Finding`.
-        file: where what was found is kept.
-        left_out: is given the pictures that do not open, and what has not been found yet.
-        score_only: read the file and open nothing.
+        owned: bare name -> reference with a file, of every concept.
+        settings: how.
+        skipped: is given the references that cannot be opened.
 
     Raises:
-        BenchmarkError: no such encoder or detector, or no reference can be opened.
+        InputError: no such encoder or detector, or no reference that can be opened.
     """
-    known = read_found(file) if score_only else _find(questions, owned, how, file, left_out)
-    found = []
-    for question in questions:
-        if question.id not in known:
-            if score_only:
-                leave(left_out, "question whose references have not been found yet", question.id)
-            continue
-        names, due = known[question.id], {name.casefold() for name in question.names}
-        found.append(replace(
-            question, id=f"{question.id}-found",
-            references=tuple(owned[name] for name in names if name in owned),
-            absent_names=tuple(name for name in names if name.casefold() not in due)))
-    return found
 
-
-def _find(questions, owned, how: Finding, file: Path, left_out: LeftOut) -> dict[str, list[str]]:
-    by_id = {question.id: question for question in questions}
-    retrieve: list[Callable] = []  # loaded when it is first needed
-
-    def find(key: str) -> list[str] | None:
-        question = by_id[key]
+    def __init__(self, owned: Mapping[str, Reference], settings: RetrievalSettings,
+                 skipped: SkippedItems):
+        self.owned, self.settings = owned, settings
+        self._found: dict[str, list[Found]] = {}
         try:
-            picture = open_photo(question.query, PHOTO_PX)
-        except PhotoError as reason:
-            leave(left_out, f"picture that does not open: {reason}", key)
-            return None
-        if not retrieve:
-            retrieve.append(_retriever(owned, how, left_out))
-        k = how.k or (2 if len(question.names) <= 2 else 4)
-        return [one.name for one in retrieve[0](picture, question.request, k)]
+            encoder, propose = load_encoder(settings.encoder), load_proposer(settings.regions)
+        except (EncoderError, DetectorError) as error:
+            raise InputError(f"retrieval: {error}") from None
+        files = {name: reference.image for name, reference in owned.items()}
+        vectors, broken = file_features(encoder, list(files.values()), settings.cache,
+                                        progress=True)
+        skipped.update(broken, prefix="reference that does not open: ")
+        there = [name for name, file in files.items() if file in vectors]
+        if not there:
+            raise InputError("retrieval: no image of the database opens; nothing can be found")
+        index = build_index(np.stack([vectors[files[name]] for name in there]), there)
+        self._retriever = Retriever(index, encoder, propose, least=settings.least)
 
-    pictures = {key: stamp(question.query) for key, question in by_id.items()}
-    return found_once(file, _made_from(owned, how), pictures, find, "references found")
+    def find(self, query: Query) -> list[Found]:
+        """The concepts that a query is about, names of its text first, then by similarity.
 
-
-def _retriever(owned: Mapping[str, Reference], how: Finding, left_out: LeftOut) -> Callable:
-    try:
-        encoder, propose = load_encoder(how.encoder), load_proposer(how.regions)
-    except (EncoderError, DetectorError) as error:
-        raise BenchmarkError(f"settings.retrieval: {error}") from None
-    vectors, broken = file_features(encoder, [r.image for r in owned.values()], how.cache,
-                                    progress=True)
-    for reason, paths in broken.items():
-        for path in paths:
-            leave(left_out, f"reference that does not open: {reason}", str(path))
-    there = [name for name, reference in owned.items() if reference.image in vectors]
-    if not there:
-        raise BenchmarkError("settings.retrieval: no picture of the database opens; nothing can be "
-                             "found")
-    index = build_index(np.stack([vectors[owned[name].image] for name in there]), there)
-    return Retriever(index, encoder, propose, least=how.least).retrieve
+        Raises:
+            PhotoError: its image does not open.
+        """
+        if query.id not in self._found:
+            image = query.image
+            if image is not None and not isinstance(image, Image.Image):
+                image = open_photo(image, PHOTO_PX)
+            k = self.settings.k or query.k or 2
+            self._found[query.id] = self._retriever.retrieve(image, query.text, k)
+        return self._found[query.id]
 
 
-def _made_from(owned: Mapping[str, Reference], how: Finding) -> str:
-    told = {key: value for key, value in asdict(how).items()
-            if key not in ("cache", "verify")}
-    pictures = [part for _, r in sorted(owned.items()) for part in (r.name, r.image)]
-    return stamp(json.dumps(told), *pictures)
+class InContext:
+    """A policy with references in its prompt.
+
+    Args:
+        load: gives ``(model, processor)``; called when a query is asked, and only then.
+        write: see :data:`Write`.
+        finder: where references come from that are not handed over; ``None``: they must be.
+        verify: see :class:`RetrievalSettings`.
+        size: long or short ``side`` of every image, in pixels; larger ones are shrunk.
+        batch_size: references that are verified per call of the model.
+        box_convention: how the policy writes boxes where its family is not known (``rl.policy``).
+    """
+
+    def __init__(self, load: Callable, write: Write, *, finder: ReferenceFinder | None = None,
+                 verify: float | None = None, size: int = 512, side: str = "long",
+                 batch_size: int = 64, box_convention: str | None = None):
+        self.load, self.write, self.finder, self.verify = load, write, finder, verify
+        self.size, self.side, self.batch_size = size, side, batch_size
+        self.box_convention = box_convention
+
+    def open(self, query: Query) -> Query:
+        """The query with its images opened, RGB; a query that is its own owner of the file keeps
+        it for retrieval until it is asked.
+
+        Raises:
+            PhotoError: an image cannot be opened.
+        """
+        references = query.references
+        if references is not None:
+            references = tuple(replace(r, image=self._opened(r.image)) for r in references)
+            return replace(query, references=references, image=self._opened(query.image))
+        self._opened(query.image)
+        return query
+
+    def reply(self, queries: Sequence[Query], max_new_tokens: int, wants_box: bool = False
+              ) -> list[Reply]:
+        """Greedy replies to one batch of queries of :meth:`open`.
+
+        Args:
+            queries: N of them, all with images or all without.
+            max_new_tokens: where a completion is cut.
+            wants_box: say in which frame the policy writes boxes.
+        """
+        rows, concepts = self._rows(queries)
+        model, processor = self.load()
+        frames: Sequence[list[float] | None] = [None] * len(rows)
+        if wants_box:
+            frames = box_frames(model, processor, rows, self.box_convention)
+        texts = complete(model, processor, rows, max_new_tokens)
+        return [Reply(query.id, text, n, frame, tuple(of)) for query, (text, n), frame, of
+                in zip(queries, texts, frames, concepts, strict=True)]
+
+    def likelihoods(self, queries: Sequence[Query]) -> list[list]:
+        """What the policy's probabilities say of one batch of queries of :meth:`open`.
+
+        Returns:
+            For each query ``[p(yes)]``, or for one with options their log-likelihoods and lengths
+            (:func:`rl.policy.likelihood.option_log_likelihoods`).
+        """
+        rows, _ = self._rows(queries)
+        model, processor = self.load()
+        if queries[0].options:
+            return [option_log_likelihoods(model, processor, row, query.options)
+                    for row, query in zip(rows, queries, strict=True)]
+        return [[p] for p in yes_probabilities(model, processor, rows, batch_size=len(rows))]
+
+    def row(self, query: Query, references: Sequence[Reference]) -> dict:
+        """``prompt`` and ``images`` with which the policy is asked."""
+        images = [reference.image for reference in references]
+        prompt = query.prompt or self.write(query, references)
+        return {"prompt": prompt,
+                "images": [*images, *([] if query.image is None else [query.image])]}
+
+    def _rows(self, queries: Sequence[Query]) -> tuple[list[dict], list[list[Evidence]]]:
+        rows, concepts = [], []
+        for query in queries:
+            references, evidence = query.references, []
+            if references is None:
+                references, evidence = self._find(query)
+                query = replace(query, image=self._opened(query.image))
+            rows.append(self.row(query, references))
+            concepts.append(evidence)
+        return rows, concepts
+
+    def _find(self, query: Query) -> tuple[list[Reference], list[Evidence]]:
+        if self.finder is None:
+            raise InputError(f"query {query.id!r} comes without references; give the system "
+                             f"`retrieval`, such as {{encoder: imagenet}}")
+        found = self.finder.find(query)
+        references = [replace(self.finder.owned[one.name],
+                              image=self._opened(self.finder.owned[one.name].image))
+                      for one in found]
+        evidence = [Evidence(one.name, one.similarity) for one in found]
+        if self.verify is not None and found and query.image is not None:
+            p = presence_probabilities(
+                *self.load(), self._opened(query.image),
+                [(r.name, r.image) for r in references], batch_size=self.batch_size)
+            evidence = [replace(one, p=of, used=of >= self.verify)
+                        for one, of in zip(evidence, p, strict=True)]
+            references = [r for r, one in zip(references, evidence, strict=True) if one.used]
+        return references, evidence
+
+    def _opened(self, image):
+        if image is None or isinstance(image, Image.Image):
+            return image
+        return open_photo(image, self.size, self.side)
+
+
+def settings_digest(settings: RetrievalSettings | None) -> str:
+    """What replies depend on of these settings, as text."""
+    if settings is None:
+        return ""
+    return json.dumps({k: v for k, v in asdict(settings).items() if k != "cache"}, sort_keys=True)

@@ -1,79 +1,99 @@
-"""A query as a prompt."""
+"""Prompts of queries: a benchmark's words, its references and its image as one conversation.
 
+The templates of :data:`PROMPTS` are those of the published benchmarks. A query that brings its
+``prompt`` along is asked as it stands.
+"""
+
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from string import ascii_uppercase
 
 import yaml
 
-from data_gen.files.settings import BenchmarkError
+from concepts.methods.protocol import Query, Reference
+from data_gen.files.errors import InputError
 from data_gen.rows import ICT, OCT
 
-PROMPTS = Path(__file__).parents[1] / "configs" / "prompts" / "published.yaml"
+PROMPTS = Path(__file__).parent / "prompts.yaml"
 
-
-QA = "multiple_choice"
-"""Beside the contract's own, the task of multiple-choice rows."""
+MULTIPLE_CHOICE = "multiple_choice"
+"""Beside the row contract's own tasks, that of questions with options."""
 
 _NEEDED = {ICT: ("system", "reference", "query", "requests"),
            OCT: ("system", "reference", "query", "requests"),
-           QA: ("system", "reference", "query", "option")}
+           MULTIPLE_CHOICE: ("system", "reference", "query", "option")}
 
+_TAG = re.compile(r"<([^<>/\n]{1,80})>")
 
 _EXAMPLE = {"name": "<bo>", "info": "", "request": "", "options": "", "letter": "A", "text": ""}
 
 
-def load_words(path: str | Path | None = None) -> dict:
-    """Prompt templates, ``{task: {"system", "reference", "query", ...}}``; our own by default.
+def load_templates(path: str | Path | None = None) -> dict:
+    """Prompt templates, ``{task: {"system", "reference", "query", ...}}``; ours by default.
 
     Raises:
-        BenchmarkError: naming the file and the key that is missing or cannot be filled in.
+        InputError: naming the file and the key that is missing or cannot be filled in.
     """
     path = path or PROMPTS
     try:
-        words = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        templates = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise BenchmarkError(f"{path} cannot be read ({error})") from None
+        raise InputError(f"{path} cannot be read ({error})") from None
     for task, keys in _NEEDED.items():
         for key in keys:
-            value = words.get(task, {}).get(key) if isinstance(words, dict) else None
+            value = templates.get(task, {}).get(key) if isinstance(templates, dict) else None
             try:
                 for text in value if isinstance(value, list) else [value]:
                     text.format(**_EXAMPLE)
             except (AttributeError, KeyError, IndexError, ValueError):
                 value = None
             if not value:
-                raise BenchmarkError(f"{path}: '{task}' needs '{key}', a text with no other "
-                                     f"places than those of {PROMPTS.name}")
-    return words
+                raise InputError(f"{path}: '{task}' needs '{key}', a text with no other "
+                                 f"placeholders than those of {PROMPTS.name}")
+    return templates
 
 
-def as_row(question, words: dict) -> dict:
-    """A question under the row contract; pictures as paths, not opened.
+def conversation(query: Query, references: Sequence[Reference], templates: dict) -> list[dict]:
+    """The messages that ask a query: each reference with its name and info, the image, the words.
 
     Args:
-        question: one of the three tasks.
-        words: of :func:`load_words`.
+        query: of a task that the templates have.
+        references: in the order in which they are shown.
+        templates: of :func:`load_templates`.
     """
-    ours = words[question.task]
+    template = templates[query.task]
     parts: list[dict] = []
-    for reference in question.references:
+    for reference in references:
         parts.append({"type": "image", "text": None})
-        parts.append({"type": "text", "text": ours["reference"].format(
+        parts.append({"type": "text", "text": template["reference"].format(
             name=f"<{reference.name}>", info=reference.info or "").strip() + "\n"})
-    if question.query:
+    if query.image is not None:
         parts.append({"type": "image", "text": None})
-    options = "\n".join(ours["option"].format(letter=letter, text=text) for letter, text in
-                        zip(ascii_uppercase, question.options, strict=False))
-    parts.append({"type": "text", "text": ours["query"].format(request=question.request,
-                                                               options=options).strip()})
-    files = [reference.image for reference in question.references]
-    files += [question.query] if question.query else []
-    return {
-        "id": question.id, "task": question.task,
-        "prompt": [{"role": "system", "content": [{"type": "text", "text": ours["system"]}]},
-                   {"role": "user", "content": parts}],
-        "images": [{"bytes": None, "path": str(file)} for file in files],
-        "answer": question.answer, "box": None, "names": list(question.names),
-        "absent_names": list(question.absent_names), "source": question.source,
-        "options": list(question.options), "correct": question.correct,
-    }
+    options = "\n".join(template["option"].format(letter=letter, text=text) for letter, text in
+                        zip(ascii_uppercase, query.options, strict=False))
+    parts.append({"type": "text", "text": template["query"].format(request=query.text,
+                                                                   options=options).strip()})
+    return [{"role": "system", "content": [{"type": "text", "text": template["system"]}]},
+            {"role": "user", "content": parts}]
+
+
+def query_of_row(row: dict) -> Query:
+    """A row of the row contract as a query, its truth skipped and its prompt kept as it is.
+
+    The names of its references are the first tags of the prompt, one for each image before the
+    last.
+    """
+    parts = [part for message in row["prompt"] for part in message["content"]]
+    words = [part["text"] for part in parts if part["type"] == "text"]
+    last = max((i for i, part in enumerate(parts) if part["type"] == "image"), default=-1)
+    images = row["images"]
+    names = list(dict.fromkeys(_TAG.findall("\n".join(words))))[: max(0, len(images) - 1)]
+    names += [""] * (len(images) - 1 - len(names))
+    return Query(
+        row["id"], row["task"],
+        text="\n".join(part["text"] for part in parts[last + 1 :] if part["type"] == "text"),
+        image=images[-1] if images else None,
+        references=tuple(Reference(name, image)
+                         for name, image in zip(names, images[:-1], strict=True)),
+        prompt=row["prompt"])

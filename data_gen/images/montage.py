@@ -1,4 +1,4 @@
-"""Several pictures in one: where each goes, and the whole."""
+"""Lay out and paste several images into one composite."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ from data_gen.images.photos import fitted
 
 
 def composite(photos: Sequence[Image.Image], size: int, side: str = "long") -> Image.Image:
-    """Photos side by side, or one above the other where that keeps them larger, a white seam
-    between them. The bounded ``side`` of the whole (``long`` or ``short``) is at most ``size``
+    """Photos side by side, or one above the other where that keeps them larger, with a white seam
+    between them. The bounded ``side`` of the composite (``long`` or ``short``) is at most ``size``
     pixels."""
     whole, places = panels([photo.size for photo in photos], size, side)
     canvas = Image.new("RGB", whole, "white")
@@ -22,10 +22,10 @@ def composite(photos: Sequence[Image.Image], size: int, side: str = "long") -> I
 def panels(
     sizes: Sequence[Size], size: int, side: str = "long"
 ) -> tuple[Size, list[tuple[int, int, int, int]]]:
-    """How :func:`composite` lays out photos of these sizes.
+    """Lay out photos of these sizes as :func:`composite` does.
 
     Returns:
-        Width and height of the whole, and each photo's box in it, in whole pixels.
+        Width and height of the composite, and each photo's box in it, in whole pixels.
     """
 
     def layout(across: bool) -> tuple[list[float], Size]:

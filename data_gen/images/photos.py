@@ -1,7 +1,7 @@
-"""Photos as people keep them: found in folders, opened robustly, refused with a reason.
+"""Open photos as people keep them: robustly, upright, as RGB; refuse others with a reason.
 
 Handled: EXIF rotation, grey, 16-bit and float pixels, CMYK, palettes, transparency (put on white),
-links, damaged files and things that are no photo. Left out: colour profiles (pixels are read as
+links, damaged files and files that are no photo. Not handled: colour profiles (pixels are read as
 sRGB), HEIC (pillow has no decoder for it), and all frames of an animation but the first.
 """
 
@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+from data_gen.files.errors import InputError
 
 MAX_PHOTO_PIXELS = 120_000_000
 """Largest photo that is opened, in pixels (a 108-megapixel phone passes): 360 MB once decoded."""
@@ -34,10 +36,10 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what brings the picture upright."""
+"""EXIF orientation -> what turns the image upright."""
 
 
-class PhotoError(ValueError):
+class PhotoError(InputError):
     """A file that cannot be used as a photo. The message is the reason, in a few words."""
 
 
@@ -57,7 +59,7 @@ def open_photo(path: str | Path, size: int, side: str = "long") -> Image.Image:
         side: which side ``size`` bounds: ``long`` or ``short``.
 
     Raises:
-        PhotoError: the reason, whatever is wrong with the file.
+        PhotoError: whatever is wrong with the file.
     """
     try:
         info = os.stat(path)  # before opening: reading a named pipe would wait for ever
@@ -66,7 +68,7 @@ def open_photo(path: str | Path, size: int, side: str = "long") -> Image.Image:
         if info.st_size == 0:
             raise PhotoError("empty file")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pillow warns of odd EXIF; the pixels are what counts
+            warnings.simplefilter("ignore")  # pillow warns of odd EXIF; only the pixels matter
             with Image.open(path) as image:
                 return _decoded(image, size, side)
     except PhotoError:
@@ -77,12 +79,11 @@ def open_photo(path: str | Path, size: int, side: str = "long") -> Image.Image:
         raise PhotoError(reason_of(error, path)) from None
 
 
-def open_picture(data: bytes) -> Image.Image:
-    """A picture that comes as bytes (of a parquet column) rather than as a file: RGB, in its own
-    size, not turned.
+def open_image_bytes(data: bytes) -> Image.Image:
+    """Open an image given as bytes (of a parquet column): RGB, in its own size, not turned.
 
     Raises:
-        PhotoError: the reason, whatever is wrong with the bytes.
+        PhotoError: whatever is wrong with the bytes.
     """
     try:
         with warnings.catch_warnings():
@@ -103,11 +104,11 @@ def _decoded(image: Image.Image, size: int, side: str) -> Image.Image:
     target = fitted(*image.size, size, side)
     if min(target) < MIN_SIDE:
         raise PhotoError("too small")
-    # A large JPEG is decoded at 1/2, 1/4 or 1/8: faster, and as good where twice the size is left.
+    # A large JPEG is decoded at 1/2, 1/4 or 1/8: faster, and as good while twice the size is left.
     drafted = image.draft(None, (2 * target[0], 2 * target[1]))
     image.load()
     if not drafted:
-        target = fitted(*image.size, size, side)  # a TIFF has turned itself upright by now
+        target = fitted(*image.size, size, side)  # loading turns a TIFF upright
     try:
         turn = UPRIGHT.get(image.getexif().get(0x0112))
     except Exception:  # unreadable EXIF is no reason to lose the photo
@@ -122,7 +123,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     elif image.mode in ("I", "F"):
         values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0).clip(0)
-        # These modes do not say what is white: the smallest usual range that holds the values is.
+        # These modes do not say which value is white: take the smallest usual range that fits.
         white = next((w for w in (1, 255, 65535) if values.max() <= w), values.max())
         image = Image.fromarray((values * (255 / white)).round().astype(np.uint8))
     if image.has_transparency_data:

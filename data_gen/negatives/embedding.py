@@ -1,6 +1,5 @@
-"""Things as vectors: every view through an encoder, in batches, kept on disk."""
+"""Embed subjects: every view through an encoder, in batches, cached on disk."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -11,26 +10,27 @@ from PIL import Image
 from tqdm import tqdm
 
 from data_gen.files.errors import ImageError
-from data_gen.files.files import atomic_file, remove_abandoned, stamp_of
+from data_gen.files.files import atomic_file, fingerprint_of, remove_abandoned
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.boxes import absolute
 from data_gen.images.encoders import Encoder
-from data_gen.tasks.subjects import Thing
+from data_gen.tasks.subjects import Subject
 
 PER_FILE = 256
-"""Things in one file of the cache: what a kill can cost."""
+"""Subjects in one file of the cache: the most that a kill loses."""
 
 BATCH = 64
-"""Pictures held in memory at a time."""
+"""Images held in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """N things as vectors of length 1.
+    """N subjects as vectors of length 1.
 
     Args:
-        keys: of the things, in the order of the source.
-        vectors: (N, D) float32: the mean of a thing's views, of length 1 again; zeros where none
-            of its pictures could be used.
+        keys: of the subjects, in the order of the source.
+        vectors: (N, D) float32: the mean over a subject's views, scaled to length 1; zeros where
+            none of its images could be used.
         within: (N,) mean cosine of its views with each other; NaN where it has only one.
     """
 
@@ -40,29 +40,30 @@ class Embedded:
 
 
 def embed(
-    things: Sequence[Thing], encoder: Encoder, cache: Path, stamp: str, left_out: Counter
+    subjects: Sequence[Subject], encoder: Encoder, cache: Path, fingerprint: str,
+    skipped: SkippedItems,
 ) -> Embedded:
-    """Embed all things, or read what an earlier run has written.
+    """Embed all subjects, or read what an earlier run has written.
 
     Args:
-        cache: directory; a file of it is found again by the encoder's fingerprint, ``stamp`` and
-            the keys in it.
-        stamp: changes when pictures do, though their things' keys do not.
-        left_out: is given the pictures that could not be used, reason -> count; those of things
-            that were read from the cache are not counted again.
+        cache: directory; the name of a file in it is made from the encoder's fingerprint,
+            ``fingerprint`` and the keys in the file.
+        fingerprint: changes when images do, though their subjects' keys do not.
+        skipped: counts the images that could not be used, except those of subjects that were read
+            from the cache.
     """
     cache.mkdir(parents=True, exist_ok=True)
     remove_abandoned(cache)
     keys: list[str] = []
     parts: list[np.ndarray] = []
-    with tqdm(total=len(things), unit="thing", desc=f"embedding by {encoder.name}",
+    with tqdm(total=len(subjects), unit="subject", desc=f"embedding by {encoder.name}",
               mininterval=1) as bar:
-        for chunk in chunks(things):
-            names = [thing.key for thing in chunk]
-            path = cache / f"{stamp_of(encoder.fingerprint, stamp, *names)}.npy"
+        for chunk in chunks(subjects):
+            names = [subject.key for subject in chunk]
+            path = cache / f"{fingerprint_of(encoder.fingerprint, fingerprint, *names)}.npy"
             if not path.exists():
                 with atomic_file(path) as file:
-                    np.save(file, _chunk(chunk, encoder, left_out))
+                    np.save(file, _chunk(chunk, encoder, skipped))
             parts.append(np.load(path, allow_pickle=False))
             keys += names
             bar.update(len(chunk))
@@ -70,34 +71,34 @@ def embed(
     return Embedded(keys, np.ascontiguousarray(whole[:, :-1]), whole[:, -1])
 
 
-def chunks(things: Sequence[Thing]) -> Iterator[list[Thing]]:
-    """Things in their order, :data:`PER_FILE` at a time."""
-    made = (things[i] for i in range(len(things)))
+def chunks(subjects: Sequence[Subject]) -> Iterator[list[Subject]]:
+    """Subjects in their order, :data:`PER_FILE` at a time."""
+    made = (subjects[i] for i in range(len(subjects)))
     while chunk := list(islice(made, PER_FILE)):
         yield chunk
 
 
-def seen(thing: Thing, left_out: Counter) -> Iterator[Image.Image]:
-    """The thing itself in each of its views: the picture, or what its box frames."""
-    for view in thing.views:
+def crops(subject: Subject, skipped: SkippedItems) -> Iterator[Image.Image]:
+    """The subject itself in each of its views: the whole image, or what is in its box."""
+    for view in subject.views:
         try:
-            picture = view.open()
+            image = view.open()
         except ImageError as error:
-            left_out[error.reason] += 1
+            skipped.add(error.reason, error.where)
             continue
         if view.box:
-            x1, y1, x2, y2 = absolute(view.box, picture.size)
-            picture = picture.crop((round(x1), round(y1), max(round(x1) + 1, round(x2)),
+            x1, y1, x2, y2 = absolute(view.box, image.size)
+            image = image.crop((round(x1), round(y1), max(round(x1) + 1, round(x2)),
                                     max(round(y1) + 1, round(y2))))
-        yield picture
+        yield image
 
 
-def _chunk(chunk: list[Thing], encoder: Encoder, left_out: Counter) -> np.ndarray:
-    """(n, D + 1): mean vectors, and how alike a thing's own views are."""
-    pictures = ((k, image) for k, thing in enumerate(chunk) for image in seen(thing, left_out))
+def _chunk(chunk: list[Subject], encoder: Encoder, skipped: SkippedItems) -> np.ndarray:
+    """(n, D + 1): per subject its mean vector and, last, the mean cosine of its own views."""
+    images = ((k, image) for k, subject in enumerate(chunk) for image in crops(subject, skipped))
     of: list[int] = []
     parts: list[np.ndarray] = [np.zeros((0, encoder.dim), np.float32)]
-    while batch := list(islice(pictures, BATCH)):
+    while batch := list(islice(images, BATCH)):
         of += [k for k, _ in batch]
         parts.append(encoder.images([image for _, image in batch]))
     features, owner = np.concatenate(parts), np.array(of, dtype=int)
@@ -108,6 +109,6 @@ def _chunk(chunk: list[Thing], encoder: Encoder, left_out: Counter) -> np.ndarra
         length = np.linalg.norm(total)
         found[k, :-1] = total / length if length > 0 else 0
         n = len(own)
-        # |sum|^2 holds each of the n vectors with itself, and each pair of different ones twice.
+        # |sum|^2 counts each of the n vectors with itself, and each pair of different ones twice.
         found[k, -1] = (length**2 - n) / (n * (n - 1)) if n > 1 else np.nan
     return found

@@ -1,13 +1,13 @@
-"""Hard negatives: of each thing, the others of its category that an encoder finds most alike.
+"""Mine hard negatives: for each subject, the most similar ones of its category, by an encoder.
 
-Things that are more alike than ``near_duplicate`` may be the same: they are reported and never
-stand for different ones, and neither do things of one label. What comes out is a table of
-:func:`data_gen.negatives.table.write_neighbours`, which rows' generators read.
+Subjects more similar than ``near_duplicate`` may be the same one: they are reported and are never
+negatives of each other, and neither are subjects of one label. The result is a table of
+:func:`data_gen.negatives.table.write_neighbours`, which the generators of rows read.
 """
 
 import json
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from data_gen.files.errors import SourceError
 from data_gen.files.files import atomic_file, write_json
+from data_gen.files.skipped import SkippedItems
 from data_gen.negatives.embedding import Embedded
 from data_gen.negatives.table import write_neighbours
-from data_gen.tasks.subjects import Thing
+from data_gen.tasks.subjects import Subject
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Mining:
     """How neighbours are chosen.
 
     Args:
-        neighbours: most of one thing.
-        candidates: nearest ones looked at, before those that may be the same are taken out.
-        near_duplicate: cosine from which on two things may be the same.
-        same_category: whether neighbours must be of the thing's category; things without one then
-            have none.
+        neighbours: most neighbours of one subject.
+        candidates: nearest subjects looked at, before those that may be the same are removed.
+        near_duplicate: cosine from which on two subjects may be the same.
+        same_category: whether neighbours must be of the subject's category; then subjects without
+            a category have no neighbours.
     """
 
     neighbours: int = 16
@@ -53,57 +54,57 @@ class Mined:
 
     Args:
         nearest: key -> keys, the nearest first.
-        duplicates: (key, key, cosine) of things that may be the same, each pair once.
-        left_out: why things have no neighbours, reason -> number.
+        duplicates: (key, key, cosine) of subjects that may be the same, each pair once.
+        skipped: subjects without neighbours, by reason.
         measured: see :func:`measure`.
     """
 
     nearest: dict[str, list[str]]
     duplicates: list[tuple[str, str, float]]
-    left_out: Counter = field(default_factory=Counter)
+    skipped: SkippedItems = field(default_factory=SkippedItems)
     measured: dict = field(default_factory=dict)
 
 
-def mine(things: Sequence[Thing], embedded: Embedded, settings: Mining) -> Mined:
-    """Find each thing's nearest others, category by category, exactly."""
+def mine(subjects: Sequence[Subject], embedded: Embedded, settings: Mining) -> Mined:
+    """Find the nearest other subjects of each subject, category by category, by exact search."""
     labels: list[str | None] = []
     groups: dict[str | None, list[int]] = defaultdict(list)
-    left_out: Counter[str] = Counter()
-    for i in range(len(things)):
-        thing = things[i]
-        labels.append(thing.label)
+    skipped = SkippedItems()
+    for i in range(len(subjects)):
+        subject = subjects[i]
+        labels.append(subject.label)
         if not embedded.vectors[i].any():
-            left_out["no usable picture"] += 1
-        elif settings.same_category and not thing.category:
-            left_out["no category"] += 1
+            skipped.add("no usable image")
+        elif settings.same_category and not subject.category:
+            skipped.add("no category")
         else:
-            group = thing.category.strip().casefold() if settings.same_category else None
-            groups[group].append(i)
+            category = (subject.category or "").strip().casefold()
+            groups[category if settings.same_category else None].append(i)
     nearest: dict[int, list[int]] = {}
-    twins: dict[tuple[int, int], float] = {}
-    with tqdm(total=sum(map(len, groups.values())), unit="thing", desc="neighbours",
+    duplicates: dict[tuple[int, int], float] = {}
+    with tqdm(total=sum(map(len, groups.values())), unit="subject", desc="neighbours",
               mininterval=1) as bar:
         for members in groups.values():
             if len(members) < 2:
-                left_out["alone in its category"] += 1
+                skipped.add("alone in its category")
             else:
-                _search(members, embedded.vectors, labels, settings, nearest, twins)
+                _search(members, embedded.vectors, labels, settings, nearest, duplicates)
             bar.update(len(members))
     for i in [i for i, near in nearest.items() if not near]:
-        left_out["none but what may be the same"] += 1
+        skipped.add("none but what may be the same")
         del nearest[i]
     keys = embedded.keys
     return Mined({keys[i]: [keys[j] for j in nearest[i]] for i in sorted(nearest)},
-                 [(keys[a], keys[b], cosine) for (a, b), cosine in sorted(twins.items())],
-                 left_out, measure(embedded, nearest, groups, settings))
+                 [(keys[a], keys[b], cosine) for (a, b), cosine in sorted(duplicates.items())],
+                 skipped, measure(embedded, nearest, groups, settings))
 
 
 def _search(members: list[int], vectors: np.ndarray, labels: list, settings: Mining,
-            nearest: dict[int, list[int]], twins: dict[tuple[int, int], float]) -> None:
+            nearest: dict[int, list[int]], duplicates: dict[tuple[int, int], float]) -> None:
     own = np.ascontiguousarray(vectors[members])
     index = faiss.IndexFlatIP(own.shape[1])  # the inner product of vectors of length 1: a cosine
     index.add(own)
-    # One more, as each finds itself; not always first, where another is exactly alike.
+    # One more, as each subject finds itself, and not always first where vectors are equal.
     cosines, places = index.search(own, min(len(members), settings.candidates + 1))
     for i, near, close in zip(members, places, cosines, strict=True):
         found = nearest.setdefault(i, [])
@@ -112,7 +113,7 @@ def _search(members: list[int], vectors: np.ndarray, labels: list, settings: Min
             if j == i:
                 continue
             if cosine >= settings.near_duplicate:
-                twins[min(i, j), max(i, j)] = round(float(cosine), 4)
+                duplicates[min(i, j), max(i, j)] = round(float(cosine), 4)
             elif len(found) < settings.neighbours and (
                     labels[i] is None or labels[i] != labels[j]):
                 found.append(j)
@@ -120,8 +121,8 @@ def _search(members: list[int], vectors: np.ndarray, labels: list, settings: Min
 
 def measure(embedded: Embedded, nearest: dict[int, list[int]], groups: dict, settings: Mining,
             seed: int = 0) -> dict[str, dict]:
-    """Cosines of things with their views, their nearest neighbour, another of their category, and
-    another of any: mean and middle, and of how many things."""
+    """Cosines of subjects' own views, and of subjects with their nearest neighbour, with another of
+    their category and with any other: mean, quantiles, and the number of cosines."""
     rng = random.Random(f"{seed}/measure")
     group_of = {i: members for members in groups.values() for i in members}
     everything = sorted(group_of)
@@ -156,21 +157,19 @@ def _summary(values: np.ndarray) -> dict:
 
 
 def write_mined(mined: Mined, out: Path, settings: dict) -> None:
-    """Write the table, and beside it what was measured (``.json``) and what may be the same
-    (``.duplicates.jsonl``).
+    """Write the table, and next to it what was measured (``.json``) and which subjects may be the
+    same (``.duplicates.jsonl``).
 
     Raises:
         SourceError: nothing was found.
     """
     if not mined.nearest:
-        raise SourceError(f"no thing has a neighbour ({dict(mined.left_out)}); give more things, "
+        raise SourceError(f"no subject has a neighbour{mined.skipped.clause()}; give more subjects, "
                           "set same_category: false, or raise near_duplicate")
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out.with_suffix(".duplicates.jsonl")) as file:
-        file.write("".join(json.dumps(twin) + "\n" for twin in mined.duplicates).encode())
+        file.write("".join(json.dumps(pair) + "\n" for pair in mined.duplicates).encode())
     write_json(out.with_suffix(".json"), {
-        "settings": settings, "things": len(mined.nearest), "left_out": dict(mined.left_out),
+        "settings": settings, "subjects": len(mined.nearest), "skipped": mined.skipped.counts,
         "near_duplicates": len(mined.duplicates), "cosines": mined.measured})
-    partial = out.with_name(out.name + ".partial")
-    write_neighbours(partial, mined.nearest)
-    partial.replace(out)
+    write_neighbours(out, mined.nearest)

@@ -3,11 +3,11 @@
 A row set on disk is a directory that ``datasets.load_dataset`` opens as it stands::
 
     <set>/data/train-00000.parquet ...   the rows, images as PNG or JPEG bytes (or .tar, see shards)
-    <set>/manifest.json                  counts per task, seed, versions, what was left out and why
-    <set>/contact_sheet.png              some of the rows, to be looked at
+    <set>/manifest.json                  counts per task, seed, versions, what was skipped and why
+    <set>/contact_sheet.png              some of the rows, to look at
 
-What a row is stands in :mod:`data_gen.rows.contract`, how rows are stored in :mod:`data_gen.rows.shards`,
-how a large set is made, by several processes and in several sittings, in :mod:`data_gen.rows.building`.
+:mod:`data_gen.rows.contract` says what a row is, :mod:`data_gen.rows.shards` how rows are stored,
+and :mod:`data_gen.rows.building` how a large set is made by several processes and resumed.
 """
 
 from data_gen.rows.contract import (

@@ -4,22 +4,43 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from data_gen.files.files import stamp_of
+import data_gen
+from data_gen.files.errors import InputError
+from data_gen.files.files import fingerprint_of
 
 VERSIONS = ("byname", "datasets", "pyarrow", "pillow", "numpy")
 
-NOT_IN_ROWS = ("chat.py", "contact_sheet.py", "disk.py", "embedding.py", "inspection.py",
-               "making.py", "negatives.py", "open_source.py", "pair_sheet.py", "reading.py",
-               "rows.py", "things.py")
-"""Code that may change in the middle of a set: no row depends on it."""
+CODE = Path(data_gen.__file__).parent
+"""Folder of the generators' code, prompts and names."""
+
+NOT_IN_ROWS = (
+    "files/chat.py",
+    "generators.py",
+    "negatives/__init__.py",
+    "negatives/embedding.py",
+    "negatives/mining.py",
+    "rows/__init__.py",
+    "rows/building.py",
+    "rows/contact_sheet.py",
+    "rows/disk_space.py",
+    "rows/inspection.py",
+    "rows/reading.py",
+    "synthesis/pair_sheet.py",
+    "toybox/curriculum",
+    "toybox/models",
+    "toybox/subjects.py",
+    "toybox/weights",
+)
+"""Files, and folders of files, in :data:`CODE` that may change while a set is being made: no row
+depends on them. Each is given by its path, as different folders have files of one name."""
 
 
-class PlanError(ValueError):
-    """A half-made set is in the way; the message says whose and what to do."""
+class PlanError(InputError):
+    """A half-made set of another plan is in the way. The message says which and what to do."""
 
 
 def plan(**settled) -> dict:
-    """What a set is made from, as it stands in the manifest: settings and versions, as JSON."""
+    """What a set is made from, as JSON for the manifest: settings and versions."""
     settled["versions"] = {name: version(name) for name in VERSIONS}
     return json.loads(json.dumps(settled, default=str))
 
@@ -34,13 +55,13 @@ def finished(out: Path, settled: dict) -> dict | None:
     return manifest if same and all(is_there(out, shard) for shard in manifest["shards"]) else None
 
 
-def code_digest() -> str:
-    """A digest of the generators' code and the prompts: rows may differ when it does."""
-    folder = Path(__file__).parent
-    files = [*folder.rglob("*.py"), *folder.rglob("*.txt"),
-             *(folder.parent / "configs" / "prompts").glob("*.yaml")]
-    rows_depend_on = sorted(file for file in files if file.name not in NOT_IN_ROWS)
-    return stamp_of(*(part for file in rows_depend_on for part in (file.name, file)))
+def code_digest(code: Path = CODE) -> str:
+    """A digest of the generators' code, prompts and names: rows may differ when it does."""
+    left = [code / path for path in NOT_IN_ROWS]
+    files = [file for ending in ("py", "txt", "yaml") for file in code.rglob(f"*.{ending}")
+             if not any(file == path or path in file.parents for path in left)]
+    return fingerprint_of(*(part for file in sorted(files)
+                            for part in (file.relative_to(code).as_posix(), file)))
 
 
 def is_there(folder: Path, shard: dict) -> bool:
@@ -50,13 +71,13 @@ def is_there(folder: Path, shard: dict) -> bool:
 
 
 def same_plan(folder: Path, settled: dict) -> None:
-    """Raise :class:`PlanError` where ``folder`` holds the beginnings of something else."""
+    """Raise :class:`PlanError` where ``folder`` holds the beginnings of a set of another plan."""
     file = next(f for f in (folder / "plan.json", folder / "manifest.json") if f.exists())
     old = json.loads(file.read_bytes())
     changed = _differences({key: old.get(key) for key in settled}, settled)
     if changed:
         raise PlanError(f"{folder} holds a half-made set of another plan ({'; '.join(changed[:3])})"
-                        "; give its settings to go on with it, name another --out, or remove it")
+                        "; give its settings to resume it, name another --out, or remove it")
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:

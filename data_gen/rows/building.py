@@ -1,20 +1,20 @@
-"""Making a row set from rows by index: by one process or many, in one sitting or several.
+"""Build a row set from indexed rows: with one process or many, in one run or several.
 
-Shard ``k`` holds places ``k * rows_per_shard`` and on of the maker's order and is made by process
-``k`` modulo their number. While it is being made a set lies beside its place::
+Shard ``k`` holds the rows from place ``k * rows_per_shard`` of the order on and is made by process
+``k`` modulo their number. Until it is finished, a set lies next to its place::
 
     <set>.partial/plan.json          what it is made from
     <set>.partial/data/              shards, each renamed to its name when it is whole
     <set>.partial/done/00012.json    written after a shard: what it holds, what was skipped
 
-Whoever writes the last mark in ``done/`` closes the set: it renames the directory to
+The process that writes the last mark in ``done/`` closes the set: it renames the directory to
 ``<set>.whole``, which only one process can, draws the contact sheet, writes the manifest, and
-renames it to ``<set>``. A process may die between any two of these steps; the same command given
-again goes on from there, and what it makes is the same, byte for byte. No process waits for
-another: a cluster may run them as separate jobs, as long as they share a file system.
+renames it to ``<set>``. A process may die between any two of these steps: the same command resumes
+there, and makes the same files, byte for byte. No process waits for another: a cluster may run them
+as separate jobs, as long as they share a file system.
 
-A half-made set of other settings, code or versions is refused: it may hold days of work. A whole
-one is replaced, once the new one is whole, and one that is up to date is left as it is.
+A half-made set of other settings, code or versions is refused, as it may hold days of work. A whole
+one is replaced once the new one is whole, and one that is up to date is left as it is.
 """
 
 import json
@@ -37,7 +37,7 @@ from data_gen.rows.build_plan import (
 )
 from data_gen.rows.contact_sheet import contact_sheet
 from data_gen.rows.disk_space import NoRoomError, check_room, is_full
-from data_gen.rows.indexed import RowMaker, Skipped
+from data_gen.rows.indexed import IndexedRows, Skipped
 from data_gen.rows.reading import sample_rows
 from data_gen.rows.shards import (
     ROWS_PER_SHARD,
@@ -50,8 +50,8 @@ from data_gen.rows.writing import check_whole, put_in_place, refuse_foreign
 Shards = Iterator[tuple[int, list[tuple[str, int]]]]
 
 
-def make_rows(
-    maker: RowMaker,
+def build_rows(
+    source: IndexedRows,
     out: str | Path,
     *,
     seed: int,
@@ -62,15 +62,15 @@ def make_rows(
     rank: int = 0,
     world: int = 1,
 ) -> dict | None:
-    """Make this process's share of a set, and close it if that was all that was missing.
+    """Make this process's share of a set, and close the set if nothing else is missing.
 
     Args:
-        maker: gives the rows.
+        source: makes the rows.
         out: directory of the set; an earlier set is replaced.
         seed: recorded in the manifest, as are ``generator`` and ``settings``.
         generator: what made the rows, also for messages.
         form: ``parquet`` or ``webdataset``.
-        rows_per_shard: rows are shared out, and lost to a kill, a shard at a time.
+        rows_per_shard: rows are shared out to processes, and lost to a kill, by whole shards.
         rank: which process this is, from 0 to ``world`` - 1.
         world: how many processes make the set.
 
@@ -84,10 +84,10 @@ def make_rows(
         NoRoomError: the disk is too small, or full; whole shards are kept.
     """
     out = Path(out)
-    if maker.schema and form != "parquet":
-        raise PlanError(f"{generator}: its sets are parquet; leave 'format' out")
+    if source.schema and form != "parquet":
+        raise PlanError(f"{generator}: its sets are parquet; take 'format' out of the settings")
     settled = plan(seed=seed, generator=generator, settings=settings or {}, form=form,
-                   rows_per_shard=rows_per_shard, stamp=maker.stamp, code=code_digest())
+                   rows_per_shard=rows_per_shard, fingerprint=source.fingerprint, code=code_digest())
     partial, whole = (out.with_name(out.name + end) for end in (".partial", ".whole"))
     manifest = finished(out, settled)
     if manifest:
@@ -95,11 +95,11 @@ def make_rows(
     refuse_foreign(out)
     try:
         if not whole.exists():
-            if not _shards_are_whole(maker, partial, whole, out, settled, rank, world):
+            if not _shards_are_whole(source, partial, whole, out, settled, rank, world):
                 return None
         elif rank > 0:
-            return None  # an earlier run died while it closed the set: one process does the rest
-        return _close(whole, out, settled, maker)
+            return None  # an earlier run died while it closed the set: process 0 does the rest
+        return _close(whole, out, settled, source)
     except OSError as error:
         if not is_full(error):
             raise
@@ -107,63 +107,64 @@ def make_rows(
         held = sum(tally.rows for tally in _tallies(kept))
         raise NoRoomError(
             f"the disk of {out.parent} is full; {held} rows in whole shards are kept in {kept}: "
-            "make room and give the same command again") from None
+            "make room and run the same command again") from None
 
 
 def _shards_are_whole(
-    maker: RowMaker, partial: Path, whole: Path, out: Path, settled: dict, rank: int, world: int
+    source: IndexedRows, partial: Path, whole: Path, out: Path, settled: dict, rank: int,
+    world: int,
 ) -> bool:
-    """Make this process's share. Whether it was the last, so that ``whole`` is ours to close."""
+    """Make this process's share; whether it was the last, so that this process closes ``whole``."""
 
     def closed_by_another() -> bool:
         return whole.exists() or finished(out, settled) is not None
 
     try:
         _begin(partial, settled)
-        if closed_by_another():  # just before: what we began is a new, empty directory
+        if closed_by_another():  # just now: what we began is a new, empty directory
             shutil.rmtree(partial)
             return False
-        _make_share(maker, partial, settled, rank, world)
-        if _missing(partial, maker, settled["rows_per_shard"]):
+        _make_share(source, partial, settled, rank, world)
+        if _missing(partial, source, settled["rows_per_shard"]):
             return False
-        check_whole(partial, settled, _tallies(partial), maker.left_out)
+        check_whole(partial, settled, _tallies(partial), source.skipped)
         partial.rename(whole)
-    except FileNotFoundError:  # or while we made shards that somebody else made, too
+    except FileNotFoundError:  # or while we made shards that another process made, too
         if closed_by_another():
             return False
         raise
     return True
 
 
-def _make_share(maker: RowMaker, partial: Path, settled: dict, rank: int, world: int) -> None:
+def _make_share(source: IndexedRows, partial: Path, settled: dict, rank: int, world: int) -> None:
     size = settled["rows_per_shard"]
-    missing = _missing(partial, maker, size)
+    missing = _missing(partial, source, size)
     own = {number for number in missing if number % world == rank}
     if not own:
         return
-    total = sum(maker.counts.values())
+    total = sum(source.counts.values())
 
     def rows_in(shards: Iterable[int]) -> int:
         return sum(min(size, total - number * size) for number in shards)
 
-    check_room(maker, partial, rows_in(missing), settled["generator"])
-    features = Features(maker.schema) if maker.schema else all_features(maker.columns)
+    check_room(source, partial, rows_in(missing), settled["generator"])
+    features = Features(source.schema) if source.schema else all_features(source.columns)
     share = rows_in(range(rank, -(-total // size), world))
     label = partial.name.removesuffix(".partial") + (f" 1/{world}" if world > 1 else "")
     with tqdm(total=share, initial=share - rows_in(own), unit="row", desc=label, mininterval=1,
               disable=rank > 0) as bar:
-        for number, places in _shards(maker, size):
+        for number, places in _shards(source, size):
             if number not in own:
                 continue
-            made = _with_progress((maker.encoded(*place) for place in places), bar)
+            made = _with_progress((source.encoded(*place) for place in places), bar)
             tally = write_shard(partial / "data", number, made, form=settled["form"],
                                 features=features, where=settled["generator"],
-                                contract=maker.schema is None)
+                                contract=source.schema is None)
             write_json(partial / "done" / f"{number:05d}.json", vars(tally))
 
 
-def _shards(maker: RowMaker, size: int) -> Shards:
-    places = maker.order(maker.counts)
+def _shards(source: IndexedRows, size: int) -> Shards:
+    places = source.order(source.counts)
     number = 0
     while chunk := list(islice(places, size)):
         yield number, chunk
@@ -176,11 +177,11 @@ def _with_progress(made: Iterator[dict | Skipped], bar: tqdm) -> Iterator[dict |
         bar.update()
 
 
-def _missing(partial: Path, maker: RowMaker, size: int) -> list[int]:
-    """Numbers of the shards that are not there, or not as they were left."""
+def _missing(partial: Path, source: IndexedRows, size: int) -> list[int]:
+    """Numbers of the shards that are missing, or not as they were written."""
     whole = {int(file.stem) for file, tally in _marks(partial)
              if tally["file"] is None or is_there(partial, tally)}
-    return [number for number in range(-(-sum(maker.counts.values()) // size))
+    return [number for number in range(-(-sum(source.counts.values()) // size))
             if number not in whole]
 
 
@@ -203,20 +204,20 @@ def _begin(partial: Path, settled: dict) -> None:
         write_json(partial / "plan.json", settled)
 
 
-def _close(whole: Path, out: Path, settled: dict, maker: RowMaker) -> dict:
-    """From all shards to the set in its place. Each step may be done again."""
+def _close(whole: Path, out: Path, settled: dict, source: IndexedRows) -> dict:
+    """Turn whole shards into the set in its place. Each step may be repeated."""
     same_plan(whole, settled)
     manifest = finished(whole, settled)
     if not manifest:
         tallies = _tallies(whole)
-        manifest = check_whole(whole, settled, tallies, maker.left_out)
+        manifest = check_whole(whole, settled, tallies, source.skipped)
         ours = {tally.file for tally in tallies}
         for file in (*(whole / "data").iterdir(), *whole.glob("*.partial")):
-            if file.name not in ours:  # what processes that were killed left
+            if file.name not in ours:  # left by killed processes
                 file.unlink()
         with atomic_file(whole / "contact_sheet.png") as sheet:
-            if maker.sheet:
-                maker.sheet(whole, sheet.name)
+            if source.sheet:
+                source.sheet(whole, sheet.name)
             else:
                 contact_sheet(sample_rows(whole), sheet.name)
         write_json(whole / "manifest.json", manifest)

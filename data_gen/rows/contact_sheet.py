@@ -1,13 +1,13 @@
-"""A contact sheet: rows as pictures that a person can judge at a glance.
+"""Draw rows on a contact sheet that a person can judge at a glance.
 
 Rows stand in sections by task, each row a cell: references and query side by side, names under
-their references, the true box on the query, and under them the question and what is due. Green
-belongs, red does not.
+their references, the true box on the query, and under them the question and the expected answer.
+Green is right, red is wrong.
 
 Names are drawn with DejaVu Sans, which matplotlib brings. It has no Hangul, kana, Devanagari, Thai
 or Chinese characters: the first two are written in Latin letters after their Unicode names, in
-[brackets], the others as code points. Left out: wrapping; a cell that would be too wide gets
-smaller pictures and shorter lines.
+[brackets], the others as code points. Lines are not wrapped: a cell that would be too wide gets
+smaller images and shorter lines.
 """
 
 import io
@@ -26,9 +26,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 CELL_WIDTH = 560
 TEXT_WIDTH = 412
-"""Most pixels that text claims for a cell; four such cells are as wide as three full ones."""
+"""Most pixels that text may claim for a cell; four such cells are as wide as three full ones."""
 
-PICTURE_HEIGHT = 150
+IMAGE_HEIGHT = 150
 SECTION = 34
 MARGIN = 28
 GAP = 10
@@ -46,11 +46,11 @@ Words = list[tuple[str, str]]
 
 @dataclass
 class Cell:
-    """A row as it is drawn. Pictures are in reading order, the query last."""
+    """A row as it is drawn. Images are in reading order, the query last."""
 
     task: str
     row_id: str
-    pictures: list[Image.Image]
+    images: list[Image.Image]
     captions: Words
     lines: list[Words] = field(default_factory=list)
     box: list[float] | None = None
@@ -67,8 +67,8 @@ def contact_sheet(
     """Draw rows into one PNG. The same rows give the same bytes.
 
     Args:
-        rows: a row set (``read_rows``), a list, or an iterator of rows. From a set or a list, tasks
-            take turns until ``limit``; from an iterator the first ``limit`` rows are taken.
+        rows: a row set (``read_rows``), a list, or an iterator of rows. From a set or a list the
+            first rows of each task are taken, from an iterator the first ``limit`` rows.
         out_png: where to write.
         limit: most rows shown.
         columns: how many of the widest cells fit side by side.
@@ -133,10 +133,10 @@ def _glyphs() -> frozenset[int]:
 
 
 def _picked(rows: Iterable[dict], limit: int) -> list[dict]:
-    """Up to ``limit`` rows, grouped by task; every task gets its turn where rows can be counted."""
+    """Up to ``limit`` rows, grouped by task; where rows can be counted, of each task as many."""
     if not isinstance(rows, (Dataset, Sequence)):
         rows = list(islice(rows, limit))
-    # A data set gives a column without decoding pictures.
+    # A data set gives a column without decoding images.
     tasks = list(rows["task"]) if isinstance(rows, Dataset) else [row["task"] for row in rows]
     by_task = {task: [i for i, t in enumerate(tasks) if t == task] for task in dict.fromkeys(tasks)}
     turns = [i for turn in zip_longest(*by_task.values()) for i in turn if i is not None][:limit]
@@ -145,13 +145,13 @@ def _picked(rows: Iterable[dict], limit: int) -> list[dict]:
 
 
 def _cell(row: dict, with_names: bool) -> Cell:
-    pictures = [_picture(image) for image in row["images"] or []]
-    called, question = _read_prompt(row["prompt"], max(0, len(pictures) - 1))
+    images = [_image(image) for image in row["images"] or []]
+    called, question = _read_prompt(row["prompt"], max(0, len(images) - 1))
     absent = set(row["absent_names"]) | ({*called} if row["answer"] == "no" else set())
     captions = [(f"<{name}>" if name and with_names else "", RED if name in absent else GREEN)
                 for name in called]
     captions.append(("query", GREY))
-    cell = Cell(row["task"], row["id"], pictures, captions, box=row["box"])
+    cell = Cell(row["task"], row["id"], images, captions, box=row["box"])
     cell.lines.append([(question, GREY)])
     if row["answer"] is not None:
         colour = GREEN if row["answer"] == "yes" else RED
@@ -159,7 +159,7 @@ def _cell(row: dict, with_names: bool) -> Cell:
     if row["box"] is not None:
         cell.lines.append([("box", INK), (" ".join(f"{v:.2f}" for v in row["box"]), BOX)])
     if row["names"] or row["absent_names"]:
-        line = [("names due", INK)]
+        line = [("names", INK)]
         line += [(f"<{name}>", GREEN) for name in row["names"]] or [("none", INK)]
         if row["absent_names"]:
             line += [("· absent", INK), *((f"<{name}>", RED) for name in row["absent_names"])]
@@ -167,14 +167,14 @@ def _cell(row: dict, with_names: bool) -> Cell:
     return cell
 
 
-def _picture(image: Image.Image | dict) -> Image.Image:
+def _image(image: Image.Image | dict) -> Image.Image:
     if isinstance(image, dict):  # as stored: {"bytes", "path"}
         image = Image.open(io.BytesIO(image["bytes"]) if image["bytes"] else image["path"])
     return image.convert("RGB")
 
 
 def _read_prompt(prompt: list[dict], references: int) -> tuple[list[str | None], str]:
-    """What each reference is called (the first ``<name>`` after its picture), and the last text."""
+    """The name of each reference (the first ``<name>`` after its image), and the last text."""
     parts = [part for message in prompt for part in message["content"] or []]
     after: list[str] = []
     for part in parts:
@@ -187,23 +187,23 @@ def _read_prompt(prompt: list[dict], references: int) -> tuple[list[str | None],
     return [match.group(1) if match else None for match in found], texts[-1] if texts else ""
 
 
-def _fitted(pictures: list[Image.Image]) -> tuple[list[tuple[int, int]], int]:
-    """Width and height of each picture as drawn, all of one height, and that height."""
-    shapes = [p.width / p.height for p in pictures]
-    free = CELL_WIDTH - GAP * max(0, len(pictures) - 2) - QUERY_GAP
-    height = min(PICTURE_HEIGHT, max(1, int(free / sum(shapes)))) if shapes else 0
+def _fitted(images: list[Image.Image]) -> tuple[list[tuple[int, int]], int]:
+    """Width and height of each image as drawn, and the height that all share."""
+    shapes = [p.width / p.height for p in images]
+    free = CELL_WIDTH - GAP * max(0, len(images) - 2) - QUERY_GAP
+    height = min(IMAGE_HEIGHT, max(1, int(free / sum(shapes)))) if shapes else 0
     return [(max(1, round(shape * height)), height) for shape in shapes], height
 
 
 def _width(cell: Cell) -> int:
-    """What the cell would like, within bounds, in pixels."""
-    pictures = sum(w for w, _ in _fitted(cell.pictures)[0]) + GAP * len(cell.pictures) + QUERY_GAP
+    """Width of the cell in pixels: as its content needs, within bounds."""
+    wide = sum(w for w, _ in _fitted(cell.images)[0]) + GAP * len(cell.images) + QUERY_GAP
     lines = [sum(_font(13).getlength(writable(t) + " ") for t, _ in line) for line in cell.lines]
-    return min(CELL_WIDTH, max(pictures, min(TEXT_WIDTH, round(max(lines)))))
+    return min(CELL_WIDTH, max(wide, min(TEXT_WIDTH, round(max(lines)))))
 
 
 def _height(cell: Cell) -> int:
-    return LINE + _fitted(cell.pictures)[1] + LINE + LINE * len(cell.lines)
+    return LINE + _fitted(cell.images)[1] + LINE + LINE * len(cell.lines)
 
 
 def _draw_cell(
@@ -211,15 +211,15 @@ def _draw_cell(
 ) -> None:
     _write(draw, [(cell.row_id, GREY)], x, y, room, 11)
     y += LINE - 3
-    sizes, height = _fitted(cell.pictures)
+    sizes, height = _fitted(cell.images)
     left = x
-    for i, (picture, (width, _)) in enumerate(zip(cell.pictures, sizes, strict=True)):
-        is_query = i == len(cell.pictures) - 1
+    for i, (image, (width, _)) in enumerate(zip(cell.images, sizes, strict=True)):
+        is_query = i == len(cell.images) - 1
         if is_query and i:
             left += QUERY_GAP - GAP
-        small = width >= 2 * picture.width  # show the pixels there are
+        small = width >= 2 * image.width  # show the pixels there are
         kind = Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
-        sheet.paste(picture.resize((width, height), kind), (left, y))
+        sheet.paste(image.resize((width, height), kind), (left, y))
         draw.rectangle((left, y, left + width - 1, y + height - 1), outline=RULE)
         if is_query and cell.box:
             x1, y1, x2, y2 = (v * s for v, s in zip(cell.box, (width, height) * 2, strict=True))
@@ -235,7 +235,7 @@ def _draw_cell(
 
 
 def _write(draw: ImageDraw.ImageDraw, words: Words, x: int, y: int, room: int, size: int) -> None:
-    """Write pieces of text, a space between, cut with … where ``room`` pixels end."""
+    """Write pieces of text with spaces between, cut with … after ``room`` pixels."""
     font = _font(size)
     for text, colour in words:
         text = writable(text)

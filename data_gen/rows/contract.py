@@ -1,21 +1,46 @@
-"""The rules of the row contract: which columns a row has, and what is refused in each.
+"""The row contract: the columns of a row, and what is refused in each.
 
 Rows are checked when they are written and again when they are read, because a row set may come
-from somebody else's program. Pictures are opened as far as their headers, not decoded; decoding
-every one is what ``launch/generate.py --inspect`` does.
+from somebody else's program. Images are opened as far as their headers, not decoded; decoding every
+one is what ``launch/generate.py --inspect`` does.
 """
 
 import io
 import math
 import warnings
 from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 from datasets import Features, Image, List, Value
 from PIL import Image as PILImage
 
+from data_gen.files.errors import InputError
+
 OCT = "object_consistency"
 VLT = "visual_localization"
 ICT = "identity_consistency"
+
+
+class Truth(NamedTuple):
+    """Where the truth of a task's rows is, and what it may be.
+
+    Args:
+        column: ``answer``, ``box`` or ``names``. An ``answer`` or a ``box`` must not be null; an
+            ``answer`` must be null where the truth is in another column.
+        answers: candidate answers; ``None`` where any text is one.
+    """
+
+    column: str
+    answers: tuple[str, ...] | None = None
+
+
+TRUTH: dict[str, Truth] = {
+    OCT: Truth("answer", ("yes", "no")),
+    VLT: Truth("box"),
+    ICT: Truth("names"),
+}
+"""Task -> its truth; :func:`data_gen.tasks.table.add_task` adds that of further tasks. Rows of a task
+that is not here may have any text or null as their ``answer``."""
 
 FEATURES = Features(
     {
@@ -39,16 +64,17 @@ FEATURES = Features(
 ROLES = ("system", "user", "assistant")
 
 MAX_PIXELS = 4096 * 4096
-"""Largest picture a row may hold, in pixels: a decompression bomb is not training data."""
+"""Largest image that a row may hold, in pixels: a decompression bomb is not training data."""
 
-PICTURE_FORMATS = {"png": {"compress_level": 1}, "jpeg": {"quality": 95, "subsampling": 0}}
-"""How pictures are stored. Flat drawings are small and exact as PNG; photos are many times faster
-to write, and several times smaller, as JPEG, which they have been before."""
+IMAGE_FORMATS = {"png": {"compress_level": 1}, "jpeg": {"quality": 95, "subsampling": 0}}
+"""Formats in which images are stored, with pillow's options. Flat drawings are small and exact as
+PNG; photos, which were JPEG files before, are written many times faster as JPEG and are several
+times smaller."""
 
 TOO_LARGE = f"has no pixel, or more than {MAX_PIXELS}"
 
 
-class RowError(ValueError):
+class RowError(InputError):
     """A row that breaks the contract. The message names the place, the row id, the column, why.
 
     ``kind`` says why without what is peculiar to the row, so that its like can be counted.
@@ -63,7 +89,7 @@ def check_row(row: dict, where: str = "row") -> None:
     """Refuse a row that breaks the contract.
 
     Args:
-        row: columns as in :data:`FEATURES`; further columns are not looked at. Pictures are PIL
+        row: columns as in :data:`FEATURES`; further columns are not looked at. Images are PIL
             images or the ``{"bytes", "path"}`` structs in which they are stored.
         where: file or generator, for the message.
 
@@ -71,7 +97,7 @@ def check_row(row: dict, where: str = "row") -> None:
         RowError: naming ``where``, the row's id, the column and the reason.
     """
 
-    def refuse(column: str, reason: str, found: str = ""):
+    def refuse(column: str, reason: str, found: str = "") -> NoReturn:
         raise RowError(f"{where}: row {row.get('id')!r}: column '{column}': {reason}{found}",
                        kind=f"{column}: {reason}")
 
@@ -89,20 +115,27 @@ def check_row(row: dict, where: str = "row") -> None:
     except ValueError as error:
         refuse("prompt", *error.args)
     if not isinstance(row["images"] or [], list):
-        refuse("images", "must be a list of pictures", f", not {type(row['images']).__name__}")
+        refuse("images", "must be a list of images", f", not {type(row['images']).__name__}")
     for i, image in enumerate(row["images"] or []):
-        problem = picture_problem(image)
+        problem = image_problem(image)
         if problem:
-            refuse("images", f"a picture {problem}",
+            refuse("images", f"an image {problem}",
                    f" (number {i}); replace it or leave the row out")
     if placeholders != len(row["images"] or []):
-        refuse("images", "as many pictures are needed as the prompt has placeholders",
-               f", not {len(row['images'] or [])} pictures for {placeholders} placeholders")
+        refuse("images", "as many images are needed as the prompt has placeholders",
+               f", not {len(row['images'] or [])} images for {placeholders} placeholders")
 
-    if row["answer"] not in (None, "yes", "no"):
-        refuse("answer", "must be 'yes', 'no' or null", f", not {row['answer']!r}")
-    if row["task"] == OCT and row["answer"] is None:
-        refuse("answer", "is null in an object_consistency row")
+    answer, truth = row["answer"], TRUTH.get(row["task"])
+    if answer is not None and not isinstance(answer, str):
+        refuse("answer", "must be a string or null", f", not {answer!r}")
+    if truth and truth.column == "answer":
+        if answer is None:
+            refuse("answer", f"is null in a row of {row['task']}")
+        if truth.answers is not None and answer not in truth.answers:
+            refuse("answer", f"must be {' or '.join(map(repr, truth.answers))} in a row of "
+                   f"{row['task']}", f", not {answer!r}")
+    elif truth and answer is not None:
+        refuse("answer", f"must be null in a row of {row['task']}", f", not {answer!r}")
     box = row["box"]
     if box is not None:
         if (not isinstance(box, (list, tuple)) or len(box) != 4
@@ -110,8 +143,8 @@ def check_row(row: dict, where: str = "row") -> None:
             refuse("box", "must be 4 finite numbers", f", not {box!r}")
         if not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
             refuse("box", "must be x1 y1 x2 y2 in 0-1 with x1 < x2 and y1 < y2", f", not {box!r}")
-    if row["task"] == VLT and box is None:
-        refuse("box", "is null in a visual_localization row")
+    elif truth and truth.column == "box":
+        refuse("box", f"is null in a row of {row['task']}")
 
     seen: set[str] = set()
     for column in ("names", "absent_names"):
@@ -125,8 +158,8 @@ def check_row(row: dict, where: str = "row") -> None:
             seen.add(name.casefold())
 
 
-def count_placeholders(prompt) -> int:
-    """How many pictures a conversation has places for.
+def count_placeholders(prompt: Any) -> int:
+    """How many image placeholders a conversation has.
 
     Raises:
         ValueError: what is wrong with the conversation in general, and in particular.
@@ -152,8 +185,8 @@ def count_placeholders(prompt) -> int:
     return placeholders
 
 
-def picture_problem(image: PILImage.Image | dict) -> str | None:
-    """What is wrong with a picture, as far as its header tells; ``None`` if nothing."""
+def image_problem(image: PILImage.Image | dict) -> str | None:
+    """What is wrong with an image, as far as its header tells; ``None`` if nothing."""
     if isinstance(image, PILImage.Image):
         return _size_problem(image)
     if not isinstance(image, dict) or not {"bytes", "path"} <= set(image):
@@ -162,28 +195,32 @@ def picture_problem(image: PILImage.Image | dict) -> str | None:
         return "has no bytes, and its file is not there"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large pictures, which are refused below
-            with open_picture(image) as opened:
+            warnings.simplefilter("ignore")  # of large images, which are refused below
+            with open_image(image) as opened:
                 return _size_problem(opened)
     except PILImage.DecompressionBombError:
         return TOO_LARGE
     except Exception:  # pillow's readers raise SyntaxError, struct.error and more on damaged files
-        return "is damaged or no picture"
+        return "is damaged or no image"
 
 
-def open_picture(image: dict) -> PILImage.Image:
-    """A stored picture, opened and not yet decoded."""
+def open_image(image: dict) -> PILImage.Image:
+    """Open a stored image without decoding it."""
     return PILImage.open(io.BytesIO(image["bytes"]) if image["bytes"] is not None
                          else image["path"])
 
 
 def encode_image(image: PILImage.Image | dict, form: str = "png") -> dict:
-    """A picture as the ``{"bytes", "path"}`` struct of ``datasets.Image``; one that is a struct
-    already stays as it is. ``form``: a key of :data:`PICTURE_FORMATS`."""
+    """An image as the ``{"bytes", "path"}`` struct of ``datasets.Image``.
+
+    Args:
+        image: pixels; a struct is returned as it is.
+        form: a key of :data:`IMAGE_FORMATS`.
+    """
     if isinstance(image, dict):
         return image
     buffer = io.BytesIO()
-    image.save(buffer, form, **PICTURE_FORMATS[form])
+    image.save(buffer, form, **IMAGE_FORMATS[form])
     return {"bytes": buffer.getvalue(), "path": None}
 
 
@@ -191,5 +228,5 @@ def _size_problem(image: PILImage.Image) -> str | None:
     return None if 0 < image.width * image.height <= MAX_PIXELS else TOO_LARGE
 
 
-def _short(value) -> str:
+def _short(value: Any) -> str:
     return f"{value!r:.60}"

@@ -1,7 +1,7 @@
-"""What a source of rows gives to the writer: rows that can be made one by one, by index.
+"""Index-addressable row source: row ``i`` of a task depends on ``i`` and the seed only.
 
-A row that depends on nothing but its index can be made by any process, in any sitting, and comes
-out the same. That is all that sharding, resuming and splitting work over machines rest on.
+Such a row can be made by any process at any time and comes out the same. Sharding, resuming and
+splitting the work over machines rest on that and on nothing else.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,11 +10,12 @@ from heapq import merge
 from pathlib import Path
 from typing import NamedTuple
 
-from data_gen.rows.contract import encode_image, picture_problem
+from data_gen.files.skipped import SkippedItems
+from data_gen.rows.contract import encode_image, image_problem
 
 
 class Skipped(NamedTuple):
-    """In the place of a row that cannot be had. ``reason`` is counted in the manifest."""
+    """Stands in the place of a row that cannot be made. ``reason`` is counted in the manifest."""
 
     reason: str
 
@@ -39,46 +40,45 @@ def _spread(task: str, count: int) -> Iterator[tuple[float, str, int]]:
 
 
 @dataclass
-class RowMaker:
-    """Rows by index.
+class IndexedRows:
+    """Rows by index; iterating gives them in their order, without those that are skipped.
 
     Args:
-        counts: task -> number of rows; a source of several parts may use any label for them.
-        make: row ``index`` of a task, or :class:`Skipped`. The same row whenever it is asked for.
+        counts: task -> number of rows; a generator of other things than rows may use any label.
+        make: returns row ``index`` of a task, or :class:`Skipped`; the same at every call.
         order: in which order rows stand in the set.
         columns: ``datasets`` features of columns beyond the contract's.
-        left_out: what was left out before any row was made, reason -> count.
-        stamp: what rows depend on beside the settings, such as a digest of the files read: a
-            half-made set is only gone on with under the same stamp.
+        skipped: what was skipped before any row was made.
+        fingerprint: what rows depend on besides the settings, such as a digest of the files read: a
+            set is only resumed under the same fingerprint.
         schema: ``datasets`` features, where what is made are no rows of the contract: it is stored
             as it comes, without ``id`` and ``task``, in parquet.
         sheet: draws a contact sheet of such a set: its directory, the file to write.
-        picture: how rows' pictures are stored, a key of ``PICTURE_FORMATS``.
-        row_bytes: about how large a row is on disk; ``None``: a few are made to see.
+        image_format: how rows' images are stored, a key of ``IMAGE_FORMATS``.
+        row_bytes: about how large a row is on disk; ``None``: a few are made to estimate it.
     """
 
     counts: dict[str, int]
     make: Callable[[str, int], dict | Skipped]
     order: Callable[[dict[str, int]], Places] = one_after_the_other
     columns: dict = field(default_factory=dict)
-    left_out: dict[str, int] = field(default_factory=dict)
-    stamp: str = ""
+    skipped: SkippedItems = field(default_factory=SkippedItems)
+    fingerprint: str = ""
     schema: dict | None = None
     sheet: Callable[[Path, Path], None] | None = None
-    picture: str = "png"
+    image_format: str = "png"
     row_bytes: float | None = None
 
+    def __iter__(self) -> Iterator[dict]:
+        made = (self.make(task, index) for task, index in self.order(self.counts))
+        return (row for row in made if not isinstance(row, Skipped))
+
     def encoded(self, task: str, index: int) -> dict | Skipped:
-        """What ``make`` gives, its pictures as they are stored; one that breaks the contract stays
-        as it is, for :func:`data_gen.rows.contract.check_row` to say so."""
+        """What ``make`` returns, with its images as they are stored. An image that breaks the
+        contract stays as it is, for :func:`data_gen.rows.contract.check_row` to refuse."""
         row = self.make(task, index)
         if isinstance(row, Skipped) or self.schema:
             return row
-        return row | {"images": [image if picture_problem(image)
-                                 else encode_image(image, self.picture) for image in row["images"]]}
-
-
-def all_rows(maker: RowMaker) -> Iterator[dict]:
-    """The rows of a maker in their order, without those that are skipped."""
-    made = (maker.make(task, index) for task, index in maker.order(maker.counts))
-    return (row for row in made if not isinstance(row, Skipped))
+        return row | {"images": [
+            image if image_problem(image) else encode_image(image, self.image_format)
+            for image in row["images"]]}

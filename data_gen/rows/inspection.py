@@ -1,7 +1,7 @@
-"""Looking at a row set, ours or a stranger's: what is in it, and what is wrong with it.
+"""Inspect a row set, of any origin: what is in it, and what is wrong with it.
 
-Every picture is decoded. Rows that break the contract are counted by reason, and the rest is
-described; memory holds a few rows, and 8 bytes per row and per picture for finding duplicates.
+Every image is decoded. Rows that break the contract are counted by reason, and the rest is
+described. Memory holds a few rows, and 8 bytes per row and per image for finding duplicates.
 """
 
 from array import array
@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.files.files import digest, write_json
+from data_gen.files.skipped import SkippedItems
 from data_gen.rows.contact_sheet import contact_sheet
-from data_gen.rows.contract import RowError, check_row, open_picture
+from data_gen.rows.contract import RowError, check_row, open_image
 from data_gen.rows.reading import (
     files_of,
     lost_shards,
@@ -22,27 +23,23 @@ from data_gen.rows.reading import (
     stored_rows,
 )
 
-EXAMPLES = 3
-"""So many sentences are kept for each reason."""
-
 
 @dataclass
 class Findings:
     """What was seen so far, of good rows except for ``bad``. Arrays have an entry per row,
-    ``pictures`` one per distinct picture of a row."""
+    ``images`` one per distinct image of a row."""
 
     tasks: Counter = field(default_factory=Counter)
     answers: Counter = field(default_factory=Counter)
     sources: Counter = field(default_factory=Counter)
     image_sizes: Counter = field(default_factory=Counter)
-    pictures_per_row: Counter = field(default_factory=Counter)
+    images_per_row: Counter = field(default_factory=Counter)
     names: Counter = field(default_factory=Counter)
-    bad: Counter = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    bad: SkippedItems = field(default_factory=SkippedItems)
     words: array = field(default_factory=lambda: array("L"))
     ids: array = field(default_factory=lambda: array("Q"))
-    pictures: array = field(default_factory=lambda: array("Q"))
-    rows_with_twins: int = 0
+    images: array = field(default_factory=lambda: array("Q"))
+    rows_with_a_repeated_image: int = 0
 
 
 def inspect_rows(path: str | Path, out: str | Path) -> str:
@@ -75,29 +72,26 @@ def inspect_rows(path: str | Path, out: str | Path) -> str:
 def _take(found: Findings, row: dict | RowError, where: str) -> None:
     defect = row if isinstance(row, RowError) else _defect(row, where)
     if defect:
-        found.bad[defect.kind] += 1
-        examples = found.examples.setdefault(defect.kind, [])
-        if len(examples) < EXAMPLES:
-            examples.append(str(defect))
+        found.bad.add(defect.kind, str(defect))
         return
     found.tasks[row["task"]] += 1
     if row["answer"]:
         found.answers[row["answer"]] += 1
     found.sources[(row["source"] or "none").partition(":")[0]] += 1
-    found.names["due"] += len(row["names"])
+    found.names["expected"] += len(row["names"])
     found.names["absent"] += len(row["absent_names"])
     text = " ".join(part["text"] for message in row["prompt"] for part in message["content"] or []
                     if part["type"] == "text")
     found.words.append(len(text.split()))
-    pictures = []
+    images = []
     for image in row["images"] or []:
-        with open_picture(image) as opened:
+        with open_image(image) as opened:
             found.image_sizes["x".join(map(str, opened.size))] += 1
         data = image["bytes"]
-        pictures.append(digest(Path(image["path"]).read_bytes() if data is None else data))
-    found.pictures_per_row[len(pictures)] += 1
-    found.rows_with_twins += len(set(pictures)) < len(pictures)
-    found.pictures.extend(set(pictures))
+        images.append(digest(Path(image["path"]).read_bytes() if data is None else data))
+    found.images_per_row[len(images)] += 1
+    found.rows_with_a_repeated_image += len(set(images)) < len(images)
+    found.images.extend(set(images))
     found.ids.append(digest(row["id"]))
 
 
@@ -106,13 +100,13 @@ def _defect(row: dict, where: str) -> RowError | None:
         check_row(row, where)
         for i, image in enumerate(row["images"] or []):
             try:
-                with open_picture(image) as opened:
+                with open_image(image) as opened:
                     opened.load()
             except Exception as error:  # pillow's decoders raise many kinds on damaged files
                 raise RowError(
-                    f"{where}: row {row['id']!r}: column 'images': a picture cannot be decoded "
+                    f"{where}: row {row['id']!r}: column 'images': an image cannot be decoded "
                     f"(number {i}: {error}); replace it or leave the row out",
-                    kind="images: a picture cannot be decoded") from None
+                    kind="images: an image cannot be decoded") from None
     except RowError as defect:
         return defect
     return None
@@ -129,33 +123,33 @@ def _report(found: Findings, path: str | Path, files: list[Path]) -> dict:
         "bytes": sum(file.stat().st_size for file in files),
         "lost_shards": lost_shards(path),
         "rows": rows,
-        "bad_rows": found.bad.total(),
-        "bad_by_reason": dict(found.bad.most_common()),
-        "examples": found.examples,
+        "bad_rows": found.bad.total,
+        "bad_by_reason": found.bad.counts,
+        "examples": {reason: found.bad.places(reason) for reason in found.bad.counts},
         "tasks": dict(found.tasks.most_common()),
         "answers": dict(found.answers.most_common()),
         "names": dict(found.names),
         "sources": dict(found.sources.most_common(10)),
         "prompt_words": dict(zip(("least", "median", "p95", "most"), spread, strict=True)),
-        "pictures_per_row": {str(n): rows for n, rows in sorted(found.pictures_per_row.items())},
+        "images_per_row": {str(n): rows for n, rows in sorted(found.images_per_row.items())},
         "image_sizes": dict(found.image_sizes.most_common(10)),
         "image_sides": [min(sides), max(sides)] if sides else [],
         "duplicates": {
             "rows_with_an_earlier_id": rows - len(_counts(found.ids)),
             "an_id_used_twice": repeated_id(path, found.ids),
-            "rows_with_a_picture_twice": found.rows_with_twins,
-            "pictures_in_several_rows": int((_counts(found.pictures) > 1).sum()),
+            "rows_with_an_image_twice": found.rows_with_a_repeated_image,
+            "images_in_several_rows": int((_counts(found.images) > 1).sum()),
         },
     }
 
 
 def _counts(digests: array) -> np.ndarray:
-    """How often each distinct digest comes."""
+    """How often each distinct digest occurs."""
     return np.unique(np.frombuffer(digests, dtype=np.uint64), return_counts=True)[1]
 
 
 def _text(report: dict) -> str:
-    """The report for a person: what is wrong first, then what there is."""
+    """The report as text: what is wrong first, then what there is."""
     rows, twice = report["rows"], report["duplicates"]
 
     def shares(counts: dict[str, int]) -> str:
@@ -180,10 +174,10 @@ def _text(report: dict) -> str:
         f"  sources: {shares(report['sources'])}",
         f"  words per prompt: {words['least']}-{words['most']}, median {words['median']}, "
         f"95 % up to {words['p95']}",
-        f"  pictures per row: {shares(report['pictures_per_row'])}",
-        f"  picture sizes: {shares(report['image_sizes'])}, sides {report['image_sides']} px",
+        f"  images per row: {shares(report['images_per_row'])}",
+        f"  image sizes: {shares(report['image_sizes'])}, sides {report['image_sides']} px",
         f"  duplicates: {twice['rows_with_an_earlier_id']:,} rows with an id that was used before"
         + (f" ({twice['an_id_used_twice']!r})" if twice["an_id_used_twice"] else "")
-        + f", {twice['rows_with_a_picture_twice']:,} rows with the same picture twice, "
-        f"{twice['pictures_in_several_rows']:,} pictures in several rows",
+        + f", {twice['rows_with_an_image_twice']:,} rows with the same image twice, "
+        f"{twice['images_in_several_rows']:,} images in several rows",
     ])

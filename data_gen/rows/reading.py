@@ -1,4 +1,4 @@
-"""Reading row sets, ours or a stranger's: parquet or WebDataset tar, checked row by row.
+"""Read row sets, of any origin: parquet or WebDataset tar, checked row by row.
 
 Memory holds a few rows at a time.
 """
@@ -21,11 +21,11 @@ from data_gen.rows.contract import FEATURES, RowError, check_row
 ENDINGS = (".parquet", ".tar")
 
 BATCH = 32
-"""Rows of a parquet file that are taken up at a time; a stranger's row group may be the file."""
+"""Rows of a parquet file that are read at a time; in a foreign file one row group may hold all."""
 
 
 def read_rows(path: str | Path) -> Dataset:
-    """Open a row set and check every row (pictures as far as their headers, they are not decoded).
+    """Open a row set and check every row; of images the header is checked, they are not decoded.
 
     Args:
         path: a directory written by ``launch/generate.py``, any directory of parquet or tar files
@@ -65,7 +65,7 @@ def files_of(path: str | Path) -> list[Path]:
         return [path]
     partial = path.with_name(path.name + ".partial")
     if not path.exists() and partial.exists():
-        raise FileNotFoundError(f"no rows at {path}; a half-made set is at {partial}: give the "
+        raise FileNotFoundError(f"no rows at {path}; a half-made set is at {partial}: run the "
                                 "command that made it again")
     files = sorted(file for file in path.rglob("*") if file.suffix in ENDINGS)
     if not files:
@@ -87,7 +87,7 @@ def lost_shards(path: str | Path) -> list[str]:
 
 
 def stored_rows(file: Path, columns: Iterable[str] | None = None) -> Iterator[dict | RowError]:
-    """The rows of a file as they are stored, pictures as ``{"bytes", "path"}``.
+    """The rows of a file as they are stored, images as ``{"bytes", "path"}``.
 
     Args:
         file: a parquet file, or a tar.
@@ -95,7 +95,7 @@ def stored_rows(file: Path, columns: Iterable[str] | None = None) -> Iterator[di
 
     Yields:
         A row, or in its place a :class:`RowError` that says why it cannot be read. One that stands
-        for the whole file is the only thing yielded, or the last.
+        for the whole file is the only subject yielded, or the last.
     """
     try:
         yield from _tar_rows(file) if file.suffix == ".tar" else _parquet_rows(file, columns)
@@ -108,8 +108,8 @@ def stored_rows(file: Path, columns: Iterable[str] | None = None) -> Iterator[di
 def sample_rows(
     path: str | Path, limit: int = 24, good: Callable[[dict], bool] = lambda row: True
 ) -> list[dict]:
-    """The first rows of each task, tasks taking turns until ``limit``; only ``good`` ones. Their
-    pictures are all that is held in memory."""
+    """The first ``good`` rows of each task, the tasks taking turns until ``limit``. Memory holds
+    these rows only."""
     files = files_of(path)
     counts = Counter(row["task"] for file in files for row in stored_rows(file, ["task"])
                      if isinstance(row, dict) and isinstance(row.get("task"), str))
@@ -131,9 +131,9 @@ def sample_rows(
 
 
 def repeated_id(path: str | Path, digests: Iterable[int]) -> str | None:
-    """An id that two rows at ``path`` share, given all ids' digests; ``None`` where none is.
+    """An id that two rows at ``path`` share, given the digests of all ids; ``None`` where none is.
 
-    8 bytes a row are held, and the ids themselves are only read where two digests agree.
+    Memory holds 8 bytes per row; ids themselves are only read where two digests agree.
     """
     digests = np.sort(np.frombuffer(array("Q", digests), dtype=np.uint64))
     suspects = set(digests[1:][digests[1:] == digests[:-1]].tolist())
@@ -191,14 +191,14 @@ def _tar_rows(file: Path) -> Iterator[dict | RowError]:
                 parts = {}
             key = (folder, stem)
             parts[ending.lower()] = tar.extractfile(member).read()
-        if not _has_end(file):  # without it, tarfile takes a file cut off anywhere for a whole one
+        if not _has_end(file):  # else tarfile takes a file cut off anywhere for a whole one
             raise tarfile.ReadError("it ends too early")
         if key is not None:
             yield _assembled(parts, f"{file}: row '{key[1]}'")
 
 
 def _has_end(file: Path) -> bool:
-    """Whether a tar ends with the two empty blocks that say that this is all."""
+    """Whether a tar ends with the two empty blocks that mark its end."""
     with open(file, "rb") as tar:
         tar.seek(-1024, 2)
         return not any(tar.read())
@@ -229,16 +229,16 @@ def _opened(files: list[Path]) -> Dataset:
         row = next(stored_rows(files[0]))
         extra = pa.Table.from_pylist([{k: v for k, v in row.items() if k not in FEATURES}])
         features = Features({**FEATURES, **Features.from_arrow_schema(extra.schema)})
-        # The cache goes by the arguments: a file that changed must not look the same.
-        stamps = [file.stat().st_mtime_ns for file in files]
+        # datasets keys its cache by the arguments: a file that changed must not look the same.
+        times = [file.stat().st_mtime_ns for file in files]
         return Dataset.from_generator(_all_rows, features=features,
-                                      gen_kwargs={"files": names, "stamps": stamps})
-    # A stranger's file may store the same columns in other types, and pictures as mere structs.
+                                      gen_kwargs={"files": names, "times": times})
+    # A foreign file may store the same columns in other types, and images as mere structs.
     found = Features.from_arrow_schema(pq.read_schema(files[0]))
     return Dataset.from_parquet(names, features=Features(
         {column: FEATURES.get(column, kind) for column, kind in found.items()}))
 
 
-def _all_rows(files: list[str], stamps: list[int]) -> Iterator[dict]:
+def _all_rows(files: list[str], times: list[int]) -> Iterator[dict]:
     for file in files:
         yield from stored_rows(Path(file))

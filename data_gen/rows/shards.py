@@ -1,10 +1,10 @@
-"""How rows are stored: shards of parquet or WebDataset tar, each written whole or not at all.
+"""Store rows in shards of parquet or WebDataset tar, each written whole or not at all.
 
-In a tar, row ``i`` of a shard is ``train-00000-00012.json`` (every column but the pictures) and
-``train-00000-00012.0.png``, ``….1.png`` (the pictures in reading order): the WebDataset convention.
+In a tar, row ``i`` of a shard is ``train-00000-00012.json`` (every column but the images) and
+``train-00000-00012.0.png``, ``….1.png`` (the images in reading order): the WebDataset convention.
 Members carry no time and no owner, so the same rows are the same bytes.
 
-Left out: compression, as pictures are compressed already.
+Shards are not compressed, as images are compressed already.
 """
 
 import io
@@ -25,25 +25,32 @@ from data_gen.rows.contract import (
     FEATURES,
     check_row,
     encode_image,
-    open_picture,
+    open_image,
 )
 from data_gen.rows.indexed import Skipped
 
 FORMATS = {"parquet": ".parquet", "webdataset": ".tar"}
-"""Format -> how its files' names end."""
+"""Format -> how its file names end."""
 
 ROWS_PER_SHARD = 256
 
 ROWS_PER_GROUP = 256
 BYTES_PER_GROUP = 32 * 2**20
-"""A parquet row group ends at so many rows or so many bytes of pictures: it is what writers and
-readers hold in memory at a time."""
+"""A parquet row group ends at this many rows or bytes of images; writers and readers hold one row
+group in memory."""
 
 
 @dataclass
 class Tally:
-    """What a shard holds. ``file`` is ``None`` where all of its rows were skipped; ``ids`` are
-    digests (:func:`digest`), for finding ids that are used twice."""
+    """What a shard holds, as JSON can store it.
+
+    Attributes:
+        file: its name; ``None`` where all of its rows were skipped.
+        rows, bytes: how many.
+        tasks: task -> number of rows.
+        skipped: reason -> number of rows that could not be made.
+        ids: digests (:func:`digest`) of the rows' ids, to find ids that are used twice.
+    """
 
     file: str | None = None
     rows: int = 0
@@ -54,13 +61,13 @@ class Tally:
 
 
 class Spool(io.BytesIO):
-    """What the parquet writer takes for its file. It must not meet a full disk itself: it would
-    try to write the rest whenever it is disposed of."""
+    """Stands in for the parquet writer's file. The writer must not meet a full disk itself: it
+    would try again to write the rest when it is garbage-collected."""
 
     gone = 0
 
     def drained(self) -> bytes:
-        """What was written since the last time."""
+        """What was written since the last call."""
         data = self.getvalue()
         self.gone += len(data)
         self.seek(0)
@@ -76,16 +83,16 @@ def write_shard(
     data: Path, number: int, made: Iterable[dict | Skipped], *, form: str, features: Features,
     where: str, contract: bool = True,
 ) -> Tally:
-    """Write one shard, checking each row; nothing where no row is made.
+    """Write one shard, checking each row; write no file where no row is made.
 
     Args:
         data: directory of the shards.
         number: of the shard, from 0.
-        made: its rows, and what stands for those that could not be had.
+        made: its rows, and a :class:`Skipped` for each that could not be made.
         form: a key of :data:`FORMATS`.
         features: all columns, see :func:`all_features`.
         where: the generator, for messages.
-        contract: whether these are rows of the contract; others are stored as they come.
+        contract: whether these are rows of the contract; others are stored unchecked.
 
     Raises:
         RowError: at the first row that breaks the contract.
@@ -126,7 +133,7 @@ def all_features(extra: dict | None) -> Features:
 
 
 def stored(row: dict, features: Features, where: str) -> dict:
-    """A row as it is stored: checked, pictures encoded, columns without a feature dropped.
+    """A row as it is stored: checked, images encoded, columns without a feature dropped.
 
     Raises:
         RowError: the row breaks the contract.
@@ -167,7 +174,7 @@ def _write_tar(file: IO[bytes], rows: Iterator[dict], features: Features, key: s
             for j, image in enumerate(row["images"]):
                 data = image["bytes"]
                 data = Path(image["path"]).read_bytes() if data is None else data
-                kind = open_picture(image).format.lower()  # png, jpeg, webp, ...
+                kind = (open_image(image).format or "").lower()  # png, jpeg, webp, ...
                 _add(tar, f"{key}-{i:05d}.{j}.{kind}", data)
 
 

@@ -1,16 +1,17 @@
-"""Writing a row set from a stream of rows; and what all sets have: a manifest and a place.
+"""Write a row set from a stream of rows; check and put in place the sets of all writers.
 
-For rows that come one after the other. :mod:`data_gen.rows.building` is for rows that can be made by
-index: by several processes, in several sittings.
+For rows that come one after the other. :mod:`data_gen.rows.building` writes rows that can be made
+by index: with several processes, and resumable.
 """
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count, islice
 from pathlib import Path
 
 from data_gen.files.files import write_json
+from data_gen.files.skipped import SkippedItems
 from data_gen.rows.build_plan import plan
 from data_gen.rows.contract import RowError
 from data_gen.rows.reading import repeated_id
@@ -29,13 +30,13 @@ def write_rows(
     seed: int,
     generator: str,
     settings: dict | None = None,
-    skipped: dict[str, int] | None = None,
+    skipped: SkippedItems | Mapping[str, int] | None = None,
     extra_features: dict | None = None,
     form: str = "parquet",
 ) -> dict:
     """Write a row set, checking each row. Memory holds one row group at a time.
 
-    The set appears at ``out`` whole or not at all: it is written beside it and renamed.
+    The set appears at ``out`` whole or not at all: it is written next to ``out`` and renamed.
 
     Args:
         rows: rows as in :data:`FEATURES`, plus the columns named in ``extra_features``.
@@ -43,7 +44,7 @@ def write_rows(
         seed: recorded in the manifest.
         generator: program that made the rows, recorded and used in error messages.
         settings: the generator's settings, recorded.
-        skipped: what the generator left out, reason -> count; read after the last row.
+        skipped: what the generator skipped, or reason -> count; read after the last row.
         extra_features: ``datasets`` features of custom columns, which pass through to rewards.
         form: ``parquet`` or ``webdataset``.
 
@@ -75,21 +76,28 @@ def write_rows(
 
 
 def check_whole(
-    folder: Path, settled: dict, tallies: list[Tally], left_out: dict[str, int]
+    folder: Path, settled: dict, tallies: list[Tally], before: SkippedItems | Mapping[str, int]
 ) -> dict:
     """The manifest of a set all of whose shards are written.
+
+    Args:
+        folder: of the set.
+        settled: its plan, see :func:`data_gen.rows.build_plan.plan`.
+        tallies: of its shards.
+        before: what was skipped before any row was made.
 
     Raises:
         RowError: it has no row, or an id twice.
     """
     tasks: Counter[str] = Counter()
-    skipped = Counter(left_out)
+    skipped = SkippedItems()
+    skipped.update(before)
     for tally in tallies:
         tasks.update(tally.tasks)
         skipped.update(tally.skipped)
     where = settled["generator"]
     if not sum(tasks.values()):
-        raise RowError(f"{where}: made no row; left out: {dict(skipped)}")
+        raise RowError(f"{where}: made no row{skipped.clause()}")
     twice = repeated_id(folder, (digest for tally in tallies for digest in tally.ids))
     if twice is not None:
         raise RowError(f"{where}: row {twice!r}: column 'id': is used twice")
@@ -98,7 +106,7 @@ def check_whole(
         **settled,
         "rows": sum(tasks.values()),
         "tasks": dict(sorted(tasks.items())),
-        "skipped": dict(sorted(skipped.items())),
+        "skipped": dict(sorted(skipped.counts.items())),
         "shards": shards,
     }
 
@@ -110,7 +118,7 @@ def refuse_foreign(out: Path) -> None:
 
 
 def put_in_place(folder: Path, out: Path) -> None:
-    """Rename a whole set to ``out``, in the place of an earlier one."""
+    """Rename a whole set to ``out``, replacing an earlier one."""
     if out.exists():
         shutil.rmtree(out)
     folder.rename(out)

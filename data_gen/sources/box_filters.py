@@ -1,4 +1,4 @@
-"""Which annotated boxes are of use, and which of them can be asked for together."""
+"""Filter annotated boxes, and choose those of an image that make a scene."""
 
 import math
 from array import array
@@ -10,6 +10,7 @@ from PIL import Image
 
 from data_gen.files.errors import SourceError
 from data_gen.files.files import find_file
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.boxes import (
     Box,
     area,
@@ -20,27 +21,27 @@ from data_gen.images.boxes import (
 from data_gen.sources.annotations import Annotations
 
 TOLERANCE = 2.0
-"""Pixels that a box may reach beyond its picture: annotators' tools round. It is clipped then."""
+"""Pixels that a box may reach beyond its image, as annotation tools round; it is clipped then."""
 
-MOST_BOXES = 12
-"""Boxes of one picture that a scene is chosen from, the largest first."""
+MAX_BOXES = 12
+"""Boxes of one image that a scene is chosen from, the largest first."""
 
-MOST_THINGS = 5
-"""Things of one scene."""
+MAX_SUBJECTS = 5
+"""Most subjects of one scene."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a box must be like.
+    """What a box must be like to be used.
 
     Args:
-        min_share: least share of the picture's area, 0-1.
-        max_share: largest share of the picture's area: a thing that fills the picture is not found
-            by looking for it.
-        min_side: least width and height, in pixels of the picture as annotated.
-        min_margin: least distance to every edge of the picture, in pixels: what reaches the edge is
-            cut off. 0 keeps it.
-        duplicate_iou: IoU from which two boxes of one category are the same thing twice.
+        min_share: least share of the image's area, 0-1.
+        max_share: largest share of the image's area: a subject that fills the image need not be
+            looked for.
+        min_side: least width and height, in pixels of the image as annotated.
+        min_margin: least distance to every edge of the image, in pixels, as a subject at the edge
+            may be cut off; 0 keeps these.
+        duplicate_iou: IoU from which two boxes of one category are the same subject twice.
         max_overlap: largest share of a box of a scene that another one may cover.
     """
 
@@ -61,40 +62,41 @@ class Limits:
 
 @dataclass
 class Kept:
-    """What is of use.
+    """The boxes that are used.
 
     Attributes:
-        boxes: picture -> places of its boxes, which now end within the picture.
-        files: picture -> where it is.
-        alone: boxes whose category no other box of the picture has, used or not.
-        left_out: reason -> number of boxes (or pictures, where it says so).
+        boxes: image -> places of its boxes, which now end within the image.
+        files: image -> where it is.
+        alone: boxes whose category no other box of the image has, used or not.
+        skipped: boxes (or images, where the reason says so) that are not used.
     """
 
     boxes: dict[int, list[int]]
     files: dict[int, Path]
     alone: set[int]
-    left_out: Counter
+    skipped: SkippedItems
 
 
 def useful_boxes(
     found: Annotations, folder: Path, limits: Limits, categories: set[str] | None = None
 ) -> Kept:
-    """Sort out boxes, and clip those that reach a little beyond their picture.
+    """Filter boxes, and clip those that reach a little beyond their image.
 
     Args:
         found: as read.
-        folder: where the pictures are, by their file names or the ends of these.
+        folder: where the images are, by their file names or the ends of these.
         limits: what a box must be like.
         categories: names of categories to use, casefolded; ``None`` for all.
     """
-    left_out: Counter[str] = Counter()
-    by_picture: dict[int, array] = defaultdict(lambda: array("i"))
-    for i, picture in enumerate(found.picture):
-        by_picture[picture].append(i)
-    kept = Kept({}, {}, set(), left_out)
-    for picture, boxes in by_picture.items():
-        if found.files[picture] and not found.sizes[picture][0]:
-            found.sizes[picture] = _size_on_disk(folder, found.files[picture])
+    skipped = SkippedItems()
+    by_image: dict[int, array] = defaultdict(lambda: array("i"))
+    for i, image in enumerate(found.image):
+        by_image[image].append(i)
+    kept = Kept({}, {}, set(), skipped)
+    for image, boxes in by_image.items():
+        name = found.files[image]
+        if name and not found.sizes[image][0]:
+            found.sizes[image] = _size_on_disk(folder, name)
         seen = Counter(found.category[i] for i in boxes)
         good: list[int] = []
         for i in boxes:
@@ -105,35 +107,35 @@ def useful_boxes(
             ):
                 reason = "duplicate"
             if reason:
-                left_out[reason] += 1
+                skipped.add(reason, found.ids[i])
                 continue
             good.append(i)
             found.put(i, box)
-        if not good:
+        if not good or name is None:
             continue
-        file = find_file(folder, found.files[picture])
+        file = find_file(folder, name)
         if file is None:
-            left_out["picture missing on disk"] += 1
+            skipped.add("image missing on disk", name)
             continue
-        kept.boxes[picture], kept.files[picture] = good, file
+        kept.boxes[image], kept.files[image] = good, file
         kept.alone.update(i for i in good if seen[found.category[i]] == 1)
     return kept
 
 
 def _judge(found: Annotations, i: int, limits: Limits, categories: set[str] | None
            ) -> tuple[str | None, Box]:
-    """Why box ``i`` is not used, if so, and the box within its picture."""
+    """Why box ``i`` is not used (``None`` if it is), and the box within its image."""
     box, category = found.box(i), found.category[i]
-    width, height = found.sizes[found.picture[i]]
+    width, height = found.sizes[found.image[i]]
     name = found.categories[category] if category >= 0 else ""
-    told = found.told.get(i)
+    described = found.described.get(i)
 
     def reason() -> str | None:
         if i in found.flag:
             return found.flag[i]
-        if found.files[found.picture[i]] is None:
-            return "picture not listed, or without file_name"
-        if not name and not told:
+        if found.files[found.image[i]] is None:
+            return "image not listed, or without file_name"
+        if not name and not described:
             return "category not listed, or without a name"
         if categories is not None and name.casefold() not in categories:
             return "of another category"
@@ -142,9 +144,9 @@ def _judge(found: Annotations, i: int, limits: Limits, categories: set[str] | No
         if box[0] >= box[2] or box[1] >= box[3]:
             return "inverted or empty"
         if not width:
-            return "picture of unknown size"
+            return "image of unknown size"
         if min(box) < -TOLERANCE or box[2] > width + TOLERANCE or box[3] > height + TOLERANCE:
-            return "outside the picture"
+            return "outside the image"
         return None
 
     why = reason()
@@ -156,14 +158,14 @@ def _judge(found: Annotations, i: int, limits: Limits, categories: set[str] | No
     if share < limits.min_share or min(sides) < limits.min_side or min(sides) <= 0:
         return "tiny", box
     if share > limits.max_share:
-        return "fills the picture", box
+        return "fills the image", box
     if min(box[0], box[1], width - box[2], height - box[3]) < limits.min_margin:
-        return "cut off by the picture's edge", box
+        return "cut off by the image's edge", box
     return None, box
 
 
 def _size_on_disk(folder: Path, name: str) -> tuple[int, int]:
-    """Width and height that the picture's header tells, (0, 0) where there is none."""
+    """Width and height by the image's header; (0, 0) where it cannot be read."""
     try:
         with Image.open(find_file(folder, name) or folder / name) as header:
             return header.size
@@ -172,11 +174,11 @@ def _size_on_disk(folder: Path, name: str) -> tuple[int, int]:
 
 
 def apart(boxes: list[Box], max_overlap: float) -> list[int]:
-    """Places of boxes that leave each other in sight: from the largest on, each that neither covers
-    nor is covered by more than ``max_overlap`` of the smaller one of the two."""
-    largest = sorted(range(len(boxes)), key=lambda i: -area(boxes[i]))[:MOST_BOXES]
+    """Places of boxes that hide little of each other: from the largest on, each that overlaps none of
+    those chosen before by more than ``max_overlap`` of the smaller one of the two."""
+    largest = sorted(range(len(boxes)), key=lambda i: -area(boxes[i]))[:MAX_BOXES]
     chosen: list[int] = []
     for i in largest:
         if all(hidden(boxes[i], boxes[j]) <= max_overlap for j in chosen):
             chosen.append(i)
-    return chosen[:MOST_THINGS]
+    return chosen[:MAX_SUBJECTS]

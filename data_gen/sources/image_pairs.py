@@ -1,7 +1,8 @@
-"""Picture pairs as things: which two squares a composite holds, and what its item's text says."""
+"""Turn image pairs into subjects: the two halves of a composite, and the category in its text."""
 
 import re
 from array import array
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,9 +10,9 @@ from PIL import Image
 
 from data_gen.files.errors import ImageError
 from data_gen.images.photos import fitted
-from data_gen.sources.pair_parquet import Place, pair_picture
+from data_gen.sources.pair_parquet import Place, pair_image
 from data_gen.sources.photo_folders import printable
-from data_gen.tasks.subjects import Thing, View, kind_sentence
+from data_gen.tasks.subjects import Subject, View, kind_sentence
 
 CACHED_PAIRS = 16
 """Decoded pairs held in memory: 25 MB at 512 px."""
@@ -20,20 +21,19 @@ MAX_MARGIN = 1 / 8
 """Widest white margin of a pair, as a share of its height."""
 
 PARTS = re.compile(r"(?:pair|set|collection|bunch|piece|group|type|kind) of (?:an? |the )?", re.I)
-"""What stands before the thing itself: ``a pair of sneakers``."""
+"""Words before the subject itself: ``a pair of sneakers``."""
 
 AFTER = re.compile(
     r"[(\[;:–—]|\s(?:of|in|on|by|with|from|for|at|to|into|under|over|near|inside|made|featuring|having"
     r"|wearing|holding|that|which|who|whose|where|as|against|-)\s", re.I)
-"""Where what is said of the thing begins: ``beverage | in glass or bottle``."""
+"""Where a description of the subject begins: ``beverage | in glass or bottle``."""
 
 
-class Pairs:
-    """Pairs as things, made when they are asked for: a few numbers and the item's text are all that
-    is held of each.
+class Pairs(Sequence[Subject]):
+    """Pairs as subjects, built on access: of each, memory holds a few numbers and the item's text.
 
     Args:
-        root: file or folder that their files are told from.
+        root: file or folder to which the paths of their files are relative.
         inset: lines cut off at every edge of both halves, in pixels.
         size: largest length of the bounded side of a half, in pixels.
         side: which side ``size`` bounds: ``long`` or ``short``.
@@ -49,7 +49,7 @@ class Pairs:
         self.halves = lru_cache(CACHED_PAIRS)(self._halves)
 
     def add(self, place: Place, item: str | None, category: str | None) -> None:
-        """One more pair."""
+        """Add a pair."""
         if not self.files or self.files[-1] != place.file:
             self.files.append(place.file)
         self.file.append(len(self.files) - 1)
@@ -60,14 +60,14 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.row)
 
-    def __getitem__(self, i: int) -> Thing:
+    def __getitem__(self, i: int) -> Subject:
         item, category = self.items[i]
         file, group, row = self.files[self.file[i]], self.group[i], self.row[i]
         name = file.relative_to(self.root) if file != self.root else file.name
         key = f"{printable(name)}:{group}:{row}"
         views = tuple(View(f"{key} {name}", lambda half=half: self._open(i, half))
                       for half, name in enumerate(("left", "right")))
-        return Thing(key, views, category, item and _sentence(item), label=item,
+        return Subject(key, views, category, item and _sentence(item), label=item,
                      block=(self.file[i] << 32) + group)
 
     def _open(self, i: int, half: int) -> Image.Image:
@@ -76,23 +76,23 @@ class Pairs:
         return image.resize(size, Image.Resampling.LANCZOS) if size != image.size else image
 
     def _halves(self, i: int) -> list[Image.Image]:
-        picture = pair_picture(Place(self.files[self.file[i]], self.group[i], self.row[i]))
-        boxes = half_boxes(*picture.size, self.inset)
+        image = pair_image(Place(self.files[self.file[i]], self.group[i], self.row[i]))
+        boxes = half_boxes(*image.size, self.inset)
         if boxes is None:
             raise ImageError(self[i].key, "not two squares side by side")
-        return [picture.crop(box) for box in boxes]
+        return [image.crop(box) for box in boxes]
 
 
 def half_boxes(width: int, height: int, inset: int = 0) -> list[tuple[int, int, int, int]] | None:
-    """Where the two halves of a pair are, in pixels.
+    """The two halves of a pair.
 
     The halves are squares of one size with the same margin around and between them, so that the
-    picture's size tells both: 1048x528 holds squares of 512 with margins of 8, 2096x1056 or
+    image's size determines both: 1048x528 holds squares of 512 with margins of 8, 2096x1056 or
     2048x1024 squares of 1024 with margins of 16 or none.
 
     Returns:
-        ``x1 y1 x2 y2`` of the left and of the right one, less ``inset`` at every edge; ``None`` for
-        a picture of other proportions.
+        ``x1 y1 x2 y2`` in pixels of the left and the right half, less ``inset`` at every edge;
+        ``None`` for an image of other proportions.
     """
     margin = 2 * height - width
     side = height - 2 * margin
@@ -104,8 +104,8 @@ def half_boxes(width: int, height: int, inset: int = 0) -> list[tuple[int, int, 
 
 def category_of(item: str) -> str | None:
     """The word of an item's text that says what it is: ``Painting of a harbor by Monet`` is a
-    painting, ``Crisp, golden beverage in glass or bottle`` a beverage. A rule of thumb: the last
-    word before anything that is said of the thing, in the singular.
+    painting, ``Crisp, golden beverage in glass or bottle`` a beverage. By a rule of thumb: the last
+    word before any description of the subject, in the singular.
 
     Returns:
         One word in lower case, or ``None`` where there is none.
@@ -132,6 +132,6 @@ def _singular(word: str) -> str:
 
 
 def _sentence(item: str) -> str:
-    """The item's text as a sentence about the thing."""
+    """The item's text as a sentence about the subject."""
     kind = item if item[:2].isupper() else item[0].lower() + item[1:]
     return kind_sentence(kind.rstrip("."), _head(item))

@@ -1,4 +1,4 @@
-"""One row set from several sources: how many rows of each task come from which."""
+"""Mix several sources into one row set: which source makes which row of each task."""
 
 import random
 from array import array
@@ -6,33 +6,37 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from data_gen.files.errors import SourceError
-from data_gen.files.files import stamp_of
-from data_gen.rows.indexed import RowMaker, Skipped, interleaved
+from data_gen.files.files import fingerprint_of
+from data_gen.files.skipped import SkippedItems
+from data_gen.rows.indexed import IndexedRows, Skipped, interleaved
 
 OWN = ("generator", "seed", "shares", "caps")
-"""Keys of a source in a mixture; all others are its generator's settings."""
+"""Keys of a source that the mixture reads; all others are its generator's settings."""
 
 
 class Generator(Protocol):
-    """What makes the rows of a source, and the names of its settings."""
+    """What makes the rows of a source (from counts, seed and settings), and its settings' names."""
 
-    maker: Callable[[dict, int, dict], RowMaker]
-    settings: set[str]
+    @property
+    def rows(self) -> Callable[[dict, int, dict], IndexedRows]: ...
+
+    @property
+    def settings(self) -> set[str]: ...
 
 
 class Turn(NamedTuple):
-    """Which source makes a row, and which of its rows of the task it is."""
+    """Which source makes a row, and which of the source's rows it is."""
 
     source: str
     index: int
 
 
-def mixture_maker(
+def mixture_rows(
     counts: Mapping[str, int],
     seed: int,
     sources: Mapping[str, Mapping],
     generators: Mapping[str, Generator],
-) -> RowMaker:
+) -> IndexedRows:
     """Rows of several sources, in the proportions of their shares.
 
     Row ``i`` of a task comes from the same source however many rows there are, so that a larger set
@@ -40,10 +44,10 @@ def mixture_maker(
 
     Args:
         counts: task -> number of rows.
-        seed: each source draws with a seed of its own, made from this one and its name.
-        sources: name -> ``generator``; ``shares``: task -> weight among the sources; ``caps``: task
-            -> most rows from this source, the others make up for it; ``seed``: instead of the one
-            above; and the generator's own settings.
+        seed: each source draws with a seed of its own, made from this one and the source's name.
+        sources: name -> settings: ``generator``; ``shares``: task -> weight among the sources;
+            ``caps``: task -> most rows from this source, for which the others make up; ``seed``:
+            instead of the one above; and the generator's own settings.
         generators: by the names that ``generator`` may have.
 
     Raises:
@@ -55,13 +59,13 @@ def mixture_maker(
     caps = {task: {name: (source.get("caps") or {}).get(task) for name, source in sources.items()}
             for task in counts}
     dealt = {task: deal(shares[task], caps[task], n, task) for task, n in counts.items()}
-    makers: dict[str, RowMaker] = {}
+    parts: dict[str, IndexedRows] = {}
     for name, source in sources.items():
         own = {task: turns.count(name) for task, turns in dealt.items()}
         own = {task: n for task, n in own.items() if n}
         if own:
-            makers[name] = _maker(name, source, own, seed, generators)
-    columns = {name: maker.columns for name, maker in makers.items()}
+            parts[name] = _part(name, source, own, seed, generators)
+    columns = {name: part.columns for name, part in parts.items()}
     first = next(iter(columns.values()), {})
     for name, own in columns.items():
         if own.keys() != first.keys():
@@ -70,18 +74,19 @@ def mixture_maker(
 
     def make(task: str, i: int) -> dict | Skipped:
         name, index = dealt[task][i]
-        row = makers[name].encoded(task, index)  # as each source has it
+        row = parts[name].encoded(task, index)  # in the image format of each source
         return row if isinstance(row, Skipped) else row | {"id": f"{name}:{row['id']}"}
 
-    return RowMaker(
-        dict(counts), make, order=interleaved, columns=first,
-        left_out={f"{name}: {reason}": n for name, maker in makers.items()
-                  for reason, n in maker.left_out.items()},
-        stamp=stamp_of(*(part for name, maker in makers.items() for part in (name, maker.stamp))))
+    skipped = SkippedItems()
+    for name, part in parts.items():
+        skipped.update(part.skipped, prefix=f"{name}: ")
+    fingerprints = (text for name, part in parts.items() for text in (name, part.fingerprint))
+    return IndexedRows(dict(counts), make, order=interleaved, columns=first, skipped=skipped,
+                       fingerprint=fingerprint_of(*fingerprints))
 
 
 class Turns:
-    """Whose turn it is, row after row."""
+    """The turns of one task, row after row."""
 
     def __init__(self, names: list[str]):
         self.names, self.code, self.index = names, array("H"), array("i")
@@ -90,13 +95,13 @@ class Turns:
         return Turn(self.names[self.code[i]], self.index[i])
 
     def count(self, name: str) -> int:
-        """How often it is a source's turn."""
+        """How many rows a source makes."""
         return self.code.count(self.names.index(name))
 
 
 def deal(shares: Mapping[str, float], caps: Mapping[str, int | None], n: int, task: str) -> Turns:
-    """Who makes each of ``n`` rows: the source that is furthest behind its share, so that any
-    stretch has the proportions and no turn depends on ``n``.
+    """Deal ``n`` rows to the sources: each to the source that is furthest behind its share, so that
+    any stretch has the proportions and no turn depends on ``n``.
 
     Raises:
         SourceError: no source has a share, or their caps allow fewer rows.
@@ -118,7 +123,7 @@ def deal(shares: Mapping[str, float], caps: Mapping[str, int | None], n: int, ta
 
 
 def check_sources(sources: Mapping[str, Mapping], generators: Mapping[str, Generator]) -> None:
-    """Refuse sources that are no settings, of no generator, with unknown keys or odd numbers.
+    """Refuse sources that are no settings, have no known generator, unknown keys or wrong numbers.
 
     Raises:
         SourceError: naming the source and the key.
@@ -147,11 +152,11 @@ def check_sources(sources: Mapping[str, Mapping], generators: Mapping[str, Gener
             raise SourceError(f"{where}: caps must give tasks whole numbers from 0, not {caps!r}")
 
 
-def _maker(name: str, source: Mapping, counts: dict, seed: int, generators: Mapping) -> RowMaker:
+def _part(name: str, source: Mapping, counts: dict, seed: int, generators: Mapping) -> IndexedRows:
     settings = {key: value for key, value in source.items() if key not in OWN}
     # Two sources of one generator must not make the same rows.
     own_seed = source.get("seed", random.Random(f"{seed}/{name}").randrange(2**31))
     try:
-        return generators[source["generator"]].maker(counts, own_seed, settings)
+        return generators[source["generator"]].rows(counts, own_seed, settings)
     except (ValueError, OSError) as error:
         raise SourceError(f"mixture: source '{name}': {error}") from None

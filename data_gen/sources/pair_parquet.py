@@ -1,5 +1,5 @@
-"""Parquet files of picture pairs in the schema of Subjects200K (hub id ``Yuanshi/Subjects200K``):
-what each row says, without its picture, and pictures one by one.
+"""Read and fetch parquet files of image pairs in the schema of Subjects200K (hub id
+``Yuanshi/Subjects200K``): the texts of all rows without images, and images one by one.
 
 Columns: ``image`` (bytes), ``collection``, ``quality_assessment`` {compositeStructure,
 objectConsistency, imageQuality: 0-5 or null} and ``description`` {item, description_0, ...,
@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,25 +18,33 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from datasets import Image as ImageFeature
 from datasets import IterableDataset, load_dataset
 from PIL import Image
 from tqdm import tqdm
 
 from data_gen.files.errors import ImageError, SourceError
 from data_gen.files.files import atomic_file
-from data_gen.images.photos import PhotoError, open_picture
+from data_gen.files.skipped import SkippedItems
+from data_gen.images.photos import PhotoError, open_image_bytes
 from data_gen.rows.disk_space import is_full
 
 LIGHT = ("collection", "quality_assessment", "description")
 
 CACHED_GROUPS = 4
-"""Row groups whose pictures are held in memory, as they lie in the file."""
+"""Row groups whose images are held in memory, still encoded."""
 
 OPEN_FILES = 4
-"""Files that are kept open, with what their footers say of every row group."""
+"""Files that are kept open, with their footers' entry for every row group."""
 
 MAX_GROUP_BYTES = 512 * 2**20
 """Largest row group that is read."""
+
+PART_ROWS = 500
+"""Rows in one file of the cache: 50 MB at 512 px."""
+
+GROUP_ROWS = 100
+"""Rows in one row group, all of which are read to get one image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +70,11 @@ def parquet_files(path: str | Path) -> list[Path]:
     return files
 
 
-def light_rows(file: Path, skipped: Counter) -> Iterator[tuple[Place, dict]]:
-    """Every row of a file but its picture, with its place. Memory holds one row group's texts.
+def light_rows(file: Path, skipped: SkippedItems) -> Iterator[tuple[Place, dict]]:
+    """Every row of a file without its image, with its place. Memory holds one row group's texts.
 
-    Rows whose text is not UTF-8 are counted in ``skipped``, and so is the file where it is no
-    readable parquet file.
+    Rows whose text is not UTF-8 are added to ``skipped``, and so is a file that is no readable
+    parquet file.
 
     Raises:
         SourceError: a column is missing, or a row group is too large to be read.
@@ -75,7 +82,7 @@ def light_rows(file: Path, skipped: Counter) -> Iterator[tuple[Place, dict]]:
     try:
         parquet = _opened(file, _state(file))
     except (OSError, pa.ArrowException):
-        skipped["unreadable parquet file"] += 1
+        skipped.add("unreadable parquet file", str(file))
         return
     names = parquet.schema_arrow.names
     for column in ("image", "description"):
@@ -91,11 +98,11 @@ def light_rows(file: Path, skipped: Counter) -> Iterator[tuple[Place, dict]]:
         try:
             table = parquet.read_row_group(group, columns=[c for c in LIGHT if c in names])
         except (OSError, pa.ArrowException):
-            skipped["unreadable row group"] += 1
+            skipped.add("unreadable row group", f"{file} row group {group}")
             continue
         for row, light in enumerate(_dictionaries(table)):
             if light is None:
-                skipped["text that is not UTF-8"] += 1
+                skipped.add("text that is not UTF-8", f"{file} row group {group} row {row}")
                 continue
             for column in ("quality_assessment", "description"):
                 light[column] = _struct(light.get(column))
@@ -113,8 +120,8 @@ def _dictionaries(table: pa.Table) -> list[dict | None]:
 
 
 def footer_digest(file: Path) -> str:
-    """A digest of a parquet file's size and footer, which holds the sizes and places of all that is
-    in it: the pictures themselves would take long to read."""
+    """A digest of a parquet file's size and footer, which holds the sizes and places of all its
+    data: reading the images themselves would take long."""
     with open(file, "rb") as opened:
         length = opened.seek(-8, os.SEEK_END) + 8
         footer = int.from_bytes(opened.read(4), "little")
@@ -122,19 +129,19 @@ def footer_digest(file: Path) -> str:
         return f"{length} {hashlib.file_digest(opened, 'sha256').hexdigest()}"
 
 
-def pair_picture(place: Place) -> Image.Image:
-    """The composite picture of a row, RGB.
+def pair_image(place: Place) -> Image.Image:
+    """The composite image of a row, RGB.
 
     Raises:
         ImageError: with the file, the row group and the row.
     """
     try:
-        column = _pictures(place.file, place.group, _state(place.file))
+        column = _images(place.file, place.group, _state(place.file))
         value = column[place.row]
         data = value["bytes"].as_py() if pa.types.is_struct(value.type) else value.as_py()
         if not data:
-            raise PhotoError("no picture in the row")
-        return open_picture(data)
+            raise PhotoError("no image in the row")
+        return open_image_bytes(data)
     except (PhotoError, OSError, pa.ArrowException) as error:
         reason = str(error) if isinstance(error, PhotoError) else "unreadable row group"
         raise ImageError(
@@ -142,7 +149,7 @@ def pair_picture(place: Place) -> Image.Image:
 
 
 @lru_cache(CACHED_GROUPS)
-def _pictures(file: Path, group: int, state: tuple) -> pa.ChunkedArray:
+def _images(file: Path, group: int, state: tuple) -> pa.ChunkedArray:
     return _opened(file, state).read_row_group(group, columns=["image"]).column("image")
 
 
@@ -152,8 +159,8 @@ def _opened(file: Path, state: tuple) -> pq.ParquetFile:
 
 
 def _state(file: Path) -> tuple[int, int, int]:
-    """What an open file is good for: as long as it is not written anew, and in one process, as a
-    forked one would share its place in the file."""
+    """Key under which an open file may be reused: it has not been written again, and the process is
+    the same (a forked process would share its place in the file)."""
     now = os.stat(file)
     return os.getpid(), now.st_mtime_ns, now.st_size
 
@@ -168,14 +175,6 @@ def _struct(value: dict | str | None) -> dict:
     return value if isinstance(value, dict) else {}
 
 
-PART_ROWS = 500
-"""Rows in one file of the cache: 50 MB at 512 px."""
-
-
-GROUP_ROWS = 100
-"""Rows in one row group, which is the least that is read to get at one picture."""
-
-
 def is_hub_id(path: str | Path) -> bool:
     """Whether ``path`` has the form ``owner/name`` and is no file or folder here."""
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path))) and not Path(path).exists()
@@ -184,8 +183,8 @@ def is_hub_id(path: str | Path) -> bool:
 def fetch_pairs(hub_id: str, cache: str | Path, limit: int | None = None) -> Path:
     """Stream a data set of pairs into a folder of parquet files, once.
 
-    A run that was cut off goes on behind the last whole file. Only data is read: ``datasets`` runs
-    no code that comes with a data set.
+    A run that was stopped resumes after the last whole file. Only data is read: ``datasets`` runs no
+    code that comes with a data set.
 
     Args:
         hub_id: such as ``Yuanshi/Subjects200K``.
@@ -206,11 +205,11 @@ def fetch_pairs(hub_id: str, cache: str | Path, limit: int | None = None) -> Pat
         stream = load_dataset(hub_id, split="train", streaming=True)
         keep_pairs(stream.skip(have), folder, None if limit is None else limit - have)
     except Exception as error:
-        # Below load_dataset lie several libraries, each with its own errors for a network that is
-        # down, a name that is not there, a file that is damaged.
+        # The libraries below load_dataset have errors of their own for a network that is down, a
+        # missing name, a damaged file.
         if isinstance(error, OSError) and is_full(error):
             raise SourceError(f"the disk of {folder} is full; whole files of pairs are kept: make "
-                              f"room and give the same command again") from None
+                              f"room and run the same command again") from None
         raise SourceError(
             f"hub data set {hub_id} cannot be read ({(str(error) or repr(error)).splitlines()[0]});"
             f" check the name and the network, or give a folder of its parquet files"
@@ -219,11 +218,11 @@ def fetch_pairs(hub_id: str, cache: str | Path, limit: int | None = None) -> Pat
 
 
 def keep_pairs(stream: IterableDataset, folder: Path, limit: int | None) -> None:
-    """Write up to ``limit`` rows of a stream behind what ``folder`` holds, file by file; a file
+    """Write up to ``limit`` rows of a stream after those that ``folder`` holds, file by file; a file
     appears whole or not at all. Where the stream ends first, an empty file ``complete`` says so."""
     folder.mkdir(parents=True, exist_ok=True)
     part = len(list(folder.glob("part-*.parquet")))
-    # The bytes as they are: decoding and encoding again would cost time and change pictures.
+    # Store the bytes as they are: decoding and encoding would take time and change images.
     rows = iter(stream.cast_column("image", ImageFeature(decode=False)))
     bar = tqdm(total=limit, unit="pair", desc=str(folder), disable=None)
     left = limit

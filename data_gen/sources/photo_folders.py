@@ -1,13 +1,13 @@
-"""Folders of photos as subjects: what is in them, which class each is of, which are held out.
+"""Scan folders of photos: which photos are usable, which class a folder is of, which are held out.
 
-Nothing is passed over in silence: every file that is not used is left out for a reason, and
-:func:`summary` says so in one line.
+Every file that is not used is skipped for a reason, and :func:`summary` reports that in one line.
 """
 
 import hashlib
 import os
 import unicodedata
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from data_gen.files.errors import SourceError
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.photos import PhotoError, open_photo, reason_of
 
 CLASSES_FILES = ("classes", "classes.txt", "classes.csv", "prompts_and_classes.txt")
@@ -27,26 +28,22 @@ SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
 
 @dataclass(eq=False)
-class Subject:
-    """One thing and its photos. ``name`` is its folder's, ``kind`` its class (``dog``) if known."""
+class PhotoFolder:
+    """The photos of one subject. ``name`` is the folder's, ``kind`` its class (``dog``) if known."""
 
     name: str
     photos: list[Path] = field(default_factory=list)
     kind: str | None = None
 
 
-LeftOut = dict[str, list[str]]
-"""Reason -> what was left out for it, as paths below the root."""
-
-
 def scan(
     root: str | Path, size: int = 512, side: str = "long", *, keep: Path | None = None
-) -> tuple[list[Subject], LeftOut]:
-    """Find the subjects below ``root`` and open every photo once to see that it can be used.
+) -> tuple[list[PhotoFolder], SkippedItems]:
+    """Find the folders below ``root``, one per subject, and open every photo once to check it.
 
-    A subject is a folder of ``root``; photos in its sub-folders are its own. The same picture
-    twice in a subject is used once. The same picture in two subjects is not used at all: whichever
-    of them it shows, half of the rows made from it would be wrong.
+    Photos in sub-folders belong to the folder of ``root`` above them. The same image twice in a
+    folder is used once. The same image in two folders is not used at all: whichever of the subjects
+    it shows, half of the rows made from it would be wrong.
 
     Args:
         root: directory of subjects' folders.
@@ -54,60 +51,63 @@ def scan(
         keep: a file in ``root`` itself that is expected there.
 
     Returns:
-        The subjects with at least one usable photo, by name, and what was left out, by reason.
+        The folders with at least one usable photo, by name, and what was skipped, as paths below
+        ``root``.
 
     Raises:
         OSError: ``root`` itself cannot be listed.
     """
     root = Path(root)
-    left_out: LeftOut = defaultdict(list)
+    skipped: list[tuple[str, str]] = []
 
-    def leave(path: Path, reason: str):
-        left_out[reason].append(printable(path.relative_to(root)))
+    def skip(path: Path, reason: str) -> None:
+        skipped.append((reason, printable(path.relative_to(root))))
 
-    files: list[tuple[Subject, Path]] = []
+    files: list[tuple[PhotoFolder, Path]] = []
     seen = {os.path.realpath(root)}
     for entry in sorted(root.iterdir(), key=_links_last):
         if _is_hidden(entry):
-            leave(entry, "hidden")
+            skip(entry, "hidden")
         elif os.path.isdir(entry):
-            subject = Subject(printable(entry.name))
-            files += [(subject, path) for path in _walk(entry, seen, leave)]
+            folder = PhotoFolder(printable(entry.name))
+            files += [(folder, path) for path in _walk(entry, seen, skip)]
         elif entry != keep:
             try:
                 entry.stat()
-                leave(entry, "beside the subjects' folders")
+                skip(entry, "beside the subjects' folders")
             except OSError as error:
-                leave(entry, reason_of(error, entry))
+                skip(entry, reason_of(error, entry))
 
-    usable: dict[Path, Subject] = {}
-    for subject, path in tqdm(files, desc="photos", unit="photo", disable=None):
+    usable: dict[Path, PhotoFolder] = {}
+    for folder, path in tqdm(files, desc="photos", unit="photo", disable=None):
         try:
             open_photo(path, size, side)
-            usable[path] = subject
+            usable[path] = folder
         except PhotoError as reason:
-            leave(path, str(reason))
+            skip(path, str(reason))
     for same in _copies(list(usable)):
         owners = {usable[path].name for path in same}
         for path in same if len(owners) > 1 else same[1:]:
-            leave(path, "in two subjects' folders" if len(owners) > 1 else "a copy of another")
+            skip(path, "in two subjects' folders" if len(owners) > 1 else "a copy of another")
             del usable[path]
 
-    subjects: dict[str, Subject] = {}
-    for path, subject in usable.items():
-        subjects.setdefault(subject.name, subject).photos.append(path)
-    found = sorted(subjects.values(), key=lambda subject: subject.name)
-    return found, {reason: sorted(paths) for reason, paths in left_out.items()}
+    folders: dict[str, PhotoFolder] = {}
+    for path, folder in usable.items():
+        folders.setdefault(folder.name, folder).photos.append(path)
+    found = SkippedItems()
+    for reason, where in sorted(skipped):
+        found.add(reason, where)
+    return sorted(folders.values(), key=lambda folder: folder.name), found
 
 
 def read_classes(path: str | Path) -> dict[str, str]:
     """Read each subject's class, a line each: ``cat2,cat`` (or ``:``, ``;``, ``=``, tab, space).
 
-    ``#`` starts a comment; a header is passed over. Where there is a line ``subject_name,class``,
+    ``#`` starts a comment; a header is ignored. Where there is a line ``subject_name,class``,
     as in DreamBooth's ``prompts_and_classes.txt``, only the block below it counts.
 
     Returns:
-        Subject, normalised and lower-cased -> class.
+        Folder's name, normalised and lower-cased -> class.
 
     Raises:
         SourceError: the file cannot be read, or a line is not understood.
@@ -137,30 +137,28 @@ def read_classes(path: str | Path) -> dict[str, str]:
 
 def is_heldout(name: str, share: float) -> bool:
     """Whether a subject is held out: by a hash of its name alone, so that it stays on its side
-    when other subjects come and go, whatever the seed."""
+    whatever the seed and the other subjects."""
     digest = hashlib.sha256(f"byname:{folded(name)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < share
 
 
-def summary(subjects: list[Subject], left_out: LeftOut, *, classes: Path | None = None) -> str:
-    """One line: what is used, what is left out and why, and what cannot serve fully."""
+def summary(folders: list[PhotoFolder], skipped: SkippedItems, *, classes: Path | None = None
+            ) -> str:
+    """One line: what is used, what is skipped and why, and what can only be used in part."""
 
     def some(items: list[str]) -> str:
         return f"({', '.join(items[:3])}{', …' if len(items) > 3 else ''})"
 
-    photos = sum(len(s.photos) for s in subjects)
-    line = f"folders: {photos} photos of {len(subjects)} subjects used"
-    if left_out:
-        reasons = sorted(left_out.items(), key=lambda item: (-len(item[1]), item[0]))
-        line += f"; left out {sum(map(len, left_out.values()))}: "
-        line += ", ".join(f"{len(paths)} {reason} {some(paths)}" for reason, paths in reasons)
-    single = [s.name for s in subjects if len(s.photos) == 1]
+    photos = sum(len(f.photos) for f in folders)
+    line = f"folders: {photos} photos of {len(folders)} subjects used"
+    line += skipped.clause()
+    single = [f.name for f in folders if len(f.photos) == 1]
     if single:
-        line += f"; {len(single)} with one photo, shown only as another subject {some(single)}"
-    unknown = [s.name for s in subjects if s.kind is None]
-    if classes is None and subjects:
+        line += f"; {len(single)} with one photo, used only as negatives {some(single)}"
+    unknown = [f.name for f in folders if f.kind is None]
+    if classes is None and folders:
         line += "; no classes file, so no hard negatives and no info"
-    elif unknown:
+    elif classes and unknown:
         line += f"; {len(unknown)} without a class in {classes.name} {some(unknown)}"
     return line
 
@@ -171,27 +169,27 @@ def printable(path: Path | str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
-def _walk(folder: Path, seen: set[str], leave) -> list[Path]:
+def _walk(folder: Path, seen: set[str], skip: Callable[[Path, str], None]) -> list[Path]:
     """Files below ``folder``, by name; folders already ``seen`` (loops, links) are not entered."""
     real = os.path.realpath(folder)
     if real in seen:
         loop = Path(os.path.realpath(folder.parent)).is_relative_to(real)
-        leave(folder, "symlink loop" if loop else "the same folder as another")
+        skip(folder, "symlink loop" if loop else "the same folder as another")
         return []
     seen.add(real)
     try:
         entries = sorted(folder.iterdir(), key=_links_last)
     except OSError as error:
-        leave(folder, reason_of(error, folder))
+        skip(folder, reason_of(error, folder))
         return []
     if not entries:
-        leave(folder, "empty folder")
+        skip(folder, "empty folder")
     files: list[Path] = []
     for entry in entries:
         if _is_hidden(entry):
-            leave(entry, "hidden")
+            skip(entry, "hidden")
         elif os.path.isdir(entry):
-            files += _walk(entry, seen, leave)
+            files += _walk(entry, seen, skip)
         else:
             files.append(entry)
     return files
@@ -203,7 +201,7 @@ def _links_last(path: Path) -> tuple[bool, str]:
 
 
 def _is_hidden(path: Path) -> bool:
-    """What systems put beside photos: ``.DS_Store``, ``._03.jpg``, ``__MACOSX``, ``Thumbs.db``."""
+    """Files that systems put beside photos: ``.DS_Store``, ``._03.jpg``, ``__MACOSX``, ``Thumbs.db``."""
     return path.name.startswith((".", "__MACOSX")) or path.name.lower() in SYSTEM_FILES
 
 
@@ -220,5 +218,5 @@ def _copies(paths: list[Path]) -> list[list[Path]]:
 
 @lru_cache(4096)
 def folded(name: str) -> str:
-    """A name as compared: some file systems store é as two characters, others as one."""
+    """A name as it is compared: some file systems store é as two characters, others as one."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -1,44 +1,60 @@
-"""Rows from the training files that RePIC and RAP released, once their pictures are here too.
+"""Rows from the training files that RePIC and RAP released; their images must be on disk.
 
-What is wrong with a row is counted, and the row left out: an unknown reward method (RePIC's own
-training falls back to boxes), names that nobody gave, boxes outside their picture, pictures that
-are missing. Answer formats are asked for in our words, as released problems do not contain them.
+Rows with a defect are skipped and counted by defect: an unknown reward method (RePIC's own training
+falls back to boxes), names that no reference has, boxes outside their image, missing images. Our
+templates ask for the format of the answer, as released problems do not.
 
-Left out: later turns of a conversation, rows without references, and questions about traits. All
-rows of a file are held in memory, without their pictures.
+Not used: later turns of a conversation, rows without references, and questions about traits. Memory
+holds all rows of a file, without their images.
 """
 
 import random
 import re
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from datasets import Value
 from PIL import Image
 
-from data_gen.files.errors import SourceError
-from data_gen.files.files import file_digest, find_file, stamp_of
+from data_gen.files.errors import InputError, SourceError
+from data_gen.files.files import file_digest, find_file, fingerprint_of
 from data_gen.files.json_stream import is_text, json_items
-from data_gen.files.skipped import left_out_clause
-from data_gen.images.boxes import cropped, padded, relative
+from data_gen.files.skipped import SkippedItems
+from data_gen.images.boxes import Box, cropped, padded, relative
 from data_gen.images.photos import PhotoError, open_photo
 from data_gen.rows import ICT, OCT, VLT
-from data_gen.rows.indexed import RowMaker, Skipped, interleaved
+from data_gen.rows.indexed import IndexedRows, Skipped, interleaved
 from data_gen.sources.box_filters import TOLERANCE
-from data_gen.synthesis.object_texts import Entry
-from data_gen.tasks.checks import check_counts, check_pictures
+from data_gen.tasks.checks import check_counts, check_images
 from data_gen.tasks.prompts import load_prompts
-from data_gen.tasks.questions import draw_manner
+from data_gen.tasks.questions import draw_caption_style
 
 FRAMES = ("image", "square")
-"""What boxes in 0-1 are counted in: the picture, or the picture padded to a square (LLaVA)."""
+"""What boxes in 0-1 are relative to: the image, or the image padded to a square (LLaVA)."""
 
 
-def released_maker(
+TAG = re.compile(r"<([^<>/\n]{1,80})>")
+
+NUMBERS = re.compile(r"\[\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*\]")
+
+YES_NO = re.compile(r"\s*(yes|no)\b", re.I)
+
+PRESENCE = (
+    r"\b(see|spot|find|recogni[sz]e|identify|notice|detect)\b[^?]*{name}",
+    r"\b(image|photo|picture|scene)\b[^?]*\b(show|contain|include|feature|depict|of\b)[^?]*{name}",
+    r"\b(is|are)\s+{name}\s+(\w+\s+)?(in|present|visible|here|shown|depicted|part of)\b",
+    r"\bdoes\s+{name}\s+(appear|show up)\b",
+    r"\b(is|was)\s+(this|it|that)\b[^?]*{name}",
+)
+"""How questions ask whether a subject is there; other yes-or-no questions ask for traits."""
+
+
+def released_rows(
     path: str | Path,
     images: str | Path,
     *,
@@ -47,41 +63,41 @@ def released_maker(
     box_frame: str = "image",
     size: int = 512,
     side: str = "long",
-    picture: str = "jpeg",
+    image_format: str = "jpeg",
     targets: bool = False,
     name: str = "released",
     templates: dict | None = None,
     report: Callable[[str], None] = print,
-) -> RowMaker:
-    """Rows of a released file, in an order that the seed draws.
+) -> IndexedRows:
+    """Rows of a released file, in an order drawn from the seed.
 
     Args:
         path: JSON or JSON lines, see :mod:`data_gen.sources.released`.
-        images: folder that the file's picture paths are told from.
+        images: folder to which the file's image paths are relative.
         seed: of the order and of phrasings.
         counts: task -> number of rows, for all three tasks; no more than the file has.
-        box_frame: what boxes of numbers up to 1 are counted in, one of :data:`FRAMES`; larger
+        box_frame: what boxes of numbers up to 1 are relative to, one of :data:`FRAMES`; larger
             numbers are pixels.
-        size: largest length of the bounded side of every picture, in pixels.
+        size: largest length of the bounded side of every image, in pixels.
         side: which side ``size`` bounds: ``long`` or ``short``.
-        picture: how pictures are stored, ``jpeg`` or ``png``.
-        targets: add a column ``target``, the answer to imitate; such rows are RAP's only.
+        image_format: how images are stored, ``jpeg`` or ``png``.
+        targets: add a column ``target``, the answer to imitate, which only RAP's rows have.
         name: begins the rows' ids.
         templates: from :func:`data_gen.tasks.prompts.load_prompts`, for the answers' formats.
-        report: is given a line that says how many rows there are and what is wrong with others.
+        report: is given a line that says how many rows are used and why others are not.
 
     Raises:
         SourceError: nothing usable, more rows asked for than there are, or an impossible setting.
     """
-    check_pictures(size, side, picture)
+    check_images(size, side, image_format)
     check_counts(counts, (OCT, VLT, ICT), name)
     if box_frame not in FRAMES:
         raise SourceError(f"box_frame must be {' or '.join(FRAMES)}, not {box_frame!r}")
     folder = Path(images)
     if not folder.is_dir():
-        raise SourceError(f"{images} is no folder; give the one that holds the pictures")
-    entries, places, left_out = _entries(path, folder, targets)
-    line = f"{name}: {len(entries)} rows used{left_out_clause(left_out)}"
+        raise SourceError(f"{images} is no folder; give the one that holds the images")
+    entries, places, skipped = _entries(path, folder, targets)
+    line = f"{name}: {len(entries)} rows used{skipped.clause()}"
     report(line)
     for task, n in counts.items():
         if n > len(places[task]):
@@ -102,17 +118,18 @@ def released_maker(
         row["source"] = f"{name}: {Path(path).name} row {place}"
         return row | ({"target": entries[place].target} if targets else {})
 
-    return RowMaker(dict(counts), make, order=interleaved, left_out=dict(left_out),
-                    columns={"target": Value("string")} if targets else {},
-                    stamp=stamp_of(file_digest([path]), str(templates)), picture=picture)
+    return IndexedRows(dict(counts), make, order=interleaved, skipped=skipped,
+                       columns={"target": Value("string")} if targets else {},
+                       fingerprint=fingerprint_of(file_digest([path]), str(templates)),
+                       image_format=image_format)
 
 
-def _entries(path, folder: Path, targets: bool) -> tuple[dict[int, Entry], dict, Counter]:
-    """Usable entries by their place in the file, the places by task, and what is wrong with the
-    rest."""
+def _entries(path: str | Path, folder: Path, targets: bool
+             ) -> tuple[dict[int, "Entry"], dict[str, array], SkippedItems]:
+    """Usable entries by their place in the file, the places by task, and the skipped rest."""
     entries: dict[int, Entry] = {}
     places: dict[str, array] = defaultdict(lambda: array("i"))
-    defects: Counter[str] = Counter()
+    skipped = SkippedItems()
     there = lru_cache(1 << 16)(lambda image: find_file(folder, image) is not None)
     for place, (_, item) in enumerate(json_items(path)):
         try:
@@ -120,23 +137,23 @@ def _entries(path, folder: Path, targets: bool) -> tuple[dict[int, Entry], dict,
             if targets and entry.target is None:
                 raise Defect("row without an answer to imitate")
             if not all(map(there, entry.images)):
-                raise Defect("picture missing on disk")
+                raise Defect("image missing on disk")
         except Defect as reason:
-            defects[str(reason)] += 1
+            skipped.add(str(reason), f"row {place}")
             continue
         entries[place] = entry
         places[entry.task].append(place)
-    return entries, places, defects
+    return entries, places, skipped
 
 
-def _row(rng: random.Random, row_id: str, entry: Entry, folder: Path, size: int, side: str,
+def _row(rng: random.Random, row_id: str, entry: "Entry", folder: Path, size: int, side: str,
          frame: str, templates: dict) -> dict:
-    files = [find_file(folder, image) for image in entry.images]
-    pictures = [open_photo(file, size, side) for file in files]
+    files = [find_file(folder, image) or folder / image for image in entry.images]
+    images = [open_photo(file, size, side) for file in files]
     box = entry.box and _box(entry.box, files[-1], frame)
     words = templates[entry.task]
-    manner = draw_manner(rng) if entry.task == ICT else None
-    end = [entry.texts[-1].strip(), rng.choice(words["manners"][manner]) if manner else "",
+    style = draw_caption_style(rng) if entry.task == ICT else None
+    end = [entry.texts[-1].strip(), rng.choice(words["caption_styles"][style]) if style else "",
            rng.choice(words["suffix"])]
     texts = [*entry.texts[:-1], " ".join(part for part in end if part)]
     parts: list[dict] = []
@@ -146,50 +163,34 @@ def _row(rng: random.Random, row_id: str, entry: Entry, folder: Path, size: int,
         if text.strip():
             parts.append({"type": "text", "text": text})
     return {"id": row_id, "task": entry.task, "prompt": [{"role": "user", "content": parts}],
-            "images": pictures, "answer": entry.answer, "box": box and list(box),
+            "images": images, "answer": entry.answer, "box": box and list(box),
             "names": list(entry.names), "absent_names": list(entry.absent_names), "source": ""}
 
 
-def _box(box: tuple[float, ...], file: Path, frame: str) -> tuple[float, ...]:
-    """The released box in 0-1 of its picture."""
+def _box(box: Box, file: Path, frame: str) -> Box:
+    """The released box in 0-1 of its image."""
     with Image.open(file) as header:
         width, height = header.size
         if header.getexif().get(0x0112, 1) != 1:
-            raise Defect("picture turned by EXIF, so that its box is uncertain")
+            raise Defect("image turned by EXIF, so that its box is uncertain")
     if max(box) <= 1 and frame == "square":
         whole = max(width, height)
-        box = padded(tuple(v * whole for v in box), (width - whole) / 2, (height - whole) / 2)
+        x1, y1, x2, y2 = (v * whole for v in box)
+        box = padded((x1, y1, x2, y2), (width - whole) / 2, (height - whole) / 2)
     elif max(box) <= 1:
-        box = tuple(v * side for v, side in zip(box, (width, height) * 2, strict=True))
+        x1, y1, x2, y2 = box
+        box = x1 * width, y1 * height, x2 * width, y2 * height
     if min(box) < -TOLERANCE or box[2] > width + TOLERANCE or box[3] > height + TOLERANCE:
-        raise Defect("box outside its picture")
+        raise Defect("box outside its image")
     box = relative(cropped(box, (0, 0, width, height)), (width, height))
     if not (box[0] < box[2] and box[1] < box[3]):
         raise Defect("inverted or empty box")
     return box
 
 
-TAG = re.compile(r"<([^<>/\n]{1,80})>")
-
-
-NUMBERS = re.compile(r"\[\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*,\s*(-?[\d.]+)\s*\]")
-
-
-YES_NO = re.compile(r"\s*(yes|no)\b", re.I)
-
-
-PRESENCE = (
-    r"\b(see|spot|find|recogni[sz]e|identify|notice|detect)\b[^?]*{name}",
-    r"\b(image|photo|picture|scene)\b[^?]*\b(show|contain|include|feature|depict|of\b)[^?]*{name}",
-    r"\b(is|are)\s+{name}\s+(\w+\s+)?(in|present|visible|here|shown|depicted|part of)\b",
-    r"\bdoes\s+{name}\s+(appear|show up)\b",
-    r"\b(is|was)\s+(this|it|that)\b[^?]*{name}",
-)
-"""How questions ask whether somebody is there; other yes-or-no questions ask for traits."""
-
-
-class Defect(ValueError):
-    """A released row cannot be used. The message is the reason, in words that can be counted."""
+class Defect(InputError):
+    """A released row cannot be used. The message is the reason, without what is peculiar to the row,
+    so that its like can be counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,25 +199,25 @@ class Entry:
 
     Args:
         task: one of the contract's three.
-        images: paths of pictures, references first, the query last.
-        texts: what is said before the first picture, between pictures, and behind the last one.
+        images: paths of images, references first, the query last.
+        texts: texts before the first image, between images, and after the last one.
         answer, names, absent_names: as in the row contract.
         box: four numbers as released, or ``None``.
-        target: the answer that was trained on, or ``None``.
+        target: the answer to imitate, or ``None``.
     """
 
     task: str
     images: tuple[str, ...]
     texts: tuple[str, ...]
     answer: str | None = None
-    box: tuple[float, ...] | None = None
+    box: Box | None = None
     names: tuple[str, ...] = ()
     absent_names: tuple[str, ...] = ()
     target: str | None = None
 
 
-def read_entry(item: dict) -> Entry:
-    """A row of either kind.
+def read_entry(item: Any) -> Entry:
+    """Read a row of RePIC or RAP.
 
     Raises:
         Defect: what is wrong with it.
@@ -237,24 +238,25 @@ def tags(text: str) -> list[str]:
 
 
 def _repic(item: dict) -> Entry:
-    images = item.get("image")
-    images = tuple(images) if isinstance(images, list) else (images,)
-    if not images or not all(map(is_text, images)):
-        raise Defect("row without a picture")
+    given = item.get("image")
+    given = given if isinstance(given, list) else [given]
+    images = tuple(image for image in given if is_text(image))
+    if not images or len(images) < len(given):
+        raise Defect("row without an image")
     problem, solution = item["problem"], item["solution"]
     if not is_text(problem):
         raise Defect("problem that is no text")
     texts = tuple(problem.split("<image>"))
     if len(texts) == 1:
-        texts = ("",) * len(images) + texts  # its own training puts all pictures first
+        texts = ("",) * len(images) + texts  # RePIC's own training puts all images first
     if len(texts) != len(images) + 1:
-        raise Defect("another number of pictures than of placeholders")
+        raise Defect("another number of images than of placeholders")
     method = item.get("accu_reward_method")
     if method == "yes_no":
         if not isinstance(solution, str) or solution.strip(" .\n").lower() not in ("yes", "no"):
             raise Defect("solution that is neither yes nor no")
         if len(images) < 2:
-            raise Defect("yes or no about a single picture")
+            raise Defect("yes or no about a single image")
         return Entry(OCT, images, texts, answer=solution.strip(" .\n").lower())
     if method == "iou":
         return Entry(VLT, images, texts, box=_numbers(solution))
@@ -271,7 +273,7 @@ def _repic(item: dict) -> Entry:
     raise Defect("unknown accu_reward_method")
 
 
-def _numbers(solution) -> tuple[float, ...]:
+def _numbers(solution: Any) -> Box:
     if isinstance(solution, str):
         match = NUMBERS.search(solution)
         solution = [float(v) for v in match.groups()] if match else None
@@ -280,7 +282,8 @@ def _numbers(solution) -> tuple[float, ...]:
         raise Defect("solution that is no box")
     if solution[0] >= solution[2] or solution[1] >= solution[3]:
         raise Defect("inverted or empty box")
-    return tuple(map(float, solution))
+    x1, y1, x2, y2 = map(float, solution)
+    return x1, y1, x2, y2
 
 
 def _distinct(names: list[str]) -> tuple[str, ...]:
@@ -294,40 +297,40 @@ def _distinct(names: list[str]) -> tuple[str, ...]:
 def _rap(item: dict) -> Entry:
     image, extra = item.get("image"), item.get("extra")
     if not is_text(image):
-        raise Defect("row without a picture")
+        raise Defect("row without an image")
     if not isinstance(extra, dict) or not extra:
         raise Defect("row without a reference")
-    question, said = _exchange(item["conversations"])
+    question, answer = _exchange(item["conversations"])
     references = [_reference(path, about) for path, about in extra.items()]
     names = _distinct([name for _, name, _ in references])
     asked = tags(question)
     if not set(asked) <= set(names):
         raise Defect("name without a reference")
-    told = [f"{i}. <{name}>: {info}\n" if info else f"{i}. <{name}>\n"
+    introductions = [f"{i}. <{name}>: {info}\n" if info else f"{i}. <{name}>\n"
             for i, (_, name, info) in enumerate(references, start=1)]
     images = (*(path for path, _, _ in references), image)
-    texts = ("", *told, question)
-    numbers, yes_no = NUMBERS.search(said), YES_NO.match(said)
+    texts = ("", *introductions, question)
+    numbers, yes_no = NUMBERS.search(answer), YES_NO.match(answer)
     if numbers:
         if len(asked) != 1:
-            raise Defect("box of nobody, or of several")
-        return Entry(VLT, images, texts, box=_numbers(said), target=said)
+            raise Defect("box of no name, or of several")
+        return Entry(VLT, images, texts, box=_numbers(answer), target=answer)
     if yes_no:
         if len(asked) != 1 or not any(
                 re.search(form.format(name=re.escape(f"<{asked[0]}>")), question, re.I)
                 for form in PRESENCE):
-            raise Defect("question that is not about who is there")
-        return Entry(OCT, images, texts, answer=yes_no[1].lower(), target=said)
-    called = tags(said)
+            raise Defect("yes or no about a trait")
+        return Entry(OCT, images, texts, answer=yes_no[1].lower(), target=answer)
+    called = tags(answer)
     if not set(called) <= set(names):
-        raise Defect("answer that names somebody without a reference")
+        raise Defect("answer with a name without a reference")
     if not called:
         raise Defect("answer without a name")
     return Entry(ICT, images, texts, names=tuple(n for n in names if n in called),
-                 absent_names=tuple(n for n in names if n not in called), target=said)
+                 absent_names=tuple(n for n in names if n not in called), target=answer)
 
 
-def _exchange(turns) -> tuple[str, str]:
+def _exchange(turns: Any) -> tuple[str, str]:
     """The first question, without its placeholder, and its answer."""
     if (not isinstance(turns, list) or len(turns) < 2
             or not all(isinstance(t, dict) and is_text(t.get("value")) for t in turns[:2])
@@ -339,8 +342,8 @@ def _exchange(turns) -> tuple[str, str]:
     return question, turns[1]["value"].strip()
 
 
-def _reference(path: str, about) -> tuple[str, str, str | None]:
+def _reference(path: Any, about: Any) -> tuple[str, str, str | None]:
     if not isinstance(about, dict) or not is_text(about.get("name")) or not is_text(path):
         raise Defect("reference without a name")
-    info = about.get("info")
-    return path, about["name"].strip().strip("<>"), info.strip() if is_text(info) else None
+    name, info = about["name"], about.get("info")
+    return path, name.strip().strip("<>"), info.strip() if is_text(info) else None

@@ -1,24 +1,22 @@
 """Rows from Subjects200K (2411.15098; hub id ``Yuanshi/Subjects200K``) and what has its schema.
 
-A row of the data set is a picture of one subject twice, side by side: a thing with two views. A row
-of ours that says yes comes from one such pair, a row that says no from two. Pairs are filtered by
-the scores of the data set's own quality assessment; the usual filter keeps those with the full 5 in
-all three.
+A row of the data set is one image that shows a subject twice, side by side: a subject with two
+views. A "yes" row is made from one such pair, a "no" row from two. Pairs are filtered by the scores
+of the data set's own quality assessment; the usual filter keeps those with the full 5 in all three.
 
-Left out: descriptions of the two scenes (rows ask about the thing, not about its background), and
-finding near-copies between pairs, which is what a neighbour table is for. Pairs with the same item
-text are taken for possibly the same thing and never stand for different ones.
+Not used: descriptions of the two scenes, as rows ask about the subject and not about its background.
+Pairs with the same item text may show the same subject and are never negatives of each other; a
+neighbour table (:mod:`data_gen.negatives.mining`) finds further near-copies.
 """
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from data_gen.files.errors import SourceError
-from data_gen.files.files import file_digest, stamp_of
-from data_gen.files.skipped import left_out_clause
+from data_gen.files.files import file_digest, fingerprint_of
+from data_gen.files.skipped import SkippedItems
 from data_gen.negatives.table import read_neighbours
-from data_gen.rows.indexed import RowMaker
+from data_gen.rows.indexed import IndexedRows
 from data_gen.sources.image_pairs import Pairs, category_of
 from data_gen.sources.pair_parquet import (
     fetch_pairs,
@@ -28,17 +26,17 @@ from data_gen.sources.pair_parquet import (
     parquet_files,
 )
 from data_gen.tasks.builder import SourceRows
-from data_gen.tasks.checks import check_negatives, check_pictures, row_maker
+from data_gen.tasks.checks import check_images, check_negatives, indexed_rows
 from data_gen.tasks.subjects import Source
 from data_gen.tasks.views import Shares
 
 SCORES = ("compositeStructure", "objectConsistency", "imageQuality")
 
 ITEM_KEYS = ("item", "instance", "subject", "object")
-"""Keys of ``description`` that may say what the thing is, the first that does counts."""
+"""Keys of ``description`` that may say what the subject is; the first that does is used."""
 
 
-def subjects200k_maker(
+def subjects200k_rows(
     path: str | Path,
     *,
     seed: int,
@@ -51,7 +49,7 @@ def subjects200k_maker(
     inset: int = 1,
     size: int = 512,
     side: str = "long",
-    picture: str = "jpeg",
+    image_format: str = "jpeg",
     negatives: str = "category",
     neighbours: str | Path | None = None,
     multi_share: float = 0.3,
@@ -61,8 +59,8 @@ def subjects200k_maker(
     info_share: float = 0.5,
     templates: dict | None = None,
     report: Callable[[str], None] = print,
-) -> RowMaker:
-    """Rows made from pairs.
+) -> IndexedRows:
+    """Rows from pairs.
 
     Args:
         path: a parquet file, a folder of them, or a hub id, which is streamed into ``cache``.
@@ -76,11 +74,11 @@ def subjects200k_maker(
         inset: lines cut off at every edge of both halves, in pixels. The crops are exact, but in
             the published pairs the outermost line is mixed with the margin, by JPEG and by the seam
             that the generator drew.
-        size: largest length of the bounded side of every picture, in pixels.
+        size: largest length of the bounded side of every image, in pixels.
         side: which side ``size`` bounds: ``long`` or ``short``.
-        picture: how pictures are stored, ``jpeg`` or ``png``.
+        image_format: how images are stored, ``jpeg`` or ``png``.
         negatives: what a hard "no" is: ``category`` (the same) or ``nearest`` (in ``neighbours``).
-        neighbours: file of :func:`data_gen.negatives.table.write_neighbours`; things' keys are
+        neighbours: file of :func:`data_gen.negatives.table.write_neighbours`; subjects' keys are
             ``<file>:<row group>:<row>``.
         multi_share, distractor_share, absent_share, hard_share, info_share: see
             :class:`data_gen.tasks.views.Shares`.
@@ -90,25 +88,26 @@ def subjects200k_maker(
     Raises:
         SourceError: nothing usable or an impossible setting; at the call, not at the first row.
     """
-    check_pictures(size, side, picture)
+    check_images(size, side, image_format)
     check_negatives(negatives, neighbours)
     shares = Shares(multi_share, distractor_share, absent_share, hard_share, info_share)
     if is_hub_id(path):
         path = fetch_pairs(str(path), cache, limit)
     pairs = Pairs(path, inset, size, side)
-    left_out = read_pairs(pairs, thresholds(quality), keep_unassessed=keep_unassessed,
+    skipped = read_pairs(pairs, thresholds(quality), keep_unassessed=keep_unassessed,
                           collections=collections, limit=limit)
-    report(summary(pairs, left_out))
+    report(summary(pairs, skipped))
     if not pairs:
-        raise SourceError(f"{path}: {summary(pairs, left_out)}; lower 'quality', or set "
+        raise SourceError(f"{path}: {summary(pairs, skipped)}; lower 'quality', or set "
                           f"keep_unassessed where nobody assessed the pairs")
     source = Source("subjects200k", pairs)
-    nearest = read_neighbours(neighbours, source.things, left_out) if neighbours else None
+    nearest = read_neighbours(neighbours, source.subjects, skipped) if neighbours else None
     rows = SourceRows(source, seed, shares=shares, size=size, side=side, nearest=nearest,
                       templates=templates)
-    stamp = stamp_of(*(part for file in pairs.files for part in (file.name, footer_digest(file))),
-                     file_digest([neighbours] if neighbours else []))
-    return row_maker(rows, counts, left_out, stamp, picture)
+    fingerprint = fingerprint_of(
+        *(part for file in pairs.files for part in (file.name, footer_digest(file))),
+        file_digest([neighbours] if neighbours else []))
+    return indexed_rows(rows, counts, skipped, fingerprint, image_format)
 
 
 def thresholds(quality: Mapping[str, float] | None) -> dict[str, float]:
@@ -127,23 +126,23 @@ def read_pairs(
     keep_unassessed: bool = False,
     collections: list[str] | None = None,
     limit: int | None = None,
-) -> Counter:
-    """Fill ``pairs`` with what passes, in the order of the files. Arguments as for
-    :func:`subjects200k_maker`.
+) -> SkippedItems:
+    """Fill ``pairs`` with the rows that pass, in the order of the files. Arguments as for
+    :func:`subjects200k_rows`.
 
     Returns:
-        Why rows were left out, reason -> number of rows.
+        The rows that do not pass.
     """
-    left_out: Counter[str] = Counter()
+    skipped = SkippedItems()
     n = 0
     for file in parquet_files(pairs.root):
-        for place, row in light_rows(file, left_out):
+        for place, row in light_rows(file, skipped):
             n += 1
             if limit is not None and n > limit:
-                return left_out
+                return skipped
             reason = _refusal(row, least, keep_unassessed, collections)
             if reason:
-                left_out[reason] += 1
+                skipped.add(reason)
                 continue
             texts = (row["description"].get(key) for key in ITEM_KEYS)
             item = next((t.strip() for t in texts if isinstance(t, str) and t.strip()), None)
@@ -151,12 +150,12 @@ def read_pairs(
             if not isinstance(category, str) or not category.strip():
                 category = category_of(item) if item else None
             pairs.add(place, item, category)
-    return left_out
+    return skipped
 
 
-def summary(pairs: Pairs, left_out: Counter) -> str:
+def summary(pairs: Pairs, skipped: SkippedItems) -> str:
     """One line: how many pairs are used, how many are not and why."""
-    return f"subjects200k: {len(pairs)} pairs used{left_out_clause(left_out)}"
+    return f"subjects200k: {len(pairs)} pairs used{skipped.clause()}"
 
 
 def _refusal(row: dict, least: Mapping[str, float], keep_unassessed: bool,

@@ -1,7 +1,7 @@
-"""Drawing pairs by index: prompts, pictures, points, and the row that holds them.
+"""Generate pairs by index: prompts, images, scores, and the row that holds them.
 
-A pair of a batch is made with the whole batch, as the numbers that a model computes may depend on
-what else is in it; so a batch is the same whichever of its pairs is asked for.
+A pair is generated together with its whole batch, as the numbers that a model computes may depend
+on what else is in the batch; so a pair is the same whichever pair of its batch is asked for first.
 """
 
 import os
@@ -17,14 +17,14 @@ from data_gen.files.files import digest
 from data_gen.images.photos import open_photo
 from data_gen.rows.contract import encode_image
 from data_gen.rows.indexed import Skipped
-from data_gen.sources.photo_folders import Subject
+from data_gen.sources.photo_folders import PhotoFolder
 from data_gen.synthesis.object_texts import ObjectText
-from data_gen.synthesis.pipelines import PipelineSettings, draw, load_pipeline
+from data_gen.synthesis.pipelines import PipelineSettings, generate_images, load_pipeline
 from data_gen.synthesis.quality import (
+    CandidatePair,
     QualitySettings,
-    Shown,
-    judge,
-    refusal,
+    pair_scorer,
+    rejection_reason,
 )
 
 DIPTYCH, EDIT = "diptych", "edit"
@@ -40,83 +40,101 @@ SCHEMA = {
 }
 
 MARGIN = 64
-"""A half is so many times as wide as the margin around it: 8 pixels at 512, 16 at 1024."""
+"""Width of a half divided by that of the margin around it: 8 pixels at 512, 16 at 1024."""
 
 
 class PairMaker:
-    """Makes pairs by index, a batch at a time. Weights are loaded when the first is asked for."""
+    """Generates pairs by index, a batch at a time; loads weights when the first is asked for.
+
+    Args:
+        seed: of the noise of every image.
+        objects: index -> what the pair shows.
+        prompts: templates of ``diptych``, ``edit`` and ``subject`` (the first image of an edit).
+        pipelines: settings of the text-to-image pipeline and, for ``edit`` pairs, of the editor.
+        subjects: photos that ``edit`` pairs begin with; none: a first image is generated.
+        size: side of a half, in pixels.
+        batch_size: pairs per batch.
+        quality: how pairs are scored; ``None``: all are kept, without scores.
+        image_format: ``png`` or ``jpeg``.
+        collection: name of the collection; ids begin with it.
+    """
 
     def __init__(self, *, seed: int, objects: Callable[[int], ObjectText], prompts: dict[str, str],
                  pipelines: tuple[PipelineSettings, PipelineSettings | None],
-                 subjects: list[Subject], size: int, batch_size: int,
-                 quality: QualitySettings | None, picture: str,
+                 subjects: list[PhotoFolder], size: int, batch_size: int,
+                 quality: QualitySettings | None, image_format: str,
                  collection: str):
         self.seed, self.objects, self.prompts, self.subjects = seed, objects, prompts, subjects
-        self.settings, self.size, self.batch_size = pipelines, size, batch_size
-        self.quality, self.picture, self.collection = quality, picture, collection
-        # One process per GPU: `accelerate launch` says which is whose.
+        self.settings, self.editor_settings = pipelines
+        self.size, self.batch_size = size, batch_size
+        self.quality, self.image_format, self.collection = quality, image_format, collection
+        # One process per GPU; `accelerate launch` sets LOCAL_RANK.
         gpu = int(os.environ.get("LOCAL_RANK", 0))
         self.device = f"cuda:{gpu}" if torch.cuda.is_available() else "cpu"
         self.batch = lru_cache(1)(self._batch)
 
     @cached_property
     def pipeline(self):
-        return load_pipeline(self.settings[0], self.device)
+        return load_pipeline(self.settings, self.device)
 
     @cached_property
     def editor(self):
-        # An adapter would change the parts of the first pipeline, too.
-        shared = (self.settings[1].weights == self.settings[0].weights and not self.subjects
-                  and not self.settings[1].ip_adapter)
-        return load_pipeline(self.settings[1], self.device, self.pipeline if shared else None)
+        settings = self.editor_settings
+        assert settings is not None, "edit pairs need settings of an editor"
+        # Not shared with an adapter, which would change the parts of the first pipeline, too.
+        shared = (settings.weights == self.settings.weights and not self.subjects
+                  and not settings.ip_adapter)
+        return load_pipeline(settings, self.device, self.pipeline if shared else None)
 
     @cached_property
-    def judge(self):
-        return judge(self.quality, self.device)
+    def scorer(self):
+        assert self.quality is not None, "scores need settings of quality"
+        return pair_scorer(self.quality, self.device)
 
     def pair(self, task: str, i: int) -> dict | Skipped:
-        """Pair ``i``, or why it is not kept."""
+        """Pair ``i``, or why it is skipped."""
         return self.batch(task, i // self.batch_size)[i % self.batch_size]
 
     def _batch(self, task: str, number: int) -> list[dict | Skipped]:
-        places = range(number * self.batch_size, (number + 1) * self.batch_size)
-        shown = (self._diptychs if task == DIPTYCH else self._edits)(places)
+        indices = range(number * self.batch_size, (number + 1) * self.batch_size)
+        pairs = (self._diptychs if task == DIPTYCH else self._edits)(indices)
         if self.quality is None:
-            scores = [dict.fromkeys(SCHEMA["quality_assessment"])] * len(shown)
-            reasons = [None] * len(shown)
+            scores = [dict.fromkeys(SCHEMA["quality_assessment"])] * len(pairs)
+            reasons = [None] * len(pairs)
         else:
-            scores = self.judge(shown)
-            reasons = [refusal(score, self.quality.least) for score in scores]
+            scores = self.scorer(pairs)
+            reasons = [rejection_reason(score, self.quality.least) for score in scores]
         return [Skipped(reason) if reason else self._row(task, i, pair, score)
-                for i, pair, score, reason in zip(places, shown, scores, reasons, strict=True)]
+                for i, pair, score, reason in zip(indices, pairs, scores, reasons, strict=True)]
 
-    def _diptychs(self, places: range) -> list[Shown]:
-        objects = [self.objects(i) for i in places]
-        wide = draw(self.pipeline, self.settings[0],
-                    [_filled(self.prompts[DIPTYCH], o) for o in objects],
-                    [self._noise(DIPTYCH, i) for i in places], (2 * self.size, self.size))
-        halves = [tuple(image.crop((x, 0, x + self.size, self.size)) for x in (0, self.size))
-                  for image in wide]
-        return [Shown(pair, o.item, o.scenes, image)
-                for pair, o, image in zip(halves, objects, wide, strict=True)]
+    def _diptychs(self, indices: range) -> list[CandidatePair]:
+        objects = [self.objects(i) for i in indices]
+        wide = generate_images(self.pipeline, self.settings,
+                               [_filled(self.prompts[DIPTYCH], o) for o in objects],
+                               [self._noise_seed(DIPTYCH, i) for i in indices],
+                               (2 * self.size, self.size))
+        left, right = ((x, 0, x + self.size, self.size) for x in (0, self.size))
+        return [CandidatePair((image.crop(left), image.crop(right)), o.item, o.scenes, image)
+                for o, image in zip(objects, wide, strict=True)]
 
-    def _edits(self, places: range) -> list[Shown]:
-        objects = [self._object(i) for i in places]
+    def _edits(self, indices: range) -> list[CandidatePair]:
+        objects = [self._object(i) for i in indices]
         square = (self.size, self.size)
         if self.subjects:
-            before = [self._photo(i) for i in places]
+            before = [self._photo(i) for i in indices]
         else:
-            before = draw(self.pipeline, self.settings[0],
-                          [_filled(self.prompts["subject"], o) for o in objects],
-                          [self._noise("subject", i) for i in places], square)
-        after = draw(self.editor, self.settings[1],
-                     [_filled(self.prompts[EDIT], o) for o in objects],
-                     [self._noise(EDIT, i) for i in places], square, before)
-        return [Shown(pair, o.item, o.scenes)
+            before = generate_images(self.pipeline, self.settings,
+                                     [_filled(self.prompts["subject"], o) for o in objects],
+                                     [self._noise_seed("subject", i) for i in indices], square)
+        assert self.editor_settings is not None, "edit pairs need settings of an editor"
+        after = generate_images(self.editor, self.editor_settings,
+                                [_filled(self.prompts[EDIT], o) for o in objects],
+                                [self._noise_seed(EDIT, i) for i in indices], square, before)
+        return [CandidatePair(pair, o.item, o.scenes)
                 for pair, o in zip(zip(before, after, strict=True), objects, strict=True)]
 
     def _object(self, i: int) -> ObjectText:
-        """Of edit pair ``i``: with photos, the thing is theirs and only the scenes are drawn."""
+        """Of edit pair ``i``: with photos, the object is theirs and only the scene is drawn."""
         drawn = self.objects(i)
         if not self.subjects:
             return drawn
@@ -130,13 +148,13 @@ class PairMaker:
         x, y = (photo.width - side) // 2, (photo.height - side) // 2
         return photo.crop((x, y, x + side, y + side)).resize((self.size, self.size))
 
-    def _noise(self, what: str, i: int) -> int:
-        return digest(f"{self.seed}/{what}/{i}") >> 1  # a generator's seed has 63 bits
+    def _noise_seed(self, what: str, i: int) -> int:
+        return digest(f"{self.seed}/{what}/{i}") >> 1  # torch's generators take 63 bits
 
-    def _row(self, task: str, i: int, pair: Shown, scores: dict) -> dict:
+    def _row(self, task: str, i: int, pair: CandidatePair, scores: dict) -> dict:
         return {
             "id": f"{self.collection}-{self.seed}-{task}-{i}", "task": task,
-            "image": encode_image(joined(pair.halves), self.picture),
+            "image": encode_image(join_halves(pair.halves), self.image_format),
             "collection": self.collection, "quality_assessment": scores,
             "description": {
                 "item": pair.item, "description_0": pair.scenes[0],
@@ -145,9 +163,9 @@ class PairMaker:
         }
 
 
-def joined(halves: tuple[Image.Image, Image.Image]) -> Image.Image:
-    """Both halves on white with the published margins, which :func:`data_gen.sources.image_pairs.half_boxes`
-    finds again."""
+def join_halves(halves: tuple[Image.Image, Image.Image]) -> Image.Image:
+    """Both halves on white with the published margins, where
+    :func:`data_gen.sources.image_pairs.half_boxes` finds them again."""
     side = halves[0].width
     margin = max(1, round(side / MARGIN))
     image = Image.new("RGB", (2 * side + 3 * margin, side + 2 * margin), "white")

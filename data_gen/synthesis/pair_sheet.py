@@ -1,4 +1,4 @@
-"""A contact sheet of pairs: a few of a set, each with its item's text."""
+"""Draw a contact sheet of a set of pairs: the first ones, each with its item and its scores."""
 
 import textwrap
 from collections import Counter
@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
-from data_gen.sources.pair_parquet import light_rows, pair_picture, parquet_files
+from data_gen.sources.pair_parquet import light_rows, pair_image, parquet_files
 
 SHOWN = 24
 COLUMNS = 4
@@ -18,7 +18,7 @@ WIDTH, GAP, LINE = 320, 12, 16
 def pair_sheet(folder: Path, path: str | Path) -> None:
     """Draw the first pairs of the set in ``folder`` to ``path``, a PNG."""
     rows = (row for file in parquet_files(folder) for row in light_rows(file, Counter()))
-    cells = [(pair_picture(place), row) for place, row in islice(rows, SHOWN)]
+    cells = [(pair_image(place), row) for place, row in islice(rows, SHOWN)]
     font = ImageFont.truetype(
         str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12)
     height = max(WIDTH * image.height // image.width for image, _ in cells) + 4 * LINE + GAP

@@ -1,21 +1,23 @@
-"""Diffusion pipelines as a config names them: any class of diffusers, any weights in its format.
+"""Load and call the diffusion pipelines that a config names: any diffusers class, any weights.
 
-Only safetensors are read, and no code that comes with weights is run. A picture's noise depends on
-its seed alone, and is drawn on the CPU, so that a batch gives the same pictures wherever and
-whenever it is drawn on the same kind of machine.
+Only safetensors are read, and no code that comes with weights is run. An image's noise depends only
+on its seed and is drawn on the CPU, so that a batch gives the same images on every machine of the
+same kind.
 """
 
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
 from PIL import Image
 
 from data_gen.files.errors import SourceError
-from data_gen.files.files import is_missing_path, stamp_of
+from data_gen.files.files import fingerprint_of, is_missing_path
+from data_gen.toybox.weights import local_weights
 
 DTYPES = ("float32", "bfloat16", "float16")
 OFFLOADS = ("none", "model", "sequential")
@@ -32,10 +34,10 @@ class PipelineSettings:
         revision, variant: of the weights on the hub.
         dtype: of the weights.
         scheduler: ``class`` and its options, instead of the pipeline's own.
-        offload: ``model`` or ``sequential`` move parts to the GPU when they are needed.
+        offload: ``none``; ``model`` or ``sequential`` move parts to the GPU only while they run.
         ip_adapter: arguments of ``load_ip_adapter`` (``pretrained_model_name_or_path_or_dict``,
             ``subfolder``, ``weight_name``) and ``scale``.
-        image_argument: what a given picture is handed over as: ``image`` or ``ip_adapter_image``.
+        image_argument: the argument that takes a given image: ``image`` or ``ip_adapter_image``.
         call: further arguments of every call: steps, guidance, strength, negative_prompt, ...
     """
 
@@ -52,7 +54,7 @@ class PipelineSettings:
 
 
 def pipeline_settings(settings: Mapping, where: str) -> PipelineSettings:
-    """Check a config's settings without loading weights.
+    """Check the settings of a config without loading weights.
 
     Args:
         where: the config's key, for messages.
@@ -60,7 +62,8 @@ def pipeline_settings(settings: Mapping, where: str) -> PipelineSettings:
     Raises:
         SourceError: an unknown key, class, type or directory; says which and what there is.
     """
-    given = {("name" if key == "class" else key): value for key, value in settings.items()}
+    given: dict[str, Any] = {("name" if key == "class" else key): value
+                             for key, value in settings.items()}
     known = {f: ("class" if f == "name" else f) for f in PipelineSettings.__dataclass_fields__}
     unknown = sorted(set(given) - set(known))
     if unknown or "weights" not in given:
@@ -76,40 +79,41 @@ def pipeline_settings(settings: Mapping, where: str) -> PipelineSettings:
                               f"{getattr(made, key)!r}")
     if made.scheduler is not None:
         _scheduler_class(made.scheduler, where)
-    path = Path(made.weights)
+    path = Path(local_weights(made.weights))
     if path.exists() and not (path / "model_index.json").is_file():
         raise SourceError(f"{where}: {path} holds no model_index.json; give a directory in "
                           "diffusers' format, or a hub id")
-    if is_missing_path(made.weights) or (not path.exists() and len(path.parts) != 2):
-        raise SourceError(f"{where}: {path} is not there; give a directory in diffusers' format, "
-                          "or a hub id (owner/name). The toybox's is made by launch/diffusion.py")
+    if is_missing_path(str(path)) or (not path.exists() and len(path.parts) != 2):
+        raise SourceError(f"{where}: {path} does not exist; give a directory in diffusers' format, "
+                          "or a hub id (owner/name); byname tiny_model makes the toybox's")
     return made
 
 
-def pipeline_class(name: str, where: str) -> type:
-    """The class of that name.
+def pipeline_class(name: str, where: str) -> Any:
+    """The pipeline class of that name.
 
     Raises:
-        SourceError: diffusers has none, or it is no pipeline.
+        SourceError: diffusers has no such class, or it is not a pipeline.
     """
     found = getattr(diffusers, name, None) if name[:1].isalpha() else None
     if name not in AUTO and not (inspect.isclass(found)
                                  and issubclass(found, diffusers.DiffusionPipeline)):
-        raise SourceError(f"{where}: {name!r} is no pipeline class of diffusers "
+        raise SourceError(f"{where}: {name!r} is not a pipeline class of diffusers "
                           f"{diffusers.__version__}; give one, or {' or '.join(AUTO)}")
     return found
 
 
-def _scheduler_class(settings: Mapping, where: str) -> type:
+def _scheduler_class(settings: Mapping, where: str) -> Any:
     found = getattr(diffusers, str(settings.get("class")), None)
     if not (inspect.isclass(found) and issubclass(found, diffusers.SchedulerMixin)):
-        raise SourceError(f"{where}: scheduler: {settings.get('class')!r} is no scheduler class of "
-                          "diffusers")
+        raise SourceError(f"{where}: scheduler: {settings.get('class')!r} is not a scheduler class "
+                          "of diffusers")
     return found
 
 
-def weights_stamp(path: str) -> str:
-    """A digest of a directory's files, by name, size and how they begin; a hub id as it is."""
+def weights_fingerprint(path: str) -> str:
+    """A digest of a directory's files: their names, sizes and first 64 KiB; a hub id as it is."""
+    path = local_weights(path)
     if not Path(path).is_dir():
         return path
     parts: list[str] = []
@@ -118,28 +122,28 @@ def weights_stamp(path: str) -> str:
             with open(file, "rb") as opened:
                 parts += [str(file.relative_to(path)), str(file.stat().st_size),
                           opened.read(2**16).hex()]
-    return stamp_of(*parts)
+    return fingerprint_of(*parts)
 
 
-def load_pipeline(settings: PipelineSettings, device: str, beside=None):
+def load_pipeline(settings: PipelineSettings, device: str, share_with: Any = None) -> Any:
     """Load a pipeline onto a device.
 
     Args:
-        beside: a loaded pipeline of the same weights, whose parts are shared.
+        share_with: a loaded pipeline of the same weights, whose parts are used.
 
     Raises:
-        SourceError: the weights cannot be had, or are of another class.
+        SourceError: the weights cannot be loaded, or are of another class.
     """
     kind = pipeline_class(settings.name, "pipeline")
     try:
-        if beside is not None:
-            # diffusers hands over what is of the annotated type, which AutoencoderTiny is not.
-            own = {name: part for name, part in beside.components.items() if name == "vae"}
-            pipeline = kind.from_pipe(beside, **own)
+        if share_with is not None:
+            # from_pipe passes on only parts of the annotated types, which AutoencoderTiny is not.
+            own = {name: part for name, part in share_with.components.items() if name == "vae"}
+            pipeline = kind.from_pipe(share_with, **own)
         else:
             pipeline = kind.from_pretrained(
-                settings.weights, dtype=getattr(torch, settings.dtype), use_safetensors=True,
-                revision=settings.revision, variant=settings.variant)
+                local_weights(settings.weights), dtype=getattr(torch, settings.dtype),
+                use_safetensors=True, revision=settings.revision, variant=settings.variant)
         if settings.scheduler:
             options = {k: v for k, v in settings.scheduler.items() if k != "class"}
             pipeline.scheduler = _scheduler_class(settings.scheduler, "pipeline").from_config(
@@ -150,7 +154,7 @@ def load_pipeline(settings: PipelineSettings, device: str, beside=None):
             pipeline.load_ip_adapter(**options)
             pipeline.set_ip_adapter_scale(scale)
     except Exception as error:
-        # diffusers, transformers and the hub's client each raise their own kinds.
+        # diffusers, transformers and the hub's client each raise their own exceptions.
         raise SourceError(f"pipeline {settings.name} cannot be loaded from {settings.weights}: "
                           f"{(str(error).strip() or repr(error)).splitlines()[0][:300]}; check the "
                           "name, the class and the network") from None
@@ -161,24 +165,24 @@ def load_pipeline(settings: PipelineSettings, device: str, beside=None):
     return pipeline
 
 
-def draw(
-    pipeline, settings: PipelineSettings, prompts: Sequence[str], seeds: Sequence[int],
+def generate_images(
+    pipeline: Any, settings: PipelineSettings, prompts: Sequence[str], seeds: Sequence[int],
     size: tuple[int, int], images: Sequence[Image.Image] | None = None,
 ) -> list[Image.Image]:
-    """One picture for each prompt, RGB.
+    """One RGB image per prompt.
 
     Args:
-        seeds: of each picture's noise.
-        size: width and height asked for, in pixels, where the class can be asked; what comes out
-            otherwise is resized.
-        images: the picture that each begins with, where it does.
+        seeds: of each image's noise.
+        size: width and height in pixels. They are passed to classes that take them; an image of
+            another size is resized.
+        images: for image-to-image pipelines, the image that each begins with.
 
     Raises:
         SourceError: the pipeline refuses its arguments.
     """
     if images is not None and settings.image_argument == "ip_adapter_image" and len(prompts) > 1:
-        # A list of pictures stands for one prompt's several references there.
-        return [draw(pipeline, settings, [p], [s], size, [i])[0]
+        # There, a list of images means several references for one prompt.
+        return [generate_images(pipeline, settings, [p], [s], size, [i])[0]
                 for p, s, i in zip(prompts, seeds, images, strict=True)]
     accepted = inspect.signature(type(pipeline).__call__).parameters
     arguments = dict(settings.call)
@@ -200,7 +204,7 @@ def draw(
                           f"{(str(error).splitlines() or ['?'])[0][:300]}; see 'call' and 'size'"
                           ) from None
     except torch.cuda.OutOfMemoryError:
-        raise SourceError(f"the GPU's memory does not hold {len(prompts)} pictures of "
+        raise SourceError(f"the GPU's memory does not hold {len(prompts)} images of "
                           f"{size[0]}x{size[1]}; lower batch_size or size, or set offload: model"
                           ) from None
     return [image.convert("RGB") if image.size == tuple(size)

@@ -1,18 +1,18 @@
-"""What a pair is worth, as an image-text encoder sees it: points from 0 to 5 in the three fields of
-Subjects200K.
+"""Score a pair from 0 to 5 with an image-text encoder, in the three fields of Subjects200K.
 
-- ``objectConsistency``: the cosine of both halves;
-- ``imageQuality``: of each half with its own text, the smaller of both;
-- ``compositeStructure``: how probable it is that each half shows one subject and not several, none
-  or a collage, by the encoder's similarity to texts that say so, the smaller of both; and 0 where a
-  picture that was drawn as one has no seam in its middle.
+- ``objectConsistency``: cosine similarity of the two halves;
+- ``imageQuality``: similarity of each half with its own text, the smaller of the two;
+- ``compositeStructure``: the probability that a half shows one subject, and not several, none or a
+  collage, by its similarity to texts that say so, the smaller of the two; 0 where an image that was
+  generated as a diptych has no seam in its middle.
 
-A measure gives 0 points at its lower bound and below, 5 at its upper one and above, whole points
-between; which bounds are right depends on the encoder. Left out: a judge that talks.
+A measure gives 0 points at its lower bound and below, 5 at its upper bound and above, whole points
+between; suitable bounds depend on the encoder. A chat model as a judge is not implemented.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,24 +20,26 @@ from PIL import Image
 from data_gen.files.errors import SourceError
 from data_gen.files.files import is_missing_path
 from data_gen.images.encoders import Encoder, EncoderError, load_encoder
+from data_gen.toybox.weights import local_weights
 
 CONSISTENCY, QUALITY, STRUCTURE = "objectConsistency", "imageQuality", "compositeStructure"
 
-SHARPNESS = 100.0
-"""What similarities are multiplied with before they become probabilities: CLIP's usual scale."""
+LOGIT_SCALE = 100.0
+"""Factor of similarities before the softmax: CLIP's usual scale."""
 
 
 @dataclass(frozen=True)
 class QualitySettings:
-    """How pairs are judged.
+    """How pairs are scored.
 
     Args:
-        encoder: as :func:`data_gen.images.encoders.load_encoder` names it; needs a text side.
-        consistency, agreement, structure: lower and upper bound of each measure.
-        text: of a half; ``{item}`` and ``{scene}`` are replaced.
+        encoder: a name for :func:`data_gen.images.encoders.load_encoder`; it needs a text side.
+        consistency, agreement, structure: lower and upper bound of each measure (agreement: of a
+            half with its text, for ``imageQuality``).
+        text: the text of a half; ``{item}`` and ``{scene}`` are replaced.
         one: texts of a good half; ``others``: of bad ones.
-        seam: least jump of colour in the middle of a diptych, in times of what is usual between
-            neighbouring columns; ``None``: a seam is not asked for.
+        seam: least difference of colour across the middle of a diptych, as a multiple of the mean
+            difference between neighbouring columns; ``None``: no seam is required.
         least: field -> least points of a pair that is kept.
     """
 
@@ -54,10 +56,10 @@ class QualitySettings:
 
 
 def quality_settings(settings: Mapping) -> QualitySettings:
-    """Check a config's settings.
+    """Check the settings of a config.
 
     Raises:
-        SourceError: an unknown key, or a value that cannot be.
+        SourceError: an unknown key, or an impossible value.
     """
     known = QualitySettings.__dataclass_fields__
     unknown = sorted(set(settings) - set(known))
@@ -65,11 +67,12 @@ def quality_settings(settings: Mapping) -> QualitySettings:
         raise SourceError("quality: " + (f"unknown key '{unknown[0]}'" if unknown else
                                          "'encoder' is missing")
                           + f"; it may have {', '.join(known)}")
-    made = QualitySettings(**{key: tuple(value) if isinstance(value, list) else value
-                              for key, value in settings.items()})
-    if is_missing_path(made.encoder):
-        raise SourceError(f"quality: encoder {made.encoder} is not there; the toybox's is made by "
-                          "launch/clip.py")
+    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
+                             for key, value in settings.items()}
+    made = QualitySettings(**given)
+    if is_missing_path(local_weights(made.encoder)):
+        raise SourceError(f"quality: encoder {made.encoder} does not exist; byname tiny_model "
+                          "makes the toybox's")
     for key in ("consistency", "agreement", "structure"):
         bounds = getattr(made, key)
         if len(bounds) != 2 or not bounds[0] < bounds[1]:
@@ -81,8 +84,8 @@ def quality_settings(settings: Mapping) -> QualitySettings:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A pair to be judged. ``whole``: the picture it was cut from, where it was one."""
+class CandidatePair:
+    """A pair to be scored. ``whole``: the image that it was cut from, if any."""
 
     halves: tuple[Image.Image, Image.Image]
     item: str
@@ -90,11 +93,13 @@ class Shown:
     whole: Image.Image | None = None
 
 
-def judge(settings: QualitySettings, device: str):
-    """A function from pairs to their points: ``[Shown, ...] -> [{field: 0-5}, ...]``.
+def pair_scorer(
+    settings: QualitySettings, device: str
+) -> Callable[[Sequence[CandidatePair]], list[dict[str, int]]]:
+    """Load the encoder; gives a function from pairs to their points: field -> 0-5.
 
     Raises:
-        SourceError: the encoder cannot be had, or has no text side.
+        SourceError: the encoder cannot be loaded, or has no text side.
     """
     try:
         encoder = load_encoder(settings.encoder, device)
@@ -103,58 +108,65 @@ def judge(settings: QualitySettings, device: str):
     if encoder.texts is None:
         raise SourceError(f"quality: encoder {settings.encoder!r} has no text side; give an "
                           "open_clip or CLIP one")
-    signs = encoder.texts([*settings.one, *settings.others])
-    return lambda pairs: points(pairs, settings, encoder, signs)
+    prompts = encoder.texts([*settings.one, *settings.others])
+    return lambda pairs: score_pairs(pairs, settings, encoder, prompts)
 
 
-def points(
-    pairs: Sequence[Shown], settings: QualitySettings, encoder: Encoder, signs: np.ndarray
+def score_pairs(
+    pairs: Sequence[CandidatePair], settings: QualitySettings, encoder: Encoder, prompts: np.ndarray
 ) -> list[dict[str, int]]:
-    """Points of N pairs; ``signs``: (texts, D), those of ``one`` first."""
+    """Points of N pairs.
+
+    Args:
+        encoder: has a text side.
+        prompts: (texts, D) features of ``one`` and ``others``, in this order.
+    """
     if not pairs:
         return []
-    seen = encoder.images([half for pair in pairs for half in pair.halves])
-    told = encoder.texts([_text(settings.text, pair.item, scene)
-                          for pair in pairs for scene in pair.scenes])
-    alike = (seen[::2] * seen[1::2]).sum(1)
-    agree = (seen * told).sum(1).reshape(-1, 2).min(1)
-    scores = SHARPNESS * seen @ signs.T
-    odds = np.exp(scores - scores.max(1, keepdims=True))
-    single = (odds[:, : len(settings.one)].sum(1) / odds.sum(1)).reshape(-1, 2).min(1)
-    found = []
+    assert encoder.texts is not None
+    images_ND = encoder.images([half for pair in pairs for half in pair.halves])
+    texts_ND = encoder.texts([_text(settings.text, pair.item, scene)
+                              for pair in pairs for scene in pair.scenes])
+    consistency = (images_ND[::2] * images_ND[1::2]).sum(1)
+    agreement = (images_ND * texts_ND).sum(1).reshape(-1, 2).min(1)
+    logits = LOGIT_SCALE * images_ND @ prompts.T
+    odds = np.exp(logits - logits.max(1, keepdims=True))
+    structure = (odds[:, : len(settings.one)].sum(1) / odds.sum(1)).reshape(-1, 2).min(1)
+    scores = []
     for i, pair in enumerate(pairs):
         seamless = (settings.seam is not None and pair.whole is not None
                     and seam(pair.whole) < settings.seam)
-        found.append({
-            STRUCTURE: 0 if seamless else as_points(single[i], settings.structure),
-            CONSISTENCY: as_points(alike[i], settings.consistency),
-            QUALITY: as_points(agree[i], settings.agreement),
+        scores.append({
+            STRUCTURE: 0 if seamless else to_points(structure[i], settings.structure),
+            CONSISTENCY: to_points(consistency[i], settings.consistency),
+            QUALITY: to_points(agreement[i], settings.agreement),
         })
-    return found
+    return scores
 
 
-def as_points(value: float, bounds: tuple[float, float]) -> int:
-    """0 at the lower bound and below, 5 at the upper one and above; whole points, rounded down."""
+def to_points(value: float, bounds: tuple[float, float]) -> int:
+    """0 at the lower bound and below, 5 at the upper one and above; whole points, rounded down.
+    NaN and infinities give 0."""
     low, high = bounds
     if not np.isfinite(value):
         return 0
     return int(np.clip(np.floor(5 * (float(value) - low) / (high - low) + 1e-6), 0, 5))
 
 
-def refusal(scores: Mapping[str, int], least: Mapping[str, float]) -> str | None:
-    """Why a pair is not kept, in words that can be counted; ``None`` where it is."""
+def rejection_reason(scores: Mapping[str, int], least: Mapping[str, float]) -> str | None:
+    """Why a pair is skipped, in words that can be counted; ``None`` where it is kept."""
     for name in (STRUCTURE, CONSISTENCY, QUALITY):
         if name in least and scores[name] < least[name]:
             return f"{name} below {least[name]:g}"
     return None
 
 
-def seam(picture: Image.Image) -> float:
-    """Mean jump of colour between the two columns in the middle, in times of the mean jump between
-    neighbouring columns elsewhere. About 1 where nothing is cut there."""
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float32)
+def seam(image: Image.Image) -> float:
+    """Mean difference of colour between the two middle columns, as a multiple of the mean
+    difference between other neighbouring columns. About 1 where there is no seam."""
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     jumps = np.abs(np.diff(pixels, axis=1)).mean((0, 2))
-    middle = picture.width // 2 - 1
+    middle = image.width // 2 - 1
     rest = np.delete(jumps, middle)
     return float(jumps[middle] / max(1e-3, rest.mean())) if len(rest) else 0.0
 

@@ -1,4 +1,4 @@
-"""Random, multilingual names for things.
+"""Draw random, multilingual names for subjects.
 
 The list is a file, not a call to a generator, so that rows stay the same when a library changes.
 """

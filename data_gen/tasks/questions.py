@@ -1,7 +1,7 @@
-"""From pictures of known things to the three kinds of row.
+"""Build one row of each task from images of known subjects.
 
-A source (toybox, folders of photos, ...) supplies references and queries; what a task asks and
-what counts as its truth is decided here, once, so that a new source gets every task.
+A source (toybox, folders of photos, ...) supplies references and queries; what a task asks and what
+its truth is is decided here, once, so that every source gets every task.
 """
 
 import random
@@ -15,7 +15,7 @@ from data_gen.tasks.prompts import conversation
 
 @dataclass
 class Reference:
-    """A thing as the user shows it: a picture, the name given to it, and facts, if any."""
+    """A subject as the user shows it: an image, its name, and facts about it, if any."""
 
     image: Image.Image
     name: str
@@ -32,7 +32,7 @@ def object_consistency_row(
     source: str,
     templates: dict | None = None,
 ) -> dict:
-    """OCT: is the thing of the first picture in the second? ``same`` is the truth."""
+    """OCT: is the subject of the first image in the second? ``same`` is the truth."""
     prompt = conversation(rng, OCT, [reference.name], [reference.info], templates)
     answer = "yes" if same else "no"
     return _row(row_id, OCT, prompt, [reference.image, query], source, answer=answer)
@@ -48,15 +48,15 @@ def visual_localization_row(
     source: str,
     templates: dict | None = None,
 ) -> dict:
-    """VLT: where in the query is the thing? ``box`` is x1 y1 x2 y2 in 0-1 of the query."""
+    """VLT: where in the query is the subject? ``box`` is x1 y1 x2 y2 in 0-1 of the query."""
     prompt = conversation(rng, VLT, [reference.name], [reference.info], templates)
     return _row(row_id, VLT, prompt, [reference.image, query], source, box=list(box))
 
 
-def told_localization_row(
+def described_localization_row(
     rng: random.Random,
     row_id: str,
-    told: str,
+    described: str,
     name: str | None,
     query: Image.Image,
     box: tuple[float, float, float, float],
@@ -64,10 +64,10 @@ def told_localization_row(
     source: str,
     templates: dict | None = None,
 ) -> dict:
-    """VLT of a thing that nobody has a picture of: ``told`` picks it out in words (``the man on the
+    """VLT without a reference image: ``described`` picks the subject out in words (``the man on the
     left``). With a ``name`` the question is for the name, without one for the words."""
     names = [name] if name else []
-    prompt = conversation(rng, VLT, names, [None] * len(names), templates, told=told)
+    prompt = conversation(rng, VLT, names, [None] * len(names), templates, described=described)
     return _row(row_id, VLT, prompt, [query], source, box=list(box))
 
 
@@ -80,14 +80,15 @@ def identity_consistency_row(
     *,
     source: str,
     templates: dict | None = None,
-    manner: str | None = None,
+    caption_style: str | None = None,
 ) -> dict:
     """ICT: describe the query. ``present[i]`` says whether reference i is in it.
 
-    Absent references become ``absent_names``: naming everything that was shown does not pay.
+    Absent references become ``absent_names``, so that naming every reference does not pay.
     """
     names = [r.name for r in references]
-    prompt = conversation(rng, ICT, names, [r.info for r in references], templates, manner)
+    prompt = conversation(rng, ICT, names, [r.info for r in references], templates,
+                          caption_style)
     return _row(
         row_id,
         ICT,
@@ -99,9 +100,9 @@ def identity_consistency_row(
     )
 
 
-def draw_manner(rng: random.Random) -> str | None:
-    """RePIC's mixture of caption requests: 1 in 5 asks for the name outright, 1 in 5 not to
-    repeat the given information, 3 in 5 neither (2506.18369)."""
+def draw_caption_style(rng: random.Random) -> str | None:
+    """A key of ``caption_styles`` or ``None``, in RePIC's mixture: 1 in 5 caption requests asks for
+    the names outright, 1 in 5 not to repeat the given information, 3 in 5 neither (2506.18369)."""
     return rng.choice(["name", "fresh", None, None, None])
 
 

@@ -1,4 +1,4 @@
-"""Which thing comes next, and which other thing stands beside it or in its place."""
+"""Sample the next subject, and its negative."""
 
 import random
 import unicodedata
@@ -7,31 +7,36 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
-from data_gen.tasks.subjects import Thing
+from data_gen.tasks.subjects import Subject
 
 NEGATIVES = ("category", "nearest")
-"""What makes another thing hard to tell apart: its category, or a neighbour table."""
+"""What makes a negative hard: the same category, or a neighbour table."""
 
 TRIES = 32
 """Random draws before a small pool is searched and a large one is given up."""
 
 SMALL = 4096
+"""Largest pool, in subjects, that is searched after :data:`TRIES` draws."""
+
+SEED_KEY = "turn"
+"""Part of the text that seeds each shuffle; kept from an earlier name, as rows depend on it."""
 
 
 class Index:
-    """What must be known of all things at once, in a few numbers for each.
+    """What must be known of all subjects at once, in a few numbers for each.
 
     Attributes:
-        kinds, labels: a number per thing, the same for equal categories or labels; -1 for none.
-        members: kind -> the things of that kind.
-        blocks: block -> its things.
-        single: things seen in one picture only, without a box: they cannot be reference and query.
-        boxed: things whose box can be asked for.
+        kinds, labels: a number per subject, equal for equal categories or labels; -1 for none.
+        members: kind -> the subjects of that kind.
+        blocks: block -> its subjects.
+        single: subjects seen in one image only, without a box: the image cannot be both reference
+            and query.
+        boxed: subjects whose box can be asked for.
         has_boxes: whether any view has a box.
         words: words that occur in categories, casefolded.
     """
 
-    def __init__(self, things: Sequence[Thing]):
+    def __init__(self, subjects: Sequence[Subject]):
         kinds: dict[str, int] = {}
         labels: dict[str, int] = {}
         self.kinds, self.labels = array("i"), array("i")
@@ -40,24 +45,24 @@ class Index:
         self.single: set[int] = set()
         self.boxed = array("i")
         self.has_boxes = False
-        for i in range(len(things)):
-            thing = things[i]
-            kind = _number(kinds, thing.category)
+        for i in range(len(subjects)):
+            subject = subjects[i]
+            kind = _number(kinds, subject.category)
             self.kinds.append(kind)
-            self.labels.append(_number(labels, thing.label))
+            self.labels.append(_number(labels, subject.label))
             if kind >= 0:
                 self.members[kind].append(i)
-            self.blocks[thing.block].append(i)
-            framed = any(view.box for view in thing.views)
+            self.blocks[subject.block].append(i)
+            framed = any(view.box for view in subject.views)
             self.has_boxes |= framed
-            if len(thing.views) < 2 and not framed:
+            if len(subject.views) < 2 and not framed:
                 self.single.add(i)
-            if framed and thing.askable:
+            if framed and subject.askable:
                 self.boxed.append(i)
         self.words = {word for kind in kinds for word in kind.split()}
 
-    def alike(self, a: int, b: int) -> bool:
-        """Whether two things are of one category."""
+    def same_category(self, a: int, b: int) -> bool:
+        """Whether two subjects are of one category."""
         return self.kinds[a] >= 0 and self.kinds[a] == self.kinds[b]
 
 
@@ -66,68 +71,87 @@ def _number(numbers: dict[str, int], text: str | None) -> int:
     return numbers.setdefault(text, len(numbers)) if text else -1
 
 
-class Chooser:
-    """Choices of things, each from a generator of random numbers that the caller seeds.
+class SubjectSampler:
+    """Samples subjects; every random draw comes from a generator that the caller seeds.
 
     Args:
-        things: of the source.
-        seed: text that seeds the order in which things take turns.
-        hard_share: share of other things that are hard to tell apart, over all things that take
-            turns: where some have no hard counterpart, the rest have them more often.
-        nearest: place of a thing -> its neighbours, from
-            :func:`data_gen.negatives.table.read_neighbours`; ``None``: same category is hard.
-        scenes: number of scenes, which take turns too.
+        subjects: of the source.
+        seed: text that seeds the shuffles.
+        hard_share: share of hard negatives over all subjects that can be asked about: where some
+            have no hard negative, the rest get one more often.
+        nearest: place of a subject -> its neighbours, from
+            :func:`data_gen.negatives.table.read_neighbours`; ``None``: a negative of the same
+            category is a hard one.
+        scenes: number of scenes, which are shuffled too.
     """
 
-    def __init__(self, things: Sequence[Thing], seed: str, hard_share: float,
+    def __init__(self, subjects: Sequence[Subject], seed: str, hard_share: float,
                  nearest: Mapping[int, Sequence[int]] | None = None, scenes: int = 0):
-        self.things, self.seed, self.nearest = things, seed, nearest
-        self.index = Index(things)
-        self.everything = range(len(things))
+        self.subjects, self.seed, self.nearest = subjects, seed, nearest
+        self.index = Index(subjects)
+        self.everything = range(len(subjects))
         self.pairs = array("i", (i for i in self.everything if i not in self.index.single))
         able = sum(self._has_hard(i) for i in self.pairs) / max(1, len(self.pairs))
         self.hard_share = min(1.0, hard_share / able) if able else 0.0
         self.pools = {"pairs": self.pairs, "boxed": self.index.boxed, "scenes": range(scenes)}
-        self.shuffled = lru_cache(8)(self._shuffled)
+        self.shuffle = lru_cache(8)(self._shuffle)
 
-    def turn(self, label: str, k: int, of: str = "pairs") -> int:
-        """Number ``k`` of an endless row of shuffles, so that all come equally often: of the things
-        that can be reference and query (``pairs``), of those with a box (``boxed``), or of the
-        ``scenes``."""
+    def shuffled_index(self, label: str, k: int, of: str = "pairs") -> int:
+        """Number ``k`` of an endless series of shuffles of a pool, so that all members come equally
+        often.
+
+        Args:
+            label: each label has shuffles of its own.
+            k: from 0.
+            of: the pool: subjects that can be reference and query (``pairs``), subjects with a box
+                (``boxed``), or ``scenes``.
+        """
         n = len(self.pools[of])
-        return self.shuffled(label, k // n, of)[k % n]
+        return self.shuffle(label, k // n, of)[k % n]
 
-    def another(self, rng: random.Random, subject: int, taken: Sequence[int],
-                pictures: set[str]) -> tuple[int, str] | None:
-        """A thing that is neither ``taken`` nor seen in ``pictures``, and how it was chosen:
-        ``hard`` (of the subject's category), ``nearest`` or ``other``. ``None``: there is none."""
+    def negative(self, rng: random.Random, subject: int, taken: Sequence[int],
+                 image_ids: set[str]) -> tuple[int, str] | None:
+        """Another subject, to stand for "not this one".
+
+        Args:
+            rng: of the draws.
+            subject: whose negative is wanted.
+            taken: subjects that it must not be.
+            image_ids: images that must not show it.
+
+        Returns:
+            The negative and how it was chosen: ``hard`` (of the subject's category), ``nearest``
+            or ``other``; ``None`` where there is none.
+        """
         labels = {self.index.labels[t] for t in (*taken, subject)} - {-1}
 
         def free(t: int) -> bool:
             return (t not in taken and self.index.labels[t] not in labels
-                    and not (self.index.has_boxes and pictures
-                             and any(view.of in pictures for view in self.things[t].views)))
+                    and not (self.index.has_boxes and image_ids
+                             and any(view.image_id in image_ids
+                                     for view in self.subjects[t].views)))
 
-        def near() -> int | None:
+        def same() -> int | None:
             return draw(rng, self.index.members.get(self.index.kinds[subject], ()), free)
 
-        def far() -> int | None:
+        def different() -> int | None:
             return draw(rng, self.everything,
-                        lambda t: free(t) and not self.index.alike(t, subject))
+                        lambda t: free(t) and not self.index.same_category(t, subject))
 
         hard = rng.random() < self.hard_share
         if hard and self.nearest is not None:
             found = draw(rng, self.nearest.get(subject, ()), free)
             if found is not None:
                 return found, "nearest"
-        for choose in (near, far) if hard else (far, near):
+        for choose in (same, different) if hard else (different, same):
             found = choose()
             if found is not None:
-                return found, "hard" if self.index.alike(found, subject) else "other"
+                return found, "hard" if self.index.same_category(found, subject) else "other"
         return None
 
-    def another_pair(self, rng: random.Random, taken: Sequence[int]) -> int | None:
-        """Another thing that can be reference and query, whatever its category."""
+    def further_subject(self, rng: random.Random, taken: Sequence[int]) -> int | None:
+        """One more subject that can be reference and query, whatever its category; ``None`` where
+        there is none."""
         labels = {self.index.labels[t] for t in taken} - {-1}
         return draw(rng, self.pairs,
                     lambda t: t not in taken and self.index.labels[t] not in labels)
@@ -137,13 +161,13 @@ class Chooser:
             return True
         return self.index.kinds[i] >= 0 and len(self.index.members[self.index.kinds[i]]) > 1
 
-    def _shuffled(self, label: str, turn: int, of: str) -> Sequence[int]:
-        rng = random.Random(f"{self.seed}/{label}/turn {turn}")
+    def _shuffle(self, label: str, number: int, of: str) -> Sequence[int]:
+        rng = random.Random(f"{self.seed}/{label}/{SEED_KEY} {number}")
         pool = self.pools[of]
         if len(self.index.blocks) < 2 or of == "scenes":
             return array("i", rng.sample(pool, len(pool)))
         # Block by block: what lies together on disk is read together.
-        inside = bytearray(len(self.things))
+        inside = bytearray(len(self.subjects))
         for t in pool:
             inside[t] = 1
         order = rng.sample(list(self.index.blocks), len(self.index.blocks))

@@ -1,4 +1,4 @@
-"""How things are shown in rows: which view, which part of it, how large, under which name."""
+"""Render the views of subjects for rows: which view, which crop of it, how large, which name."""
 
 import random
 from collections.abc import Container, Sequence
@@ -11,7 +11,7 @@ from data_gen.images.boxes import Framed, close_up, mirror
 from data_gen.images.photos import fitted
 from data_gen.tasks.names import draw_names
 from data_gen.tasks.questions import Reference
-from data_gen.tasks.subjects import Thing, View
+from data_gen.tasks.subjects import Subject, View
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Shares:
 
     Args:
         multi: identity rows with 2-3 references that are in the query.
-        distractor: identity rows with 1-2 more references that the query lacks.
+        distractor: identity rows with 1-2 further references that are not in the query.
         absent: identity rows whose query holds none of the references.
-        hard: other things (negatives, distractors, strangers) that are hard to tell apart.
+        hard: negatives (for "no", as distractors, as unlisted subjects) that are hard ones.
         info: references that come with what their source knows of them.
-        named: localization rows without a reference picture that give the thing a name; the others
+        named: localization rows without a reference image that give the subject a name; the others
             ask for it in words.
-        mirrored: pictures with a box that are mirrored, where no words tell left from right.
+        mirrored: images with a box that are mirrored, where no words tell left from right.
         padded: localization queries with white margins.
     """
 
@@ -46,57 +46,60 @@ class Shares:
                 raise SourceError(f"{field.name}_share must be from 0 to 1, not {share!r}")
 
 
-class Showing:
-    """Turns views into the pictures of rows.
+class ViewRenderer:
+    """Turns views into the images of rows.
 
     Args:
-        things: of the source.
+        subjects: of the source.
         shares: how often with info, how often mirrored.
-        size: largest length of the bounded side of every picture, in pixels.
+        size: largest length of the bounded side of every image, in pixels.
         side: which side ``size`` bounds: ``long`` or ``short``.
-        words: words that are no names: a thing called by the word for another's category could not
-            be told from a description.
+        category_words: casefolded words of the categories, which are never drawn as names: a dog
+            called Cat could not be told from a description.
     """
 
-    def __init__(self, things: Sequence[Thing], shares: Shares, size: int, side: str,
-                 words: Container[str]):
-        self.things, self.shares, self.words = things, shares, words
+    def __init__(self, subjects: Sequence[Subject], shares: Shares, size: int, side: str,
+                 category_words: Container[str]):
+        self.subjects, self.shares, self.category_words = subjects, shares, category_words
         self.size, self.side = size, side
 
     def references(self, rng: random.Random, shown: list[tuple[int, View]]) -> list[Reference]:
-        """Each thing, by its place in the source, as its user would show it."""
+        """Each subject (its place in the source, a view) as its user would show it."""
         return [
             Reference(
                 self.bounded(close_up(view.open(), view.box) if view.box else view.open()),
                 name,
-                self.things[t].info if rng.random() < self.shares.info else None,
+                self.subjects[t].info if rng.random() < self.shares.info else None,
             )
             for (t, view), name in zip(shown, self.names(rng, len(shown)), strict=True)
         ]
 
     def names(self, rng: random.Random, n: int) -> list[str]:
-        """``n`` distinct names."""
+        """``n`` distinct names, none of them a category's word."""
         found: list[str] = []
         while len(found) < n:
             (name,) = draw_names(rng, 1)
-            if name.casefold() not in self.words and name not in found:
+            if name.casefold() not in self.category_words and name not in found:
                 found.append(name)
         return found
 
     def two_views(self, rng: random.Random, t: int) -> tuple[View, View]:
-        """A view to show and one to ask about; the same one where a thing has no other."""
-        views = self.things[t].views
-        return tuple(rng.sample(views, 2)) if len(views) > 1 else (views[0], views[0])
+        """A view for the reference and one for the query; the same where a subject has only one."""
+        views = self.subjects[t].views
+        if len(views) < 2:
+            return views[0], views[0]
+        reference, query = rng.sample(views, 2)
+        return reference, query
 
-    def pictures(self, *places: int) -> set[str]:
-        """Pictures that things, by their places in the source, are seen in."""
-        return {view.of for t in places for view in self.things[t].views}
+    def image_ids(self, *places: int) -> set[str]:
+        """The images that show these subjects, given by their places in the source."""
+        return {view.image_id for t in places for view in self.subjects[t].views}
 
     def maybe_mirrored(self, rng: random.Random, framed: Framed) -> Framed:
         """Mirrored, as often as the shares say."""
         return mirror(framed) if rng.random() < self.shares.mirrored else framed
 
     def bounded(self, image: Image.Image) -> Image.Image:
-        """No larger than a row's pictures may be."""
+        """The image, reduced where it is larger than a row's images may be."""
         size = fitted(*image.size, self.size, self.side)
         return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)

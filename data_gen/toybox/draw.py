@@ -1,7 +1,7 @@
-"""Drawing: a list of placed toys and a stage become one picture, with exact boxes.
+"""Draw placed toys and their surroundings as one image, and give the exact box of each toy.
 
-Everything is a polygon on a canvas larger than the picture, which is then reduced: one code path
-from 64 px to posters.
+Everything is a polygon on a canvas two or three times as large as the image, which is then reduced:
+one code path for every size.
 """
 
 import math
@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw
 
 from data_gen.toybox.identity import Identity
 from data_gen.toybox.shapes import template
+
+Colour = tuple[int, int, int]
 
 RGB = {
     "red": (212, 38, 40),
@@ -44,9 +46,14 @@ OCCLUDER = (150, 116, 84)
 
 @dataclass
 class Placed:
-    """A toy on the stage. ``x``, ``y``: its centre, ``height``: of the upright toy's two units,
-    both in 0-1 of the picture's height and width; ``angle`` in degrees; ``hidden``: -1, 0 or 1,
-    the side whose lower corner a wooden block covers."""
+    """A toy and where it stands.
+
+    Args:
+        x, y: its centre, in 0-1 of the image's width and height.
+        height: of the upright toy (two units of its template), in 0-1 of the image's height.
+        angle: in degrees.
+        hidden: -1, 0 or 1: the side (left, none, right) whose lower corner a wooden block covers.
+    """
 
     identity: Identity
     x: float
@@ -58,20 +65,20 @@ class Placed:
 
 @dataclass
 class Stage:
-    """What surrounds the toys; none of it is part of who they are."""
+    """What surrounds the toys; none of it is part of their identity."""
 
     wall: str = "cream"
     ground: str = "plain"
     light: str = "even"
     cast: str = "neutral"
     style: str = "flat"
-    seed: int = 0  # of the clutter, the texture, the crayon's wobble
+    seed: int = 0  # of the clutter and of the crayon's wobble
 
 
 def draw_scene(
     toys: list[Placed], stage: Stage, size: int
 ) -> tuple[Image.Image, list[tuple[float, float, float, float]]]:
-    """Draw a square picture.
+    """Draw a square image.
 
     Args:
         toys: back to front.
@@ -79,7 +86,7 @@ def draw_scene(
         size: pixels on a side, 32 or more.
 
     Returns:
-        The RGB picture, and for each toy its box, x1 y1 x2 y2 in 0-1: the extent of its outline
+        The RGB image, and for each toy its box, x1 y1 x2 y2 in 0-1: the extent of its outline
         within the frame, whether or not something stands in front of it.
     """
     rng = random.Random(stage.seed)
@@ -97,7 +104,7 @@ def draw_scene(
 
 
 def outline(toy: Placed) -> np.ndarray:
-    """(N, 2) points of all the toy's polygons, in 0-1 of the picture, not cut at its edge."""
+    """(N, 2) points of all polygons of the toy, in 0-1 of the image, not clipped at its edge."""
     shape = template(toy.identity.kind, toy.identity.pattern, toy.identity.accessory)
     a, s = math.radians(toy.angle), toy.height / 2
     turn = np.array([[math.cos(a), math.sin(a)], [-math.sin(a), math.cos(a)]]) * s
@@ -105,12 +112,13 @@ def outline(toy: Placed) -> np.ndarray:
 
 
 def box_of(points: np.ndarray) -> tuple[float, float, float, float]:
-    """x1 y1 x2 y2 in 0-1 of the points (N, 2), cut at the picture's edge."""
+    """x1 y1 x2 y2 in 0-1 around the points (N, 2), clipped at the image's edge."""
     low, high = points.min(0).clip(0, 1), points.max(0).clip(0, 1)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
-def _draw_toy(draw, toy, stage, full, rng):
+def _draw_toy(draw: ImageDraw.ImageDraw, toy: Placed, stage: Stage, full: int,
+              rng: random.Random) -> tuple[float, float, float, float]:
     identity = toy.identity
     shape = template(identity.kind, identity.pattern, identity.accessory)
     points = outline(toy)
@@ -144,8 +152,8 @@ def _draw_toy(draw, toy, stage, full, rng):
     return box
 
 
-def palette(identity: Identity) -> dict[str, tuple[int, int, int]]:
-    """Role -> RGB for one toy."""
+def palette(identity: Identity) -> dict[str, Colour]:
+    """Role -> RGB of one toy."""
     main, extra = RGB[identity.colour], RGB[identity.accessory_colour]
     return {
         **FIXED,
@@ -158,11 +166,13 @@ def palette(identity: Identity) -> dict[str, tuple[int, int, int]]:
     }
 
 
-def _mix(a, b, share):
-    return tuple(round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+def _mix(a: Colour, b: Colour, share: float) -> Colour:
+    red, green, blue = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    return red, green, blue
 
 
-def _draw_ground(canvas, draw, stage, full, rng):
+def _draw_ground(canvas: Image.Image, draw: ImageDraw.ImageDraw, stage: Stage, full: int,
+                 rng: random.Random) -> None:
     wall = WALLS[stage.wall]
     dark, light = _mix(wall, (80, 70, 90), 0.22), _mix(wall, (255, 255, 255), 0.5)
     if stage.ground == "gradient":
@@ -184,8 +194,8 @@ def _draw_ground(canvas, draw, stage, full, rng):
             _draw_clutter(draw, full, rng)
 
 
-def _draw_clutter(draw, full, rng):
-    """A small thing that is no toy: a ball, a block or a cone, in any colour."""
+def _draw_clutter(draw: ImageDraw.ImageDraw, full: int, rng: random.Random) -> None:
+    """A small object that is not a toy: a ball, a block or a cone, in any colour."""
     colour = _mix(RGB[rng.choice(list(RGB))], (200, 196, 190), 0.35)
     x, y, r = rng.random() * full, rng.random() * full, rng.uniform(0.03, 0.075) * full
     edge = _mix(colour, (0, 0, 0), 0.25)

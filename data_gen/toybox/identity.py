@@ -1,10 +1,10 @@
-"""Who the toys are: an identity is a choice for each of six named attributes.
+"""Identities of toys: one value for each of six named attributes, split into train and held out.
 
 10 kinds x 9 colours x 5 patterns x 8 pattern colours x 8 accessories x 8 accessory colours
 = 230,400 identities; the pattern's and the accessory's colour always differ from the body's.
 One identity in ten is held out, by a hash of its number, so training and held-out identities are
-disjoint whatever the seed. Another hash halves the held-out ones: toys that something is chosen by
-(``validation``) and toys that are reported (``test``).
+disjoint whatever the seed. A second hash splits the held-out ones in halves: ``validation``, by
+which settings are chosen, and ``test``, on which results are reported.
 """
 
 import random
@@ -20,7 +20,7 @@ ATTRIBUTES = ("kind", "colour", "pattern", "second", "accessory", "accessory_col
 N_IDENTITIES = len(KINDS) * len(COLOURS) * len(PATTERNS) * 8 * len(ACCESSORIES) * 8
 HELD_OUT_ONE_IN = 10
 HALVES = ("validation", "test")
-"""Of the held-out identities."""
+"""The two splits of the held-out identities."""
 
 CATEGORY_FACTS = {
     "bear": "round ears",
@@ -42,7 +42,7 @@ MARKS = {
     "starred": "a star",
     "patched": "a patch",
 }
-"""What the pattern puts on the belly, as a noun."""
+"""Pattern -> the noun for what it puts on the belly."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Identity:
 
     @property
     def features(self) -> list[str]:
-        """What tells it from others of its kind, and its kind from other kinds."""
+        """What distinguishes it from others of its kind, and its kind from other kinds."""
         return [f"a {self.colour} body", mark(self), worn(self), CATEGORY_FACTS[self.kind]]
 
 
@@ -126,41 +126,42 @@ def is_held_out(identity: Identity) -> bool:
 
 
 def half_of(identity: Identity) -> str:
-    """The half of :data:`HALVES` in which a held-out identity is."""
-    # Other bits of another product, so that neither hash tells anything of the other.
+    """Which of :data:`HALVES` a held-out identity belongs to."""
+    # Other bits of another product, so that the two hashes are independent.
     return HALVES[to_number(identity) * 2246822519 % 2**32 >> 15 & 1]
 
 
 def draw_identity(rng: random.Random, *, held_out: bool, half: str | None = None) -> Identity:
-    """A random identity of one side of the split that has a near twin on its side.
+    """A random identity of one side of the split that has a hard negative on the same side.
 
     About 1 in 60 held-out identities has none, and 1 in 8 none in its half; on the training side
     all have several.
 
     Args:
-        half: of the held-out identities; ``None`` takes both.
+        half: draw only from this half of the held-out identities; ``None`` takes both.
     """
     while True:
         identity = from_number(rng.randrange(N_IDENTITIES))
-        if _is_on_side(identity, held_out, half) and (not held_out or _has_twin(identity, half)):
+        if _is_on_side(identity, held_out, half) and (
+                not held_out or _has_hard_negative(identity, half)):
             return identity
 
 
-def twins(identity: Identity, half: str | None = None) -> list[Identity]:
-    """All toys of the same side of the split (and in ``half``) that differ in exactly one
+def hard_negatives(identity: Identity, half: str | None = None) -> list[Identity]:
+    """All toys on the same side of the split (and in ``half``) that differ in exactly one
     attribute."""
-    return list(_twins(identity, half))
+    return list(_hard_negatives(identity, half))
 
 
 def hard_negative(rng: random.Random, identity: Identity, half: str | None = None) -> Identity:
-    """One of :func:`twins`, every attribute as likely as its number of twins allows.
+    """One of :func:`hard_negatives`: a random attribute and value, drawn again until it is one.
 
     Raises:
-        ValueError: where there is none (never for what :func:`draw_identity` gives, of the same
-            ``half``).
+        ValueError: there is none (never for an identity that :func:`draw_identity` gave, with the
+            same ``half``).
     """
-    if is_held_out(identity) and not _has_twin(identity, half):
-        raise ValueError(f"{identity} has no near twin on its side of the split")
+    if is_held_out(identity) and not _has_hard_negative(identity, half):
+        raise ValueError(f"{identity} has no hard negative on its side of the split")
     held_out = is_held_out(identity)
     while True:
         attribute = rng.choice(ATTRIBUTES)
@@ -174,7 +175,7 @@ def is_legal(identity: Identity) -> bool:
     return identity.colour not in (identity.second, identity.accessory_colour)
 
 
-def _twins(identity: Identity, half: str | None) -> Iterator[Identity]:
+def _hard_negatives(identity: Identity, half: str | None) -> Iterator[Identity]:
     held_out = is_held_out(identity)
     for attribute in ATTRIBUTES:
         for value in _choices(attribute):
@@ -183,8 +184,8 @@ def _twins(identity: Identity, half: str | None) -> Iterator[Identity]:
                 yield other
 
 
-def _has_twin(identity: Identity, half: str | None) -> bool:
-    return next(_twins(identity, half), None) is not None
+def _has_hard_negative(identity: Identity, half: str | None) -> bool:
+    return next(_hard_negatives(identity, half), None) is not None
 
 
 def _is_on_side(identity: Identity, held_out: bool, half: str | None) -> bool:

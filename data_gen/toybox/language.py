@@ -1,9 +1,9 @@
-"""Captions from the truth, in three lengths and three voices, with and without names.
+"""Write true captions of a scene, in three lengths and three voices, with or without names.
 
-Who it is comes after what it looks like: whoever writes from left to right has then written down
-what to look for among those it was told of. Every sentence is true of the scene.
-:func:`read_caption` is the way back: what a caption claims about each toy, for scoring captions
-attribute by attribute.
+A name comes after the appearance of its toy: a model that writes from left to right has then
+written down what to look for among the references. Every sentence is true of the scene.
+:func:`read_caption` is the inverse: it reads from a caption what it claims about each toy, so that
+captions can be scored attribute by attribute.
 """
 
 import random
@@ -58,9 +58,9 @@ def caption(
     Args:
         names: for each toy of the scene its bare name, written ``<bo>``, or ``None`` to describe
             it without one.
-        length: ``short`` (a phrase per toy), ``medium`` (a sentence per toy), ``long`` (all that
-            is known; 100 tokens and more for the shipped tokenizer).
-        voice: ``plain``, ``spoken`` or ``story``; drawn when ``None``.
+        length: ``short`` (a phrase per toy), ``medium`` (a sentence per toy) or ``long``
+            (everything known; 100 tokens or more for the shipped tokenizer).
+        voice: ``plain``, ``spoken`` or ``story``; drawn at random when ``None``.
     """
     voice = voice or rng.choice(VOICES)
     pairs = list(zip(scene.toys, names, strict=True))
@@ -89,19 +89,19 @@ def caption(
 def read_caption(text: str) -> list[dict[str, str]]:
     """What a caption claims: one ``{attribute: value}`` per toy it describes, in its order.
 
-    A toy begins where a kind is said with a colour; marks and accessories belong to the toy that
-    began last. Text that claims nothing gives ``[]``; nothing raises.
+    A toy begins where a kind follows a colour; marks and accessories belong to the toy that began
+    last. Text that claims nothing gives ``[]``; no text raises.
     """
     toys: list[dict[str, str]] = []
     for match in _CLAIM.finditer(text.lower()):
-        colour, thing = match.group(1), match.group(2)
-        if thing in KINDS:
-            toys.append({"kind": thing, "colour": colour})
-        elif toys and thing in ACCESSORIES:
-            toys[-1].setdefault("accessory", thing)
+        colour, noun = match.group(1), match.group(2)
+        if noun in KINDS:
+            toys.append({"kind": noun, "colour": colour})
+        elif toys and noun in ACCESSORIES:
+            toys[-1].setdefault("accessory", noun)
             toys[-1].setdefault("accessory_colour", colour)
         elif toys:
-            toys[-1].setdefault("pattern", _PATTERN_OF[thing])
+            toys[-1].setdefault("pattern", _PATTERN_OF[noun])
             toys[-1].setdefault("second", colour)
     return toys
 
@@ -114,9 +114,9 @@ _CLAIM = re.compile(
 
 def _one_sentence(toy: Placed, name: str | None, voice: str) -> str:
     i = toy.identity
-    thing = f"a {i.colour} {i.kind} with {mark(i)} and {worn(i)}"
+    phrase = f"a {i.colour} {i.kind} with {mark(i)} and {worn(i)}"
     place = f"{STANDS[voice]} {_where(toy)}"
-    return _sentence(f"{thing}, <{name}>, {place}." if name else f"{thing} {place}.")
+    return _sentence(f"{phrase}, <{name}>, {place}." if name else f"{phrase} {place}.")
 
 
 def _paragraph(toy: Placed, name: str | None, voice: str, full: bool) -> list[str]:

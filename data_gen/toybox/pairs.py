@@ -1,8 +1,8 @@
-"""Two pictures of one toy side by side, in two scenes, and the few words that say what they show.
+"""Draw one toy twice, side by side in two scenes, with the short prompt that describes the pair.
 
-This is what the tiny diffusion model is trained on. Its words are fewer than those of
-:mod:`data_gen.toybox.language`, and always in the same order, as a tiny text encoder has little
-room.
+The tiny diffusion model is trained on these pairs. Their words are fewer than those of
+:mod:`data_gen.toybox.language` and always in the same order, as a tiny text encoder has little
+capacity.
 """
 
 import random
@@ -21,20 +21,21 @@ from data_gen.toybox.identity import (
 )
 
 GROUNDS = {"plain": "plain", "gradient": "shaded", "dotted": "dotted", "lined": "lined"}
-"""Ground -> its word. Clutter is left out: a toy must be alone in its half."""
+"""Ground -> its word. There is no clutter: a toy must be alone in its half."""
 
 MARKS = {"striped": "stripes", "spotted": "spots", "checked": "checks", "starred": "star",
          "patched": "patch"}
 
 HEIGHT = (0.64, 0.80)
-"""Height of an upright toy, as a share of its half: large, as its attributes must be readable."""
+"""Height of an upright toy, as a share of its half: large, so that its attributes can be seen."""
 
 ANGLE = 15
+"""Largest tilt, in degrees."""
 
 
 @dataclass
 class ToyPair:
-    """A picture twice as wide as high, and its truth; ``scenes``: words for left and right."""
+    """An image twice as wide as high, and its truth; ``scenes``: words for left and right."""
 
     image: Image.Image
     identity: Identity
@@ -53,7 +54,7 @@ def scene_words(stage: Stage) -> str:
 
 
 def pair_words(item: str, scenes: tuple[str, str]) -> str:
-    """The prompt that asks for both pictures; ``configs/data/diffusion_toy.yaml`` has it, too."""
+    """The prompt that asks for the pair; ``configs/data/diffusion_toy.yaml`` has the same one."""
     return f"two pictures of {item} left {scenes[0]} right {scenes[1]}"
 
 
@@ -74,13 +75,13 @@ _ITEM = re.compile(rf"{_COLOUR} ({'|'.join(KINDS)}) with {_COLOUR} ({'|'.join(MA
 
 
 def draw_half(rng: random.Random, identity: Identity, stage: Stage, size: int) -> Image.Image:
-    """One toy, large, upright within :data:`ANGLE` degrees, wholly inside a square of ``size``
+    """One toy, large, tilted by at most :data:`ANGLE` degrees, wholly inside a square of ``size``
     pixels."""
     height = rng.uniform(*HEIGHT)
     angle = rng.uniform(-ANGLE, ANGLE)
     points = outline(Placed(identity, 0.0, 0.0, height, angle))
     extent = (points.max(0) - points.min(0)).max()
-    if extent > 0.96:  # a balloon and a hat need room
+    if extent > 0.96:  # a balloon or a hat needs room
         height *= 0.96 / extent
         points = outline(Placed(identity, 0.0, 0.0, height, angle))
     (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
@@ -101,14 +102,14 @@ def draw_stages(rng: random.Random) -> tuple[Stage, Stage]:
 
 
 def draw_pair(rng: random.Random, identity: Identity, size: int) -> ToyPair:
-    """Two pictures of one toy.
+    """Draw one toy in two scenes.
 
     Args:
-        identity: who is in both halves.
+        identity: the toy of both halves.
         size: side of a half, in pixels.
     """
     stages = draw_stages(rng)
     image = Image.new("RGB", (2 * size, size))
     for i, stage in enumerate(stages):
         image.paste(draw_half(rng, identity, stage, size), (i * size, 0))
-    return ToyPair(image, identity, tuple(scene_words(stage) for stage in stages))
+    return ToyPair(image, identity, (scene_words(stages[0]), scene_words(stages[1])))

@@ -1,4 +1,4 @@
-"""Scenes: which toys stand where, in what light. Everything here is nuisance, none is identity."""
+"""Compose scenes: which toys stand where, in what light. None of it is part of a toy's identity."""
 
 import random
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from data_gen.toybox.draw import (
 from data_gen.toybox.identity import Identity
 
 HEIGHTS = {1: (0.50, 0.78), 2: (0.42, 0.56), 3: (0.36, 0.46), 4: (0.32, 0.40)}
-"""Height of an upright toy, as a share of the picture, by the number of toys in it."""
+"""Number of toys -> lowest and highest share of the image that an upright toy takes in height."""
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass
 class Scene:
-    """A picture and its truth; toys and boxes in the same order, left to right."""
+    """An image and its truth; toys and boxes in the same order, left to right."""
 
     image: Image.Image
     toys: list[Placed]
@@ -51,7 +51,7 @@ def compose(rng: random.Random, identities: list[Identity], size: int) -> Scene:
     """Draw one to four toys at random places, turned, lit and partly hidden at random.
 
     Args:
-        identities: who is in the picture.
+        identities: the toys to draw.
         size: pixels on a side.
 
     Raises:
@@ -69,7 +69,7 @@ def compose(rng: random.Random, identities: list[Identity], size: int) -> Scene:
 def _place(rng: random.Random, identities: list[Identity]) -> list[Placed]:
     low, high = HEIGHTS[len(identities)]
     for attempt in range(50):
-        shrink = 0.96**attempt  # a crowd that does not fit is made smaller
+        shrink = 0.96**attempt  # toys that do not fit are made smaller
         toys: list[Placed] = []
         boxes: list[Box] = []
         for identity in identities:

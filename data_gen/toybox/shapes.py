@@ -1,8 +1,8 @@
-"""The toys as polygons, in toy units: x right, y down, body and head between -1 and 1.
+"""The polygons of every toy, in toy units: x right, y down, body and head between -1 and 1.
 
-A template is drawn once per (kind, pattern, accessory) and cached; colours are roles that an
-identity fills in. Roles: ``main`` ``main_dark`` ``main_light`` ``second`` ``extra`` ``extra_dark``
-(the accessory), and the fixed ``ink`` ``eye`` ``beak`` ``blush``.
+A template is built once per (kind, pattern, accessory) and cached. Its polygons have roles, to
+which an identity gives colours: ``main`` ``main_dark`` ``main_light`` ``second`` ``extra``
+``extra_dark`` (the accessory), and the fixed ``ink`` ``eye`` ``beak`` ``blush``.
 """
 
 import math
@@ -19,7 +19,7 @@ HEAD = (0.0, -0.30, 0.46, 0.40)
 class Template:
     """Polygons of one toy. ``points`` is (N, 2); polygon i is ``points[start[i]:start[i + 1]]``.
 
-    ``outlined[i]`` says whether drawing styles with outlines put one around polygon i.
+    ``outlined[i]``: whether styles with outlines draw one around polygon i.
     """
 
     points: np.ndarray
@@ -52,7 +52,7 @@ def pair(role, points, outlined=True):
 
 
 def one(role, points, outlined=True):
-    """A single shape, as a list to be added to others."""
+    """A single shape, as a list that can be added to others."""
     return [(role, points, outlined)]
 
 

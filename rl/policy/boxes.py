@@ -1,16 +1,16 @@
-"""In which frame a policy writes boxes."""
+"""In which frame of coordinates a policy writes boxes."""
 
 from collections.abc import Sequence
 
 from datasets import Dataset, Features, Image, List, Value
-from PIL import Image as Picture
+from PIL import Image as PILImage
 
+from data_gen.files.errors import InputError
 from data_gen.rows import encode_image
 from rl.policy.prompt_length import ImageMeter, image_sizes
 
 BOX_CONVENTIONS = ("pixels", "thousand", "unit")
-"""Frames in which policies write boxes: pixels of the resized picture, 0-1000, or 0-1."""
-
+"""Frames in which policies write boxes: pixels of the resized image, 0-1000, or 0-1."""
 
 FAMILIES = {
     "qwen2_vl": "thousand",
@@ -30,19 +30,19 @@ def add_box_frame(
 
     Args:
         dataset: rows with ``images``, the query last.
-        processor: the policy's; asked for its real resize.
+        processor: the policy's; it is asked how it resizes.
         model_type: ``model.config.model_type``.
         convention: one of :data:`BOX_CONVENTIONS`; overrides the family's.
 
     Returns:
-        The rows with two floats each, or null in rows without pictures.
+        The rows with two floats each, or null in rows without images.
 
     Raises:
-        ValueError: an unknown family and no ``convention``.
+        InputError: an unknown family and no ``convention``.
     """
     convention = convention or FAMILIES.get(model_type)
     if convention not in BOX_CONVENTIONS:
-        raise ValueError(
+        raise InputError(
             f"how '{model_type}' writes boxes is not known; set `box_convention` to one of "
             f"{', '.join(BOX_CONVENTIONS)}"
         )
@@ -57,9 +57,9 @@ def add_box_frame(
 def box_frames(
     model, processor, rows: Sequence[dict], convention: str | None = None
 ) -> list[list[float] | None]:
-    """[width, height] of the frame in which the policy writes boxes, for each row's query."""
-    # Sizes are all that counts; blank pictures are encoded in no time.
-    queries = [[encode_image(Picture.new("L", image.size)) for image in row["images"][-1:]]
+    """As :func:`add_box_frame`, for decoded rows and a loaded model: [width, height] per row."""
+    # Only sizes matter, and blank images are encoded quickly.
+    queries = [[encode_image(PILImage.new("L", image.size)) for image in row["images"][-1:]]
                for row in rows]
     dataset = Dataset.from_dict({"images": queries}, Features({"images": List(Image())}))
     framed = add_box_frame(dataset, processor, model.config.model_type, convention)

@@ -1,6 +1,6 @@
-"""Greedy completions of rows, in batches of like length."""
+"""Greedy completions of rows, in batches of similar length."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -23,60 +23,62 @@ def generate(
         model: any image-text-to-text model; runs on the device where its weights are.
         processor: its processor, padding on the left.
         rows: rows with ``prompt`` and decoded ``images``.
-        max_new_tokens: where a completion is cut.
+        max_new_tokens: at most this many tokens per completion.
         batch_size: rows per call of the model.
-        progress: called with the number of rows finished.
+        progress: called with the number of rows of each finished batch.
 
     Returns:
-        N pairs: text without special tokens, and its length (see :class:`Prediction`).
+        N pairs: text without special tokens, and its length as the naming rewards count it
+        (:func:`rewards.identity_consistency.caption_length`).
     """
     done: dict[int, tuple[str, int]] = {}
-    for found in _generate_batches(model, processor, rows, max_new_tokens, batch_size):
-        done.update(found)
+    for batch in length_batches([row_size(row) for row in rows], batch_size):
+        texts = complete(model, processor, [rows[i] for i in batch], max_new_tokens)
+        done.update(zip(batch, texts, strict=True))
         if progress:
-            progress(len(found))
+            progress(len(batch))
     return [done[i] for i in range(len(rows))]
 
 
-def _generate_batches(
-    model, processor, rows, max_new_tokens: int, batch_size: int, rank: int = 0, world: int = 1
-) -> Iterator[dict[int, tuple[str, int]]]:
-    """Row number -> (text, length), batch by batch; rows alike in length go together. Of the
-    batches, every ``world``-th from ``rank`` on."""
-    # Rows without pictures apart: a processor takes pictures for all of a batch or for none.
-    order = sorted(range(len(rows)), key=lambda i: _size(rows[i]), reverse=True)
-    pictured = sum(bool(row["images"]) for row in rows)
-    limits = {
-        "do_sample": False, "num_beams": 1, "max_new_tokens": max_new_tokens,
-        # A policy's own defaults for sampling would change what greedy means.
-        "temperature": None, "top_p": None, "top_k": None, "repetition_penalty": 1.0,
-        "suppress_tokens": vision_token_ids(model, processor) or None,
-    }
-    special = set(processor.tokenizer.all_special_ids)
-    model.eval()
-    batches = [order[k : min(k + batch_size, end)]
-               for begin, end in ((0, pictured), (pictured, len(rows)))
-               for k in range(begin, end, batch_size)]
-    for chosen in batches[rank::world]:
-        texts = _complete(model, processor, [rows[i] for i in chosen], limits, special)
-        yield dict(zip(chosen, texts, strict=True))
+def length_batches(sizes: Sequence[tuple], batch_size: int) -> list[list[int]]:
+    """Row numbers in batches of similar length, the longest first.
+
+    Args:
+        sizes: :func:`row_size` of N rows. Rows without images get batches of their own, because a
+            processor accepts images for all rows of a batch or for none.
+        batch_size: rows per batch, at most.
+    """
+    order = sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True)
+    with_images = sum(size[0] > 0 for size in sizes)
+    return [order[k : min(k + batch_size, end)]
+            for begin, end in ((0, with_images), (with_images, len(sizes)))
+            for k in range(begin, end, batch_size)]
 
 
-def _size(row: dict) -> tuple:
+def row_size(row: dict) -> tuple[int, int, int]:
+    """Images, their pixels and the characters of a row's prompt, which decide its length."""
     text = sum(len(part["text"] or "") for message in row["prompt"] for part in message["content"]
                if part["type"] == "text")
     return len(row["images"]), sum(i.width * i.height for i in row["images"]), text
 
 
 @torch.inference_mode()
-def _complete(model, processor, rows, limits: dict, special: set[int]) -> list[tuple[str, int]]:
+def complete(model, processor, rows: Sequence[dict], max_new_tokens: int) -> list[tuple[str, int]]:
+    """Greedy completions of one batch; see :func:`generate`."""
+    model.eval()
     prompts = processor.apply_chat_template([row["prompt"] for row in rows],
                                             add_generation_prompt=True)
     images = [row["images"] for row in rows] if rows[0]["images"] else None
-    # The template has written every special token already.
+    # The chat template has already written every special token.
     inputs = processor(text=prompts, images=images, add_special_tokens=False, padding=True,
                        return_tensors="pt").to(model.device)
-    out = model.generate(**inputs, **limits)[:, inputs["input_ids"].shape[1] :]  # (B, C)
+    out = model.generate(
+        **inputs, do_sample=False, num_beams=1, max_new_tokens=max_new_tokens,
+        # Otherwise a policy's own sampling defaults would apply.
+        temperature=None, top_p=None, top_k=None, repetition_penalty=1.0,
+        suppress_tokens=vision_token_ids(model, processor) or None,
+    )[:, inputs["input_ids"].shape[1] :]  # (B, C)
+    special = set(processor.tokenizer.all_special_ids)
     texts = processor.tokenizer.batch_decode(out, skip_special_tokens=True)
     return [(text, caption_length(text, ids, uncounted_ids=special))
             for text, ids in zip(texts, out.tolist(), strict=True)]

@@ -1,12 +1,14 @@
-"""What a policy would rather say: probabilities of yes and no, and of whole answers.
+"""p(yes) and log p(option | prompt) from logits.
 
-Read from the model's logits, so that a policy is scored by what it knows and not by the form in
-which it answers. Left out: the share of prompts that several answers have in common.
+A policy is scored by its probabilities and not by the form in which it answers. Not implemented:
+encoding the prompt once for several options.
 """
 
 from collections.abc import Sequence
 
 import torch
+
+from data_gen.files.errors import InputError
 
 
 @torch.inference_mode()
@@ -18,14 +20,14 @@ def yes_probabilities(
     Args:
         model: any image-text-to-text model; runs on the device where its weights are.
         processor: its processor, padding on the left.
-        rows: with ``prompt`` and decoded ``images``; all with pictures, or none.
+        rows: with ``prompt`` and decoded ``images``; all with images, or none.
         batch_size: rows per call of the model.
 
     Returns:
-        N shares in 0-1, summed over the spellings of either word.
+        N probabilities in 0-1, summed over the spellings of each word.
 
     Raises:
-        ValueError: the tokenizer begins "yes" and "no" with the same tokens.
+        InputError: the tokenizer begins "yes" and "no" with the same tokens.
     """
     yes, no = answer_tokens(processor.tokenizer)
     model.eval()
@@ -39,13 +41,13 @@ def yes_probabilities(
 
 
 def answer_tokens(tokenizer) -> tuple[list[int], list[int]]:
-    """Ids of the tokens that say yes, and of those that say no.
+    """Ids of the tokens that stand for yes, and of those that stand for no.
 
-    The spellings ``yes``, ``Yes``, ``YES``, with and without a blank before, as far as they are one
-    token; where none of them is, the first tokens of all.
+    These are the spellings ``yes``, ``Yes``, ``YES``, with and without a space before, that are one
+    token; if none is, the first token of each spelling.
 
     Raises:
-        ValueError: nothing tells the two apart.
+        InputError: both words begin with the same tokens.
     """
     def ids(word: str) -> set[int]:
         spelt = [tokenizer.encode(blank + form, add_special_tokens=False)
@@ -55,7 +57,7 @@ def answer_tokens(tokenizer) -> tuple[list[int], list[int]]:
 
     yes, no = ids("yes"), ids("no")
     if not yes - no or not no - yes:
-        raise ValueError("this tokenizer begins 'yes' and 'no' with the same token; their "
+        raise InputError("this tokenizer begins 'yes' and 'no' with the same token; their "
                          "probabilities cannot be read off the first one")
     return sorted(yes - no), sorted(no - yes)
 
@@ -64,7 +66,7 @@ def answer_tokens(tokenizer) -> tuple[list[int], list[int]]:
 def option_log_likelihoods(
     model, processor, row: dict, options: Sequence[str]
 ) -> list[tuple[float, int]]:
-    """How likely each text is as the whole answer to a row, in one call of the model.
+    """Log-probability of each option as the answer to a row, in one call of the model.
 
     Args:
         model, processor: as in :func:`yes_probabilities`.
@@ -72,8 +74,8 @@ def option_log_likelihoods(
         options: K texts.
 
     Returns:
-        K pairs: log p(option | prompt) in nats, and the option's number of tokens. The end of the
-        answer is not counted.
+        K pairs: log p(option | prompt) in nats, and the option's number of tokens. The end token is
+        not included.
     """
     tokenizer = processor.tokenizer
     ids = [tokenizer.encode(text, add_special_tokens=False) for text in options]
@@ -83,21 +85,21 @@ def option_log_likelihoods(
     prompt = inputs["input_ids"]  # (K, P)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     answers = prompt.new_tensor([i + [pad] * (longest - len(i)) for i in ids])  # (K, C)
-    there = prompt.new_tensor([[1] * len(i) + [0] * (longest - len(i)) for i in ids])
+    mask = prompt.new_tensor([[1] * len(i) + [0] * (longest - len(i)) for i in ids])
     inputs["input_ids"] = torch.cat([prompt, answers], dim=1)
-    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], there], dim=1)
+    inputs["attention_mask"] = torch.cat([inputs["attention_mask"], mask], dim=1)
     for key in ("mm_token_type_ids", "token_type_ids"):
         if key in inputs:  # answers are text
             inputs[key] = torch.cat([inputs[key], torch.zeros_like(answers)], dim=1)
     logits = model(**inputs, logits_to_keep=longest + 1).logits[:, -longest - 1 : -1].float()
     chosen = logits.log_softmax(-1).gather(-1, answers[..., None])[..., 0]  # (K, C)
-    return [(float(total), len(i)) for total, i in zip((chosen * there).sum(-1), ids, strict=True)]
+    return [(float(total), len(i)) for total, i in zip((chosen * mask).sum(-1), ids, strict=True)]
 
 
 def _prompts(processor, rows: Sequence[dict]):
     texts = processor.apply_chat_template([row["prompt"] for row in rows],
                                           add_generation_prompt=True)
     images = [row["images"] for row in rows] if rows[0]["images"] else None
-    # The template has written every special token already.
+    # The chat template has already written every special token.
     return processor(text=texts, images=images, add_special_tokens=False, padding=True,
                      return_tensors="pt")

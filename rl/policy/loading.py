@@ -1,8 +1,8 @@
 """The policy: any vision-language model that transformers loads for image-text-to-text.
 
-What is frozen stays frozen in fact: a frozen vision tower runs without gradients, so that neither
-gradient checkpointing nor LoRA's input hooks can push a backward pass through it.
-Left out: quantised weights, and pushing to a hub.
+A frozen vision tower runs under ``no_grad``, so that neither gradient checkpointing nor LoRA's
+input hooks can cause a backward pass through it. Not implemented: quantised weights, pushing to a
+hub.
 """
 
 import re
@@ -14,6 +14,9 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from data_gen.files.errors import InputError
+from data_gen.toybox.weights import local_weights
+
 _PROJECTOR = re.compile(r"(^|\.)(\w*merger\w*|multi_modal_projector|connector|projector|aligner)\b")
 _VISION_TOKEN = re.compile(r"image|img|vision|video", re.IGNORECASE)
 
@@ -23,7 +26,9 @@ class LoraSettings:
     """Low-rank adapters on the linear layers of the language model.
 
     Args:
-        r: rank. alpha: scale is ``alpha / r``. dropout: on the adapter's input.
+        r: rank.
+        alpha: the scale is ``alpha / r``.
+        dropout: on the adapter's input.
     """
 
     r: int = 64
@@ -31,8 +36,8 @@ class LoraSettings:
     dropout: float = 0.05
 
     def config_for(self, model: nn.Module) -> LoraConfig:
-        """The peft configuration for ``model``: language-model linear layers, by full name, so
-        that layers of the same name in the vision tower are not touched."""
+        """The peft configuration for ``model``. It names linear layers of the language model in
+        full, so that layers of the same name in the vision tower get no adapter."""
         prefix, decoder = _decoder(model)
         leaves = {name.rsplit(".", 1)[-1] for name, module in decoder.named_modules()
                   if isinstance(module, nn.Linear)}
@@ -67,13 +72,14 @@ def load_policy(
     """Load a model and its processor from safetensors.
 
     Args:
-        path: hub id, directory of a full model, or directory of a LoRA adapter (whose base model
-            is loaded first; the adapter stays unmerged, because merging costs recall).
+        path: hub id, directory of a full model, directory of a LoRA adapter (whose base model is
+            loaded first; the adapter stays unmerged, because merging costs recall), or
+            ``toybox_base``, the policy that ships with the package.
         dtype: of the weights; a name such as ``bfloat16`` or a torch dtype.
         freeze_vision: no gradient reaches the vision tower.
         freeze_projector: the same for the layers between tower and language model.
-        lora: new adapters on the language model; everything else is then frozen by peft.
-            Not for a ``path`` that already is an adapter.
+        lora: add adapters to the language model; peft then freezes everything else. ``path`` must
+            not be an adapter already.
         trust_remote_code: run code that ships with the model.
         attn_implementation: as in ``from_pretrained``; ``None`` lets transformers choose.
 
@@ -82,19 +88,21 @@ def load_policy(
 
     Raises:
         OSError: no such model, or one without safetensors.
-        ValueError: ``lora`` for a directory that already is an adapter.
+        InputError: ``lora`` for a directory that is an adapter already.
     """
     dtype = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
+    name, path = str(path), local_weights(path)
     _refuse_missing(path)
     adapter = is_adapter(path)
     if adapter and lora is not None:
-        raise ValueError(f"{path} already is an adapter: train it on without `lora_r`, or name its "
+        raise InputError(f"{path} already is an adapter: train it on without `lora_r`, or name its "
                          f"base model as the policy")
-    base = base_path(path) if adapter else str(path)
     model = AutoModelForImageTextToText.from_pretrained(
-        base, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code,
-        attn_implementation=attn_implementation,
+        base_path(path) if adapter else path, dtype=dtype, use_safetensors=True,
+        trust_remote_code=trust_remote_code, attn_implementation=attn_implementation,
     )
+    if not adapter:
+        model.name_or_path = name  # an adapter records it: a short name works on every machine
     if adapter:
         model = PeftModel.from_pretrained(model, str(path), is_trainable=True)
     elif lora is not None:
@@ -104,16 +112,17 @@ def load_policy(
 
 
 def load_processor(path: str | Path, *, trust_remote_code: bool = False):
-    """The processor of a policy (of its base model, where an adapter has none of its own).
+    """The processor of a policy, or of its base model where an adapter has none of its own.
 
-    Padding on the left is set and asserted: with padding on the right every position of a batched
-    generation would be silently wrong.
+    Padding on the left is set and asserted: with padding on the right, every position of a batched
+    generation would be wrong without an error.
     """
+    path = local_weights(path)
     _refuse_missing(path)
     if is_adapter(path) and not (Path(path) / "tokenizer_config.json").exists():
         path = base_path(path)
     processor = AutoProcessor.from_pretrained(
-        str(path), padding_side="left", trust_remote_code=trust_remote_code)
+        path, padding_side="left", trust_remote_code=trust_remote_code)
     assert processor.tokenizer.padding_side == "left", "the processor must pad on the left"
     return processor
 
@@ -126,18 +135,16 @@ def is_adapter(path: str | Path) -> bool:
 def base_path(adapter: str | Path) -> str:
     """The base model of an adapter directory.
 
-    A relative path is looked for from the working directory, then from the repository.
+    A relative path is resolved from the working directory; shipped weights are found from any.
     """
-    base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
-    in_repository = Path(__file__).parents[1] / base
-    return str(in_repository) if not Path(base).exists() and in_repository.exists() else base
+    return local_weights(str(PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path))
 
 
 def freeze(model: nn.Module, *, vision: bool, projector: bool) -> None:
-    """Freeze the vision tower and the projector; modules frozen whole run without gradients.
+    """Freeze the vision tower, the projector, or both; wholly frozen modules run under ``no_grad``.
 
-    Left alone where asked for neither. Equal to stock training otherwise: what is skipped is a
-    backward pass whose results nobody reads.
+    Training is equal to that without ``no_grad``, which only skips a backward pass whose gradients
+    are not used.
     """
     prefix, _ = _decoder(model)
     for name, parameter in model.named_parameters():
@@ -152,8 +159,8 @@ def freeze(model: nn.Module, *, vision: bool, projector: bool) -> None:
 
 
 def _run_without_gradients(module: nn.Module) -> None:
-    """Wrap the largest wholly frozen modules. Nothing trainable lies upstream of a vision tower,
-    so no gradient that anybody reads is cut off."""
+    """Wrap the largest wholly frozen modules in ``no_grad``. Nothing trainable lies upstream of a
+    vision tower, so no gradient that is used is lost."""
     parameters = list(module.parameters())
     if not parameters:
         return
@@ -165,7 +172,7 @@ def _run_without_gradients(module: nn.Module) -> None:
 
 
 def trainable_parameters(model: nn.Module) -> Trainable:
-    """Count parameters, those split over processes by ZeRO-3 included in full."""
+    """Count parameters; those that ZeRO-3 splits over processes count in full."""
     prefix, _ = _decoder(model)
     parts = dict.fromkeys(("language", "projector", "vision", "adapter"), 0)
     total = 0
@@ -178,7 +185,7 @@ def trainable_parameters(model: nn.Module) -> Trainable:
 
 
 def vision_token_ids(model, processor) -> list[int]:
-    """Ids of every special token that stands for pictures or video: no policy may sample one.
+    """Ids of every special token that stands for images or video: no policy may sample one.
 
     Read from the model's configuration (``image_token_id``, ``vision_start_token_id`` ...) and
     from the tokenizer's special tokens (``<|image_pad|>``, ``<image>`` ...). One sampled image
@@ -195,11 +202,13 @@ def vision_token_ids(model, processor) -> list[int]:
     return sorted(ids - set(tokenizer.convert_tokens_to_ids([tokenizer.eos_token])))
 
 
-def barred(generation_kwargs: dict | None, model, processor, *, vllm: bool = False) -> dict:
+def suppress_vision_tokens(
+    generation_kwargs: dict | None, model, processor, *, vllm: bool = False
+) -> dict:
     """Generation settings under which no vision special token can be sampled.
 
-    TRL bars only the image token, and drops that ban where a config sets ``suppress_tokens``
-    itself: so the config's own tokens and all vision tokens are listed together here.
+    TRL suppresses the image token only, and not even that where a config sets ``suppress_tokens``.
+    The result suppresses the config's own tokens and all vision tokens.
     """
     kwargs = dict(generation_kwargs or {})
     ids = vision_token_ids(model, processor)
@@ -211,7 +220,7 @@ def barred(generation_kwargs: dict | None, model, processor, *, vllm: bool = Fal
 
 
 def _refuse_missing(path: str | Path) -> None:
-    """A path that can be no hub id is not asked of the hub."""
+    """Refuse an absolute path that does not exist here, instead of asking the hub for it."""
     if Path(path).is_absolute() and not Path(path).is_dir():
         raise FileNotFoundError(f"there is no directory {path}")
 
@@ -224,6 +233,7 @@ def _decoder(model: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _part(name: str, decoder: str) -> str:
+    """``language``, ``projector`` or ``vision``, from a parameter's full name."""
     if name.startswith(decoder + ".") or "lm_head" in name:
         return "language"
     return "projector" if _PROJECTOR.search(name) else "vision"

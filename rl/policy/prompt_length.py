@@ -1,12 +1,13 @@
-"""What a prompt costs: picture sizes after the processor's resize, and tokens per prompt.
+"""How long prompts are: image sizes after the processor's resize, and tokens per prompt.
 
-Sizes are read from picture headers, and the processor is asked once per distinct size, with a
-blank picture: so thousands of rows are measured without decoding or resizing one of them, and the
-answer is the installed processor's own whatever its version.
+Sizes are read from image headers, and the processor is called once per distinct size, with a blank
+image. So thousands of rows are measured without decoding an image, and the result is that of the
+installed processor, whatever its version.
 """
 
 import io
 from dataclasses import dataclass, field
+from typing import Any
 
 from datasets import Dataset, Image, List
 from PIL import Image as PILImage
@@ -15,9 +16,9 @@ _EXIF_ORIENTATION = 0x0112
 
 
 def image_sizes(dataset: Dataset) -> list[list[tuple[int, int]]]:
-    """(width, height) in pixels of every picture of every row, as ``datasets`` will decode them.
+    """(width, height) in pixels of every image of every row, as ``datasets`` will decode them.
 
-    Pictures stored sideways (EXIF orientation 5-8) are counted upright, as they are decoded.
+    Images stored sideways (EXIF orientation 5-8) are measured upright, as they are decoded.
     """
     encoded = dataset.select_columns(["images"]).cast_column("images", List(Image(decode=False)))
     return [[_size(image) for image in row["images"] or []] for row in encoded]
@@ -32,18 +33,18 @@ def _size(image: dict) -> tuple[int, int]:
 
 @dataclass
 class ImageMeter:
-    """Asks a processor what pictures of a given size become; each distinct size once.
+    """Measures what a processor makes of images of a given size; each distinct size once.
 
     Args:
         processor: the policy's processor.
     """
 
-    processor: object
+    processor: Any
     _tokens: dict[tuple[int, int], int] = field(default_factory=dict)
     _frames: dict[tuple[int, int], tuple[float, float]] = field(default_factory=dict)
 
     def tokens(self, size: tuple[int, int]) -> int:
-        """Tokens that a picture of ``size`` (width, height) adds to its placeholder's own."""
+        """Tokens that an image of ``size`` (width, height) adds to its placeholder's own."""
         if size not in self._tokens:
             message = [{"role": "user", "content": [{"type": "image"}]}]
             text = self.processor.apply_chat_template(message, add_generation_prompt=True)
@@ -62,10 +63,11 @@ class ImageMeter:
 
 
 def prompt_tokens(dataset: Dataset, processor, meter: ImageMeter | None = None) -> list[int]:
-    """Tokens of each row's prompt as the policy reads it: chat template, picture tokens and all.
+    """Tokens of each row's prompt as the policy reads it, chat template and image tokens included.
 
-    Equal to the length of ``processor(text=..., images=...)`` for processors in which a picture's
-    tokens depend on its own size alone (all families in ``rl.policy.loading``); a test compares the two.
+    Equal to the length of ``processor(text=..., images=...)`` for processors in which an image's
+    tokens depend on its own size alone (all of :data:`rl.policy.boxes.FAMILIES`); a test compares
+    the two.
     """
     meter = meter or ImageMeter(processor)
     lengths = []

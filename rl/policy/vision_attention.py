@@ -1,9 +1,9 @@
-"""Attention of a vision tower over many small pictures, one call per picture size.
+"""Attention of a vision tower over many small images, one call per image size.
 
-Towers of the Qwen family pack all pictures of a batch into one sequence. Without a flash-attention
-package transformers then calls SDPA once per picture and layer; with hundreds of small pictures the
-calls cost more than the arithmetic. Pictures of equal length are independent rows of one batch, so
-one call per distinct length gives the same numbers (``tests/rl/test_vision_attention.py``).
+Towers of the Qwen family pack all images of a batch into one sequence. Without a flash-attention
+package, transformers then calls SDPA once per image and layer; with hundreds of small images the
+calls cost more than the arithmetic. Images of equal length are independent rows of one batch, so
+one call per distinct length gives the same numbers (``tests/rl/policy/test_vision_attention.py``).
 """
 
 import torch
@@ -44,7 +44,7 @@ def attention_by_length(
 def _attend(q, k, v, scaling):
     if q.device.type != "cpu":
         return scaled_dot_product_attention(q, k, v, scale=scaling)
-    # On a CPU the fused kernel's backward costs more than these two products for short pictures.
+    # On a CPU the fused kernel's backward pass is slower than these two products for small images.
     return torch.softmax(q @ k.transpose(-1, -2) * scaling, dim=-1, dtype=torch.float32).to(
         v.dtype) @ v
 
@@ -53,9 +53,11 @@ AttentionInterface.register(NAME, attention_by_length)
 
 
 def use_attention_by_length(model) -> bool:
-    """Switch the vision tower of a Qwen2-VL-style model over; ``False`` where there is none.
+    """Make the vision tower of a Qwen2-VL-style model use :func:`attention_by_length`.
 
-    A tower that runs on a real flash-attention kernel is left alone.
+    Returns:
+        ``False`` where there is no such tower, or where it runs on a real flash-attention kernel,
+        which stays.
     """
     tower = getattr(model.model, "visual", None)
     if tower is None or "flash" in (tower.config._attn_implementation or ""):

@@ -1,46 +1,52 @@
-"""Which rows of a micro-batch are a group, how large a packed row may be, and whether it pays."""
+"""Which rows of a micro-batch form a group, which groups share a forward pass, and whether it pays.
 
+Costs are counted in tokens: the work of one token in the linear layers of the decoder is 1.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 OVERHEAD = 50.0
-"""What a pass costs before its first token, in tokens: from ``launch/bench_step.py``, one thread."""
+"""Fixed cost of a forward pass, in tokens: measured by ``launch/bench_step.py`` on one thread."""
 
-WORTH_IT = 0.9
-"""Share where the predicted cost is at most this part of the unshared one."""
+MAX_COST_RATIO = 0.9
+"""Prompts are shared where the predicted cost is at most this part of the unshared cost."""
 
 
-def groups_of(prompt_ids, prompt_mask, pictures: list) -> list[list[int]]:
-    """Neighbouring rows with the same prompt and the same pictures.
+def groups_of(prompt_ids, prompt_mask, images: list) -> list[list[int]]:
+    """Neighbouring rows with the same prompt and the same images.
 
     Args:
         prompt_ids, prompt_mask: (B, P).
-        pictures: per row something comparable by ``==`` that identifies its pictures.
+        images: per row, something comparable by ``==`` that identifies its images.
     """
     groups: list[list[int]] = []
     for row in range(prompt_ids.size(0)):
         last = groups[-1][-1] if groups else None
-        same = (last is not None and pictures[row] == pictures[last]
+        same = (last is not None and images[row] == images[last]
                 and torch.equal(prompt_ids[row], prompt_ids[last])
                 and torch.equal(prompt_mask[row], prompt_mask[last]))
         groups[-1].append(row) if same else groups.append([row])
     return groups
 
 
-def split(groups: list[list[int]], prompt: int, width: int, most: int) -> list[list[int]]:
-    """Cut groups so that no packed row has more than ``most`` tokens (one branch at least)."""
+def split_groups(groups: list[list[int]], prompt: int, width: int, most: int) -> list[list[int]]:
+    """Split groups so that no packed row has more than ``most`` tokens (one branch at least)."""
     room = max((most - prompt) // width, 1)
     return [group[i : i + room] for group in groups for i in range(0, len(group), room)]
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What else a pass does, in multiplications of one token through the decoder's layers.
+    """Relative cost of attention and of the LM head, per token.
+
+    The unit is the work of one token in the decoder's linear layers.
 
     Args:
-        pair: of a query with a key it sees.
-        scored: of a token whose successor is looked for in the whole vocabulary.
+        pair: cost of attention per pair of a query and a key that it attends to.
+        scored: cost of the LM head per token at which it is applied.
     """
 
     pair: float
@@ -48,14 +54,14 @@ class Prices:
 
 
 def prices_of(config) -> Prices:
-    """Prices of a model, from its config: how much of its work is attention, how much scoring."""
+    """The :class:`Prices` of a model, from the shapes in its config."""
     text, token = config.get_text_config(), token_work(config)
     return Prices(pair=2 * text.num_hidden_layers * _width(text) / token,
                   scored=text.hidden_size * text.vocab_size / token)
 
 
 def token_work(config) -> float:
-    """Multiplications of one token forward through the decoder's layers, attention left out."""
+    """Multiplications of one token in the decoder's linear layers, forward."""
     text = config.get_text_config()
     kept = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     attention = 2 * _width(text) * text.hidden_size * (1 + kept / text.num_attention_heads)
@@ -68,13 +74,13 @@ def _width(text) -> int:
 
 
 def unshared_cost(rows: int, prompt: int, completion: int, prices: Prices) -> float:
-    """Of ``rows`` sequences of P + C tokens, in tokens."""
+    """Cost of ``rows`` sequences of P + C tokens, in tokens."""
     length = prompt + completion
     return rows * (length + prices.pair * length**2 / 2 + prices.scored * completion)
 
 
 def packed_cost(n: int, branches: int, prompt: int, completion: int, prices: Prices) -> float:
-    """Of ``n`` packed rows with ``branches`` completions each, in tokens."""
+    """Cost of ``n`` packed rows with ``branches`` completions each, in tokens."""
     prefix, width = prompt - 1, completion + 1
     pairs = prefix**2 / 2 + branches * width * (prefix + width)
     return n * (prefix + branches * width + prices.pair * pairs
@@ -82,33 +88,34 @@ def packed_cost(n: int, branches: int, prompt: int, completion: int, prices: Pri
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Groups that go through the model in one pass, cut to their longest prompt and completion."""
+class ForwardPass:
+    """Groups that go through the model together, cut to their longest prompt and completion."""
 
     groups: list[list[int]]
     prompt: int
     completion: int
 
     def cost(self, prices: Prices) -> float:
-        """Of the pass, in tokens."""
+        """Cost of the pass in tokens, its fixed part included."""
         return OVERHEAD + packed_cost(
             len(self.groups), max(map(len, self.groups)), self.prompt, self.completion, prices)
 
 
-def chunks_of(groups: list[list[int]], prompts: list[int], completions: list[int], rows: int,
-              prices: Prices, *, even: bool = False) -> list[Chunk]:
-    """The cheapest passes for these groups: those of like lengths together.
+def plan_passes(groups: list[list[int]], prompts: Sequence[int], completions: Sequence[int],
+                rows: int, prices: Prices, *, even: bool = False) -> list[ForwardPass]:
+    """The cheapest forward passes for these groups; groups of similar length share a pass.
 
     Args:
-        groups: rows that share a prompt.
+        groups: lists of rows that share a prompt.
         prompts, completions: tokens of each group's prompt and of its longest completion.
         rows: completions in one pass, at most (a larger group is a pass of its own).
-        even: by number of rows alone, so that processes which must make equally many passes do.
+        even: form passes by number of rows alone, so that processes which must make equal numbers
+            of passes do.
     """
     order = list(range(len(groups)))
     if not even:
         order.sort(key=lambda n: (completions[n], prompts[n]))
-    # best[k]: the least cost of the first k groups, and where their last chunk begins.
+    # best[k]: the least cost of the first k groups, and where their last pass begins.
     best = [(0.0, 0)]
     for end in range(1, len(order) + 1):
         options, held, prompt, completion, branches = [], 0, 0, 0, 0
@@ -122,18 +129,19 @@ def chunks_of(groups: list[list[int]], prompts: list[int], completions: list[int
             cost = packed_cost(end - begin, branches, prompt, completion, prices)
             options.append((best[begin][0] + OVERHEAD + cost, begin))
         best.append(options[-1] if even else min(options))
-    chunks, end = [], len(order)
+    passes, end = [], len(order)
     while end:
         begin = best[end][1]
         part = order[begin:end]
-        chunks.append(Chunk([groups[n] for n in part], max(prompts[n] for n in part),
-                            max(completions[n] for n in part)))
+        passes.append(ForwardPass([groups[n] for n in part], max(prompts[n] for n in part),
+                                  max(completions[n] for n in part)))
         end = begin
-    return chunks[::-1]
+    return passes[::-1]
 
 
-def predicted_share(chunks: list[Chunk], prompt: int, completion: int, prices: Prices) -> float:
-    """Predicted time of the packed rows over that of the unshared ones, B x (P + C)."""
-    rows = sum(len(group) for chunk in chunks for group in chunk.groups)
-    return (sum(chunk.cost(prices) for chunk in chunks)
+def predicted_ratio(passes: list[ForwardPass], prompt: int, completion: int, prices: Prices
+                    ) -> float:
+    """Predicted cost of these passes over that of the same rows unshared, B x (P + C)."""
+    rows = sum(len(group) for each in passes for group in each.groups)
+    return (sum(each.cost(prices) for each in passes)
             / (OVERHEAD + unshared_cost(rows, prompt, completion, prices)))

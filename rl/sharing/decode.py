@@ -1,10 +1,10 @@
-"""Drawing token by token from one copy of each prompt's keys and values.
+"""Decoding token by token from one copy of each prompt's keys and values.
 
-A usual cache holds the prompt once per completion, and every token drawn reads and copies it all
-again. Here a group's completions read the same copy, and each keeps only what it has drawn itself;
-attention to the prompt and attention to one's own tokens are computed apart and put together by
-their sums of exponentials, which is exact (2205.14135, section 3.1). Memory and traffic of prompts
-fall by the size of the group.
+A usual cache holds the prompt once per completion, and reads and copies all of it for every sampled
+token. Here the completions of a group read the same copy, and each stores only its own tokens.
+Attention to the prompt and attention to a completion's own tokens are computed separately and
+combined by their sums of exponentials, which is exact (FlashAttention, arXiv 2205.14135, section
+3.1). Memory and memory traffic of prompts fall by a factor of the group size.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 FIRST_ROOM = 16
-"""Tokens for which a branch first makes room; then for twice as many, and so on."""
+"""Tokens for which a branch first allocates memory; full memory is replaced by twice as much."""
 
 
 @dataclass
 class Rows:
-    """Which of N prompts each of B rows goes on from; rows of a prompt are neighbours.
+    """Which of N prompts each of B rows continues; rows of one prompt are neighbours.
 
     Shapes:
         group: (B,) number of the prompt.
-        slots: (N, G) the rows of each prompt, any row where a prompt has fewer than G.
-        place: (B,) where in ``slots`` each row stands; ``None`` where that is in order.
+        slots: (N, G) the rows of each prompt; arbitrary rows where a prompt has fewer than G.
+        place: (B,) index of each row in the flattened ``slots``; ``None`` where it is 0 ... B - 1.
     """
 
     group: torch.Tensor
@@ -33,7 +33,7 @@ class Rows:
 
     @classmethod
     def of(cls, group: torch.Tensor) -> "Rows":
-        """From (B,) numbers 0 ... N - 1, none left out, each in one run."""
+        """From (B,) prompt numbers 0 ... N - 1, in ascending order, each at least once."""
         counts = group.bincount()
         G, B = int(counts.max()), group.numel()
         rows = torch.arange(B, device=group.device)
@@ -44,10 +44,10 @@ class Rows:
 
 @dataclass
 class PromptPart:
-    """What the rows of a layer attend to beside their own tokens.
+    """The prompts' keys and values of one layer, to which rows attend beside their own tokens.
 
-    Shapes: ``keys``, ``values``: (N, K, P, D); ``hidden``: (N, 1, 1, P) where a prompt is padded,
-    or ``None``.
+    Shapes: ``keys``, ``values``: (N, K, P, D); ``hidden``: (N, 1, 1, P), true in padding, or
+    ``None`` where there is none.
     """
 
     keys: torch.Tensor
@@ -57,24 +57,25 @@ class PromptPart:
 
 
 class BranchLayer(DynamicLayer):
-    """A layer's cache: prompts once, and what each row has drawn."""
+    """A layer's cache: each prompt once, and the tokens that each row has sampled."""
 
     def __init__(self, prompt: PromptPart):
         super().__init__()
-        self.prompt, self.drawn = prompt, 0
+        self.prompt, self.sampled = prompt, 0
 
     def update(self, key_states, value_states, *args, **kwargs):
-        """The rows' own keys and values, (B, K, W, D); the keys carry the prompts' part along."""
+        """The rows' own keys and values, (B, K, W, D). The keys carry the prompts' part as an
+        attribute, for :func:`rl.sharing.packed.use_shared_attention`."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
-        end = self.drawn + key_states.size(-2)
+        end = self.sampled + key_states.size(-2)
         if end > self.keys.size(-2):
             room = max(FIRST_ROOM, 2 * end)
             self.keys, self.values = (self._roomier(x, room) for x in (self.keys, self.values))
-        self.keys[:, :, self.drawn : end] = key_states
-        self.values[:, :, self.drawn : end] = value_states
-        self.drawn = end
+        self.keys[:, :, self.sampled : end] = key_states
+        self.values[:, :, self.sampled : end] = value_states
+        self.sampled = end
         keys = self.keys[:, :, :end]
         keys.prompt = self.prompt
         return keys, self.values[:, :, :end]
@@ -82,15 +83,15 @@ class BranchLayer(DynamicLayer):
     def _roomier(self, old: torch.Tensor, room: int) -> torch.Tensor:
         B, K, _, D = old.shape
         new = old.new_empty(B, K, room, D)
-        new[:, :, : self.drawn] = old[:, :, : self.drawn]
+        new[:, :, : self.sampled] = old[:, :, : self.sampled]
         return new
 
     def get_seq_length(self) -> int:
-        """Tokens behind each row, those of its prompt and padding included."""
-        return self.prompt.keys.size(-2) + self.drawn
+        """Tokens of each row, those of its prompt and padding included."""
+        return self.prompt.keys.size(-2) + self.sampled
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep these rows; the prompts' part is changed by the whole cache."""
+        """Keep these rows; :class:`SharedPromptCache` updates the prompts' part."""
         if self.is_initialized:
             self.keys, self.values = self.keys[indices], self.values[indices]
 
@@ -99,9 +100,9 @@ class SharedPromptCache(Cache):
     """A cache for :func:`attention`, made from that of a prefill.
 
     Args:
-        prefilled: keys and values of N prompts' tokens, padded left.
-        mask: (N, P) which of them are none.
-        group: (B,) whose prompt each row goes on from, neighbours together.
+        prefilled: keys and values of N prompts' tokens, padded on the left.
+        mask: (N, P), 0 in padding.
+        group: (B,) number of the prompt that each row continues, in ascending order.
     """
 
     def __init__(self, prefilled: DynamicCache, mask: torch.Tensor, group: torch.Tensor):
@@ -112,7 +113,7 @@ class SharedPromptCache(Cache):
             for layer in prefilled.layers])
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep these rows, in this order, and the prompts that they need."""
+        """Keep these rows, in this order, and the prompts that they continue."""
         super().batch_select_indices(indices)
         first = self.layers[0].prompt
         needed, group = first.rows.group[indices].unique_consecutive(return_inverse=True)
@@ -129,7 +130,10 @@ def attention(query, key, value, scaling: float, prompt: PromptPart) -> torch.Te
     """Attention of one new token per row to its prompt and to its own tokens.
 
     Args:
-        query: (B, H, 1, D). key, value: (B, K, W, D), K dividing H.
+        query: (B, H, 1, D).
+        key, value: (B, K, W, D) of each row's own tokens; K divides H.
+        scaling: factor of the dot products.
+        prompt: keys and values of the prompts.
 
     Returns:
         (B, 1, H, D).
@@ -153,7 +157,7 @@ def attention(query, key, value, scaling: float, prompt: PromptPart) -> torch.Te
 
 
 def _part(query, key, value, scaling: float, hidden=None):
-    """Attention before it is divided: largest score, sum of exponentials, weighted values."""
+    """Attention before normalisation: largest score, sum of exponentials, weighted values."""
     scores = (query @ key.transpose(-1, -2)).float() * scaling
     if hidden is not None:
         scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)

@@ -1,9 +1,10 @@
-"""Sampling that lets go of rows whose completion has ended.
+"""Remove finished sequences from the batch while sampling.
 
-``generate`` draws until the last row of a batch has ended; rows that ended long ago are computed to
-the end all the same. Here ``generate`` (transformers' own, with all its options) stops as soon as a
-quarter of the rows has ended and goes on with the others from the same cache. Tokens are drawn from
-the same distributions, but by other random numbers than without it from the first stop on.
+``generate`` samples until the last sequence of a batch has ended, and computes sequences that ended
+long before all the while. Here transformers' own ``generate``, with all its options, stops as soon
+as a quarter of the sequences has ended, and is called again for the others with the same cache.
+From the first such stop on, tokens come from the same distributions, but from other random numbers
+than without it.
 """
 
 import copy
@@ -12,16 +13,16 @@ import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 SMALLEST = 8
-"""Batches of this many rows are drawn to their end: little is left to save."""
+"""Batches of at most this many sequences are sampled to their end: there is little to save."""
 
 FROM_THE_START = ("min_length", "min_new_tokens", "begin_suppress_tokens", "forced_bos_token_id",
                   "forced_eos_token_id", "exponential_decay_length_penalty", "stop_strings",
                   "watermarking_config", "max_time", "return_dict_in_generate")
-"""Options that count from where ``generate`` began, or that want more than tokens back."""
+"""Options that count from where ``generate`` began, or that make it return more than tokens."""
 
 
 class QuarterEnded(StoppingCriteria):
-    """True for all rows once a quarter of them has drawn a token that ends it."""
+    """True for all sequences once a quarter of them has sampled an end token."""
 
     def __init__(self, rows: int, ends: torch.Tensor):
         self.ended = torch.zeros(rows, dtype=torch.bool, device=ends.device)
@@ -32,26 +33,28 @@ class QuarterEnded(StoppingCriteria):
         return (4 * self.ended.sum() >= self.ended.numel()).expand(self.ended.numel())
 
 
-def why_not(config: GenerationConfig) -> str | None:
-    """Why rows cannot leave the batch with these options; ``None`` where they can."""
+def unsupported_reason(config: GenerationConfig) -> str | None:
+    """Why sequences cannot be removed with these options; ``None`` where they can."""
     if config.eos_token_id is None or config.max_new_tokens is None:
         return "completions need an end token and max_new_tokens"
     given = [name for name in FROM_THE_START if getattr(config, name, None)]
     return f"{given[0]} counts from the start" if given else None
 
 
-def draw(generate, model, cache, input_ids, attention_mask, config: GenerationConfig):
-    """Sample completions, letting go of rows that have ended.
+def generate_with_early_stop(generate, model, cache, input_ids, attention_mask,
+                             config: GenerationConfig) -> torch.Tensor:
+    """Sample completions, removing sequences from the batch when they have ended.
 
     Args:
         generate: transformers' own, of ``model``.
         model: the policy, without wrappers.
-        cache: keys and values of all prompt tokens but the last, of B rows. It is used up.
+        cache: keys and values of all prompt tokens but the last, of B sequences. It is modified.
         input_ids, attention_mask: (B, P).
-        config: options for which :func:`why_not` has no objection.
+        config: options that :func:`unsupported_reason` accepts.
 
     Returns:
-        (B, P + C) tokens, ``config.pad_token_id`` behind the ends, C at most ``max_new_tokens``.
+        (B, P + C) tokens, ``config.pad_token_id`` after the end token, C at most
+        ``max_new_tokens``.
     """
     B, last = input_ids.size(0), input_ids.size(1) + config.max_new_tokens
     ends = torch.as_tensor(config.eos_token_id, device=input_ids.device).view(-1)
@@ -61,7 +64,7 @@ def draw(generate, model, cache, input_ids, attention_mask, config: GenerationCo
         config = copy.copy(config)
         config.max_new_tokens = last - input_ids.size(1)
         watch = QuarterEnded(len(rows), ends)
-        # Few rows are drawn to their end: each ends by itself.
+        # A small batch is sampled to its end: `generate` stops when all have ended.
         until = StoppingCriteriaList([watch] if len(rows) > SMALLEST else [])
         tokens = generate(input_ids=input_ids, attention_mask=attention_mask,
                           past_key_values=cache, generation_config=config,

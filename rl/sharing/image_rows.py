@@ -1,19 +1,19 @@
-"""Which pictures belong to which rows of a batch, where a processor puts them all in one tensor."""
+"""Which images belong to which rows of a batch, where a processor puts all in one tensor."""
 
 import torch
 from trl.trainer.utils import split_pixel_values_by_grid
 
 FIELDS = {"pixel_values", "image_grid_thw"}
-"""What a processor gives for pictures, all rows' pictures in one tensor."""
+"""What a processor returns for images, those of all rows in one tensor each."""
 
 
 def images_per_row(input_ids, fields: dict, config) -> list[int]:
-    """How many pictures each of the B rows has, read from its picture tokens.
+    """How many images each of the B rows has, read from its image tokens.
 
     Args:
         input_ids: (B, P) or (B, P + C).
         fields: ``pixel_values`` and, for patches, ``image_grid_thw`` of all rows in order.
-        config: the model's, for the picture token and, for patches, the merge size.
+        config: the model's, for the image token and, for patches, the merge size.
     """
     if fields.get("pixel_values") is None:
         return [0] * input_ids.size(0)
@@ -33,7 +33,13 @@ def images_per_row(input_ids, fields: dict, config) -> list[int]:
 
 
 def take_rows(fields: dict, rows: list[int], counts: list[int]) -> dict:
-    """The fields of some of B rows: pictures by the rows' counts, the rest row by row."""
+    """The fields of some of B rows.
+
+    Args:
+        fields: of all B rows; image fields hold the images of all rows, one after the other.
+        rows: which rows to take, in this order.
+        counts: images per row.
+    """
     taken = {}
     for key, value in _by_row(fields, counts).items():
         value = torch.cat([value[row] for row in rows]) if key in FIELDS else value[rows]
@@ -42,20 +48,20 @@ def take_rows(fields: dict, rows: list[int], counts: list[int]) -> dict:
     return taken
 
 
-def pictures_of_rows(fields: dict, counts: list[int]) -> list:
-    """Per row something that is equal for rows with the same pictures."""
+def images_of_rows(fields: dict, counts: list[int]) -> list:
+    """Per row, an object that is equal (``==``) for rows with the same images."""
     pixels = _by_row(fields, counts).get("pixel_values")
     return [None] * len(counts) if pixels is None else [_Pixels(part) for part in pixels]
 
 
 class _Pixels:
-    """A tensor that ``==`` compares as a whole."""
+    """A tensor that is compared as a whole."""
 
     def __init__(self, values: torch.Tensor):
         self.values = values
 
     def __eq__(self, other):
-        return torch.equal(self.values, other.values)
+        return isinstance(other, _Pixels) and torch.equal(self.values, other.values)
 
 
 def _by_row(fields: dict, counts: list[int]) -> dict:

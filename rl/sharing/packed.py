@@ -1,16 +1,16 @@
 """The prompt once per group: log-probabilities of G completions from one packed row.
 
 Stock trainers send [prompt | completion] through the model once per completion. Here a group is one
-row, [prompt without its last token | last token, c1 | last token, c2 | ...]: linear layers see the
-prompt once, and every branch attends to the prompt and to itself. Each branch begins with a copy of
-the prompt's last token, so that a branch's first prediction is made inside it and the usual shift
-of labels by one holds throughout.
+row, [prompt without its last token | last token, c1 | last token, c2 | ...]: linear layers process
+the prompt once, and every branch attends to the prompt and to itself. Each branch begins with a
+copy of the prompt's last token, so that its first prediction is made inside the branch and labels
+are shifted by one throughout, as usual.
 
-Attention is computed by parts (:func:`_by_parts`), so nothing of size (P + G C)^2 exists and no
-branch is scored against another: what is shared is shared exactly, at no cost elsewhere.
+Attention is computed in parts (:func:`_by_parts`), so no mask of size (P + G C)^2 exists and no
+branch attends to another; the result is exact.
 
-Left out: decoders whose attention is not plain causal (sliding windows, linear attention, pictures
-that see themselves in both directions); :func:`why_not` names them.
+Not supported: decoders whose attention is not plain causal (sliding windows, linear attention,
+bidirectional attention within images); :func:`unsupported_reason` names them.
 """
 
 import sys
@@ -23,20 +23,20 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from rl.sharing import decode as shared_decode
+from rl.sharing import decode
 
 NAME = "shared_prompt"
 
 
 @dataclass
 class Layout:
-    """Where things are in a packed row of N groups with G branches each.
+    """The layout of N packed rows with G branches each.
 
-    Shapes:
-        prefix_mask: (N, P) whether a prompt token is one (prompts are padded on the left).
+    Attributes:
+        prefix_mask: (N, P), false in padding (prompts are padded on the left).
         width: W, tokens of a branch: the copy of the prompt's last token and C completion tokens.
         branches: G.
-        padded: whether any prompt is.
+        padded: whether any prompt has padding.
     """
 
     prefix_mask: torch.Tensor
@@ -46,6 +46,7 @@ class Layout:
 
     @property
     def prefix(self) -> int:
+        """P, tokens of the prompts without their last one."""
         return self.prefix_mask.size(1)
 
 
@@ -54,7 +55,7 @@ class Packed:
     """A micro-batch of B completions as N packed rows.
 
     Shapes: ``input_ids``, ``labels``: (N, P + G W); ``position_ids``: (N, ...) or (3, N, ...);
-    ``place``: (B, 2) group and branch of each completion, in the order of the groups' members.
+    ``place``: (B, 2) packed row and branch of each completion, in the order of the groups.
     """
 
     input_ids: torch.Tensor
@@ -64,11 +65,11 @@ class Packed:
     place: torch.Tensor
 
     def unpack(self, per_token: torch.Tensor) -> torch.Tensor:
-        """(N, P + G W - 1) values of labels, shifted by one, to (B, C), ordered as ``place``."""
+        """From (N, P + G W - 1) values of the shifted labels to (B, C), ordered as ``place``."""
         layout = self.layout
         branches = per_token[:, layout.prefix :].new_zeros(
             per_token.size(0), layout.branches * layout.width)
-        # The value of label i stands at i - 1; the last of a branch's W places has no label.
+        # The value of label i is at i - 1; the last of a branch's W positions has no label.
         branches[:, :-1] = per_token[:, layout.prefix :]
         branches = branches.view(-1, layout.branches, layout.width)[..., :-1]
         return branches[self.place[:, 0], self.place[:, 1]]
@@ -81,7 +82,7 @@ def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
     Args:
         input_ids, attention_mask: (any, P + C), prompts padded left, completions right.
         completion: C.
-        groups: rows that share a prompt, B in all.
+        groups: lists of rows that share a prompt, B in all.
         prompt_positions: (N, P) or (3, N, P) positions of each group's prompt.
     """
     prompt = input_ids.size(1) - completion
@@ -89,7 +90,7 @@ def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
     G = max(map(len, groups))
     N, W = len(groups), completion + 1
     device = input_ids.device
-    # A group with fewer completions repeats its first one; nobody reads the repetitions.
+    # A group with fewer completions repeats its first one; `place` leads to no repetition.
     rows = torch.tensor([group + [group[0]] * (G - len(group)) for group in groups], device=device)
     branch_ids = input_ids[rows][..., prompt - 1 :]  # (N, G, W)
     labels = branch_ids.masked_fill(attention_mask[rows][..., prompt - 1 :] == 0, -100)
@@ -111,7 +112,7 @@ def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
 
 
 def prompt_positions(model, input_ids, attention_mask, **vision) -> torch.Tensor:
-    """Positions of prompt tokens as the model itself gives them: (N, P), or (3, N, P) for mRoPE.
+    """Positions of prompt tokens as the model itself computes them: (N, P), or (3, N, P) in mRoPE.
 
     Args:
         model: the policy's body.
@@ -129,16 +130,17 @@ def prompt_positions(model, input_ids, attention_mask, **vision) -> torch.Tensor
 
 
 def use_shared_attention(model) -> None:
-    """Let the decoder's attention understand packed rows; all others go where they went before."""
+    """Make the decoder's attention process packed rows and shared caches; any other call goes to the
+    attention implementation that was set before."""
     config = model.get_decoder().config
     before = config._attn_implementation
     if before.startswith(NAME):
         return
-    name = f"{NAME}_{before}"  # another model of this process may go elsewhere
+    name = f"{NAME}_{before}"  # another model of this process may have another `before`
 
     def attention(module, query, key, value, mask, shared_prompt: Layout | None = None, **kwargs):
-        if (prompt := getattr(key, "prompt", None)) is not None:  # a token is being drawn
-            return shared_decode.attention(query, key, value, kwargs["scaling"], prompt), None
+        if (prompt := getattr(key, "prompt", None)) is not None:  # decoding
+            return decode.attention(query, key, value, kwargs["scaling"], prompt), None
         if shared_prompt is None:
             usual = ALL_ATTENTION_FUNCTIONS.get(before) or sys.modules[
                 type(module).__module__].eager_attention_forward
@@ -151,10 +153,13 @@ def use_shared_attention(model) -> None:
 
 
 def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor:
-    """Attention in packed rows: prompts over themselves, branches over prompt and themselves.
+    """Attention in packed rows: of prompts to themselves, of branches to prompt and themselves.
 
     Args:
-        query: (N, H, P + G W, D). key, value: (N, K, P + G W, D), K dividing H.
+        query: (N, H, P + G W, D).
+        key, value: (N, K, P + G W, D); K divides H.
+        scaling: factor of the dot products.
+        layout: of the packed rows.
 
     Returns:
         (N, P + G W, H, D).
@@ -163,12 +168,12 @@ def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor
     heads = query.size(1) // key.size(1)
     key, value = (x.repeat_interleave(heads, dim=1) for x in (key, value))
     N, H, _, D = query.shape
-    query, key = query.to(value.dtype), key.to(value.dtype)  # autocast leaves them as they were
+    query, key = query.to(value.dtype), key.to(value.dtype)  # autocast does not cast them
     seen = layout.prefix_mask[:, None, None, :]  # (N, 1, 1, P)
     mask = None
     if layout.padded:
         mask = torch.ones(P, P, dtype=torch.bool, device=query.device).tril() & seen
-        # Padding sees itself: a row of nothing would be a row of NaN.
+        # Padding attends to itself: softmax over nothing would be NaN.
         mask = mask | torch.eye(P, dtype=torch.bool, device=query.device)
     prompt = scaled_dot_product_attention(
         query[:, :, :P], key[:, :, :P], value[:, :, :P], attn_mask=mask, is_causal=mask is None,
@@ -187,21 +192,21 @@ def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor
     return torch.cat([prompt, branches], dim=2).transpose(1, 2).contiguous()
 
 
-def why_not(model) -> str | None:
+def unsupported_reason(model) -> str | None:
     """Why this decoder's prompts cannot be shared; ``None`` where they can."""
     decoder = model.get_decoder()
     config = decoder.config
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
-        return f"it has {', '.join(sorted(kinds - {'full_attention'}))} layers"
-    # Gemma and PaliGemma are told by token types which tokens are pictures.
+    types = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if types != {"full_attention"}:
+        return f"it has {', '.join(sorted(types - {'full_attention'}))} layers"
+    # Gemma and PaliGemma recognise image tokens by their token types.
     if "token_type_ids" in signature(type(model).forward).parameters or getattr(
             config, "use_bidirectional_attention", None):
-        return "pictures see themselves in both directions"
+        return "attention within images is bidirectional"
     if "flash" in (config._attn_implementation or ""):
         return f"{config._attn_implementation} takes no packed rows; use sdpa"
     if any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in decoder.modules()):
-        return "dropout would be drawn once per prompt"
+        return "dropout would be sampled once per prompt"
     if getattr(config, "attention_dropout", 0):
         return "attention has dropout"
     return None

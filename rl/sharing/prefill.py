@@ -1,8 +1,8 @@
-"""Generation that reads each distinct prompt once.
+"""Generation that encodes each distinct prompt once.
 
-``generate`` is still transformers' own, with all its sampling options. Before it, the distinct
-prompts of the batch go through the model, all but their last token; ``generate`` goes on from a
-cache in which the completions of a group share them (:mod:`rl.sharing.decode`).
+First the distinct prompts of the batch go through the model, all but their last token. Then
+transformers' own ``generate``, with all its sampling options, continues from a cache in which the
+completions of a group share their prompt (:mod:`rl.sharing.decode`).
 """
 
 from contextlib import contextmanager
@@ -11,47 +11,48 @@ import torch
 from peft import PeftModel
 from transformers import Cache, DynamicCache
 
-from rl.sharing import early_stop as dropping
 from rl.sharing.cost import groups_of
 from rl.sharing.decode import SharedPromptCache
-from rl.sharing.image_rows import images_per_row, pictures_of_rows, take_rows
+from rl.sharing.early_stop import generate_with_early_stop, unsupported_reason
+from rl.sharing.image_rows import images_of_rows, images_per_row, take_rows
 from rl.sharing.packed import prompt_positions, use_shared_attention
 
-PICTURE_FIELDS = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
+IMAGE_FIELDS = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
 
 COPIED = 1000
-"""Tokens of prompts that are rather copied for each row than shared by them: attention in two parts
-costs more for each token drawn than so few tokens to read."""
+"""Where sharing would save fewer prompt tokens than this, prompts are copied for each row instead:
+attention in two parts then costs more per sampled token than reading the copies."""
 
 
 @contextmanager
 def prompts_prefilled_once(model, *, drop_finished: bool = False):
-    """While this lasts, ``model.generate`` prefills each distinct prompt once.
+    """Context in which ``model.generate`` prefills each distinct prompt once.
 
-    A batch in which no prompt comes twice is left to the plain ``generate``, as are beams and
-    several returned sequences, which make rows of their own.
+    A batch in which every prompt is different goes to the plain ``generate``; so do beam search and
+    several returned sequences, which create rows of their own.
 
     Args:
         model: the policy; adapters may wrap it.
-        drop_finished: let go of rows that have ended, where the options allow it
-            (:mod:`rl.sharing.early_stop`). Without it draws are those of the plain ``generate``.
+        drop_finished: remove sequences that have ended, where the options allow it
+            (:mod:`rl.sharing.early_stop`). Without it, samples equal those of the plain
+            ``generate``.
     """
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
     usual = plain.generate
     use_shared_attention(plain)
 
     def generate(input_ids, attention_mask, generation_config=None, **fields):
-        if not set(fields) <= set(PICTURE_FIELDS) or _more_rows(generation_config):
+        if not set(fields) <= set(IMAGE_FIELDS) or _more_rows(generation_config):
             return usual(input_ids=input_ids, attention_mask=attention_mask,
                          generation_config=generation_config, **fields)
-        groups = groups_of(input_ids, attention_mask, pictures_of_rows(
+        groups = groups_of(input_ids, attention_mask, images_of_rows(
             fields, images_per_row(input_ids, fields, plain.config)))
         if len(groups) == input_ids.size(0):
             return usual(input_ids=input_ids, attention_mask=attention_mask,
                          generation_config=generation_config, **fields)
         cache = _prefill(plain, groups, input_ids, attention_mask, fields)
-        if drop_finished and not dropping.why_not(generation_config):
-            return dropping.draw(
+        if drop_finished and not unsupported_reason(generation_config):
+            return generate_with_early_stop(
                 usual, plain, cache, input_ids, attention_mask, generation_config)
         return usual(input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache,
                      generation_config=generation_config)
@@ -64,12 +65,13 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False):
 
 
 def _more_rows(config) -> bool:
+    """Whether ``generate`` returns or keeps several sequences per row."""
     return config is None or (config.num_beams or 1) > 1 or (config.num_return_sequences or 1) > 1
 
 
 def _prefill(model, groups, input_ids, attention_mask, fields) -> Cache:
-    """Keys and values of all prompt tokens but the last, shared by the rows of each group; or
-    repeated for them, where that is little."""
+    """Keys and values of all prompt tokens but the last, shared by the rows of each group, or
+    copied for each row where there are few (:data:`COPIED`)."""
     first = [group[0] for group in groups]
     repeats = torch.tensor([n for n, group in enumerate(groups) for _ in group],
                            device=input_ids.device)
@@ -84,7 +86,7 @@ def _prefill(model, groups, input_ids, attention_mask, fields) -> Cache:
         model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1],
               position_ids=positions[..., :-1], past_key_values=cache, use_cache=True,
               logits_to_keep=1, **vision)
-    if positions.ndim == 3:  # what mRoPE adds to the count of tokens, from the last one on
+    if positions.ndim == 3:  # mRoPE: offset of positions from token counts, from the last one on
         deltas = positions[0, :, -1] - (mask.sum(-1) - 1)
         model.base_model.rope_deltas = deltas[repeats, None]
     if (len(repeats) - len(first)) * ids.size(1) < COPIED:

@@ -1,38 +1,39 @@
-"""What a group's completions share, put together: pictures, prefill, and the loss's forward pass.
+"""What the completions of a group share: image features, prefill, and the loss's forward pass.
 
-Each kind has a switch (``auto``, ``on``, ``off``), a reason where the model does not allow it, and
-a check of itself on first use: the shared result is compared with the unshared one, and a mismatch
-switches it off with a warning. ``auto`` further asks whether it pays (:mod:`rl.sharing.cost`).
+Each kind has a switch (``auto``, ``on``, ``off``), a reason where the model does not support it,
+and a check on first use: the shared result is compared with the unshared one, and a mismatch
+switches sharing off with a warning. ``auto`` also asks whether it pays (:mod:`rl.sharing.cost`).
 """
 
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
 from peft import PeftModel
 from torch.nn.functional import pad
 
-from rl.sharing import image_cache as vision_features
-from rl.sharing import packed as shared_prompt
+from data_gen.files.errors import InputError
+from rl.sharing import image_cache, packed
 from rl.sharing.cost import (
-    WORTH_IT,
-    Chunk,
-    chunks_of,
+    MAX_COST_RATIO,
+    ForwardPass,
     groups_of,
-    predicted_share,
+    plan_passes,
+    predicted_ratio,
     prices_of,
-    split,
+    split_groups,
 )
-from rl.sharing.image_cache import PictureShelf
-from rl.sharing.image_rows import pictures_of_rows, take_rows
+from rl.sharing.image_cache import VisionFeatureCache
+from rl.sharing.image_rows import images_of_rows, take_rows
 from rl.sharing.packed import pack, prompt_positions
 from rl.sharing.prefill import prompts_prefilled_once
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.25, torch.float16: 0.1}
-"""Largest difference of log-probabilities, in nats, that counts as rounding on first use."""
+"""Largest difference of log-probabilities, in nats, that counts as rounding in the check."""
 
 CHECKED = 8
-"""Groups that are compared on first use."""
+"""Number of groups that the check on first use compares."""
 
 SWITCH = ("auto", "on", "off")
 
@@ -43,15 +44,19 @@ class Sharing:
     Args:
         model: the policy as the trainer holds it.
         processor: its processor.
-        prompt, vision: ``auto``, ``on`` (an error where it cannot be) or ``off``.
-        drop_finished: let go of completions that have ended while others are drawn; needs
-            ``prompt``.
-        in_step: all processes must call the model equally often, as where its weights are
-            gathered for each call. Rows of unlike lengths then stay together.
-        most_tokens: a packed row has at most this many; larger groups are cut.
+        prompt, vision: ``auto``, ``on`` (an error where the model does not support it) or ``off``.
+        drop_finished: remove completions that have ended from the batch while others are sampled;
+            needs ``prompt``.
+        in_step: ranks must run equally many forwards (ZeRO-3, FSDP). Groups are then not sorted by
+            length into passes, and ``drop_finished`` is off.
+        most_tokens: a packed row has at most this many; larger groups are split.
+
+    Attributes:
+        reasons: switch -> why it is off although it was not set to ``off``.
+        checked: whether the check on first use was made.
 
     Raises:
-        ValueError: a switch that is none, or ``on`` for a model that does not allow it.
+        InputError: an unknown value of a switch, or ``on`` for a model that does not support it.
     """
 
     def __init__(self, model, processor, *, prompt="auto", vision="auto",
@@ -63,45 +68,52 @@ class Sharing:
         self.reasons: dict[str, str] = {}
         plain = model.get_base_model() if isinstance(model, PeftModel) else model
         self.vision = self._allowed("share_vision", vision,
-                                    lambda: vision_features.why_not(model, processor))
-        self.prompt = self._allowed("share_prompt", prompt, lambda: shared_prompt.why_not(plain))
-        self.shelf = PictureShelf(model, processor) if self.vision else None
+                                    lambda: image_cache.unsupported_reason(model, processor))
+        self.prompt = self._allowed("share_prompt", prompt,
+                                    lambda: packed.unsupported_reason(plain))
+        self.image_cache = VisionFeatureCache(model, processor) if self.vision else None
         if self.prompt:
             self.prices = prices_of(plain.config)
-            shared_prompt.use_shared_attention(plain)
+            packed.use_shared_attention(plain)
 
     def __str__(self) -> str:
         """What is shared, and what is not and why, in one line."""
-        shared = [name for name, on in (("prompts", self.prompt), ("pictures", self.vision)) if on]
+        shared = [name for name, on in (("prompts", self.prompt), ("images", self.vision)) if on]
         line = "shared in a group: " + (" and ".join(shared) or "nothing")
         return line + "".join(f"; {name} not: {why}" for name, why in self.reasons.items())
 
-    def _allowed(self, name: str, switch: str, why_not) -> bool:
+    def _allowed(self, name: str, switch: str, unsupported: Callable[[], str | None]) -> bool:
         if switch not in SWITCH:
-            raise ValueError(f"{name} must be one of {', '.join(SWITCH)}, not {switch!r}")
+            raise InputError(f"{name} must be one of {', '.join(SWITCH)}, not {switch!r}")
         if switch == "off":
             return False
-        if reason := why_not():
+        if reason := unsupported():
             if switch == "on":
-                raise ValueError(f"{name} is on, but {reason}")
+                raise InputError(f"{name} is on, but {reason}")
             self.reasons[name] = reason
         return name not in self.reasons
 
     def with_reference(self, reference) -> None:
-        """Let a separate reference model take part."""
-        if self.shelf:
-            self.shelf.share_with(reference)
+        """Share for a separate reference model, too."""
+        if self.image_cache:
+            self.image_cache.share_with(reference)
         if self.prompt:
-            shared_prompt.use_shared_attention(reference)
+            packed.use_shared_attention(reference)
 
     @contextmanager
-    def generating(self, model, mode: str, *, fresh: bool):
-        """Around a generation round: tickets for pictures, prompts prefilled once."""
+    def generating(self, model, mode: str, *, fresh: bool) -> Iterator[None]:
+        """Context of a generation round: images are processed and prompts prefilled once.
+
+        Args:
+            model: the policy, without wrappers.
+            mode: ``train`` or ``eval``.
+            fresh: whether a new generation batch starts, so that cached images can go.
+        """
         with ExitStack() as stack:
-            if self.shelf:
+            if self.image_cache:
                 if fresh:
-                    self.shelf.begin(mode)
-                stack.enter_context(self.shelf.tickets())
+                    self.image_cache.begin(mode)
+                stack.enter_context(self.image_cache.image_ids())
             if self.prompt:
                 stack.enter_context(prompts_prefilled_once(
                     model, drop_finished=self.drop_finished))
@@ -113,43 +125,43 @@ class Sharing:
 
         Args:
             model: as it is called in training (it may be wrapped).
-            usual: called with ``ids``, ``mask``, ``fields`` and ``num_images`` of some rows, gives
-                their unshared result.
+            usual: the unshared computation, called with ``ids``, ``mask``, ``fields`` and
+                ``num_images`` of some rows.
             ids, mask: (B, P + C).
             completion: C.
             fields: ``pixel_values``, ``image_grid_thw``, ``mm_token_type_ids``; no others.
-            num_images: pictures per row.
-            rows: completions in one forward pass, as in the unshared path.
+            num_images: images per row.
+            rows: completions in one forward pass, at most, as in the unshared computation.
             autocast: context manager of the forward pass.
-            entropy: whether entropies are wanted.
+            entropy: whether to compute entropies.
 
         Returns:
             (B, C) log-probabilities, 0 in padding, and as many entropies or ``None``.
         """
         prompt = ids.size(1) - completion
         counts = num_images or [0] * ids.size(0)
-        groups = groups_of(ids[:, :prompt], mask[:, :prompt], pictures_of_rows(fields, counts))
-        groups = split(groups, prompt, completion + 1, self.most_tokens)
+        groups = groups_of(ids[:, :prompt], mask[:, :prompt], images_of_rows(fields, counts))
+        groups = split_groups(groups, prompt, completion + 1, self.most_tokens)
         first = [group[0] for group in groups]
         ends = mask[:, prompt:].sum(1).tolist()
-        chunks = chunks_of(
+        passes = plan_passes(
             groups, mask[first, :prompt].sum(1).tolist(),
             [max(1, *(ends[row] for row in group)) for group in groups],
             rows, self.prices, even=self.in_step)
-        if not self.always and predicted_share(
-                chunks, prompt, completion, self.prices) > WORTH_IT:
+        if not self.always and predicted_ratio(
+                passes, prompt, completion, self.prices) > MAX_COST_RATIO:
             return usual(ids, mask, fields, num_images)
         parts = [
-            self._packed(model, ids, mask, completion, chunk, fields, counts, autocast, entropy)
-            for chunk in chunks
+            self._packed(model, ids, mask, completion, each, fields, counts, autocast, entropy)
+            for each in passes
         ]
-        taken = [row for chunk in chunks for group in chunk.groups for row in group]
+        taken = [row for each in passes for group in each.groups for row in group]
         back = torch.tensor(taken, device=ids.device).argsort()
         logps, entropies = zip(*parts, strict=True)
         result = torch.cat(logps)[back], torch.cat(entropies)[back] if entropy else None
         if not self.checked:
             self.checked = True
-            # One completion of each of a few groups: together they may be too many unshared.
+            # One completion of each of a few groups, because all of them may not fit unshared.
             some = [group[n % len(group)] for n, group in enumerate(groups[:CHECKED])]
             taken = {**dict.fromkeys(fields), **take_rows(fields, some, counts)}
             with torch.no_grad():
@@ -173,36 +185,36 @@ class Sharing:
                      else parameter.dtype)
         return TOLERANCE.get(dtype, 1e-4)
 
-    def _packed(self, model, ids, mask, completion, chunk: Chunk, fields, counts, autocast,
-                entropy):
-        """(rows of the chunk, C) each, from one pass over what of them is no padding."""
+    def _packed(self, model, ids, mask, completion: int, chosen: ForwardPass, fields: dict,
+                counts: list[int], autocast, entropy: bool):
+        """(rows of the pass, C) log-probabilities and entropies, from one packed forward pass."""
         prompt = ids.size(1) - completion
-        first = [group[0] for group in chunk.groups]
+        first = [group[0] for group in chosen.groups]
         vision = take_rows(fields, first, counts)
         types = vision.pop("mm_token_type_ids", None)
         where = {key: vision[key] for key in ("image_grid_thw",) if key in vision}
-        begin, end = prompt - chunk.prompt, prompt + chunk.completion
+        begin, end = prompt - chosen.prompt, prompt + chosen.completion
         if types is not None:
             where["mm_token_type_ids"] = types[:, begin:prompt]
         positions = prompt_positions(_body(model), ids[first, begin:prompt],
                                      mask[first, begin:prompt], **where)
-        packed = pack(ids[:, begin:end], mask[:, begin:end], chunk.completion, chunk.groups,
-                      positions)
-        # Four dimensions: transformers hands the mask on as it is, and the layout rules.
+        rows = pack(ids[:, begin:end], mask[:, begin:end], chosen.completion, chosen.groups,
+                    positions)
+        # transformers passes a mask of four dimensions on as it is; attention uses the layout.
         unused = ids.new_zeros((len(first), 1, 1, 1), dtype=torch.bool)
         with autocast():
-            out = model(input_ids=packed.input_ids, attention_mask=unused,
-                        position_ids=packed.position_ids, labels=packed.labels,
-                        fused_lm_head=True, shared_prompt=packed.layout, **vision)
-        behind = (0, completion - chunk.completion)
+            out = model(input_ids=rows.input_ids, attention_mask=unused,
+                        position_ids=rows.position_ids, labels=rows.labels,
+                        fused_lm_head=True, shared_prompt=rows.layout, **vision)
+        after = (0, completion - chosen.completion)
         logps, entropies = (
-            pad(packed.unpack(values), behind) if values is not None else None
+            pad(rows.unpack(values), after) if values is not None else None
             for values in (out.log_probs, out.entropy if entropy else None))
         return logps, entropies
 
 
 def _body(model):
-    """The model inside whatever wraps it for distributed training and adapters."""
+    """The model's body, without the wrappers of distributed training and adapters."""
     while hasattr(model, "module"):
         model = model.module
     return (model.get_base_model() if isinstance(model, PeftModel) else model).base_model

@@ -1,8 +1,8 @@
-"""Stock TRL and this trainer step by step in one process: how long each phase takes, on what.
+"""Time stock TRL and this trainer step by step in one process, phase by phase.
 
-Both trainers have the same weights, rows and seed, and train on the same completions: they
-generate for the clock, and what they generated is replaced by what was drawn beforehand. Steps
-alternate, so that whatever else the machine does hits both.
+Both trainers have the same weights, rows and seed, and train on the same completions: generation is
+timed, and its result is then replaced by completions that were drawn beforehand. Their steps
+alternate, so that other load on the machine affects both.
 """
 
 import statistics
@@ -25,28 +25,29 @@ PHASES = ("images", "generation", "reference", "loss", "optimizer", "step")
 
 @dataclass
 class Measured:
-    """Of one trainer: seconds per phase and round; tokens and pictures per step; and the loss."""
+    """Measurements of one trainer: seconds per phase and round, tokens and images per step, losses.
+    """
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     tokens: int = 0
-    pictures: int = 0
+    images: int = 0
     losses: list[float] = field(default_factory=list)
 
     def median(self, phase: str) -> float:
-        """Seconds; 0 for a phase that did not happen."""
+        """Median seconds of a phase; 0 if it did not occur."""
         return statistics.median(self.seconds[phase]) if self.seconds[phase] else 0.0
 
 
 def compare(path: str, shape: Shape, *, rounds: int = 5, warmup: int = 2, seed: int = 0,
             which=("stock", "ours"), options: TrainerOptions | None = None,
             dtype: torch.dtype = torch.float32) -> dict[str, Measured]:
-    """Time ``rounds`` steps of each trainer after ``warmup``, by turns.
+    """Time ``rounds`` steps of each trainer after ``warmup`` steps; the trainers alternate.
 
     Args:
         path: policy directory or hub id.
         shape: of the step.
-        which: the trainers to run; one by itself is for its peak memory.
-        options: of ours; everything shared where it pays by default.
+        which: the trainers to run; one alone, to measure its peak memory.
+        options: of ours; by default everything is shared where it pays.
         dtype: of the weights.
     """
     runs = {name: _Run(name, path, shape, rounds + warmup, seed, options, dtype) for name in which}
@@ -65,7 +66,7 @@ def compare(path: str, shape: Shape, *, rounds: int = 5, warmup: int = 2, seed: 
 
 
 class _Turns(TrainerCallback):
-    """Hands the right to make a step from one trainer to the next."""
+    """Lets one trainer at a time make a step."""
 
     def __init__(self, names: list[str]):
         self.names, self.now, self.changed = names, 0, threading.Condition()
@@ -86,7 +87,7 @@ class _Turns(TrainerCallback):
 
 
 class _Run(TrainerCallback):
-    """One trainer with clocks and counters on it."""
+    """One trainer, with timers and counters."""
 
     def __init__(self, name, path, shape, steps, seed, options, dtype):
         self.name, self.measured, self.error = name, Measured(), None
@@ -108,7 +109,7 @@ class _Run(TrainerCallback):
             use_cpu=not torch.cuda.is_available(), save_strategy="no", report_to=[],
             disable_tqdm=True, logging_steps=1, seed=seed,
             generation_kwargs={"min_new_tokens": shape.completion})
-        # Without dropout: it would be drawn once per prompt where the prompt is shared.
+        # Without dropout, which would be sampled once per prompt where the prompt is shared.
         extra = {"peft_config": LoraSettings(dropout=0.0).config_for(model)} if shape.lora else {}
         cls = GRPOTrainer
         if name == "ours":
@@ -116,22 +117,22 @@ class _Run(TrainerCallback):
             extra["options"] = options or TrainerOptions(share_prompt="auto", share_vision="auto")
         self.trainer = cls(model=model, reward_funcs=[_alternating], args=args, train_dataset=rows,
                            processing_class=processor, callbacks=[self], **extra)
-        self._count(model)
-        self._clock()
+        self._count_work(model)
+        self._time_phases()
 
     def train(self, turns: _Turns) -> None:
         self.turns = turns
         turns.take(self.name)
         try:
             self.trainer.train()
-        except BaseException as error:  # handed to the thread that asked
+        except BaseException as error:  # raised again in the calling thread
             self.error = error
         turns.give(self.name, last=True)
 
     def on_step_begin(self, args, state, control, **kwargs):
         self.turns.take(self.name)
         self.spent = defaultdict(float)
-        self.measured.tokens = self.measured.pictures = 0
+        self.measured.tokens = self.measured.images = 0
         self.started = time.perf_counter()
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
@@ -152,8 +153,8 @@ class _Run(TrainerCallback):
         if logs and "loss" in logs:
             self.measured.losses.append(logs["loss"])
 
-    def _clock(self) -> None:
-        """Put clocks on what the phases go through; several calls in a step add up."""
+    def _time_phases(self) -> None:
+        """Time the methods that make up the phases; several calls in a step add up."""
         trainer = self.trainer
         self._time(trainer, "_prepare_inputs", "prepared")
         self._time(trainer, "_generate_single_turn", "generation",
@@ -174,19 +175,19 @@ class _Run(TrainerCallback):
 
         setattr(owner, name, timed)
 
-    def _count(self, model) -> None:
-        """Count tokens of whole sequences through the decoder, and pictures through the tower."""
+    def _count_work(self, model) -> None:
+        """Count tokens of whole sequences through the decoder, and images through the tower."""
         def tokens(module, args, kwargs):
             if kwargs["inputs_embeds"].size(1) > 1:  # not those sampled one by one
                 self.measured.tokens += kwargs["inputs_embeds"].shape[:2].numel()
 
-        def pictures(module, args, kwargs):
-            self.measured.pictures += len(kwargs["grid_thw"])
+        def images(module, args, kwargs):
+            self.measured.images += len(kwargs["grid_thw"])
 
         for each in (model, self.trainer.ref_model):
             if each is not None:
                 each.get_decoder().register_forward_pre_hook(tokens, with_kwargs=True)
-                each.base_model.visual.register_forward_pre_hook(pictures, with_kwargs=True)
+                each.base_model.visual.register_forward_pre_hook(images, with_kwargs=True)
 
 
 def _alternating(completions, **_):

@@ -1,10 +1,11 @@
-"""Qwen2.5-VL-3B by shape, with random weights: what a step costs can be timed without a download.
+"""Qwen2.5-VL-3B by shape, with random weights: to time a step without a download.
 
-Width, depth and vocabulary are the published ones; the tokenizer is small and made on the spot, so
-its ids are the first few thousand. Nothing can be learned from it about what a model says.
+Width, depth and vocabulary size are the published ones. The tokenizer is small and trained on the
+spot, so its ids are the first few hundred; the text that the model generates means nothing.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -45,9 +46,9 @@ def shape_of_3b(tokenizer) -> Qwen2_5_VLConfig:
 
 
 def random_processor() -> Qwen2_5_VLProcessor:
-    """The family's picture processor (28 x 28 pixels a token) and a small tokenizer."""
+    """The family's image processor (28 x 28 pixels per token) and a small tokenizer."""
     size = {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280}
-    common = dict(patch_size=14, merge_size=2, temporal_patch_size=2, size=size)
+    common: dict[str, Any] = dict(patch_size=14, merge_size=2, temporal_patch_size=2, size=size)
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(**common),
         video_processor=Qwen2VLVideoProcessor(**common),
@@ -55,7 +56,8 @@ def random_processor() -> Qwen2_5_VLProcessor:
 
 
 def save_qwen2_5_vl_3b_random(path: str | Path, seed: int = 0) -> Path:
-    """Write it in bfloat16 (7.5 GB) as ``from_pretrained`` reads it; made on a GPU if there is one.
+    """Write model and processor in bfloat16 (7.5 GB), as ``from_pretrained`` reads them. Weights
+    are drawn on a GPU if there is one.
     """
     processor = random_processor()
     torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What was measured, as a table, three curves, and a fit of the predicted cost."""
+"""The measurements as a table, as three curves, and with a fit of the predicted cost."""
 
 import statistics
 from pathlib import Path
@@ -8,7 +8,7 @@ from rl.speed.workload import Shape, costs, fit
 
 
 def faster(result: dict, phase: str) -> float:
-    """Stock's time over ours."""
+    """Stock's time for a phase over ours."""
     return result["stock"]["seconds"][phase] / max(result["ours"]["seconds"][phase], 1e-9)
 
 
@@ -19,18 +19,18 @@ def line(result: dict) -> str:
             f"{faster(result, 'loss'):.2f} | {result['predicted']:.2f} | "
             f"{faster(result, 'generation'):.2f} | "
             f"{stock['tokens']} / {ours['tokens']} / {least['tokens']} | "
-            f"{stock['pictures']} / {ours['pictures']} / {least['pictures']} |")
+            f"{stock['images']} / {ours['images']} / {least['images']} |")
 
 
 def table_of(results: list[dict]) -> str:
-    """Markdown: stock's step in seconds, how many times faster ours is, and what was counted."""
+    """Markdown table: stock's step in seconds, how many times faster ours is, tokens and images."""
     head = ("| case | stock step, s | step × | loss × | predicted × | generation × "
-            "| tokens stock / ours / least | pictures through the tower |")
+            "| tokens stock / ours / least | images through the tower |")
     return "\n".join([head, "|" + "---|" * 8, *map(line, results)]) + "\n"
 
 
 def draw(results: list[dict], path: Path) -> None:
-    """Three curves: how many times faster against G, prompt length and completion length."""
+    """Plot how many times faster ours is against G, prompt length and completion length."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -56,11 +56,11 @@ def draw(results: list[dict], path: Path) -> None:
 
 
 def fitted(results: list[dict]) -> dict:
-    """The prediction's constant that fits this run best, and how wrong the used one was."""
+    """The overhead that fits this run best, and how wrong predictions with the one in use were."""
     points = []
     for r in results:
         shape = Shape(**r["shape"])
-        expected = costs(shape, shape.prompt, Prices(**r["prices"]), r["picture_price"])
+        expected = costs(shape, shape.prompt, Prices(**r["prices"]), r["image_price"])
         for name in ("stock", "ours") if r["shared"] else ("stock",):
             points.append((r[name]["seconds"]["loss"], expected[name]))
     errors = {r["case"]: r["predicted"] / faster(r, "loss") - 1 for r in results if r["shared"]}

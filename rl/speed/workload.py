@@ -1,4 +1,4 @@
-"""What one measured step is made of, the least it can cost, and what it is predicted to cost."""
+"""The workload of one measured step, the least it can cost, and its predicted cost."""
 
 import random
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy
 from datasets import Dataset
 
-from data_gen.rows import FEATURES, ICT
+from data_gen.rows import FEATURES
 from data_gen.toybox.rows import ToyboxSettings, draw_identities
 from data_gen.toybox.scene import compose
 from rl.policy.loading import load_processor
@@ -20,8 +20,19 @@ from rl.sharing.cost import (
 
 @dataclass
 class Shape:
-    """What one step is made of: ``prompts`` groups of ``G`` completions of ``completion`` tokens
-    after prompts of about ``prompt`` tokens with ``images`` pictures of ``image_px``."""
+    """The workload of one step.
+
+    Args:
+        prompt: tokens of each prompt; a few more where the images need them.
+        completion: tokens of each completion.
+        G: completions per prompt.
+        prompts: number of prompts.
+        images: per prompt.
+        image_px: side of the square images.
+        beta: weight of the KL term; above 0 there is a reference pass.
+        checkpointing: whether gradients are checkpointed.
+        lora: whether adapters are trained instead of all weights.
+    """
 
     prompt: int = 120
     completion: int = 128
@@ -35,7 +46,7 @@ class Shape:
 
 
 def rows_of_shape(processor, shape: Shape, n: int, seed: int) -> Dataset:
-    """``n`` caption rows whose prompts have ``shape.prompt`` tokens, or as few as pictures need."""
+    """``n`` rows whose prompts have ``shape.prompt`` tokens, or as few as their images allow."""
     rng = random.Random(seed)
     rows = []
     settings = ToyboxSettings()
@@ -52,14 +63,14 @@ def rows_of_shape(processor, shape: Shape, n: int, seed: int) -> Dataset:
             if missing <= 0:
                 break
             filler += " the" * max(missing // 2, 1)
-        rows.append({"id": f"speed-{i}", "task": ICT, "prompt": message, "images": images,
+        rows.append({"id": f"speed-{i}", "task": "speed", "prompt": message, "images": images,
                      "answer": None, "box": None, "names": [], "absent_names": [],
                      "source": "speed"})
     return Dataset.from_list(rows, features=FEATURES)
 
 
 def prompt_length(path: str, shape: Shape) -> int:
-    """Tokens that the prompts of :func:`rows_of_shape` really have."""
+    """The actual number of tokens of prompts made by :func:`rows_of_shape`."""
     processor = load_processor(path)
     row = rows_of_shape(processor, shape, 1, 0)[0]
     text = processor.apply_chat_template(row["prompt"], add_generation_prompt=True)
@@ -67,22 +78,25 @@ def prompt_length(path: str, shape: Shape) -> int:
 
 
 def bound(shape: Shape, prompt: int) -> dict[str, int]:
-    """The least that a step can cost: each prompt and each picture once, every completion token.
+    """The least that a step can cost: each prompt and each image once, every completion token.
 
-    ``tokens`` counts the loss's pass, and the reference's where there is one.
+    Returns:
+        ``tokens`` of the loss's pass, and of the reference's where there is one; ``images``.
     """
     passes = 2 if shape.beta else 1
     return {"tokens": passes * shape.prompts * (prompt + shape.G * shape.completion),
-            "pictures": shape.prompts * shape.images}
+            "images": shape.prompts * shape.images}
 
 
-def picture_price(config, px: int) -> float:
-    """One square picture forward through a frozen tower, in tokens forward and back through the
-    decoder: three times the work of forward alone.
+def image_price(config, px: int) -> float:
+    """Cost of one square image through a frozen tower, in tokens.
+
+    The tower runs forward only. A token runs forward and backward through the decoder, which is
+    three times the work of forward alone.
 
     Args:
         config: of a Qwen2.5-VL-like policy.
-        px: side of the picture.
+        px: side of the image.
     """
     vision = config.vision_config
     patches = (px / vision.patch_size) ** 2
@@ -91,16 +105,21 @@ def picture_price(config, px: int) -> float:
     return work / token_work(config) / 3
 
 
-def costs(shape: Shape, prompt: int, prices: Prices, picture: float) -> dict[str, float]:
-    """Of the loss's pass in tokens, stock's and ours; ours has seen the pictures before."""
+def costs(shape: Shape, prompt: int, prices: Prices, image: float) -> dict[str, float]:
+    """Costs of the loss's pass in tokens, stock's and ours; ours has the image features cached.
+
+    Args:
+        prompt: tokens of a prompt.
+        image: cost of an image, from :func:`image_price`.
+    """
     rows = shape.prompts * shape.G
     return {"stock": unshared_cost(rows, prompt, shape.completion, prices)
-            + rows * shape.images * picture,
+            + rows * shape.images * image,
             "ours": packed_cost(shape.prompts, shape.G, prompt, shape.completion, prices)}
 
 
 def fit(measured: list[tuple[float, float]]) -> float:
-    """:data:`rl.sharing.cost.OVERHEAD` from n >= 2 measured passes.
+    """Fit :data:`rl.sharing.cost.OVERHEAD` to n >= 2 measured passes.
 
     Least squares of the relative error of seconds = u (overhead + cost).
 

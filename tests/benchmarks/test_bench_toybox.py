@@ -7,7 +7,7 @@ from benchmarks.harness.predictions import Prediction, row_digest
 from benchmarks.metrics.intervals import value
 from benchmarks.toybox import benchmark as toybox
 from benchmarks.toybox import owned as toybox_found
-from data_gen.toybox.curriculum.perception import INVENTORY_ASK, profile
+from data_gen.toybox.curriculum.perception import LIST_ASK, profile
 from data_gen.toybox.draw import Placed
 from data_gen.toybox.identity import Identity, draw_identity, half_of, is_held_out
 from data_gen.toybox.language import _one_sentence
@@ -161,7 +161,7 @@ def test_lists_tell_number_and_place(rows):
     assert counted == 1 and placed < 1
     assert score(lambda toys: "no toys") == (0, 0)
     assert {len(r["toys"]) for r in rows["list"]} == {1, 2, 3, 4}
-    assert all(r["prompt"][0]["content"][-1]["text"] == INVENTORY_ASK for r in rows["list"])
+    assert all(r["prompt"][0]["content"][-1]["text"] == LIST_ASK for r in rows["list"])
 
 
 def test_all_toys_are_held_out(rows):

@@ -93,7 +93,7 @@ def test_pictures_from_elsewhere_are_copied_below_the_root(database, tmp_path):
     database.edit("bo", images=("bo.png", str(outside)))
     first, second = database.concepts()["bo"].images
     assert first == "bo.png" and second.startswith("pictures/") and second.endswith(".png")
-    assert database.picture(second).read_bytes() == outside.read_bytes()
+    assert database.image_path(second).read_bytes() == outside.read_bytes()
 
 
 @pytest.mark.parametrize(("edit", "says"), [

@@ -51,7 +51,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def asked(index, encoder, database, picture) -> list[str]:
-    return [n for n, _ in nearest(index, encoder.images([Image.open(database.picture(picture))]),
+    return [n for n, _ in nearest(index, encoder.images([Image.open(database.image_path(picture))]),
                                   3)[0]]
 
 

@@ -220,7 +220,7 @@ def test_the_shipped_policy_keeps_what_is_there_more_often_than_what_is_not(tmp_
 
 
 def test_what_has_left_the_database_is_dropped_unasked(policy, database):
-    database.picture("0.png").write_bytes(b"no picture any more")
+    database.image_path("0.png").write_bytes(b"no picture any more")
     kept, dropped = verify(*policy, plate("red"), [Found("bo", "picture"), Found("who", "picture")],
                            database, threshold=0.0)
     assert kept == [] and [one.p_yes for one in dropped] == [None, None]

@@ -5,8 +5,8 @@ from pathlib import Path
 from PIL import Image
 
 from data_gen.rows import ICT, OCT
-from data_gen.rows.building import make_rows
-from data_gen.rows.indexed import RowMaker
+from data_gen.rows.building import build_rows
+from data_gen.rows.indexed import IndexedRows
 
 
 def stub_row(task: str = ICT, index: int = 0, **changes) -> dict:
@@ -18,15 +18,15 @@ def stub_row(task: str = ICT, index: int = 0, **changes) -> dict:
             "names": ["bo"], "absent_names": [], "source": "stub: one"} | changes
 
 
-def stub_maker(rows: int = 20, **more) -> RowMaker:
+def stub_maker(rows: int = 20, **more) -> IndexedRows:
     """Half of the rows captions, half of them questions."""
-    return RowMaker({ICT: rows // 2, OCT: rows - rows // 2}, stub_row, **more)
+    return IndexedRows({ICT: rows // 2, OCT: rows - rows // 2}, stub_row, **more)
 
 
-def make(out: Path, maker: RowMaker | None = None, **more) -> dict | None:
+def make(out: Path, maker: IndexedRows | None = None, **more) -> dict | None:
     """Make a set of stub rows, three to a shard."""
     settings = {"seed": 1, "generator": "stub", "rows_per_shard": 3, **more}
-    return make_rows(maker or stub_maker(), out, **settings)
+    return build_rows(maker or stub_maker(), out, **settings)
 
 
 def contents(out: Path) -> dict[str, bytes]:

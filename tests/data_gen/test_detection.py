@@ -16,7 +16,7 @@ from data_gen.rows import ICT, OCT, VLT, check_row
 from data_gen.rows.indexed import Skipped, all_rows
 from data_gen.sources.annotations import read_annotations
 from data_gen.sources.box_filters import apart
-from data_gen.sources.detection import detection_maker
+from data_gen.sources.detection import detection_rows
 
 SIZE = 240, 180
 PLACES = ((20, 20, 60, 60), (120, 30, 90, 50), (70, 110, 80, 50))
@@ -50,7 +50,7 @@ def coco(root: Path, pictures: int = 4, **changes) -> Path:
 
 def maker(path: Path, counts=None, **more):
     more = {"seed": 0, "size": 240, "report": lambda line: None} | more
-    return detection_maker(path, path.parent / "images", counts=counts or {VLT: 6}, **more)
+    return detection_rows(path, path.parent / "images", counts=counts or {VLT: 6}, **more)
 
 
 def made(*args, **more) -> list[dict]:
@@ -296,7 +296,7 @@ def test_what_is_impossible_is_said_in_one_sentence(tmp_path, content, more, sen
     more = {"images": tmp_path / "images", "seed": 0, "counts": {VLT: 1},
             "report": lambda line: None} | more
     with pytest.raises(SourceError, match=sentence):
-        detection_maker(path, **more)
+        detection_rows(path, **more)
 
 
 # ---- boxes that leave each other in sight ----

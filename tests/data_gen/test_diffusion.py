@@ -9,14 +9,14 @@ from PIL import Image
 from data_gen.files.errors import SourceError
 from data_gen.rows import ICT, OCT, RowError
 from data_gen.rows.build_plan import PlanError
-from data_gen.rows.building import make_rows
+from data_gen.rows.building import build_rows
 from data_gen.rows.indexed import all_rows
 from data_gen.sources.image_pairs import half_boxes
-from data_gen.sources.pair_parquet import light_rows, pair_picture, parquet_files
-from data_gen.sources.subjects200k import subjects200k_maker
-from data_gen.synthesis import pair_maker as pair_drawing
-from data_gen.synthesis.diffusion import diffusion_maker
-from data_gen.synthesis.pair_maker import DIPTYCH, EDIT, joined
+from data_gen.sources.pair_parquet import light_rows, pair_image, parquet_files
+from data_gen.sources.subjects200k import subjects200k_rows
+from data_gen.synthesis import pair_maker as pair_maker
+from data_gen.synthesis.diffusion import diffusion_pairs
+from data_gen.synthesis.pair_maker import DIPTYCH, EDIT, join_halves
 from data_gen.synthesis.quality import CONSISTENCY, QUALITY, STRUCTURE
 from tests.concepts.tiny_encoders import save_open_clip
 from tests.data_gen.stub_rows import contents
@@ -55,12 +55,12 @@ def settings(weights, family="unet", **changes) -> dict:
 
 
 def make(out, given: dict, **more) -> dict | None:
-    return make_rows(diffusion_maker(**given), out, seed=given["seed"], generator="diffusion",
+    return build_rows(diffusion_pairs(**given), out, seed=given["seed"], generator="diffusion",
                      rows_per_shard=2, **more)
 
 
 def pairs_in(folder) -> list[tuple[Image.Image, dict]]:
-    return [(pair_picture(place), row) for file in parquet_files(folder)
+    return [(pair_image(place), row) for file in parquet_files(folder)
             for place, row in light_rows(file, {})]
 
 
@@ -70,7 +70,7 @@ def test_a_set_of_diptychs_is_read_back_as_rows(tmp_path, weights, family):
     assert manifest["tasks"] == {DIPTYCH: 4}
     assert (tmp_path / "set/contact_sheet.png").stat().st_size > 1000
     lines = []
-    rows = subjects200k_maker(tmp_path / "set", seed=0, counts={OCT: 4, ICT: 2}, size=32,
+    rows = subjects200k_rows(tmp_path / "set", seed=0, counts={OCT: 4, ICT: 2}, size=32,
                               keep_unassessed=True, report=lines.append)
     assert lines == ["subjects200k: 4 pairs used"]
     assert [row["images"][0].size for row in all_rows(rows)] == [(30, 30)] * 6
@@ -91,7 +91,7 @@ def test_processes_and_sittings_make_the_same_files(tmp_path, weights, monkeypat
     class Killed(Exception):
         pass
 
-    drawn = pair_drawing.draw
+    drawn = pair_maker.draw
     calls = []
 
     def until_killed(*args):
@@ -100,7 +100,7 @@ def test_processes_and_sittings_make_the_same_files(tmp_path, weights, monkeypat
             raise Killed
         return drawn(*args)
 
-    monkeypatch.setattr(pair_drawing, "draw", until_killed)
+    monkeypatch.setattr(pair_maker, "draw", until_killed)
     with pytest.raises(Killed):
         make(tmp_path / "stopped", given)
     make(tmp_path / "stopped", given)
@@ -189,7 +189,7 @@ def test_other_formats_are_refused(tmp_path, weights):
 
 def test_halves_are_joined_at_the_published_places():
     halves = tuple(Image.new("RGB", (512, 512), colour) for colour in ("red", "blue"))
-    assert joined(halves).size == (1048, 528)
+    assert join_halves(halves).size == (1048, 528)
     assert half_boxes(1048, 528) == [(8, 8, 520, 520), (528, 8, 1040, 520)]
 
 
@@ -197,10 +197,10 @@ def test_halves_are_joined_at_the_published_places():
     ({"counts": {"collage": 1}}, "not 'collage'"),
     ({"counts": {EDIT: 1}}, "edit pairs need 'edit'"),
     ({"size": 8}, "size must be"),
-    ({"picture": "gif"}, "picture must be png or jpeg"),
+    ({"picture": "gif"}, "image_format must be png or jpeg"),
     ({"pipeline": {"weights": "/nowhere"}}, "/nowhere is not there"),
-    ({"pipeline": {"weights": "data_gen/nowhere"}}, "is not there; .*launch/diffusion.py"),
-    ({"quality": {"encoder": "data_gen/nowhere"}}, "is not there; .*launch/clip.py"),
+    ({"pipeline": {"weights": "data_gen/nowhere"}}, "is not there; .*byname tiny_model"),
+    ({"quality": {"encoder": "data_gen/nowhere"}}, "is not there; .*byname tiny_model"),
     ({"pipeline": {"weights": "a/b", "class": "Magic"}}, "'Magic' is no pipeline class"),
     ({"pipeline": {"weights": "a/b", "class": "UNet2DConditionModel"}}, "is no pipeline class"),
     ({"pipeline": {"weights": "a/b", "dtype": "int8"}}, "dtype must be float32"),
@@ -213,7 +213,7 @@ def test_halves_are_joined_at_the_published_places():
 ])
 def test_it_refuses_with_one_sentence_before_weights_load(weights, changes, sentence):
     with pytest.raises(SourceError, match=sentence):
-        diffusion_maker(**settings(weights, **changes))
+        diffusion_pairs(**settings(weights, **changes))
 
 
 def test_what_the_pipeline_does_not_take_is_named(tmp_path, weights):

@@ -12,7 +12,7 @@ from data_gen.rows import ICT, OCT, RowError, read_rows, shards, write_rows
 from data_gen.rows import building as making
 from data_gen.rows.build_plan import PlanError
 from data_gen.rows.indexed import (
-    RowMaker,
+    IndexedRows,
     Skipped,
     interleaved,
     one_after_the_other,
@@ -30,7 +30,7 @@ class Stopped(Exception):
     """Stands for whatever ends a process: nothing of ours catches it."""
 
 
-def counting(stop_after: int | None = None, **more) -> tuple[RowMaker, list]:
+def counting(stop_after: int | None = None, **more) -> tuple[IndexedRows, list]:
     """A maker that writes down what it was asked for, and stops the process at some row."""
     asked: list[tuple[str, int]] = []
 
@@ -163,7 +163,7 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     ({"seed": 2}, "seed was 1 and is 2"),
     ({"settings": {"share": 0.5}}, "settings.share was None and is 0.5"),
     ({"rows_per_shard": 4}, "rows_per_shard was 3 and is 4"),
-    ({"maker": stub_maker(stamp="other photos")}, "stamp was '' and is 'other photos'"),
+    ({"maker": stub_maker(fingerprint="other photos")}, "stamp was '' and is 'other photos'"),
 ])
 def test_a_half_made_set_of_another_plan_is_refused(tmp_path, change, sentence):
     make(tmp_path / "set", rank=0, world=2)
@@ -193,7 +193,7 @@ def test_a_directory_that_is_no_row_set_is_left_alone(tmp_path):
 
 
 def test_rows_that_cannot_be_had_are_counted_by_reason(tmp_path):
-    maker = stub_maker(left_out={"blurred": 2})
+    maker = stub_maker(skipped={"blurred": 2})
     maker.make = lambda task, i: Skipped("too dark") if i < 6 else stub_row(task, i)
     manifest = make(tmp_path / "set", maker)
     assert manifest["skipped"] == {"blurred": 2, "too dark": 12} and manifest["rows"] == 8

@@ -15,8 +15,8 @@ from data_gen.generators import GENERATORS, Generator
 from data_gen.negatives.table import write_neighbours
 from data_gen.rows import ICT, OCT, VLT, check_row, read_rows
 from data_gen.rows.contract import open_picture
-from data_gen.rows.indexed import RowMaker, Skipped, all_rows
-from data_gen.sources.mixture import deal, mixture_maker
+from data_gen.rows.indexed import IndexedRows, Skipped, all_rows
+from data_gen.sources.mixture import deal, mixture_rows
 from launch.generate import main
 from tests.data_gen.pair_rows import row as pair_row
 from tests.data_gen.pair_rows import write as write_pairs
@@ -27,7 +27,7 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "data"
 TOYBOX = {"generator": "toybox", "shares": {OCT: 1, ICT: 1}}
 
 
-def numbers(counts, seed, given) -> RowMaker:
+def numbers(counts, seed, given) -> IndexedRows:
     """A generator whose rows tell who made them."""
     def make(task, i):
         if i == given.get("skip"):
@@ -35,8 +35,8 @@ def numbers(counts, seed, given) -> RowMaker:
         return {"id": f"n-{seed}-{task}-{i}", "task": task, "seed": seed,
                 "images": [Image.new("RGB", (8, 8))]}
 
-    return RowMaker(counts, make, left_out={"bad": given.get("bad", 0)}, stamp="n",
-                    picture=given.get("picture", "png"),
+    return IndexedRows(counts, make, skipped={"bad": given.get("bad", 0)}, fingerprint="n",
+                    image_format=given.get("picture", "png"),
                     columns=dict.fromkeys(given.get("columns", ())))
 
 
@@ -44,7 +44,7 @@ STUB = {"numbers": Generator(numbers, {"skip", "bad", "columns", "picture"})}
 
 
 def stubs(counts, seed=0, **sources):
-    return mixture_maker(counts, seed, {
+    return mixture_rows(counts, seed, {
         name: {"generator": "numbers", **source} for name, source in sources.items()}, STUB)
 
 
@@ -109,7 +109,7 @@ def test_what_sources_leave_out_is_told_by_source():
 
 
 def test_a_source_without_rows_is_not_even_opened():
-    made = mixture_maker({OCT: 4}, 0, {"toys": TOYBOX, "gone": {
+    made = mixture_rows({OCT: 4}, 0, {"toys": TOYBOX, "gone": {
         "generator": "detection", "shares": {VLT: 1}, "annotations": "x", "images": "y"}},
         GENERATORS)
     assert len(list(all_rows(made))) == 4
@@ -131,7 +131,7 @@ def test_a_source_without_rows_is_not_even_opened():
 ])
 def test_what_is_wrong_is_said_with_its_source(sources, sentence):
     with pytest.raises(SourceError, match=sentence):
-        mixture_maker({OCT: 4}, 0, sources, {k: v for k, v in GENERATORS.items() if k != "mixture"})
+        mixture_rows({OCT: 4}, 0, sources, {k: v for k, v in GENERATORS.items() if k != "mixture"})
 
 
 # ---- the shipped mixtures ----

@@ -1,4 +1,4 @@
-"""Mined negatives: nearest of the category, never the same thing, found again from disk."""
+"""Mined negatives: nearest of the category, never the same subject, found again from disk."""
 
 import json
 from collections import Counter
@@ -15,16 +15,16 @@ from data_gen.negatives.embedding import Embedded, embed
 from data_gen.negatives.mining import Mining, mine, write_mined
 from data_gen.negatives.table import read_neighbours
 from data_gen.rows import OCT, read_rows
-from data_gen.sources.subjects200k import subjects200k_maker
-from data_gen.tasks.subjects import Thing, View
+from data_gen.sources.subjects200k import subjects200k_rows
+from data_gen.tasks.subjects import Subject, View
 from launch.generate import main as generate
 from launch.mine_negatives import main as negatives
 from tests.concepts.tiny_encoders import save_open_clip
 from tests.data_gen.pair_rows import row, write
 
 
-def things(categories: list[str | None], labels: list[str | None] | None = None) -> list[Thing]:
-    return [Thing(f"t{i}", (), category, label=labels[i] if labels else None)
+def subjects(categories: list[str | None], labels: list[str | None] | None = None) -> list[Subject]:
+    return [Subject(f"t{i}", (), category, label=labels[i] if labels else None)
             for i, category in enumerate(categories)]
 
 
@@ -40,30 +40,30 @@ def at(*degrees: float) -> Embedded:
 
 
 def test_the_nearest_of_the_category_come_first():
-    found = mine(things(["dog", "dog", "cat", "Dog ", "cat"]), at(0, 50, 10, 30, 90), Mining())
+    found = mine(subjects(["dog", "dog", "cat", "Dog ", "cat"]), at(0, 50, 10, 30, 90), Mining())
     assert found.nearest == {"t0": ["t3", "t1"], "t1": ["t3", "t0"], "t2": ["t4"],
                              "t3": ["t1", "t0"], "t4": ["t2"]}
     assert found.measured["nearest"]["mean"] > found.measured["random"]["mean"]
 
 
 def test_without_categories_all_may_be_neighbours():
-    found = mine(things([None, "dog", "cat"]), at(0, 50, 30), Mining(same_category=False))
+    found = mine(subjects([None, "dog", "cat"]), at(0, 50, 30), Mining(same_category=False))
     assert found.nearest["t0"] == ["t2", "t1"]
-    assert mine(things([None, "dog", "dog"]), at(0, 50, 30), Mining()).left_out == Counter(
+    assert mine(subjects([None, "dog", "dog"]), at(0, 50, 30), Mining()).left_out == Counter(
         {"no category": 1})
 
 
 def test_near_duplicates_are_reported_and_never_neighbours():
-    found = mine(things(["dog"] * 4), at(0, 1, 40, 200), Mining(near_duplicate=0.99))
+    found = mine(subjects(["dog"] * 4), at(0, 1, 40, 200), Mining(near_duplicate=0.99))
     assert [(a, b) for a, b, _ in found.duplicates] == [("t0", "t1")]
     assert "t1" not in found.nearest["t0"] and "t0" not in found.nearest["t1"]
-    alone = mine(things(["dog"] * 2), at(0, 0), Mining(near_duplicate=0.99))
+    alone = mine(subjects(["dog"] * 2), at(0, 0), Mining(near_duplicate=0.99))
     assert not alone.nearest and alone.left_out == Counter(
         {"none but what may be the same": 2})
 
 
 def test_things_of_one_label_are_no_negatives_of_each_other():
-    found = mine(things(["dog"] * 3, ["rex", "rex", "bo"]), at(0, 20, 40), Mining())
+    found = mine(subjects(["dog"] * 3, ["rex", "rex", "bo"]), at(0, 20, 40), Mining())
     assert found.nearest == {"t0": ["t2"], "t1": ["t2"], "t2": ["t1", "t0"]}
 
 
@@ -71,7 +71,7 @@ def test_every_neighbour_is_as_brute_force_finds_it():
     vectors = np.random.default_rng(0).normal(size=(60, 8))
     kinds = [f"k{i % 3}" for i in range(60)]
     given = embedded(vectors)
-    found = mine(things(kinds), given, Mining(neighbours=4, near_duplicate=1.0))
+    found = mine(subjects(kinds), given, Mining(neighbours=4, near_duplicate=1.0))
     close = given.vectors @ given.vectors.T
     for i in range(60):
         others = [j for j in range(60) if j != i and kinds[j] == kinds[i]]
@@ -80,8 +80,8 @@ def test_every_neighbour_is_as_brute_force_finds_it():
 
 
 def test_a_table_without_any_neighbour_is_an_error(tmp_path):
-    found = mine(things(["dog", "cat"]), at(0, 90), Mining())
-    with pytest.raises(SourceError, match="no thing has a neighbour .*alone in its category"):
+    found = mine(subjects(["dog", "cat"]), at(0, 90), Mining())
+    with pytest.raises(SourceError, match="no subject has a neighbour .*alone in its category"):
         write_mined(found, tmp_path / "table.parquet", {})
     with pytest.raises(SourceError, match="neighbours must be"):
         Mining(neighbours=9, candidates=8)
@@ -90,14 +90,14 @@ def test_a_table_without_any_neighbour_is_an_error(tmp_path):
 # ---- vectors ----
 
 
-def coloured(name: str, *colours: str) -> Thing:
+def coloured(name: str, *colours: str) -> Subject:
     def opened(colour: str):
         if colour == "damaged":
             raise ImageError(name, "damaged")
         return Image.new("RGB", (10, 10), colour)
 
-    return Thing(name, tuple(View(f"{name}/{k}", lambda c=c: opened(c), (0.0, 0.0, 0.5, 1.0))
-                             for k, c in enumerate(colours)), "thing")
+    return Subject(name, tuple(View(f"{name}/{k}", lambda c=c: opened(c), (0.0, 0.0, 0.5, 1.0))
+                             for k, c in enumerate(colours)), "subject")
 
 
 def test_a_thing_is_the_mean_of_its_views_and_vectors_are_kept(tmp_path):
@@ -151,11 +151,11 @@ def test_a_table_of_pairs_is_what_their_rows_read(tmp_path, encoder, monkeypatch
     negatives()
     assert "subjects200k: 8 pairs used" in capsys.readouterr().out
     report = json.loads((tmp_path / "table.json").read_text())
-    assert report["things"] == 8 and report["cosines"]["nearest"]["n"] == 8
-    things = open_source(source).source.things
-    for i, near in read_neighbours(tmp_path / "table.parquet", things).items():
+    assert report["subjects"] == 8 and report["cosines"]["nearest"]["n"] == 8
+    subjects = open_source(source).source.subjects
+    for i, near in read_neighbours(tmp_path / "table.parquet", subjects).items():
         assert len(near) == 3 and all((i - j) % 2 == 0 for j in near)
-    made = subjects200k_maker(
+    made = subjects200k_rows(
         tmp_path / "pairs", seed=0, counts={OCT: 8}, size=24, inset=0, negatives="nearest",
         neighbours=tmp_path / "table.parquet", hard_share=1.0, report=lambda line: None)
     said = [made.make(OCT, i) for i in range(8)]
@@ -170,7 +170,7 @@ def test_a_table_of_pairs_is_what_their_rows_read(tmp_path, encoder, monkeypatch
 def test_the_same_questions_with_three_kinds_of_no():
     opened = open_source({"kind": "toys", "count": 60, "size": 32})
     source = opened.source
-    kinds = [source.things[i].category for i in range(60)]
+    kinds = [source.subjects[i].category for i in range(60)]
     nearest = {i: [j for j in range(60) if j != i and kinds[j] == kinds[i]][:1]
                for i in range(60)}
     rows = mined_rows(source, {i: near for i, near in nearest.items() if near}, 20, 0, 32)

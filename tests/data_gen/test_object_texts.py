@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_gen.files.errors import SourceError
-from data_gen.synthesis.object_texts import entries, object_texts, read_object, usable
+from data_gen.synthesis.object_texts import json_objects, object_texts, read_object, usable
 
 LISTS = {"kind": ["bear", "owl"], "colour": ["red", "blue"], "second": ["red", "blue"],
          "wall": ["mint", "sky"], "ground": ["plain", "dotted"]}
@@ -181,4 +181,4 @@ def test_an_endpoint_that_is_not_there_is_told(tmp_path, monkeypatch):
 def test_objects_are_found_among_any_words(values, words):
     words = words.replace("{", "").replace("}", "").replace('"', "")
     said = words + words.join(json.dumps(v) for v in values) + words
-    assert list(entries(said)) == values
+    assert list(json_objects(said)) == values

@@ -13,11 +13,11 @@ from data_gen.synthesis.quality import (
     QUALITY,
     STRUCTURE,
     QualitySettings,
-    Shown,
-    as_points,
-    judge,
-    points,
-    refusal,
+    CandidatePair,
+    to_points,
+    pair_scorer,
+    score_pairs,
+    rejection_reason,
     seam,
 )
 from tests.concepts.tiny_encoders import save_dinov2
@@ -27,12 +27,12 @@ ONE, MANY, MUG, BEAR = np.eye(4, dtype=np.float32)
 
 @given(st.floats(allow_nan=True), st.floats(-1, 0.4), st.floats(0.5, 1))
 def test_points_are_whole_and_rise_from_bound_to_bound(value, low, high):
-    got = as_points(value, (low, high))
+    got = to_points(value, (low, high))
     assert type(got) is int and 0 <= got <= 5
-    assert as_points(low, (low, high)) == 0 and as_points(high, (low, high)) == 5
-    assert as_points(high + 1, (low, high)) == 5
+    assert to_points(low, (low, high)) == 0 and to_points(high, (low, high)) == 5
+    assert to_points(high + 1, (low, high)) == 5
     if value == value:
-        assert got <= as_points(value + 0.1, (low, high))
+        assert got <= to_points(value + 0.1, (low, high))
 
 
 def unit(*parts) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_each_measure_has_its_field():
 
     def judged(left, right):
         halves = tuple(Image.new("RGB", (8, 8), c) for c in (left, right))
-        return points([Shown(halves, "mug", ("here", "there"))], settings, encoder,
+        return score_pairs([CandidatePair(halves, "mug", ("here", "there"))], settings, encoder,
                       encoder.texts(["one", "many"]))[0]
 
     assert judged("red", "red") == {STRUCTURE: 4, CONSISTENCY: 5, QUALITY: 5} or judged(
@@ -78,13 +78,13 @@ def test_a_seam_is_a_jump_in_the_middle():
 
 def test_the_first_field_below_its_least_is_the_reason():
     scores = {STRUCTURE: 5, CONSISTENCY: 2, QUALITY: 1}
-    assert refusal(scores, {CONSISTENCY: 3, QUALITY: 3}) == "objectConsistency below 3"
-    assert refusal(scores, {QUALITY: 1.5}) == "imageQuality below 1.5"
-    assert refusal(scores, {}) is None
+    assert rejection_reason(scores, {CONSISTENCY: 3, QUALITY: 3}) == "objectConsistency below 3"
+    assert rejection_reason(scores, {QUALITY: 1.5}) == "imageQuality below 1.5"
+    assert rejection_reason(scores, {}) is None
 
 
 def test_an_encoder_must_be_there_and_read_texts(tmp_path):
     with pytest.raises(SourceError, match="quality: encoder"):
-        judge(QualitySettings(str(tmp_path)), "cpu")
+        pair_scorer(QualitySettings(str(tmp_path)), "cpu")
     with pytest.raises(SourceError, match="no text side"):
-        judge(QualitySettings(str(save_dinov2(tmp_path / "dino"))), "cpu")
+        pair_scorer(QualitySettings(str(save_dinov2(tmp_path / "dino"))), "cpu")

@@ -11,7 +11,7 @@ from PIL import Image
 from data_gen.files.errors import SourceError
 from data_gen.rows import ICT, OCT, VLT, check_row
 from data_gen.rows.indexed import Skipped, all_rows
-from data_gen.sources.released import Defect, read_entry, released_maker, tags
+from data_gen.sources.released import Defect, read_entry, released_rows, tags
 
 SIZE = 80, 40
 
@@ -45,7 +45,7 @@ def write(folder: Path, rows: list, lines: bool = False) -> Path:
 
 def maker(folder: Path, rows: list, counts=None, **more):
     more = {"seed": 0, "size": 64, "report": lambda line: None} | more
-    return released_maker(write(folder, rows, more.pop("lines", False)), folder / "images",
+    return released_rows(write(folder, rows, more.pop("lines", False)), folder / "images",
                           counts=counts or {}, **more)
 
 
@@ -213,7 +213,7 @@ def test_what_is_impossible_is_said_in_one_sentence(folder, counts, more, senten
     with pytest.raises(SourceError, match=sentence):
         maker(folder, [repic()], counts, **more)
     with pytest.raises(SourceError, match="elsewhere is no folder"):
-        released_maker(folder / "train.json", "elsewhere", seed=0, counts={OCT: 1})
+        released_rows(folder / "train.json", "elsewhere", seed=0, counts={OCT: 1})
 
 
 anything = st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=20),

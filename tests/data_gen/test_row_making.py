@@ -1,4 +1,4 @@
-"""Rows from sources made on the spot: flat-coloured things whose identity is their colour."""
+"""Rows from sources made on the spot: flat-coloured subjects whose identity is their colour."""
 
 import hashlib
 from collections import Counter
@@ -12,13 +12,13 @@ from data_gen.files.errors import ImageError, SourceError
 from data_gen.images.boxes import absolute
 from data_gen.negatives.table import read_neighbours, write_neighbours
 from data_gen.rows import ICT, OCT, VLT, check_row, encode_image
-from data_gen.rows.indexed import RowMaker, Skipped, all_rows
+from data_gen.rows.indexed import IndexedRows, Skipped, all_rows
 from data_gen.tasks.builder import SourceRows
-from data_gen.tasks.checks import row_maker
+from data_gen.tasks.checks import indexed_rows
 from data_gen.tasks.subjects import (
     Scene,
     Source,
-    Thing,
+    Subject,
     View,
 )
 from data_gen.tasks.views import Shares
@@ -40,7 +40,7 @@ def portraits(n: int, views: int = 2, kinds: int = 3) -> Source:
         return View(f"{i}.{v}", lambda: Image.new("RGB", (40 + 8 * v, 40), colour(i)))
 
     return Source("made", [
-        Thing(str(i), tuple(view(i, v) for v in range(views)), f"kind {i % kinds}",
+        Subject(str(i), tuple(view(i, v) for v in range(views)), f"kind {i % kinds}",
               f"It is number {i}.") for i in range(n)])
 
 
@@ -55,19 +55,19 @@ def drawn(first: int) -> Image.Image:
 
 
 def scenes(n: int, told: bool = True) -> Source:
-    """Pictures of three things each, which nobody sees anywhere else."""
-    def thing(i):
+    """Pictures of three subjects each, which nobody sees anywhere else."""
+    def subject(i):
         s, k = divmod(i, 3)
         view = View(f"s{s}#{i}", lambda: drawn(3 * s), PLACES[k], (f"number {i}",) if told else (),
                     f"s{s}")
-        return Thing(str(i), (view,), f"kind {k}")
+        return Subject(str(i), (view,), f"kind {k}")
 
-    return Source("made", [thing(i) for i in range(3 * n)],
+    return Source("made", [subject(i) for i in range(3 * n)],
                   [Scene(f"s{s}", (3 * s, 3 * s + 1, 3 * s + 2)) for s in range(n)])
 
 
-def maker_of(source: Source, counts: dict, seed: int = 0, **settings) -> RowMaker:
-    return row_maker(SourceRows(source, seed, **settings), counts, {}, "")
+def maker_of(source: Source, counts: dict, seed: int = 0, **settings) -> IndexedRows:
+    return indexed_rows(SourceRows(source, seed, **settings), counts, {}, "")
 
 
 def rows_of(*args, **settings) -> list[dict]:
@@ -75,7 +75,7 @@ def rows_of(*args, **settings) -> list[dict]:
 
 
 def number(where: str) -> int:
-    """The thing that a view told in a row's source is of."""
+    """The subject that a view told in a row's source is of."""
     return int(where.partition("#")[2] or where.split(".")[0])
 
 
@@ -134,8 +134,8 @@ def test_yes_and_no_are_true_and_balanced_for_every_thing(source):
 
 def test_things_of_one_label_never_stand_for_different_things():
     source = portraits(8)
-    source.things = [Thing(t.key, t.views, t.category, label="the same" if i < 5 else None)
-                     for i, t in enumerate(source.things)]
+    source.subjects = [Subject(t.key, t.views, t.category, label="the same" if i < 5 else None)
+                     for i, t in enumerate(source.subjects)]
     for row in rows_of(source, {OCT: 80, ICT: 80}, seed=1, size=32):
         shown, seen = told(row)
         if row["answer"] == "no" or row["task"] == ICT:
@@ -148,7 +148,7 @@ def test_nearest_neighbours_come_from_the_table(tmp_path):
     write_neighbours(tmp_path / "table.parquet", {
         "0": ["3", "9"], "1": ["3", "2"], "2": ["5"], "3": ["0"], "4": ["1"], "5": []})
     skipped = Counter()
-    nearest = read_neighbours(tmp_path / "table.parquet", source.things, skipped)
+    nearest = read_neighbours(tmp_path / "table.parquet", source.subjects, skipped)
     assert {k: list(v) for k, v in nearest.items()} == {0: [3], 1: [3, 2], 2: [5], 3: [0], 4: [1]}
     assert skipped == {"a neighbour table's key that the source lacks": 1}
     rows = rows_of(source, {OCT: 48}, shares=Shares(hard=1.0), nearest=nearest, size=32)
@@ -168,7 +168,7 @@ def test_a_neighbour_table_that_does_not_fit_is_refused(tmp_path, content):
     elif content:
         write_neighbours(path, content)
     with pytest.raises(SourceError, match="table.parquet (cannot be read|knows none)"):
-        read_neighbours(path, portraits(3).things)
+        read_neighbours(path, portraits(3).subjects)
 
 
 # ---- localization ----
@@ -179,12 +179,12 @@ def test_a_told_thing_is_boxed_where_it_is():
     named = 0
     for row in rows_of(scenes(6), {VLT: 60}, seed=0, size=200, shares=shares):
         (picture,) = row["images"]
-        thing = number(row["source"].removeprefix("made: ").removesuffix(" (told)"))
+        subject = number(row["source"].removeprefix("made: ").removesuffix(" (told)"))
         x1, y1, x2, y2 = absolute(row["box"], picture.size)
-        assert close(picture.getpixel((int(x1 + x2) // 2, int(y1 + y2) // 2)), colour(thing))
-        assert not close(picture.getpixel((max(0, int(x1) - 3), int(y1))), colour(thing))
+        assert close(picture.getpixel((int(x1 + x2) // 2, int(y1 + y2) // 2)), colour(subject))
+        assert not close(picture.getpixel((max(0, int(x1) - 3), int(y1))), colour(subject))
         text = " ".join(part["text"] or "" for part in row["prompt"][0]["content"])
-        assert f'"number {thing}"' in text
+        assert f'"number {subject}"' in text
         named += "<" in text
     assert 20 < named < 40
 
@@ -192,8 +192,8 @@ def test_a_told_thing_is_boxed_where_it_is():
 def test_with_another_view_the_reference_is_that_view():
     source = scenes(4, told=False)
     portrait = portraits(12)
-    source.things = [Thing(t.key, (t.views[0], portrait.things[i].views[0]))
-                     for i, t in enumerate(source.things)]
+    source.subjects = [Subject(t.key, (t.views[0], portrait.subjects[i].views[0]))
+                     for i, t in enumerate(source.subjects)]
     for row in rows_of(source, {VLT: 30}, seed=0, size=200, shares=Shares(mirrored=0.5)):
         reference, query = row["images"]
         (shown,), (seen,) = told(row)
@@ -205,11 +205,11 @@ def test_with_another_view_the_reference_is_that_view():
 
 
 def test_views_that_neither_another_picture_nor_words_tell_are_not_asked_for():
-    """Two boxes of one thing in one picture, of which only one is told."""
+    """Two boxes of one subject in one picture, of which only one is told."""
     source = scenes(2)
-    first, second = source.things[0].views[0], source.things[1].views[0]
+    first, second = source.subjects[0].views[0], source.subjects[1].views[0]
     untold = View("s0#99", second.open, second.box, (), second.picture)
-    source.things[:3] = [Thing("0", (first, untold)), Thing("2", (untold,))]
+    source.subjects[:3] = [Subject("0", (first, untold)), Subject("2", (untold,))]
     source.scenes = ()
     rows = rows_of(source, {VLT: 40}, size=64)
     asked = {row["source"].removeprefix("made: ").removesuffix(" (told)") for row in rows}
@@ -255,7 +255,7 @@ def broken(i: int) -> View:
 
 def test_rows_with_an_unusable_picture_are_skipped_for_its_reason():
     source = portraits(10)
-    source.things[4] = Thing("4", (broken(4), source.things[4].views[1]), "kind 1")
+    source.subjects[4] = Subject("4", (broken(4), source.subjects[4].views[1]), "kind 1")
     maker = maker_of(source, dict.fromkeys(TASKS, 40), size=32)
     made = [maker.make(task, i) for i in range(40) for task in TASKS]
     rows = [row for row in made if not isinstance(row, Skipped)]
@@ -270,9 +270,9 @@ def test_rows_with_an_unusable_picture_are_skipped_for_its_reason():
 @pytest.mark.parametrize(("source", "counts", "sentence"), [
     (portraits(3), {"dance": 1}, "made gives .* there is no 'dance'"),
     (portraits(3), {OCT: -1}, "must be a whole number from 0, not -1"),
-    (portraits(3, views=1), {OCT: 1}, "none of 3 things can be both reference and query"),
-    (portraits(1), {OCT: 1}, "one thing only"),
-    (scenes(2, told=False), {VLT: 1}, "no thing with a box has another view, or words"),
+    (portraits(3, views=1), {OCT: 1}, "none of 3 subjects can be both reference and query"),
+    (portraits(1), {OCT: 1}, "one subject only"),
+    (scenes(2, told=False), {VLT: 1}, "no subject with a box has another view, or words"),
 ])
 def test_what_a_source_cannot_give_is_refused_at_once(source, counts, sentence):
     with pytest.raises(SourceError, match=sentence):

@@ -2,7 +2,6 @@
 figures; this only says that what is shipped is what was measured."""
 
 import random
-from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -15,24 +14,25 @@ from data_gen.synthesis.quality import (
     CONSISTENCY,
     QUALITY,
     STRUCTURE,
-    Shown,
-    judge,
+    CandidatePair,
+    pair_scorer,
     quality_settings,
-    refusal,
+    rejection_reason,
 )
-from data_gen.toybox.identity import draw_identity, twins
+from data_gen.toybox.identity import draw_identity, hard_negatives
 from data_gen.toybox.models.attribute_classifier import (
-    agreement,
-    halves,
-    load_reader,
-    read_toys,
+    classifier_accuracy,
+    pair_halves,
+    load_attribute_classifier,
+    classify_toys,
 )
 from data_gen.toybox.models.clip import retrieval
 from data_gen.toybox.models.images import drawn_pairs, drawn_scenes
 from data_gen.toybox.pairs import draw_pair, item_words, pair_words
-from launch.generate import read_config
+from launch.generate import read
+from tests.places import ROOT
 
-SHIPPED = Path(__file__).parents[2] / "data_gen"
+SHIPPED = ROOT / "data_gen/toybox/weights"
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +42,11 @@ def drawn(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reader():
-    return load_reader(SHIPPED / "toybox_reader")
+    return load_attribute_classifier(SHIPPED / "toybox_attribute_classifier")
 
 
 def test_everything_is_small_and_no_pickle():
-    for name, most in {"toybox_clip": 8, "toybox_diffusion": 10, "toybox_reader": 3}.items():
+    for name, most in {"toybox_clip": 8, "toybox_diffusion": 10, "toybox_attribute_classifier": 3}.items():
         files = [file for file in (SHIPPED / name).rglob("*") if file.is_file()]
         assert sum(file.stat().st_size for file in files) < most * 2**20
         assert {"README.md"} <= {file.name for file in files}
@@ -55,8 +55,8 @@ def test_everything_is_small_and_no_pickle():
 
 def test_the_reader_reads_drawn_toys(reader, drawn):
     data = drawn_pairs(drawn, 1, 48, 901, held_out=True)
-    pictures, truth = halves(data, range(200))
-    right = agreement(read_toys(reader, pictures), truth)
+    pictures, truth = pair_halves(data, range(200))
+    right = classifier_accuracy(classify_toys(reader, pictures), truth)
     assert right["mean"] > 0.94 and right["all six"] > 0.72
 
 
@@ -65,11 +65,11 @@ def test_the_clip_finds_the_words_of_a_picture(drawn):
     words = open_clip.get_tokenizer(f"local-dir:{SHIPPED / 'toybox_clip'}")
     data = drawn_scenes(drawn, 1, 48, 901, {0: 1, 1: 1}, held_out=True)
     found = retrieval(model.eval(), words.tokenizer, data, batch=100)
-    assert found["text of a picture"] > 0.85 and found["pictures"] >= 400
+    assert found["text of an image"] > 0.85 and found["images"] >= 400
 
 
 def test_the_diffusion_model_draws_held_out_toys_as_asked(reader):
-    config = read_config(["--config", str(SHIPPED.parent / "configs/data/diffusion_toy.yaml")])
+    _, config = read(["--config", str(ROOT / "configs/data/diffusion_toy.yaml")])
     pipeline = AutoPipelineForText2Image.from_pretrained(
         SHIPPED / "toybox_diffusion", torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
@@ -79,33 +79,33 @@ def test_the_diffusion_model_draws_held_out_toys_as_asked(reader):
     pictures = pipeline(prompts, height=48, width=96, output_type="pt", **call,
                         generator=torch.Generator().manual_seed(0)).images
     left, right = (2 * pictures.float() - 1).chunk(2, -1)
-    read = [read_toys(reader, half.contiguous()) for half in (left, right)]
-    found = agreement(read[0] + read[1], toys * 2)
+    read = [classify_toys(reader, half.contiguous()) for half in (left, right)]
+    found = classifier_accuracy(read[0] + read[1], toys * 2)
     assert found["colour"] > 0.9 and found["mean"] > 0.75
 
 
 def test_the_quality_bounds_keep_what_is_right_and_little_else(drawn):
     """Of drawn pairs nearly all pass; of those whose halves differ in one attribute, and of those
     whose text is wrong in one, fewer than half."""
-    config = yaml.safe_load((SHIPPED.parent / "configs/data/diffusion_toy.yaml").read_text())
+    config = yaml.safe_load((ROOT / "configs/data/diffusion_toy.yaml").read_text())
     settings = quality_settings(config["quality"] | {"encoder": str(SHIPPED / "toybox_clip")})
     right, halves_differ, told_wrong = [], [], []
     for i in range(150):
         rng = random.Random(f"judged-{i}")
         identity = draw_identity(rng, held_out=True)
-        twin = rng.choice(twins(identity))
+        twin = rng.choice(hard_negatives(identity))
         pair = draw_pair(rng, identity, 48)
         left, mine = (pair.image.crop((x, 0, x + 48, 48)) for x in (0, 48))
         item, scenes = item_words(identity), pair.scenes
         other = draw_pair(random.Random(f"judged-{i}"), twin, 48).image.crop((48, 0, 96, 48))
-        right.append(Shown((left, mine), item, scenes, pair.image))
-        halves_differ.append(Shown((left, other), item, scenes, None))
-        told_wrong.append(Shown((left, mine), item_words(twin), scenes, pair.image))
-    points_of = judge(settings, "cpu")
+        right.append(CandidatePair((left, mine), item, scenes, pair.image))
+        halves_differ.append(CandidatePair((left, other), item, scenes, None))
+        told_wrong.append(CandidatePair((left, mine), item_words(twin), scenes, pair.image))
+    points_of = pair_scorer(settings, "cpu")
 
-    def kept(pairs: list[Shown], *fields: str) -> float:
+    def kept(pairs: list[CandidatePair], *fields: str) -> float:
         least = {field: settings.least[field] for field in fields}
-        return np.mean([refusal(scores, least) is None for scores in points_of(pairs)])
+        return np.mean([rejection_reason(scores, least) is None for scores in points_of(pairs)])
 
     assert kept(right, CONSISTENCY) > 0.95 and kept(right, QUALITY) > 0.95
     assert kept(right, CONSISTENCY, QUALITY, STRUCTURE) > 0.8

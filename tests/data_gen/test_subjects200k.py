@@ -16,18 +16,18 @@ from data_gen.files.errors import SourceError
 from data_gen.images.boxes import absolute
 from data_gen.negatives.table import write_neighbours
 from data_gen.rows import ICT, OCT, VLT, check_row
-from data_gen.rows.building import make_rows
-from data_gen.rows.indexed import RowMaker, Skipped, all_rows
+from data_gen.rows.building import build_rows
+from data_gen.rows.indexed import IndexedRows, Skipped, all_rows
 from data_gen.rows.reading import stored_rows
 from data_gen.sources import pair_parquet as pair_files
 from data_gen.sources.image_pairs import Pairs
-from data_gen.sources.subjects200k import read_pairs, subjects200k_maker, thresholds
+from data_gen.sources.subjects200k import read_pairs, subjects200k_rows, thresholds
 from tests.data_gen.pair_rows import FULL, SAMPLE, colour, needs_sample, pair, row, write
 
 
-def maker(path, counts=None, **settings) -> RowMaker:
+def maker(path, counts=None, **settings) -> IndexedRows:
     settings = {"seed": 0, "size": 24, "inset": 0, "report": lambda line: None} | settings
-    return subjects200k_maker(path, counts=counts or {OCT: 8}, **settings)
+    return subjects200k_rows(path, counts=counts or {OCT: 8}, **settings)
 
 
 def made(*args, **settings) -> list[dict]:
@@ -233,12 +233,12 @@ def test_three_real_pairs_give_rows_of_every_task():
 def test_photos_are_stored_as_jpeg_unless_asked_otherwise(tmp_path, picture, form):
     few = write(tmp_path / "a.parquet", [row(i) for i in range(3)])
     rows = maker(few, {OCT: 2}, **({"picture": picture} if picture else {}))
-    make_rows(rows, tmp_path / "rows", seed=0, generator="subjects200k")
+    build_rows(rows, tmp_path / "rows", seed=0, generator="subjects200k")
     stored = next(stored_rows(tmp_path / "rows/data/train-00000.parquet"))["images"]
     assert {Image.open(io.BytesIO(image["bytes"])).format for image in stored} == {form}
     exact = rows.make(OCT, 0)["images"][0]
     with Image.open(io.BytesIO(stored[0]["bytes"])) as kept:
         assert np.abs(np.asarray(kept, float) - np.asarray(exact, float)).max() <= (
             0 if form == "PNG" else 3)
-    with pytest.raises(SourceError, match="picture must be png or jpeg, not 'gif'"):
-        maker(few, picture="gif")
+    with pytest.raises(SourceError, match="image_format must be png or jpeg, not 'gif'"):
+        maker(few, image_format="gif")

@@ -10,21 +10,21 @@ import torch
 from diffusers import AutoPipelineForText2Image
 from PIL import Image
 
-from benchmarks.toybox.generated_pairs import ReadPair, draw_sheet, report
+from benchmarks.toybox.generated_pairs import ClassifiedPair, draw_sheet, report
 from data_gen.images.encoders import load_encoder
 from data_gen.synthesis.object_texts import object_texts
-from data_gen.synthesis.pair_maker import joined
+from data_gen.synthesis.pair_maker import join_halves
 from data_gen.toybox.identity import KINDS, draw_identity, from_number
 from data_gen.toybox.models.attribute_classifier import (
-    Reader,
-    ReaderShape,
-    agreement,
-    halves,
+    AttributeClassifier,
+    ClassifierShape,
+    classifier_accuracy,
+    pair_halves,
     labels,
-    load_reader,
-    read_toys,
-    reader_loss,
-    save_reader,
+    load_attribute_classifier,
+    classify_toys,
+    classifier_loss,
+    save_attribute_classifier,
 )
 from data_gen.toybox.models.autoencoder import (
     AutoencoderShape,
@@ -55,7 +55,7 @@ from data_gen.toybox.models.images import (
 )
 from data_gen.toybox.models.tokenizer import UNKNOWN, toybox_words, word_tokenizer
 from data_gen.toybox.pairs import draw_pair, item_words, pair_words, read_item
-from launch.generate import read_config
+from launch.generate import read
 from tests.data_gen.tiny_pipelines import LENGTH, save_flux
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +91,7 @@ def test_pairs_show_one_toy_twice_and_their_words_can_be_read():
 
 
 def test_the_config_asks_in_the_words_that_the_model_was_trained_on():
-    config = read_config(["--config", str(ROOT / "configs/data/diffusion_toy.yaml")])
+    _, config = read(["--config", str(ROOT / "configs/data/diffusion_toy.yaml")])
     texts = object_texts(config["texts"], 0)
     seen = set()
     for i in range(200):
@@ -157,7 +157,7 @@ def test_the_clip_learns(scenes):
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.3
     found = retrieval(model.eval(), tokenizer, scenes, batch=32)
-    assert found["pictures"] >= 96 and 0 <= found["text of a picture"] <= 1
+    assert found["images"] >= 96 and 0 <= found["text of an image"] <= 1
 
 
 def test_captions_say_what_is_there(scenes):
@@ -174,35 +174,35 @@ def test_captions_say_what_is_there(scenes):
 
 def test_the_reader_learns_and_is_read_back(tmp_path, pairs):
     torch.manual_seed(0)
-    model = Reader(ReaderShape(32, (16, 32)))
+    model = AttributeClassifier(ClassifierShape(32, (16, 32)))
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     picks = range(24)
     losses = []
     for step in range(25):
-        loss = reader_loss(model, pairs, picks, torch.Generator().manual_seed(step))
+        loss = classifier_loss(model, pairs, picks, torch.Generator().manual_seed(step))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 1
-    pictures, truth = halves(pairs, picks)
+    pictures, truth = pair_halves(pairs, picks)
     model.eval()
-    right = agreement(read_toys(model, pictures), truth)
+    right = classifier_accuracy(classify_toys(model, pictures), truth)
     assert right["colour"] > 0.5  # of pictures it was trained on
-    save_reader(model, tmp_path, {"measured": right})
+    save_attribute_classifier(model, tmp_path, {"measured": right})
     with torch.no_grad():
-        for name, scores in load_reader(tmp_path)(pictures).items():
+        for name, scores in load_attribute_classifier(tmp_path)(pictures).items():
             assert torch.allclose(scores, model(pictures)[name], atol=0.05)
     with pytest.raises(FileNotFoundError, match="holds no reader"):
-        load_reader(tmp_path / "nowhere")
+        load_attribute_classifier(tmp_path / "nowhere")
 
 
 def test_agreement_counts_attributes_and_whole_toys():
     truth = [draw_identity(random.Random(i), held_out=True) for i in range(2)]
     read = [dict(vars(identity)) for identity in truth]
-    assert set(agreement(read, truth).values()) == {1.0}
+    assert set(classifier_accuracy(read, truth).values()) == {1.0}
     read[0]["kind"] = next(k for k in KINDS if k != truth[0].kind)
-    found = agreement(read, truth)
+    found = classifier_accuracy(read, truth)
     assert found["kind"] == found["all six"] == 0.5 and found["colour"] == 1
     assert labels(truth)["kind"].tolist() == [KINDS.index(i.kind) for i in truth]
 
@@ -213,9 +213,9 @@ def test_a_report_on_pairs_and_its_sheet(tmp_path):
     as_read = [dict(vars(toy)) for toy in toys]
     other = {**as_read[1], "kind": next(k for k in KINDS if k != toys[1].kind)}
     swapped = {**as_read[2], "kind": next(k for k in KINDS if k != toys[2].kind)}
-    read = [ReadPair(toys[0], (half, half), (as_read[0], as_read[0])),  # as asked
-            ReadPair(toys[1], (half, half), (as_read[1], other)),  # one half is another toy
-            ReadPair(toys[2], (half, half), (swapped, swapped))]  # both are the same wrong toy
+    read = [ClassifiedPair(toys[0], (half, half), (as_read[0], as_read[0])),  # as asked
+            ClassifiedPair(toys[1], (half, half), (as_read[1], other)),  # one half is another toy
+            ClassifiedPair(toys[2], (half, half), (swapped, swapped))]  # both are the same wrong toy
     found = report(read)
     assert found["pairs that agree"]["value"] == pytest.approx(2 / 3)
     assert found["pairs as asked"]["value"] == pytest.approx(1 / 3)
@@ -239,7 +239,7 @@ def test_the_pipeline_loads_with_diffusers_and_draws(tmp_path):
                        max_sequence_length=LENGTH,
                        generator=torch.Generator().manual_seed(0)).images[0]
     assert picture.size == (32, 16)
-    assert joined((picture.crop((0, 0, 16, 16)), picture.crop((16, 0, 32, 16)))).size == (35, 18)
+    assert join_halves((picture.crop((0, 0, 16, 16)), picture.crop((16, 0, 32, 16)))).size == (35, 18)
 
 
 def test_flow_and_autoencoder_learn(pairs):

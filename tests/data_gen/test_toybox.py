@@ -13,17 +13,17 @@ from data_gen.rows import ICT, OCT, VLT, check_row, encode_image, read_rows, wri
 from data_gen.tasks.names import all_names
 from data_gen.tasks.prompts import load_prompts
 from data_gen.toybox import identity as toys
-from data_gen.toybox.curriculum.naming import TellingSettings, roll_call_row, told_row
+from data_gen.toybox.curriculum.naming import NameBindingSettings, name_copying_row, name_binding_row
 from data_gen.toybox.curriculum.perception import (
     COMPARE_ASK,
-    INVENTORY_ASK,
-    NAMED_ASK,
+    LIST_ASK,
+    NAMED_LIST_ASK,
     RECALL_ASK,
-    TOLD_ASK,
+    NAMES_ASK,
     WHO_ASK,
-    QuizSettings,
+    PerceptionSettings,
     inventory,
-    quiz_row,
+    perception_row,
 )
 from data_gen.toybox.curriculum.stages import (
     INVENTORY,
@@ -309,24 +309,24 @@ def test_an_inventory_says_all_six_attributes_of_every_toy_and_its_box():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_quiz_is_answered_truly(seed):
-    quiz = QuizSettings(strangers={0: 1}, questions=99)
-    row = quiz_row(random.Random(seed), 1, ToyboxSettings(), quiz)
+    quiz = PerceptionSettings(strangers={0: 1}, questions=99)
+    row = perception_row(random.Random(seed), 1, ToyboxSettings(), quiz)
     turns = [message["content"][-1]["text"].split("\n")[-1] for message in row["messages"]]
     said = dict(zip(turns[::2], turns[1::2], strict=True))
-    told = said.pop(TOLD_ASK)
+    told = said.pop(NAMES_ASK)
     same = next(answer for ask, answer in said.items() if "yes or no" in ask)
     compared = said[COMPARE_ASK.format(name=told[1:-1])].split()
     assert (same == "yes") == all(word == "yes" for word in compared) and len(compared) == 6
     assert said[WHO_ASK] == (told if same == "yes" else "nobody")
-    seen = said.get(INVENTORY_ASK) or said[NAMED_ASK].replace(f", {told}", "")
+    seen = said.get(LIST_ASK) or said[NAMED_LIST_ASK].replace(f", {told}", "")
     assert (seen.split(" [")[0] == said[RECALL_ASK.format(name=told[1:-1])]) == (same == "yes")
 
 
 @pytest.mark.parametrize("manner", ["list", "card", "sentences"])
 @pytest.mark.parametrize("seed", range(10))
 def test_who_was_told_of_is_told_apart(seed, manner):
-    telling = TellingSettings(manners={manner: 1})
-    row = told_row(random.Random(seed), 3, ToyboxSettings(), telling)
+    telling = NameBindingSettings(manners={manner: 1})
+    row = name_binding_row(random.Random(seed), 3, ToyboxSettings(), telling)
     turns = [message["content"] for message in row["messages"]]
     speech = re.compile(r"It is an? (\w+) (\w+) with (.+) on its belly and (.+)\.")
     names = {}
@@ -340,16 +340,16 @@ def test_who_was_told_of_is_told_apart(seed, manner):
         true_of = [n for n, known in names.items() if set(facts) <= set(known)]
         assert true_of == [name[1:-1]] and facts
     ask, seen = turns[2][0]["text"], turns[3][0]["text"]
-    if ask == NAMED_ASK:
+    if ask == NAMED_LIST_ASK:
         looks, mark_said, worn_said, name = seen.split(" [")[0].split(", ")
         assert (*looks.split(), mark_said, worn_said) == names[name[1:-1]]
     else:
-        assert ask == INVENTORY_ASK and "<" not in seen
+        assert ask == LIST_ASK and "<" not in seen
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_roll_call_is_answered_by_what_was_said(seed):
-    row = roll_call_row(random.Random(seed), ToyboxSettings())
+    row = name_copying_row(random.Random(seed), ToyboxSettings())
     listed, called, following = (row["messages"][i]["content"][0]["text"] for i in (1, 3, 5))
     assert listed.count("[") == len(row["images"]) == 1
     assert row["messages"][2]["content"][0]["text"] == f"Say these names: {called}."

@@ -67,7 +67,7 @@ def test_killed_and_gone_on_with_to_the_table(config, tmp_path):
     again = subprocess.run(command(config), cwd=ROOT, env=environment(), capture_output=True,
                            text=True, timeout=580)
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-6000:]
-    assert "going on from checkpoint-" in (out / "logs" / "train-sft_n-1.log").read_text()
+    assert "resuming from checkpoint-" in (out / "logs" / "train-sft_n-1.log").read_text()
     for name, time_of in marks.items():  # what was finished has not been done again
         assert (out / "done" / name).stat().st_mtime_ns == time_of
     result = json.loads((out / "results.json").read_text())

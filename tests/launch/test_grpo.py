@@ -136,7 +136,7 @@ def test_prompts_too_long_for_the_context_are_dropped_and_counted(config, tmp_pa
     settings, args = parse(["--config", write(tmp_path, {**config, "policy": str(policy)})])
     ready = prepare(settings, args)
     assert ready.dropped > 0 and len(ready.rows) + ready.dropped == 27
-    assert max(ready.tokens) <= 100 and len(ready.tokens) == len(ready.pictures) == len(ready.rows)
+    assert max(ready.tokens) <= 100 and len(ready.tokens) == len(ready.images) == len(ready.rows)
     full = prepare(*parse(["--config", write(tmp_path, config)]))
     assert sum(n > 100 for n in full.tokens) == ready.dropped
 

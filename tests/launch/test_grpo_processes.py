@@ -48,14 +48,14 @@ def test_two_processes_agree_with_one(tiny, one, config):
 
 
 def test_two_processes_sample_and_replace_together(tiny):
-    """Dynamic sampling with other numbers of still groups on the two processes."""
+    """Dynamic sampling with other numbers of zero-variance groups on the two processes."""
     reward = "tests/rl/letter_reward.py:even_rows"
     launch("cpu_2", tiny, "dynamic", "--dynamic_sampling", "true", "--rewards", reward,
            "--reward_weights", "1", "--per_device_train_batch_size", "4")
     lines = log(tiny["runs"] / "dynamic")
     for line, rows in zip(lines, completions(tiny["runs"] / "dynamic"), strict=True):
-        still = sum(r["round"] == 0 and int(r["id"][-1]) % 2 for r in rows) // 4
-        assert line["dynamic_sampling/still"] == still
+        zero_variance = sum(r["round"] == 0 and int(r["id"][-1]) % 2 for r in rows) // 4
+        assert line["dynamic_sampling/zero_variance"] == zero_variance
         assert line["dynamic_sampling/drawn"] == sum(r["round"] > 0 for r in rows) / 4
-        assert line["dynamic_sampling/replaced"] + line["dynamic_sampling/left"] == still
+        assert line["dynamic_sampling/replaced"] + line["dynamic_sampling/left"] == zero_variance
     assert sum(line["dynamic_sampling/replaced"] for line in lines) > 0

@@ -46,7 +46,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tiny, extra):
 
     again = _run(tiny, f"{name}-killed", extra)
     assert again.returncode == 0, again.stderr[-4000:]
-    assert "going on from checkpoint-3" in again.stdout
+    assert "resuming from checkpoint-3" in again.stdout
     want, got = (log(run) for run in runs)
     assert [line["step"] for line in got] == [1, 2, 3, 4, 5, 6]
     for a, b in zip(want, got, strict=True):

@@ -18,7 +18,7 @@ CONFIG = {
              "vision_intermediate_size": 64, "max_image_px": 64},
     "toybox": {"query_px": 64},
     "stages": [{"until": 12, "mix": {"description": 1}},
-               {"until": 24, "mix": {"quiz": 1}}],
+               {"until": 24, "mix": {"perception": 1}}],
     "save_dtype": "float32",
     "per_device_train_batch_size": 4, "learning_rate": 1e-3, "num_train_epochs": 1,
     "train_sampling_strategy": "sequential", "remove_unused_columns": False, "bf16": False,

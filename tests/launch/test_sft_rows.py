@@ -15,7 +15,7 @@ import yaml
 
 from data_gen.rows import read_rows, write_rows
 from data_gen.rows.indexed import all_rows
-from data_gen.toybox.rows import ToyboxSettings, toybox_maker
+from data_gen.toybox.rows import ToyboxSettings, toybox_rows
 from rl.policy.loading import load_policy
 from tests.launch.launching import ROOT, environment, log
 from tests.tiny import tiny_rows
@@ -31,7 +31,7 @@ def rows(tmp_path_factory):
     named = ToyboxSettings(targets=True, named_share=1.0, named_lengths=[1, 0, 0],
                            lengths=[1, 0, 0], concepts={1: 0.6, 2: 0.4}, **SIZES)
     for name, counts in (("named", COUNTS), ("general", {"description": 8})):
-        maker = toybox_maker(counts, 3, named)
+        maker = toybox_rows(counts, 3, named)
         write_rows(all_rows(maker), where / name, seed=3, generator="toybox",
                    extra_features=maker.columns)
     return where
@@ -160,7 +160,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(config, tmp_path, lora)
 
     again = run(tmp_path, {**config, "name": "killed"})
     assert again.returncode == 0, again.stderr[-4000:]
-    assert "going on from checkpoint-3" in again.stdout
+    assert "resuming from checkpoint-3" in again.stdout
     runs = [tmp_path / "runs" / name for name in ("whole", "killed")]
     for a, b in zip(*map(log, runs), strict=True):
         assert a["step"] == b["step"] and a["loss"] == pytest.approx(b["loss"], abs=1e-6)

@@ -21,5 +21,5 @@ def rows(rows_path):
 
 @pytest.fixture(scope="session")
 def mixed_rows(tmp_path_factory):
-    """18 rows with pictures, 4 without."""
+    """18 rows with images, 4 without."""
     return read_rows(save_tiny_rows(tmp_path_factory.mktemp("tiny") / "mixed", 18, text_only=4))

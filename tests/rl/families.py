@@ -48,7 +48,7 @@ def save_tiny_qwen3(path):
 
 
 def save_tiny_llava(path):
-    """A LLaVA: every picture the same number of tokens, plain positions."""
+    """A LLaVA: every image the same number of tokens, plain positions."""
     tokenizer = tiny_processor().tokenizer
     token_id = tokenizer.convert_tokens_to_ids
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def save_tiny_llava(path):
 
 
 def save_tiny_gemma(path):
-    """A Gemma 3: pictures see themselves in both directions, every second layer a window."""
+    """A Gemma 3: attention within images is bidirectional, every second layer has a window."""
     tokenizer = tiny_processor().tokenizer
     tokens = {"boi_token": "<|vision_start|>", "eoi_token": "<|vision_end|>",
               "image_token": "<|image_pad|>"}

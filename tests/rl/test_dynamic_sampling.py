@@ -3,23 +3,23 @@ import pytest
 from trl import GRPOConfig
 
 from rl.dynamic_sampling import Replacements, check_dynamic_sampling
-from rl.sampler import Kind
+from rl.sampler import RowType
 from rl.trainer import TrainerOptions
 from tests.rl.letter_reward import even_rows, never
 from tests.rl.test_trainer import make
 
-IMAGE, OTHER = Kind("a", True), Kind("b", True)
+IMAGE, OTHER = RowType("a", True), RowType("b", True)
 
 
-def test_replacements_are_of_the_wanted_kind_fresh_and_the_same_after_a_restart():
-    kinds = [IMAGE, OTHER] * 5
-    one = Replacements(kinds, seed=0)
+def test_replacements_are_of_the_wanted_type_fresh_and_the_same_after_a_restart():
+    types = [IMAGE, OTHER] * 5
+    one = Replacements(types, seed=0)
     first = one.draw([[IMAGE, OTHER], [IMAGE, IMAGE]])
-    assert [[kinds[i] for i in rank] for rank in first] == [[IMAGE, OTHER], [IMAGE, IMAGE]]
-    two = Replacements(kinds, seed=0, cursors=dict(one.cursors))
+    assert [[types[i] for i in rank] for rank in first] == [[IMAGE, OTHER], [IMAGE, IMAGE]]
+    two = Replacements(types, seed=0, cursors=dict(one.cursors))
     second = one.draw([[IMAGE, IMAGE]])
     assert two.draw([[IMAGE, IMAGE]]) == second
-    used = [i for rank in (*first, *second) for i in rank if kinds[i] == IMAGE]
+    used = [i for rank in (*first, *second) for i in rank if types[i] == IMAGE]
     assert sorted(used) == [0, 2, 4, 6, 8]  # all five before any comes again
 
 
@@ -33,13 +33,13 @@ def _dynamic(policy_path, rows, tmp_path, reward, limit, **settings):
     return trainer, table
 
 
-def test_still_groups_are_replaced_and_counted(policy_path, rows, tmp_path):
+def test_zero_variance_groups_are_replaced_and_counted(policy_path, rows, tmp_path):
     trainer, table = _dynamic(policy_path, rows, tmp_path / "a", even_rows, 3, max_steps=1)
     log = trainer.state.log_history[0]
-    still = sum(row["round"] == 0 and int(row["id"][-1]) % 2 for row in table) // 4
-    assert log["dynamic_sampling/still"] == still > 0
-    assert log["groups/zero_variance"] == still / 4  # of the first round: not flattered
-    assert log["dynamic_sampling/replaced"] + log["dynamic_sampling/left"] == still
+    zero_variance = sum(row["round"] == 0 and int(row["id"][-1]) % 2 for row in table) // 4
+    assert log["dynamic_sampling/zero_variance"] == zero_variance > 0
+    assert log["groups/zero_variance"] == zero_variance / 4  # of the first round: not flattered
+    assert log["dynamic_sampling/replaced"] + log["dynamic_sampling/left"] == zero_variance
     later = [row for row in table if row["round"] > 0]
     assert log["dynamic_sampling/drawn"] == len(later) / 4
     assert log["dynamic_sampling/rounds"] == max(row["round"] for row in table)

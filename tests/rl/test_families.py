@@ -23,7 +23,7 @@ def test_qwen3_vl_trains(rows, tmp_path):
 
     model, processor = load_policy(path)
     assert trainable_parameters(model).parts["vision"] == 0
-    assert min(prompt_tokens(rows, processor)) > 32  # two pictures of 16 tokens
+    assert min(prompt_tokens(rows, processor)) > 32  # two images of 16 tokens
     framed = add_box_frame(rows, processor, model.config.model_type)
     assert framed["box_frame"][0] == [1000.0, 1000.0]
     args = GRPOConfig(
@@ -50,12 +50,13 @@ def test_sharing_changes_nothing_in_other_families(save, settings, rows, tmp_pat
         set_seed(0)
         trainer.train()
         ends.append(weights(trainer))
-    assert trainer.sharing.prompt and trainer.sharing.checked and trainer.sharing.shelf.encoded
+    sharing = trainer.sharing
+    assert sharing.prompt and sharing.checked and sharing.image_cache.encoded
     for name in ends[0]:
         torch.testing.assert_close(ends[1][name], ends[0][name], atol=1e-4, rtol=0, msg=name)
 
 
-def test_a_model_with_windows_and_pictures_that_see_themselves_trains_unshared(rows, tmp_path):
+def test_a_model_with_windows_and_bidirectional_images_trains_unshared(rows, tmp_path):
     path = save_tiny_gemma(tmp_path / "policy")
     ends = []
     for switch in ("off", "auto"):
@@ -65,11 +66,11 @@ def test_a_model_with_windows_and_pictures_that_see_themselves_trains_unshared(r
         trainer.train()
         ends.append(weights(trainer))
     assert str(trainer.sharing) == (
-        "shared in a group: nothing; share_vision not: the processor gives num_crops beside "
+        "shared in a group: nothing; share_vision not: the processor returns num_crops beside "
         "pixels; share_prompt not: it has sliding_attention layers")
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
     model, processor = load_policy(path)
     with pytest.raises(ValueError, match="share_prompt is on, but it has sliding_attention"):
         Sharing(model, processor, prompt="on")
     model.get_decoder().config.layer_types = ["full_attention"] * 2
-    assert "see themselves in both directions" in str(Sharing(model, processor))
+    assert "attention within images is bidirectional" in str(Sharing(model, processor))

@@ -1,9 +1,10 @@
-"""Prompts: templates read from ``configs/prompts/*.yaml``, filled into conversations.
+"""Fill prompt templates (``default.yaml`` here, or a file like it) into conversations.
 
-A template file has, per task, ``reference`` (how a reference picture is introduced; ``{name}`` and
-``{info}``), ``ask`` (phrasings of the question) and ``suffix`` (the answer's format); a thing that
-is told and not shown is introduced by ``told``. Names are written ``<bo>``. Pictures come in
-reading order: references first, the query last.
+A template file has, per task, ``reference`` (how a reference image is introduced; ``{name}``),
+``ask`` (phrasings of the question) and ``suffix`` (the format of the answer); localization also has
+``described``, which introduces a subject in words instead of by an image, and captions may have
+``caption_styles``. Names are written ``<bo>``. Images come in reading order: references first, the
+query last.
 """
 
 import random
@@ -12,23 +13,27 @@ from pathlib import Path
 
 import yaml
 
-from data_gen.rows import ICT, OCT, VLT
+from data_gen.files.errors import InputError
+from data_gen.tasks.table import TASKS
 
-DEFAULT = Path(__file__).parents[1] / "configs" / "prompts" / "default.yaml"
+DEFAULT = Path(__file__).parent / "default.yaml"
 
 
 @cache
 def load_prompts(path: str | Path = DEFAULT) -> dict:
-    """Read a template file; ``{task: {"reference", "ask", "suffix", ...}}``.
+    """Read a template file.
+
+    Returns:
+        ``{task: {"reference": [...], "ask": [...], "suffix": [...], ...}}``.
 
     Raises:
-        ValueError: naming the file and the key that is missing.
+        InputError: naming the file and the key that is missing.
     """
-    templates = yaml.safe_load(Path(path).read_text())
-    for task in (OCT, VLT, ICT):
-        for key in ("reference", "ask", "suffix", *(["told"] if task == VLT else [])):
-            if not templates.get(task, {}).get(key):
-                raise ValueError(f"{path}: '{task}' needs a non-empty list '{key}'")
+    templates = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    for task in TASKS.values():
+        for key in task.prompt_keys:
+            if not templates.get(task.name, {}).get(key):
+                raise InputError(f"{path}: '{task.name}' needs a non-empty list '{key}'")
     return templates
 
 
@@ -38,26 +43,26 @@ def conversation(
     names: list[str],
     infos: list[str | None],
     templates: dict | None = None,
-    manner: str | None = None,
+    caption_style: str | None = None,
     about: str | None = None,
-    told: str | None = None,
+    described: str | None = None,
 ) -> list[dict]:
-    """One user turn: each reference picture with its name, then the query and the question.
+    """One user turn: each reference image with its name, then the query and the question.
 
     Args:
         rng: draws the phrasings.
         task: which templates to use.
-        names: R names, bare, in the order of the reference pictures.
+        names: R names, bare, in the order of the reference images.
         infos: R facts about the references, or ``None``.
         templates: from :func:`load_prompts`.
-        manner: for captions, a key of ``manners`` whose sentence is added (``name`` asks for names
-            outright, ``fresh`` asks not to repeat the info); ``None`` adds nothing.
+        caption_style: for captions, a key of ``caption_styles`` whose sentence is added (``name``
+            asks for names outright, ``fresh`` asks not to repeat the info); ``None`` adds nothing.
         about: the name that the question asks for; the first one when ``None``.
-        told: words that pick out a thing of which there is no reference picture. With a name, they
-            say whose name it is; without any, the question asks for them.
+        described: words that pick out a subject without a reference image. With a name they say
+            whose name it is; without any, the question asks for them.
 
     Returns:
-        Messages with R + 1 image placeholders; with ``told``, 1.
+        Messages with R + 1 image placeholders; with ``described``, 1.
     """
     words = (templates or load_prompts())[task]
     parts: list[dict] = []
@@ -68,18 +73,19 @@ def conversation(
         else:
             parts.append({"type": "text", "text": text})
 
-    if told and names:
-        say(rng.choice(words["told"]).format(name=f"<{names[0]}>", told=told) + "\n")
+    if described and names:
+        introduction = rng.choice(words["described"])
+        say(introduction.format(name=f"<{names[0]}>", described=described) + "\n")
     reference = rng.choice(words["reference"])
-    for name, info in [] if told else zip(names, infos, strict=True):
+    for name, info in [] if described else zip(names, infos, strict=True):
         parts.append({"type": "image", "text": None})
         say(reference.format(name=f"<{name}>") + (f" {info}" if info else "") + "\n")
     parts.append({"type": "image", "text": None})
     about = about or (names[0] if names else "")
-    asked = f'"{told}"' if told and not names else f"<{about}>"
+    asked = f'"{described}"' if described and not names else f"<{about}>"
     say(rng.choice(words["ask"]).format(name=asked))
-    if manner:
-        say(" " + rng.choice(words["manners"][manner]))
+    if caption_style:
+        say(" " + rng.choice(words["caption_styles"][caption_style]))
     suffix = rng.choice(words["suffix"])
     if suffix:
         say(" " + suffix)

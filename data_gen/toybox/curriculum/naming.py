@@ -1,7 +1,7 @@
-"""Rows that teach a policy made from nothing whose name is whose, and to write names it is told.
+"""Rows that teach name-appearance binding (whose name is whose) and the copying of names.
 
-Neither comes from captions alone: there is one name to be found in a whole caption, and the rest
-of it is learned without it.
+Captions alone teach neither: a whole caption has one name to look up, and the rest of it is learned
+without the name.
 """
 
 import random
@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from data_gen.rows import ICT
 from data_gen.tasks.names import draw_names
 from data_gen.toybox.curriculum.perception import (
-    INVENTORY_ASK,
-    NAMED_ASK,
-    inventory,
-    inventory_row,
-    joined,
-    relative,
-    says,
+    LIST_ASK,
+    NAMED_LIST_ASK,
+    draw_similar,
+    listing_row,
+    prepend,
     tags,
+    toy_list,
+    turn,
 )
 from data_gen.toybox.identity import Identity, mark, worn
 from data_gen.toybox.rows import (
@@ -30,97 +30,100 @@ from data_gen.toybox.rows import (
 from data_gen.toybox.scene import compose
 
 WHO_IS_WHO_ASK = "Who is who in this picture?"
-CALL_ASK = "Say these names: {names}."
+REPEAT_ASK = "Say these names: {names}."
 NEXT_ASK = "Who comes after <{name}>?"
 
 
 @dataclass
-class TellingSettings:
-    """How toys are told of, see :func:`told_row`.
+class NameBindingSettings:
+    """How the toys of a row are introduced, see :func:`name_binding_row`.
 
     Args:
-        toys: number of toys -> weight; the same for a batch's rows.
-        manners: manner -> weight.
-        facts: most facts of each toy, in manners where they are few.
-        asked: how often to ask who.
+        toys: number of toys -> weight; drawn once for all rows of a block.
+        styles: ``list``, ``card``, ``sentences`` or ``images`` -> weight.
+        facts: most facts of each toy, in the styles that give only some (``list``, ``card``).
+        asked: number of toys asked for in a row; one may be asked for several times.
     """
 
     toys: dict[int, float] = field(default_factory=lambda: {2: 0.3, 3: 0.3, 4: 0.2, 6: 0.2})
-    manners: dict[str, float] = field(default_factory=lambda: {"sentences": 1.0})
+    styles: dict[str, float] = field(default_factory=lambda: {"sentences": 1.0})
     facts: int = 4
     asked: int = 10
 
 
-def told_row(rng: random.Random, n: int, settings: ToyboxSettings,
-             telling: TellingSettings) -> dict:
-    """``n`` toys told of; who of them is like this, and like this, and in the picture?
+def name_binding_row(rng: random.Random, n: int, settings: ToyboxSettings,
+                     binding: NameBindingSettings) -> dict:
+    """``n`` toys are described and named; then "who is who", and which of them is in the image?
 
-    To name a toy in a scene is to see what it looks like, to find who was said to look like that,
-    and to copy a name. The middle step is learned here, many names a row. It begins small: a name
-    is found first where it stands beside the one fact that is asked for (``list``), then before its
-    facts (``card``), then in sentences, as owners speak, last beside a picture that nobody puts
-    into words (``pictures``).
+    Naming a toy in a scene takes three steps: see what it looks like, find who was described like
+    that, copy the name. These rows teach the second step, many names to a row. It starts easy: the
+    name stands beside the one fact that is asked for (``list``), then before its facts (``card``),
+    then in sentences, as owners write, at last beside an image without any words (``images``).
     """
-    told = draw_identities(rng, n, settings)
+    described = draw_identities(rng, n, settings)
     if rng.random() < 0.2:
-        told = list(dict.fromkeys([told[0], relative(rng, told[0], settings), *told[2:]]))
-    names = dict(zip(told, draw_names(rng, len(told)), strict=True))
-    manner = choose(rng, telling.manners)
-    few = manner in ("list", "card")
-    facts = {i: rng.sample(_facts(i), rng.randint(1, telling.facts)) if few else _facts(i)
-             for i in told}
+        described = list(dict.fromkeys([
+            described[0], draw_similar(rng, described[0], settings), *described[2:]]))
+    names = dict(zip(described, draw_names(rng, len(described)), strict=True))
+    style = choose(rng, binding.styles)
+    some = style in ("list", "card")
+    facts = {i: rng.sample(_facts(i), rng.randint(1, binding.facts)) if some else _facts(i)
+             for i in described}
     line = rng.choice(load_templates(settings)[ICT]["reference"])
     opening, images = [], []
     for i, name in names.items():
-        if manner == "pictures":
+        if style == "images":
             opening.append({"type": "image", "text": None})
             images.append(draw_reference(rng, i, name, settings).image)
         opening.append({"type": "text", "text": {
             "list": f"{', '.join(facts[i])}, <{name}>.",
             "card": f"<{name}>: {', '.join(facts[i])}.",
             "sentences": f"{line.format(name=f'<{name}>')} {i.description}",
-            "pictures": line.format(name=f"<{name}>"),
-        }[manner] + "\n"})
-    asked = [(_told_apart(rng, i, facts), names[i]) for i in rng.choices(told, k=telling.asked)]
+            "images": line.format(name=f"<{name}>"),
+        }[style] + "\n"})
+    asked = [(_distinguishing_facts(rng, i, facts), names[i])
+             for i in rng.choices(described, k=binding.asked)]
     answer = "; ".join(f"{', '.join(said)}, <{name}>" for said, name in asked if said)
-    if not answer:  # nobody among these has anything for himself
-        return told_row(rng, n, settings, telling)
+    if not answer:  # no toy asked for has a fact of its own
+        return name_binding_row(rng, n, settings, binding)
 
-    shown = rng.choice(told)
+    shown = rng.choice(described)
     small = replace(settings, query_px=64)
     scene = compose(rng, [shown], small.query_px)
     opening.append({"type": "image", "text": None})
-    messages = [joined(opening, says("user", WHO_IS_WHO_ASK)), says("assistant", answer)]
-    known = {} if few else {shown: names[shown]}
-    messages += [says("user", NAMED_ASK if known else INVENTORY_ASK),
-                 says("assistant", inventory(scene, known, small))]
+    messages = [prepend(opening, turn("user", WHO_IS_WHO_ASK)), turn("assistant", answer)]
+    known = {} if some else {shown: names[shown]}
+    messages += [turn("user", NAMED_LIST_ASK if known else LIST_ASK),
+                 turn("assistant", toy_list(scene, known, small))]
     return {"messages": messages, "images": [*images, scene.image]}
 
 
-def roll_call_row(rng: random.Random, settings: ToyboxSettings) -> dict:
-    """One toy to list, and a string of names to say again: where copying is learned.
+def name_copying_row(rng: random.Random, settings: ToyboxSettings) -> dict:
+    """One toy to list, then a string of names to repeat: teaches copying.
 
-    A name is spelled in several tokens, few of them the same in two rows; a policy that has not
-    been shown many strings of names to copy makes names up.
+    A name is spelled in several tokens, few of which two rows share; a policy that has not seen
+    many strings of names to copy makes names up.
     """
-    row = inventory_row(rng, replace(settings, query_px=64, describe_toys={1: 1.0}))
+    row = listing_row(rng, replace(settings, query_px=64, describe_toys={1: 1.0}))
     names = draw_names(rng, rng.randint(4, 9))
     place = rng.randrange(1, len(names))
     row["messages"] += [
-        says("user", CALL_ASK.format(names=tags(names))), says("assistant", tags(names)),
-        says("user", NEXT_ASK.format(name=names[place - 1])),
-        says("assistant", tags(names[place : place + 1])),
+        turn("user", REPEAT_ASK.format(names=tags(names))), turn("assistant", tags(names)),
+        turn("user", NEXT_ASK.format(name=names[place - 1])),
+        turn("assistant", tags(names[place : place + 1])),
     ]
     return row
 
 
 def _facts(identity: Identity) -> list[str]:
-    """What can be said of a toy, part by part, in the words of captions."""
+    """The facts about a toy, part by part, in the words of captions."""
     return [identity.colour, identity.kind, mark(identity), worn(identity)]
 
 
-def _told_apart(rng: random.Random, identity: Identity, facts: dict[Identity, list]) -> list[str]:
-    """Some of the facts, in their order, at least one of them true of nobody else; or none."""
+def _distinguishing_facts(
+    rng: random.Random, identity: Identity, facts: dict[Identity, list[str]]
+) -> list[str]:
+    """Some facts of a toy, in their order, at least one of them true of no other toy; or none."""
     own = [fact for fact in facts[identity]
            if not any(fact in of for other, of in facts.items() if other != identity)]
     if not own:

@@ -1,11 +1,12 @@
-"""Rows that teach a policy made from nothing to see: inventories, and quizzes about references.
+"""Rows that teach a policy with random weights to see: lists of toys, and questions on references.
 
-A caption is mostly words that say nothing about the picture, and a yes or no is one bit. Here
-answers are dense: nearly every token of them is a fact to be seen, and looking, the expensive
-part, is paid once for several questions.
+Most words of a caption say nothing about the image, and a yes or no is one bit. The answers here
+are dense: nearly every token is a fact that has to be seen, and the image, the expensive part, is
+encoded once for several questions.
 """
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from data_gen.rows import ICT, OCT, VLT
@@ -31,77 +32,80 @@ from data_gen.toybox.rows import (
 )
 from data_gen.toybox.scene import Scene, compose
 
-INVENTORY_ASK = "List the toys."
-NAMED_ASK = "List the toys and their names."
+LIST_ASK = "List the toys."
+NAMED_LIST_ASK = "List the toys and their names."
 WHO_ASK = "Who is in this picture?"
-TOLD_ASK = "Which names were you told?"
+NAMES_ASK = "Which names were you told?"
 COMPARE_ASK = "Compare the toy with <{name}>."
 RECALL_ASK = "What is <{name}>?"
 
+Question = tuple[str, str]
+"""A question and its answer."""
+
 
 @dataclass
-class QuizSettings:
-    """What a quiz shows and asks. Shares are probabilities in 0-1."""
+class PerceptionSettings:
+    """What a :func:`perception_row` shows and asks. Shares are probabilities in 0-1."""
 
     references: dict[int, float] = field(default_factory=lambda: {1: 0.5, 2: 0.4, 3: 0.1})
-    strangers: dict[int, float] = field(default_factory=lambda: {0: 0.5, 1: 0.3, 2: 0.2})
-    present: float = 0.5  # references that are in the picture
-    relative: float = 0.25  # ... that have a relative there instead; the others have neither
-    questions: int = 5  # at most, of all there are
-    told_first: float = 0.0  # quizzes that begin with the names: nothing before gives them away
+    unlisted: dict[int, float] = field(default_factory=lambda: {0: 0.5, 1: 0.3, 2: 0.2})
+    present: float = 0.5  # references that are in the query
+    similar: float = 0.25  # ... that have a similar toy there instead; the others have neither
+    questions: int = 5  # at most, of all that could be asked
+    names_first: float = 0.0  # rows that begin by asking for the names, before they occur elsewhere
 
     def __post_init__(self):
-        for name in ("references", "strangers"):
+        for name in ("references", "unlisted"):
             setattr(self, name, {int(k): float(v) for k, v in getattr(self, name).items()})
 
 
-def inventory_row(rng: random.Random, settings: ToyboxSettings) -> dict:
-    """A picture without references: each toy's attributes and its box."""
+def listing_row(rng: random.Random, settings: ToyboxSettings) -> dict:
+    """An image without references: list each toy's attributes and its box."""
     scene = compose(rng, draw_identities(rng, choose(rng, settings.describe_toys), settings),
                     settings.query_px)
-    picture = {"type": "image", "text": None}
-    ask = says("user", INVENTORY_ASK)
-    ask["content"].insert(0, picture)
-    return {"messages": [ask, says("assistant", inventory(scene, {}, settings))],
+    ask = prepend([{"type": "image", "text": None}], turn("user", LIST_ASK))
+    return {"messages": [ask, turn("assistant", toy_list(scene, {}, settings))],
             "images": [scene.image]}
 
 
-def quiz_row(rng: random.Random, n: int, settings: ToyboxSettings, quiz: QuizSettings) -> dict:
-    """``n`` references, a query, and several questions about them, the tasks' own among them."""
+def perception_row(rng: random.Random, n: int, settings: ToyboxSettings,
+                   perception: PerceptionSettings) -> dict:
+    """``n`` references, a query, and questions about them, those of OCT and VLT included."""
     shown = draw_identities(rng, n, settings)
     names = dict(zip(shown, draw_names(rng, n), strict=True))
-    fates = rng.choices(("present", "relative", "absent"),
-                        (quiz.present, quiz.relative, 1 - quiz.present - quiz.relative), k=n)
-    toys = [i if fate == "present" else relative(rng, i, settings)
+    present, similar = perception.present, perception.similar
+    fates = rng.choices(("present", "similar", "absent"),
+                        (present, similar, 1 - present - similar), k=n)
+    toys = [i if fate == "present" else draw_similar(rng, i, settings)
             for i, fate in zip(shown, fates, strict=True) if fate != "absent"]
-    strangers = max(choose(rng, quiz.strangers), not toys)
-    toys += draw_identities(rng, min(strangers, 4 - len(toys)), settings, [*shown, *toys])
+    unlisted = max(choose(rng, perception.unlisted), not toys)
+    toys += draw_identities(rng, min(unlisted, 4 - len(toys)), settings, [*shown, *toys])
     scene = compose(rng, list(dict.fromkeys(toys)), settings.query_px)
     references = [draw_reference(rng, i, names[i], settings) for i in shown]
 
-    # All about who is here comes from the pictures, not from an answer before: yes or no is the
-    # hardest thing to learn, and is asked first half of the time.
-    recognise, others = _questions(rng, scene, names, settings)
+    # Half of the rows first ask who is present: yes or no is the hardest thing to learn, and must
+    # be answered from the images, not from an earlier answer.
+    about_presence, others = _questions(rng, scene, names, settings)
     if rng.random() < 0.5:
-        rng.shuffle(recognise)
+        rng.shuffle(about_presence)
         rng.shuffle(others)
-        questions = (recognise + others)[: quiz.questions]
+        questions = (about_presence + others)[: perception.questions]
     else:
-        questions = recognise + others
+        questions = about_presence + others
         rng.shuffle(questions)
-        questions = questions[: quiz.questions]
-    if quiz.told_first and rng.random() < quiz.told_first:
-        told = (TOLD_ASK, tags(names.values()))
-        questions = [told, *(q for q in questions if q != told)][: quiz.questions]
+        questions = questions[: perception.questions]
+    if perception.names_first and rng.random() < perception.names_first:
+        first = (NAMES_ASK, tags(names.values()))
+        questions = [first, *(q for q in questions if q != first)][: perception.questions]
     return {"messages": _messages(rng, references, questions, settings),
             "images": [*(r.image for r in references), scene.image]}
 
 
-def inventory(scene: Scene, names: dict[Identity, str], settings: ToyboxSettings) -> str:
+def toy_list(scene: Scene, names: dict[Identity, str], settings: ToyboxSettings) -> str:
     """``red dragon, blue stripes, a green top hat [12, 8, 40, 60]; ...``, left to right.
 
-    A toy that has a name ends with it. Boxes are learned from here: where a picture's tokens
-    stand is found late, if one toy by itself does not teach it.
+    The name of a toy, where it has one, follows its attributes. Boxes (pixels of the query) are
+    learned from here: policies learn late where an image token lies, unless single toys teach it.
     """
     listed = []
     for toy, box in zip(scene.toys, scene.boxes, strict=True):
@@ -117,11 +121,11 @@ def profile(identity: Identity) -> str:
 
 
 def comparison(a: Identity, b: Identity) -> str:
-    """``yes`` or ``no`` for each attribute in the order of :data:`ATTRIBUTES`: is it the same?"""
+    """``yes`` or ``no`` for each of :data:`ATTRIBUTES`, in this order: is it the same?"""
     return " ".join("yes" if getattr(a, x) == getattr(b, x) else "no" for x in ATTRIBUTES)
 
 
-def relative(rng: random.Random, known: Identity, settings: ToyboxSettings) -> Identity:
+def draw_similar(rng: random.Random, known: Identity, settings: ToyboxSettings) -> Identity:
     """Another toy that shares attributes with ``known``: all but one, about half, or few."""
     change = rng.choice((0.0, 0.5, 0.9))
     if not change:
@@ -134,59 +138,65 @@ def relative(rng: random.Random, known: Identity, settings: ToyboxSettings) -> I
             return mixed
 
 
-def says(role: str, text: str) -> dict:
-    """A turn of text."""
+def turn(role: str, text: str) -> dict:
+    """A message that consists of text."""
     return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
-def _questions(rng, scene: Scene, names: dict[Identity, str], settings: ToyboxSettings):
-    """(question, answer) pairs: those that recognise somebody, and the others."""
-    templates = load_templates(settings)
-
-    def ask(task: str, name: str) -> str:
-        return conversation(rng, task, [], [], templates, about=name)[0]["content"][-1]["text"]
-
-    recognise, others = [], []
-    toys = [toy.identity for toy in scene.toys]
-    for identity, name in names.items():
-        here = identity in toys
-        recognise.append((ask(OCT, name), "yes" if here else "no"))
-        if len(toys) == 1:
-            recognise.append((COMPARE_ASK.format(name=name), comparison(identity, toys[0])))
-        elif here:
-            box = scene.boxes[toys.index(identity)]
-            others.append((ask(VLT, name), box_target(box, settings)))
-        others.append((RECALL_ASK.format(name=name), profile(identity)))
-    here = [names[i] for i in toys if i in names]
-    recognise.append((WHO_ASK, tags(here) or "nobody"))
-    others += [
-        (TOLD_ASK, tags(names.values())),
-        rng.choice([(INVENTORY_ASK, inventory(scene, {}, settings)),
-                    (NAMED_ASK, inventory(scene, names, settings))]),
-    ]
-    return recognise, others
-
-
-def _messages(rng, references: list[Reference], questions, settings: ToyboxSettings) -> list[dict]:
-    """The pictures come with the first question; after that, question and answer by turns."""
-    messages = []
-    for question, answer in questions:
-        messages += [says("user", question), says("assistant", answer)]
-    joined(_opening(rng, references, settings), messages[0])
-    return messages
-
-
-def _opening(rng, references: list[Reference], settings: ToyboxSettings) -> list[dict]:
-    """A picture and who it is for each reference, and the query's picture."""
-    return conversation(rng, ICT, [r.name for r in references], [r.info for r in references],
-                        load_templates(settings))[0]["content"][:-1]
-
-
-def joined(content: list[dict], message: dict) -> dict:
+def prepend(content: list[dict], message: dict) -> dict:
     """The message with ``content`` before its own."""
     message["content"] = [*content, *message["content"]]
     return message
 
 
-def tags(names) -> str:
+def tags(names: Iterable[str]) -> str:
+    """``<bo>, <mia>``"""
     return ", ".join(f"<{name}>" for name in names)
+
+
+def _questions(
+    rng: random.Random, scene: Scene, names: dict[Identity, str], settings: ToyboxSettings
+) -> tuple[list[Question], list[Question]]:
+    """Questions on who is present, and all others."""
+    templates = load_templates(settings)
+
+    def ask(task: str, name: str) -> str:
+        return conversation(rng, task, [], [], templates, about=name)[0]["content"][-1]["text"]
+
+    about_presence: list[Question] = []
+    others: list[Question] = []
+    toys = [toy.identity for toy in scene.toys]
+    for identity, name in names.items():
+        here = identity in toys
+        about_presence.append((ask(OCT, name), "yes" if here else "no"))
+        if len(toys) == 1:
+            about_presence.append((COMPARE_ASK.format(name=name), comparison(identity, toys[0])))
+        elif here:
+            box = scene.boxes[toys.index(identity)]
+            others.append((ask(VLT, name), box_target(box, settings)))
+        others.append((RECALL_ASK.format(name=name), profile(identity)))
+    present = [names[i] for i in toys if i in names]
+    about_presence.append((WHO_ASK, tags(present) or "nobody"))
+    others += [
+        (NAMES_ASK, tags(names.values())),
+        rng.choice([(LIST_ASK, toy_list(scene, {}, settings)),
+                    (NAMED_LIST_ASK, toy_list(scene, names, settings))]),
+    ]
+    return about_presence, others
+
+
+def _messages(rng: random.Random, references: list[Reference], questions: list[Question],
+              settings: ToyboxSettings) -> list[dict]:
+    """The images come with the first question; question and answer alternate."""
+    messages = []
+    for question, answer in questions:
+        messages += [turn("user", question), turn("assistant", answer)]
+    prepend(_opening(rng, references, settings), messages[0])
+    return messages
+
+
+def _opening(rng: random.Random, references: list[Reference], settings: ToyboxSettings
+             ) -> list[dict]:
+    """An image and a name for each reference, then the query image."""
+    return conversation(rng, ICT, [r.name for r in references], [r.info for r in references],
+                        load_templates(settings))[0]["content"][:-1]

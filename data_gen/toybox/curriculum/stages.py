@@ -1,80 +1,95 @@
-"""What a policy made from nothing sees, in which order.
+"""The curriculum of the tiny base policy: which kind of row it trains on, in which order.
 
-All tasks at once from the start leave it on the language prior: it must first learn to look (one
-toy, listed), then to compare, then to look around, and only then to answer the tasks. Beside the
-toybox's own tasks a stage mixes four kinds of row that only such training needs: ``inventory`` and
-``quiz`` (:mod:`data_gen.toybox.curriculum.perception`), ``told`` and ``roll_call``
-(:mod:`data_gen.toybox.curriculum.naming`).
+Training on all tasks from the start teaches only the language prior: the policy must first learn to
+see (one toy, listed), then to compare, then to search a scene, and only then to answer the tasks.
+Beside the toybox's own tasks a stage mixes four kinds of row that only training from random weights
+needs: ``listing`` and ``perception`` (:mod:`data_gen.toybox.curriculum.perception`),
+``name_binding`` and ``name_copying`` (:mod:`data_gen.toybox.curriculum.naming`).
 """
 
 import random
 from dataclasses import dataclass, field, replace
 
-from data_gen.toybox.curriculum.naming import TellingSettings, roll_call_row, told_row
+from data_gen.files.errors import InputError
+from data_gen.toybox.curriculum.naming import (
+    NameBindingSettings,
+    name_binding_row,
+    name_copying_row,
+)
 from data_gen.toybox.curriculum.perception import (
-    QuizSettings,
-    inventory_row,
-    quiz_row,
-    says,
+    PerceptionSettings,
+    listing_row,
+    perception_row,
+    turn,
 )
 from data_gen.toybox.rows import ToyboxSettings, choose, toybox_row
 
-INVENTORY = "inventory"
-QUIZ = "quiz"
-TOLD = "told"
-ROLL_CALL = "roll_call"
+LISTING, PERCEPTION = "listing", "perception"
+NAME_BINDING, NAME_COPYING = "name_binding", "name_copying"
+
+SEED_KEYS = {LISTING: "inventory", PERCEPTION: "quiz", NAME_BINDING: "told",
+             NAME_COPYING: "roll_call"}
+"""What the kinds were called when the shipped policy was trained. These names seed the rows, so
+that the curriculum still gives the very rows that it was trained on."""
+
 BLOCK = 48
-"""Neighbours are of one task, and quizzes among them have equally many references: a batch is
-padded to its longest row, and processes wait for the slowest."""
+"""Rows in a row that are of one kind, and have equally many references (``perception``) or toys
+(``name_binding``): a batch is padded to its longest row, and all processes wait for the slowest."""
 
 
 @dataclass
 class Stage:
-    """A stretch of training. ``until``: the row at which it ends; ``mix``: task -> weight, with
-    the four kinds beside the toybox's tasks; ``settings``, ``quiz`` and ``telling``: changes to
-    :class:`ToyboxSettings`, :class:`QuizSettings` and :class:`TellingSettings` while it lasts."""
+    """A part of training.
+
+    Args:
+        until: the row at which it ends.
+        mix: kind of row -> weight; the four kinds above, and the toybox's tasks.
+        settings: changes to :class:`ToyboxSettings` during the stage.
+        perception: changes to :class:`PerceptionSettings`.
+        name_binding: changes to :class:`NameBindingSettings`.
+    """
 
     until: int
     mix: dict[str, float]
     settings: dict = field(default_factory=dict)
-    quiz: dict = field(default_factory=dict)
-    telling: dict = field(default_factory=dict)
+    perception: dict = field(default_factory=dict)
+    name_binding: dict = field(default_factory=dict)
 
 
-Stages = list[tuple[Stage, ToyboxSettings, QuizSettings, TellingSettings]]
+Stages = list[tuple[Stage, ToyboxSettings, PerceptionSettings, NameBindingSettings]]
 
 
 def curriculum(stages: list[dict], n_rows: int, settings: ToyboxSettings) -> Stages:
-    """Read stages from a config; each with the settings it uses.
+    """Read stages from a config; each with the settings that hold during it.
 
     Raises:
-        ValueError: stages out of order, or the last one not ending at ``n_rows``.
+        InputError: stages out of order, or the last one does not end at ``n_rows``.
         TypeError: for an unknown setting.
     """
     read = [Stage(**stage) for stage in stages]
     ends = [stage.until for stage in read]
     if not ends or ends != sorted(ends) or ends[-1] != n_rows:
-        raise ValueError(f"stages must end in order and the last one at n_rows ({n_rows}), "
+        raise InputError(f"stages must end in order and the last one at n_rows ({n_rows}), "
                          f"not at {ends}")
-    return [(stage, replace(settings, targets=True, **stage.settings), QuizSettings(**stage.quiz),
-             TellingSettings(**stage.telling)) for stage in read]
+    return [(stage, replace(settings, targets=True, **stage.settings),
+             PerceptionSettings(**stage.perception), NameBindingSettings(**stage.name_binding))
+            for stage in read]
 
 
 def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
     """Row ``index``: ``{"messages", "images"}``, the assistant's turns included."""
-    stage, settings, quiz, telling = next(s for s in stages if index < s[0].until)
+    stage, settings, perception, binding = next(s for s in stages if index < s[0].until)
     block = random.Random(f"{seed}-{index // BLOCK}")
-    task = block.choices(list(stage.mix), list(stage.mix.values()))[0]
-    if task == INVENTORY:
-        return inventory_row(random.Random(f"{task}-{seed}-{index}"), settings)
-    if task == ROLL_CALL:
-        return roll_call_row(random.Random(f"{task}-{seed}-{index}"), settings)
-    if task == TOLD:
-        return told_row(random.Random(f"{task}-{seed}-{index}"),
-                          choose(block, telling.toys), settings, telling)
-    if task == QUIZ:
-        n = choose(block, quiz.references)
-        return quiz_row(random.Random(f"{task}-{seed}-{index}"), n, settings, quiz)
-    row = toybox_row(task, index, seed, settings)
-    return {"messages": [*row["prompt"], says("assistant", row["target"])],
-            "images": row["images"]}
+    kind = block.choices(list(stage.mix), list(stage.mix.values()))[0]
+    if kind not in SEED_KEYS:
+        row = toybox_row(kind, index, seed, settings)
+        return {"messages": [*row["prompt"], turn("assistant", row["target"])],
+                "images": row["images"]}
+    rng = random.Random(f"{SEED_KEYS[kind]}-{seed}-{index}")
+    if kind == LISTING:
+        return listing_row(rng, settings)
+    if kind == NAME_COPYING:
+        return name_copying_row(rng, settings)
+    if kind == NAME_BINDING:
+        return name_binding_row(rng, choose(block, binding.toys), settings, binding)
+    return perception_row(rng, choose(block, perception.references), settings, perception)

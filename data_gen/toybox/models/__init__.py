@@ -1,3 +1,2 @@
-"""Models of the toybox's world, made from nothing in the time that a laptop has: a CLIP, a
-diffusion model, a reader of attributes. Each loads with its library's own loader; nothing else
-depends on how they were made."""
+"""The tiny models of the toybox, trained from random weights on a laptop's CPU: a policy, a CLIP, a
+diffusion model, an attribute classifier. The first three load with their libraries' own loaders."""

@@ -1,32 +1,30 @@
-"""A tiny CLIP of the toybox: open_clip's own model and loss, a tokenizer of whole words.
+"""A tiny CLIP of the toybox: open_clip's own model and loss, and a tokenizer of whole words.
 
-What is saved is a directory that ``open_clip.create_model("local-dir:...")`` loads. Left out: its
-training program, as it keeps checkpoints as pickles and needs a data set on disk; the rule for the
-learning rate is its own.
+``open_clip.create_model("local-dir:...")`` loads the directory that is saved. open_clip's training
+program is not used, as it saves checkpoints as pickles and needs a data set on disk; the learning
+rate schedule is its own.
 """
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from open_clip import CLIP, ClipLoss
 from safetensors.torch import save_file
+from transformers import PreTrainedTokenizerFast
 
 from data_gen.toybox.draw import WALLS
 from data_gen.toybox.identity import from_number
-from data_gen.toybox.models.images import Drawn
-from data_gen.toybox.models.tokenizer import (
-    END,
-    PAD,
-    toybox_words,
-    word_tokenizer,
-)
+from data_gen.toybox.models.images import DrawnImages
+from data_gen.toybox.models.tokenizer import END, PAD, toybox_words, word_tokenizer
+from data_gen.toybox.models.training import Schedule
 from data_gen.toybox.pairs import GROUNDS, MARKS, item_words
 
 COUNTS = {1: "one toy", 2: "two toys", 3: "three toys", 4: "four toys"}
-NONE = "no toy"
+NO_TOY = "no toy"
 
 PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic",
               "resize_mode": "squash"}
@@ -67,7 +65,7 @@ def clip_config(shape: ClipShape, n_words: int) -> dict:
     }
 
 
-def build_clip(shape: ClipShape):
+def build_clip(shape: ClipShape) -> tuple[CLIP, PreTrainedTokenizerFast, dict]:
     """A new model, its tokenizer and its config."""
     tokenizer = word_tokenizer(toybox_words(), shape.text_length)
     config = clip_config(shape, len(tokenizer))
@@ -75,7 +73,8 @@ def build_clip(shape: ClipShape):
     return CLIP(made["embed_dim"], made["vision_cfg"], made["text_cfg"]), tokenizer, config
 
 
-def save_clip(model: CLIP, tokenizer, config: dict, folder: Path, recipe: dict) -> None:
+def save_clip(model: CLIP, tokenizer: PreTrainedTokenizerFast, config: dict, folder: Path,
+              recipe: dict) -> None:
     """Write the model in half precision with its recipe."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
@@ -86,13 +85,14 @@ def save_clip(model: CLIP, tokenizer, config: dict, folder: Path, recipe: dict) 
 
 
 def clip_caption(rng: random.Random, fact: dict) -> str:
-    """Words for a picture, more or less of what is true of it.
+    """A caption that says some of what is true of an image, drawn at random.
 
     Args:
-        fact: ``toys`` and perhaps ``scene``, as :func:`tiny_models.pictures.drawn_scenes` gives.
+        fact: ``toys`` and perhaps ``scene``, as :func:`data_gen.toybox.models.images.drawn_scenes`
+            gives them.
     """
     if not fact["toys"]:
-        return f"{NONE}, {fact['scene']}"
+        return f"{NO_TOY}, {fact['scene']}"
     said = [COUNTS[len(fact["toys"])]]
     said += [item_words(from_number(n)) if rng.random() < 0.7 else _part(rng, n)
              for n in fact["toys"]]
@@ -105,38 +105,43 @@ def _part(rng: random.Random, number: int) -> str:
     i = from_number(number)
     colour = f"{i.colour} " if rng.random() < 0.7 else ""
     more = [f"{i.second} {MARKS[i.pattern]}", f"{i.accessory_colour} {i.accessory}"]
-    told = [phrase for phrase in more if rng.random() < 0.6]
-    return f"{colour}{i.kind}" + (f" with {' and '.join(told)}" if told else "")
+    said = [phrase for phrase in more if rng.random() < 0.6]
+    return f"{colour}{i.kind}" + (f" with {' and '.join(said)}" if said else "")
 
 
-def clip_loss(model: CLIP, tokenizer, data: Drawn, picks, seed: int, step: int) -> torch.Tensor:
-    """open_clip's contrastive loss of one batch; half of its pictures are mirrored, and one in
-    fifty becomes an empty wall."""
+def clip_loss(
+    model: CLIP, tokenizer: PreTrainedTokenizerFast, data: DrawnImages, picks: Sequence[int],
+    seed: int, step: int,
+) -> torch.Tensor:
+    """open_clip's contrastive loss of one batch. Half of the images are mirrored, and one in fifty
+    becomes an empty wall."""
     rng = random.Random(f"captions-{seed}-{step}")
-    pictures = data.batch(picks)
+    images = data.batch(picks)
     texts = []
     for row, pick in enumerate(picks):
         fact = data.facts[pick]
         if rng.random() < 0.02:
             wall, ground = rng.choice(list(WALLS)), "plain"
             colour = torch.tensor(WALLS[wall]) / 127.5 - 1
-            pictures[row] = colour[:, None, None] * rng.uniform(0.9, 1.0)
+            images[row] = colour[:, None, None] * rng.uniform(0.9, 1.0)
             fact = {"toys": [], "scene": f"{GROUNDS[ground]} {wall} wall"}
         elif rng.random() < 0.5:
-            pictures[row] = pictures[row].flip(-1)
+            images[row] = images[row].flip(-1)
         texts.append(clip_caption(rng, fact))
     ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
     with torch.no_grad():
         model.logit_scale.clamp_(0, 4.6052)  # at most 100, as in open_clip's training
-    image = model.encode_image(pictures, normalize=True)
-    text = model.encode_text(ids, normalize=True)
-    return ClipLoss()(image.float(), text.float(), model.logit_scale.exp())
+    image_features = model.encode_image(images, normalize=True)
+    text_features = model.encode_text(ids, normalize=True)
+    return ClipLoss()(image_features.float(), text_features.float(), model.logit_scale.exp())
 
 
 @torch.no_grad()
-def retrieval(model: CLIP, tokenizer, data: Drawn, batch: int = 250) -> dict[str, float]:
-    """Share of pictures whose full text is the nearest of a batch of ``batch`` different toys, and
-    of texts whose picture is; over all whole batches of pictures of one toy."""
+def retrieval(
+    model: CLIP, tokenizer: PreTrainedTokenizerFast, data: DrawnImages, batch: int = 250
+) -> dict[str, float]:
+    """Recall@1 within batches of ``batch`` images of one toy each: the share of images whose full
+    text is the nearest, and of texts whose image is. An incomplete last batch is not used."""
     ones = [i for i, fact in enumerate(data.facts) if len(fact["toys"]) == 1]
     right = [0, 0]
     n = len(ones) // batch * batch
@@ -149,11 +154,11 @@ def retrieval(model: CLIP, tokenizer, data: Drawn, batch: int = 250) -> dict[str
         truth = torch.arange(batch)
         for k in (0, 1):
             right[k] += int((close.argmax(1 - k) == truth).sum())
-    return {"text of a picture": right[0] / max(1, n), "picture of a text": right[1] / max(1, n),
-            "among": batch, "pictures": n}
+    return {"text of an image": right[0] / max(1, n), "image of a text": right[1] / max(1, n),
+            "among": batch, "images": n}
 
 
-def recipe_of(shape: ClipShape, schedule, measured: dict, command: list[str]) -> dict:
-    """What made the weights, and how good they are."""
+def recipe_of(shape: ClipShape, schedule: Schedule, measured: dict, command: list[str]) -> dict:
+    """What made the weights, and their measured quality."""
     return {"shape": asdict(shape), "schedule": asdict(schedule), "measured": measured,
             "command": command}

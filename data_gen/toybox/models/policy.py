@@ -1,13 +1,14 @@
-"""A policy small enough for a laptop: the Qwen2.5-VL architecture, made from nothing.
+"""A policy small enough for a laptop: the Qwen2.5-VL architecture with random weights.
 
-Nothing here is special to it afterwards: what is saved is loaded by ``AutoProcessor`` and
-``AutoModelForImageTextToText`` like any other model of the family.
+``AutoProcessor`` and ``AutoModelForImageTextToText`` load what is saved, like any other model of
+the family.
 """
 
 import json
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -22,7 +23,7 @@ from transformers import (
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
            "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
 
-# The generation marks tell supervised training which tokens are the assistant's.
+# The generation tags mark the assistant's tokens for SFT.
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['role'] == 'assistant' %}{% generation %}"
@@ -53,16 +54,16 @@ class TinyPolicy:
     vision_layers: int = 4
     vision_intermediate_size: int = 320
     patch_size: int = 8
-    max_image_px: int = 96  # larger pictures are shrunk to about this side
+    max_image_px: int = 96  # larger images are resized to about this side
     max_position_embeddings: int = 2048
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer; digits stand alone, so that numbers are read place by place."""
+    """A byte-level BPE tokenizer; digits are single tokens, so numbers are read digit by digit."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            # Words with their space, single digits, single marks: a tag is `<`, a name, `>`.
+            # Words with the space before, single digits, single marks: a tag is `<`, a name, `>`.
             pre_tokenizers.Split(Regex(r" ?\p{L}[\p{L}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]|\s"),
                                  "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
@@ -90,7 +91,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 def build_processor(tokenizer: PreTrainedTokenizerFast, shape: TinyPolicy) -> Qwen2_5_VLProcessor:
     """Image processor, tokenizer and chat template in one."""
     pixels = {"shortest_edge": (4 * shape.patch_size) ** 2, "longest_edge": shape.max_image_px**2}
-    common = dict(patch_size=shape.patch_size, merge_size=2, temporal_patch_size=2, size=pixels)
+    common: dict[str, Any] = dict(patch_size=shape.patch_size, merge_size=2,
+                                  temporal_patch_size=2, size=pixels)
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(**common),
         video_processor=Qwen2VLVideoProcessor(**common),
@@ -99,10 +101,12 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, shape: TinyPolicy) -> Qw
     )
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, shape: TinyPolicy):
-    """The model with fresh weights."""
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
-           for name in ("vision_start", "vision_end", "image_pad", "video_pad")}
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, shape: TinyPolicy
+) -> Qwen2_5_VLForConditionalGeneration:
+    """The model with random weights."""
+    ids: dict[str, Any] = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
+                           ("vision_start", "vision_end", "image_pad", "video_pad")}
     pairs = shape.hidden_size // shape.heads // 2
     rows = pairs // 4
     config = Qwen2_5_VLConfig(
@@ -114,8 +118,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, shape: TinyPolicy):
             num_attention_heads=shape.heads,
             num_key_value_heads=shape.kv_heads,
             max_position_embeddings=shape.max_position_embeddings,
-            # With the family's own sections and theta, made for wide heads and large pictures, a
-            # picture's columns would turn by less than 0.02: no box is learned in an hour.
+            # The family's own sections and theta, made for wide heads and large images, would
+            # rotate an image's columns by less than 0.02: no box is learned in an hour.
             rope_parameters={"rope_type": "default", "rope_theta": 1000.0,
                              "mrope_section": [0, rows, pairs - rows]},
             tie_word_embeddings=True,
@@ -133,7 +137,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, shape: TinyPolicy):
             spatial_merge_size=2,
             temporal_patch_size=2,
             out_hidden_size=shape.hidden_size,
-            # Few patches: every layer sees the whole picture.
+            # Few patches: every layer attends to the whole image.
             fullatt_block_indexes=list(range(shape.vision_layers)),
             window_size=shape.patch_size * 8,
         ),
@@ -144,7 +148,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, shape: TinyPolicy):
         vision_end_token_id=ids["vision_end"],
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
-    # At the default std of 0.02 a small tower starts to see much later.
+    # With the default std of 0.02 a small vision tower begins to learn much later.
     for name, weight in model.model.visual.named_parameters():
         if weight.dim() >= 2:
             weight.data.normal_(0.0, 0.05 if "patch_embed" not in name else 0.02)
@@ -153,23 +157,31 @@ def build_model(tokenizer: PreTrainedTokenizerFast, shape: TinyPolicy):
     return model
 
 
+CORPUS_KEYS = {"described": "told", "caption_styles": "manners"}
+"""Keys of the prompt templates -> what they were called when the shipped tokenizer was trained: its
+corpus holds the template file, and stays the same text."""
+
+
 def toybox_corpus(seed: int = 0, n: int = 6000) -> Iterable[str]:
-    """Text to train the tokenizer on: prompts, answers, and every name in tags."""
+    """Text that the tokenizer is trained on: prompts, answers, and every name in tags."""
     from data_gen.tasks.names import all_names
     from data_gen.tasks.prompts import load_prompts
-    from data_gen.toybox.curriculum.perception import QuizSettings, quiz_row
-    from data_gen.toybox.rows import MAKERS, ToyboxSettings, toybox_row
+    from data_gen.toybox.curriculum.perception import PerceptionSettings, perception_row
+    from data_gen.toybox.rows import BUILDERS, ToyboxSettings, toybox_row
 
     rng = random.Random(seed)
     settings = ToyboxSettings(targets=True, named_share=0.5, reference_px=32, query_px=32)
     for index in range(n):
-        row = toybox_row(rng.choice(list(MAKERS)), index, seed, settings)
+        row = toybox_row(rng.choice(list(BUILDERS)), index, seed, settings)
         yield from (part["text"] for part in row["prompt"][0]["content"] if part["text"])
         yield row["target"]
     for _ in range(n // 6):
-        turns = quiz_row(rng, rng.randint(1, 3), settings, QuizSettings())["messages"]
+        turns = perception_row(rng, rng.randint(1, 3), settings, PerceptionSettings())["messages"]
         yield from (part["text"] for turn in turns for part in turn["content"] if part["text"])
-    yield json.dumps(load_prompts(), ensure_ascii=False)
+    prompts = json.dumps(load_prompts(), ensure_ascii=False)
+    for key, old in CORPUS_KEYS.items():
+        prompts = prompts.replace(key, old)
+    yield prompts
     for name in all_names():
         yield f"<{name}> " * 12
         yield f" <{name}>," * 6

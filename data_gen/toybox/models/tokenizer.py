@@ -1,4 +1,4 @@
-"""A tokenizer whose pieces are whole words, for models that know a few dozen of them."""
+"""A whole-word tokenizer, for models with a vocabulary of a few dozen words."""
 
 from collections.abc import Iterable
 
@@ -12,24 +12,27 @@ from data_gen.toybox.pairs import GROUNDS, MARKS
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")
 PAD, UNKNOWN, BEGIN, END = range(4)
 
-GLUE = "a and four left no of one picture pictures right the three toy toys two wall with"
+FUNCTION_WORDS = (
+    "a and four left no of one picture pictures right the three toy toys two wall with")
 
 
 def toybox_words() -> list[str]:
-    """All words that captions and prompts of the tiny models consist of, in a fixed order."""
-    texts = [*KINDS, *COLOURS, *ACCESSORIES, *WALLS, *GROUNDS.values(), *MARKS.values(), GLUE]
+    """All words in captions and prompts of the tiny CLIP and diffusion model, in a fixed order."""
+    texts = [*KINDS, *COLOURS, *ACCESSORIES, *WALLS, *GROUNDS.values(), *MARKS.values(),
+             FUNCTION_WORDS]
     return sorted({word for text in texts for word in text.split()})
 
 
 def word_tokenizer(words: Iterable[str], length: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of these words; marks other than letters are blanks, other words ``<unk>``.
+    """A tokenizer of these words. Characters other than letters count as spaces; any other word is
+    ``<unk>``.
 
     Args:
         words: in lower case, each once.
-        length: most tokens of a text, the end included.
+        length: most tokens of a text, the end token included.
     """
-    pieces = {word: i for i, word in enumerate([*SPECIAL, *words])}
-    tokenizer = Tokenizer(models.WordLevel(pieces, unk_token="<unk>"))
+    vocabulary = {word: i for i, word in enumerate([*SPECIAL, *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Lowercase(), normalizers.Replace(Regex("[^a-z]+"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

@@ -1,12 +1,12 @@
-"""One small training loop that may be killed at any moment.
+"""The training loop of the tiny models, resumable after a kill at any moment.
 
-Step ``k`` sees what the seed and ``k`` say, and nothing else is random, so that a run that was
-stopped and gone on with ends at the same weights as one that was not. Checkpoints are safetensors:
-weights, their running average and the optimizer's two moments; no pickles.
+The data of step ``k`` depends only on the seed and ``k``, and nothing else is random: a resumed run
+ends with the same weights as an uninterrupted one. Checkpoints are safetensors (weights, their
+running average, the optimizer's two moments); no pickles.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from safetensors.torch import save
 from torch import nn
 from tqdm import tqdm
 
+from data_gen.files.errors import InputError
 from data_gen.files.files import atomic_file
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -35,8 +36,8 @@ class Schedule:
     weight_decay: float = 0.01
     beta2: float = 0.98
     max_grad_norm: float = 1.0
-    average: float = 0.0  # decay of the running average that is kept in the end; 0 keeps the last
-    bf16: bool = False  # matrix products in bfloat16
+    average: float = 0.0  # decay of the running average of weights; 0 keeps the last weights
+    bf16: bool = False  # autocast to bfloat16
     save_steps: int = 200
     log_steps: int = 25
     seed: int = 0
@@ -49,17 +50,17 @@ def train(
     folder: Path,
     title: str,
 ) -> None:
-    """Train ``model`` in place, from ``folder/<title>.safetensors`` on where it exists.
+    """Train ``model`` in place, resuming from ``folder/<title>.safetensors`` where it exists.
 
     Args:
-        model: all of its parameters are trained; buffers are not kept.
-        loss_of: the loss of step ``k``; draws from the generator it is given.
+        model: all of its parameters are trained; buffers are not saved.
+        loss_of: step ``k`` and a generator seeded for it -> the loss.
         schedule: see :class:`Schedule`.
-        folder: of the checkpoint and of ``<title>.jsonl``, a line for every ``log_steps`` steps.
-        title: of this training.
+        folder: of the checkpoint, and of ``<title>.jsonl``: mean losses over ``log_steps`` steps.
+        title: names the run, its files and its progress bar.
 
     Raises:
-        ValueError: the checkpoint is of another model.
+        InputError: the checkpoint is of another model.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names, weights = zip(*model.named_parameters(), strict=True)
@@ -83,7 +84,7 @@ def train(
             loss.backward()
             nn.utils.clip_grad_norm_(weights, schedule.max_grad_norm)
             optimizer.step()
-            if mean:  # a short memory at first, or it would remember the random start
+            if mean:  # a short average at first, or it would keep the random initial weights
                 decay = min(schedule.average, (1 + step) / (10 + step))
                 torch._foreach_lerp_(mean, [p.detach() for p in weights], 1 - decay)
             losses.append(loss.item())
@@ -102,17 +103,18 @@ def train(
 
 
 def rows_of(step: int, batch_size: int, n: int, seed: int) -> np.ndarray:
-    """Which of ``n`` rows step ``step`` sees: whole shuffles, one after the other."""
+    """(batch_size,) indices of the rows of a step: epochs over ``n`` rows, each shuffled anew."""
     first = step * batch_size
     return np.array([_shuffle(k // n, n, seed)[k % n] for k in range(first, first + batch_size)])
 
 
 @lru_cache(2)
-def _shuffle(turn: int, n: int, seed: int) -> np.ndarray:
-    return np.random.default_rng([seed, turn]).permutation(n)
+def _shuffle(epoch: int, n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(n)
 
 
-def _save(path: Path, step: int, names, weights, mean, optimizer) -> None:
+def _save(path: Path, step: int, names: Sequence[str], weights: Sequence[nn.Parameter],
+          mean: list[torch.Tensor], optimizer: torch.optim.Optimizer) -> None:
     tensors = {f"weight.{name}": p.detach() for name, p in zip(names, weights, strict=True)}
     tensors |= {f"mean.{name}": p for name, p in zip(names, mean, strict=bool(mean))}
     for name, p in zip(names, weights, strict=True):
@@ -121,7 +123,9 @@ def _save(path: Path, step: int, names, weights, mean, optimizer) -> None:
         file.write(save(tensors, metadata={"step": str(step)}))
 
 
-def _load(path: Path, names, weights, mean, optimizer) -> int:
+def _load(path: Path, names: Sequence[str], weights: Sequence[nn.Parameter],
+          mean: list[torch.Tensor], optimizer: torch.optim.Optimizer) -> int:
+    """Read a checkpoint into its arguments; gives its step."""
     with safe_open(path, "pt") as file:
         step = int(file.metadata()["step"])
         keys = file.keys()
@@ -129,7 +133,7 @@ def _load(path: Path, names, weights, mean, optimizer) -> int:
         if held != set(names) or any(
                 list(p.shape) != file.get_slice(f"weight.{name}").get_shape()
                 for name, p in zip(names, weights, strict=True)):
-            raise ValueError(f"{path} is of a model of another shape; give its settings, or "
+            raise InputError(f"{path} is of a model of another shape; give its settings, or "
                              "remove it")
         with torch.no_grad():
             for i, (name, p) in enumerate(zip(names, weights, strict=True)):

@@ -1,4 +1,4 @@
-"""One attention call per picture size equals one per picture, values and gradients."""
+"""One attention call per image size equals one per image, values and gradients."""
 
 import pytest
 import torch
@@ -28,9 +28,9 @@ def features(model, grids):
 @pytest.mark.parametrize(
     "grids",
     [[(1, 4, 4)], [(1, 4, 4)] * 5, [(1, 4, 4), (1, 8, 4), (1, 4, 4), (1, 6, 8), (1, 8, 4)]],
-    ids=["one picture", "equal pictures", "mixed sizes"],
+    ids=["one image", "equal images", "mixed sizes"],
 )
-def test_values_and_gradients_equal_the_loop_over_pictures(tower, grids):
+def test_values_and_gradients_equal_the_loop_over_images(tower, grids):
     slow, slow_grad = features(tower, grids)
     assert use_attention_by_length(tower)
     assert tower.model.visual.config._attn_implementation == NAME

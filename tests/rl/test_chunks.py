@@ -1,11 +1,6 @@
 import torch
 
-from rl.chunks import (
-    cut,
-    join,
-    load_pieces,
-    save_pieces,
-)
+from rl.chunks import collate, load_chunks, save_chunks, split
 
 
 def _batch() -> dict:
@@ -35,40 +30,40 @@ def _same(a, b):
             assert a[key] == b[key]
 
 
-def test_cutting_and_joining_gives_the_batch_back():
+def test_splitting_and_collating_gives_the_batch_back():
     for rows in (1, 2, 4):
-        _same(join(cut(_batch(), rows), 0, trim=False), _batch())
-        _same(join(cut(_batch(), rows), 0), _batch())  # nothing to trim in the whole
+        _same(collate(split(_batch(), rows), 0, trim=False), _batch())
+        _same(collate(split(_batch(), rows), 0), _batch())  # nothing to trim in the whole
 
 
 def test_a_part_is_padded_to_its_own_longest_row():
-    batch, pieces = _batch(), cut(_batch(), 2)
-    part = join(pieces[:1], 0)
+    batch, chunks = _batch(), split(_batch(), 2)
+    part = collate(chunks[:1], 0)
     assert part["prompt_ids"].tolist() == [[3, 4], [7, 8]]
     assert part["completion_ids"].tolist() == [[101, 0], [104, 105]]
     assert torch.equal(part["ref_per_token_logps"], batch["ref_per_token_logps"][:2, :2])
     assert part["mm_token_type_ids"].tolist() == [[1, 1, 0, 0]] * 2
     assert part["pixel_values"].size(0) == 16 and part["num_images"] == [2, 2]
     assert part["num_items_in_batch"] == 7
-    assert "pixel_values" in pieces[0] and len(pieces[0]["pixel_values"]) == 2
+    assert "pixel_values" in chunks[0] and len(chunks[0]["pixel_values"]) == 2
 
 
-def test_pieces_of_rounds_of_other_widths_join():
-    narrow = join(cut(_batch(), 2)[:1], 0)
-    joined = join([*cut(narrow, 2), *cut(_batch(), 2)[1:]], 0)
-    _same(joined, _batch())
+def test_chunks_of_rounds_of_other_widths_are_collated():
+    narrow = collate(split(_batch(), 2)[:1], 0)
+    batch = collate([*split(narrow, 2), *split(_batch(), 2)[1:]], 0)
+    _same(batch, _batch())
 
 
-def test_rows_without_pictures():
+def test_rows_without_images():
     batch = {k: v for k, v in _batch().items()
              if k not in ("num_images", "image_grid_thw", "pixel_values", "mm_token_type_ids")}
-    _same(join(cut(batch, 1), 0), batch)
+    _same(collate(split(batch, 1), 0), batch)
 
 
-def test_saved_pieces_come_back_equal(tmp_path):
-    batches = [cut(_batch(), 1), cut(_batch(), 2)]
-    save_pieces(batches, tmp_path / "pieces.safetensors")
-    again = load_pieces(tmp_path / "pieces.safetensors", torch.device("cpu"))
-    assert [len(pieces) for pieces in again] == [4, 2]
-    for pieces, loaded in zip(batches, again, strict=True):
-        _same(join(pieces, 0), {k: join(loaded, 0)[k] for k in join(pieces, 0)})
+def test_saved_chunks_come_back_equal(tmp_path):
+    batches = [split(_batch(), 1), split(_batch(), 2)]
+    save_chunks(batches, tmp_path / "chunks.safetensors")
+    again = load_chunks(tmp_path / "chunks.safetensors", torch.device("cpu"))
+    assert [len(chunks) for chunks in again] == [4, 2]
+    for chunks, loaded in zip(batches, again, strict=True):
+        _same(collate(chunks, 0), {k: collate(loaded, 0)[k] for k in collate(chunks, 0)})

@@ -16,7 +16,7 @@ def test_the_random_3b_has_the_size_of_the_real_one():
     assert 3.7e9 < sum(p.numel() for p in model.parameters()) < 3.8e9
 
 
-def test_what_is_saved_is_loaded_and_reads_pictures(tmp_path, monkeypatch):
+def test_what_is_saved_is_loaded_and_reads_images(tmp_path, monkeypatch):
     monkeypatch.setitem(random_policy.TEXT, "num_hidden_layers", 1)
     monkeypatch.setitem(random_policy.TEXT, "intermediate_size", 64)
     monkeypatch.setitem(random_policy.TEXT, "vocab_size", 600)
@@ -27,8 +27,8 @@ def test_what_is_saved_is_loaded_and_reads_pictures(tmp_path, monkeypatch):
     text = processor.apply_chat_template(
         [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Who?"}]}],
         add_generation_prompt=True)
-    picture, _ = drawing(random.Random(0), "red", 112)
-    inputs = processor(text=[text], images=[picture], return_tensors="pt")
+    image, _ = drawing(random.Random(0), "red", 112)
+    inputs = processor(text=[text], images=[image], return_tensors="pt")
     assert (inputs["input_ids"] == model.config.image_token_id).sum() == 16
     with torch.no_grad():
         assert model(**inputs).logits.shape[-1] == 600

@@ -10,7 +10,7 @@ from transformers import GenerationConfig, set_seed
 
 from rl.policy.loading import LoraSettings, load_policy
 from rl.sharing import packed as shared_prompt
-from rl.sharing.cost import groups_of, split
+from rl.sharing.cost import groups_of, split_groups
 from rl.sharing.packed import pack
 from rl.sharing.prefill import prompts_prefilled_once
 from rl.sharing.sharing import Sharing
@@ -44,7 +44,7 @@ def test_shared_training_ends_in_the_same_weights(policy_path, rows, tmp_path, s
         torch.testing.assert_close(have[name], want[name], atol=1e-4, rtol=0, msg=name)
 
 
-def test_rows_without_pictures_and_with_train_together(policy_path, mixed_rows, tmp_path):
+def test_rows_without_images_and_with_train_together(policy_path, mixed_rows, tmp_path):
     ends = []
     for options in (TrainerOptions(), ON):
         trainer = make(policy_path, mixed_rows, tmp_path, options=options, max_steps=6)
@@ -55,17 +55,17 @@ def test_rows_without_pictures_and_with_train_together(policy_path, mixed_rows, 
         torch.testing.assert_close(ends[1][name], ends[0][name], atol=1e-4, rtol=0, msg=name)
 
 
-def test_each_distinct_picture_goes_through_the_tower_once(policy_path, rows, tmp_path):
+def test_each_distinct_image_goes_through_the_tower_once(policy_path, rows, tmp_path):
     trainer = make(policy_path, rows, tmp_path, options=ON, max_steps=1, beta=0.1)
     towers = []
     for model in (trainer.model, trainer.ref_model):
         model.base_model.visual.register_forward_hook(
             lambda module, inputs, out: towers.append(inputs))
     trainer.train()
-    shelf = trainer.sharing.shelf
-    assert len(towers) == 1 and shelf.encoded == len(shelf.pictures)
-    # 2 prompts x 4 completions, 2 or 3 pictures each: generation, reference and loss asked.
-    assert 4 <= shelf.encoded <= 6 and shelf.asked > shelf.encoded
+    cache = trainer.sharing.image_cache
+    assert len(towers) == 1 and cache.encoded == len(cache.images)
+    # 2 prompts x 4 completions, 2 or 3 images each: generation, reference and loss asked.
+    assert 4 <= cache.encoded <= 6 and cache.asked > cache.encoded
 
 
 @pytest.mark.parametrize("sampling", [
@@ -78,7 +78,7 @@ def test_generation_from_a_shared_prefill_is_the_same(
         policy_path, rows, sampling, copied, monkeypatch):
     monkeypatch.setattr("rl.sharing.prefill.COPIED", copied)
     model, processor = load_policy(policy_path)
-    messages = [rows[i]["prompt"] for i in (2, 2, 2, 0, 0, 5)]  # 3, 2 and 3 pictures
+    messages = [rows[i]["prompt"] for i in (2, 2, 2, 0, 0, 5)]  # 3, 2 and 3 images
     images = [rows[i]["images"] for i in (2, 2, 2, 0, 0, 5)]
     texts = [processor.apply_chat_template(m, add_generation_prompt=True) for m in messages]
     inputs = processor(text=texts, images=images, padding=True, return_tensors="pt")
@@ -145,7 +145,7 @@ def test_packing_and_unpacking_lose_nothing(kinds, completion, data):
     groups = groups_of(ids[:, :prompt], mask[:, :prompt], [None] * len(kinds))
     assert [row for group in groups for row in group] == list(range(len(kinds)))
     assert all(kinds[a] != kinds[b] for (*_, a), (b, *_) in zip(groups, groups[1:], strict=False))
-    groups = split(groups, prompt, completion + 1, data.draw(st.integers(1, 60)))
+    groups = split_groups(groups, prompt, completion + 1, data.draw(st.integers(1, 60)))
     packed = pack(ids, mask, completion, groups, torch.arange(prompt).expand(len(groups), -1))
     back = packed.unpack(packed.labels[:, 1:])
     want = ids[:, prompt:].masked_fill(mask[:, prompt:] == 0, -100)

@@ -3,12 +3,12 @@ from collections import Counter
 import pytest
 from trl.trainer.utils import RepeatSampler
 
-from rl.sampler import GroupSampler, Kind
+from rl.sampler import GroupSampler, RowType
 
-IMAGE, TEXT, OTHER = Kind("a", True), Kind("a", False), Kind("b", True)
+IMAGE, TEXT, OTHER = RowType("a", True), RowType("a", False), RowType("b", True)
 
 
-def test_one_kind_comes_in_trls_own_order_epoch_by_epoch():
+def test_one_type_comes_in_trls_own_order_epoch_by_epoch():
     settings = dict(shuffle=True, seed=3)
     stock = RepeatSampler(range(23), mini_repeat_count=2, batch_size=4, repeat_count=3, **settings)
     epoch = 0
@@ -21,38 +21,38 @@ def test_one_kind_comes_in_trls_own_order_epoch_by_epoch():
     assert list(ours) == second  # asking again changes nothing: a resume finds the same order
 
 
-def test_rows_with_and_without_pictures_are_never_in_one_batch():
-    kinds = [IMAGE, IMAGE, TEXT] * 7
-    sampler = GroupSampler(kinds, prompts=3, group=2, seed=1)
+def test_rows_with_and_without_images_are_never_in_one_batch():
+    types = [IMAGE, IMAGE, TEXT] * 7
+    sampler = GroupSampler(types, prompts=3, group=2, seed=1)
     batches = sampler.batches(0)
-    assert all(len({kinds[i].images for i in batch}) == 1 for batch in batches)
-    assert {kinds[batch[0]].images for batch in batches} == {True, False}
+    assert all(len({types[i].images for i in batch}) == 1 for batch in batches)
+    assert {types[batch[0]].images for batch in batches} == {True, False}
     assert len(list(sampler)) == len(sampler) == len(batches) * 6
 
 
-def test_the_only_batch_of_a_rare_kind_is_filled_up():
-    kinds = [IMAGE] * 8 + [TEXT]
-    batches = GroupSampler(kinds, prompts=4, group=2).batches(0)
+def test_the_only_batch_of_a_rare_type_is_filled_up():
+    types = [IMAGE] * 8 + [TEXT]
+    batches = GroupSampler(types, prompts=4, group=2).batches(0)
     assert [8, 8, 8, 8] in batches and len(batches) == 3
 
 
 def test_task_mix_gives_each_task_its_share_and_every_epoch_the_same_length():
-    kinds = [IMAGE] * 30 + [OTHER] * 10
-    sampler = GroupSampler(kinds, prompts=4, group=1, mix={"a": 1, "b": 3})
-    drawn = Counter(kinds[i].task for i in sampler)
+    types = [IMAGE] * 30 + [OTHER] * 10
+    sampler = GroupSampler(types, prompts=4, group=1, mix={"a": 1, "b": 3})
+    drawn = Counter(types[i].task for i in sampler)
     assert drawn == {"a": 10, "b": 30}
     assert len(sampler.batches(5)) == len(sampler.batches(0))
     with pytest.raises(ValueError, match="task_mix names 'c', but the rows hold: a, b"):
-        GroupSampler(kinds, prompts=4, group=1, mix={"c": 1})
+        GroupSampler(types, prompts=4, group=1, mix={"c": 1})
 
 
 def test_processes_have_as_many_rows_of_each_task_whatever_their_number():
-    kinds = [IMAGE] * 60 + [OTHER] * 20
+    types = [IMAGE] * 60 + [OTHER] * 20
     mix = {"a": 3, "b": 1}
-    for batch in GroupSampler(kinds, prompts=16, group=1, seed=4, mix=mix).batches(0):
-        of_other = sum(kinds[i] == OTHER for i in batch)
+    for batch in GroupSampler(types, prompts=16, group=1, seed=4, mix=mix).batches(0):
+        of_other = sum(types[i] == OTHER for i in batch)
         for processes in (2, 4, 8):
             part = 16 // processes
-            counts = [sum(kinds[i] == OTHER for i in batch[k : k + part])
+            counts = [sum(types[i] == OTHER for i in batch[k : k + part])
                       for k in range(0, 16, part)]
             assert max(counts) - min(counts) <= 1 and sum(counts) == of_other

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from transformers import Qwen2_5_VLConfig
 
 from rl.sharing.cost import (
-    Chunk,
+    ForwardPass,
     Prices,
-    chunks_of,
     packed_cost,
-    predicted_share,
+    plan_passes,
+    predicted_ratio,
     prices_of,
     unshared_cost,
 )
@@ -35,7 +35,7 @@ def test_both_trainers_are_measured_on_the_same_step(policy_path):
         assert run.median("step") >= run.median("loss") + run.median("generation") > 0
     assert ours.losses == pytest.approx(stock.losses, rel=1e-4, abs=1e-6)
     least = bound(shape, prompt_length(policy_path, shape))
-    assert ours.pictures == least["pictures"] == 4 and stock.pictures > 4 * shape.G
+    assert ours.images == least["images"] == 4 and stock.images > 4 * shape.G
     # Ours: the bound, a copy of the prompt's last token per branch, and generation's prefill.
     prefill = shape.prompts * (prompt_length(policy_path, shape) - 1)
     assert least["tokens"] < ours.tokens <= least["tokens"] + prefill + 2 * 2 * shape.G
@@ -44,16 +44,16 @@ def test_both_trainers_are_measured_on_the_same_step(policy_path):
 
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(2, 400), st.integers(1, 200))
 def test_costs_of_groups(branches, n, prompt, completion):
-    whole = [Chunk([list(range(i * branches, (i + 1) * branches)) for i in range(n)],
+    whole = [ForwardPass([list(range(i * branches, (i + 1) * branches)) for i in range(n)],
                    prompt, completion)]
     free = Prices(pair=0, scored=0)
     tokens = packed_cost(n, branches, prompt, completion, free)
     assert tokens == n * (prompt - 1 + branches * (completion + 1))
     assert tokens <= unshared_cost(n * branches, prompt, completion, free)
-    assert predicted_share(whole, prompt, completion, free) <= 1
+    assert predicted_ratio(whole, prompt, completion, free) <= 1
     # What is scored is the same on both sides: the dearer it is, the less there is to gain.
     dear = Prices(pair=0, scored=100)
-    assert predicted_share(whole, prompt, completion, dear) >= predicted_share(
+    assert predicted_ratio(whole, prompt, completion, dear) >= predicted_ratio(
         whole, prompt, completion, free)
 
 
@@ -68,17 +68,17 @@ def test_groups_go_together_as_is_cheapest(shapes, rows, even):
         groups.append(list(range(row, row + size)))
         row += size
     prompts, completions, _ = zip(*shapes, strict=True)
-    chunks = chunks_of(groups, prompts, completions, rows, prices, even=even)
-    assert sorted(group for chunk in chunks for group in chunk.groups) == groups
-    for chunk in chunks:
-        held = [groups.index(group) for group in chunk.groups]
-        assert chunk.prompt == max(prompts[n] for n in held)
-        assert chunk.completion == max(completions[n] for n in held)
+    passes = plan_passes(groups, prompts, completions, rows, prices, even=even)
+    assert sorted(group for each in passes for group in each.groups) == groups
+    for each in passes:
+        held = [groups.index(group) for group in each.groups]
+        assert each.prompt == max(prompts[n] for n in held)
+        assert each.completion == max(completions[n] for n in held)
         assert len(held) == 1 or sum(len(groups[n]) for n in held) <= rows
     if even:
-        assert [group for chunk in chunks for group in chunk.groups] == groups
+        assert [group for each in passes for group in each.groups] == groups
         return
-    order = [group for chunk in chunks for group in chunk.groups]
+    order = [group for each in passes for group in each.groups]
     for cuts in product([False, True], repeat=len(order) - 1):
         others, part = [], [order[0]]
         for cut, group in zip(cuts, order[1:], strict=True):
@@ -86,10 +86,10 @@ def test_groups_go_together_as_is_cheapest(shapes, rows, even):
         others.append(part)
         if any(len(part) > 1 and sum(map(len, part)) > rows for part in others):
             continue
-        cost = sum(Chunk(part, max(prompts[groups.index(g)] for g in part),
+        cost = sum(ForwardPass(part, max(prompts[groups.index(g)] for g in part),
                          max(completions[groups.index(g)] for g in part)).cost(prices)
                    for part in others)
-        assert sum(chunk.cost(prices) for chunk in chunks) <= cost * (1 + 1e-9)
+        assert sum(each.cost(prices) for each in passes) <= cost * (1 + 1e-9)
 
 
 def test_prices_of_the_paper_s_model():
@@ -112,10 +112,10 @@ def test_a_fit_finds_the_constant_behind_the_times(overhead, unit):
 def test_a_report_says_how_far_the_prediction_was_off():
     def case(name, prompt, stock, ours, shared=True):
         seconds = [dict.fromkeys(PHASES, x) for x in (stock, ours)]
-        counts = {"tokens": 10, "pictures": 1}
+        counts = {"tokens": 10, "images": 1}
         return {"case": name, "kind": "prompt", "shape": vars(Shape(prompt=prompt)),
                 "shared": shared, "predicted": 4.0, "bound": counts,
-                "prices": {"pair": 0.001, "scored": 0.4}, "picture_price": 18.0,
+                "prices": {"pair": 0.001, "scored": 0.4}, "image_price": 18.0,
                 "stock": {"seconds": seconds[0], **counts},
                 "ours": {"seconds": seconds[1], **counts}}
 

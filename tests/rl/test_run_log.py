@@ -10,7 +10,7 @@ from rl.run_log import (
     RunLog,
     Scored,
     completion_rows,
-    prompt_text,
+    transcript,
 )
 
 NAN = math.nan
@@ -54,7 +54,7 @@ def test_completion_files_have_one_schema_and_grow_within_a_step(tmp_path):
 def test_a_prompt_as_text():
     prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [
         {"type": "image", "text": None}, {"type": "text", "text": "This is <bo>."}]}]
-    assert prompt_text(prompt) == "system: Be brief.\nuser: [image]This is <bo>."
+    assert transcript(prompt) == "system: Be brief.\nuser: [image]This is <bo>."
 
 
 def test_the_log_is_json_whatever_the_numbers(tmp_path):

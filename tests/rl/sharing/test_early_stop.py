@@ -3,10 +3,10 @@ import torch
 from transformers import GenerationConfig
 
 from rl.policy.loading import load_policy
-from rl.sharing import early_stop as dropping
+from rl.sharing import early_stop
 from rl.sharing.prefill import prompts_prefilled_once
 
-ROWS = [2] * 6 + [0] * 5 + [5] * 9  # prompts with 3, 2 and 3 pictures, of unlike lengths
+ROWS = [2] * 6 + [0] * 5 + [5] * 9  # prompts with 3, 2 and 3 images, of unlike lengths
 
 
 @pytest.fixture(params=[0, 10_000], ids=["shared", "copied"])
@@ -98,7 +98,8 @@ def test_who_is_left_is_drawn_as_before():
     model = type("Model", (), {"base_model": Body()})()
     start = torch.full((20_000, 1), 49)
     config = GenerationConfig(max_new_tokens=6, pad_token_id=60, eos_token_id=[0, 1, 2, 3, 4, 5])
-    tokens = dropping.draw(generate, model, Cache(), start, torch.ones_like(start), config)
+    tokens = early_stop.generate_with_early_stop(
+        generate, model, Cache(), start, torch.ones_like(start), config)
     for place in (1, 2, 5):
         seen = tokens[:, place][tokens[:, place] != 60]
         assert len(seen) > 200
@@ -108,7 +109,7 @@ def test_who_is_left_is_drawn_as_before():
 
 def test_options_that_count_from_the_start_keep_all_rows():
     config = GenerationConfig(max_new_tokens=5, eos_token_id=2)
-    assert dropping.why_not(config) is None
+    assert early_stop.unsupported_reason(config) is None
     config.min_new_tokens = 3
-    assert "min_new_tokens counts from the start" in dropping.why_not(config)
-    assert "end token" in dropping.why_not(GenerationConfig(max_new_tokens=5))
+    assert "min_new_tokens counts from the start" in early_stop.unsupported_reason(config)
+    assert "end token" in early_stop.unsupported_reason(GenerationConfig(max_new_tokens=5))

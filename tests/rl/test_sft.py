@@ -13,7 +13,7 @@ from rewards.names import find_names
 from rl.policy.boxes import add_box_frame
 from rl.policy.loading import load_policy
 from rl.sft import (
-    TargetTrainer,
+    SFTTrainer,
     examples,
     mixed,
     target_of,
@@ -73,7 +73,7 @@ def test_the_loss_is_of_the_answers_alone(tmp_path):
         end = int(batch["attention_mask"][i].sum())
         assert batch["attention_mask"][i, :end].all()
 
-    trainer = TargetTrainer(model=model, args=TrainingArguments(
+    trainer = SFTTrainer(model=model, args=TrainingArguments(
         str(tmp_path / "out"), use_cpu=True, report_to=[]))
     with torch.no_grad():
         loss = trainer.compute_loss(model, dict(batch))

@@ -1,7 +1,5 @@
 """The shipped tiny base: small, safe to load, and a describer of toys it has never seen."""
 
-from pathlib import Path
-
 import pytest
 
 from benchmarks.harness.predictions import Prediction
@@ -10,8 +8,9 @@ from benchmarks.toybox.benchmark import build_set, score, toybox_settings
 from rl.policy.boxes import box_frames
 from rl.policy.generation import generate
 from rl.policy.loading import load_policy
+from tests.places import ROOT
 
-BASE = Path(__file__).parents[2] / "rl" / "toybox_base"
+BASE = ROOT / "data_gen/toybox/weights/toybox_base"
 
 
 @pytest.fixture(scope="module")

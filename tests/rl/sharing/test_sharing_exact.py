@@ -20,16 +20,16 @@ LENGTHS = [7, 0, 3, 1, 5, 4, 2, 0]  # ragged; two completions are empty
 
 
 def micro_batch(trainer) -> dict:
-    """Two groups of G completions: one about a picture, one about five of them."""
+    """Two groups of G completions: one about a image, one about five of them."""
     processor, rng = trainer.processing_class, random.Random(0)
-    asked, pictures = [], []
+    asked, images = [], []
     for count, question in ((1, "Who?"), (5, "Which of these are here, and where do they stand?")):
         parts = [{"type": "image"}] * count + [{"type": "text", "text": question}]
         text = processor.apply_chat_template([{"role": "user", "content": parts}],
                                              add_generation_prompt=True)
         asked += [text] * G
-        pictures += [[drawing(rng, "red")[0] for _ in range(count)]] * G
-    inputs = processor(text=asked, images=pictures, padding=True, return_tensors="pt")
+        images += [[drawing(rng, "red")[0] for _ in range(count)]] * G
+    inputs = processor(text=asked, images=images, padding=True, return_tensors="pt")
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(100, 300, (2 * G, C), generator=generator)
     mask = (torch.arange(C) < torch.tensor(LENGTHS)[:, None]).long()

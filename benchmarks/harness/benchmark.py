@@ -1,0 +1,158 @@
+"""What a benchmark is: sets of questions, how they are asked, and what the replies are worth.
+
+A benchmark is a subclass of :class:`Benchmark` in a file of its own, and a line in
+:mod:`benchmarks.registry`. The loop (:mod:`benchmarks.harness.evaluation`) asks every system every
+question of ``sets`` and hands the replies to ``score``; nothing in it knows a benchmark by name.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+from benchmarks.metrics.intervals import Metric
+from concepts.methods.protocol import Query, Reference, Reply
+from data_gen.files.skipped import SkippedItems
+
+IMAGE_CHUNK = 128
+"""Questions whose images are held in memory at a time, unless a benchmark holds all of them."""
+
+SHOWN = 6
+"""Samples of a set that a page shows unless a config says how many."""
+
+
+@dataclass(frozen=True)
+class Question(Query):
+    """A query with its truth.
+
+    Args:
+        names, absent_names, answer, box: as in the row contract.
+        correct: place of the right option.
+        source: file and place.
+        truth: what else a benchmark scores with, by name.
+    """
+
+    names: tuple[str, ...] = ()
+    absent_names: tuple[str, ...] = ()
+    answer: str | None = None
+    box: tuple[float, float, float, float] | None = None
+    correct: int | None = None
+    source: str = ""
+    truth: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def query(self) -> Query:
+        """The question without its truth: what a system is given."""
+        return Query(**{f.name: getattr(self, f.name) for f in fields(Query)})
+
+
+def contract_row(question: Question, written: dict) -> dict:
+    """A question as a row of the row contract, with the columns ``options`` and ``correct``.
+
+    Args:
+        question: the truth.
+        written: ``prompt`` and ``images`` as a system was asked.
+    """
+    return {
+        "id": question.id, "task": question.task, "prompt": written["prompt"],
+        "images": written["images"], "answer": question.answer,
+        "box": list(question.box) if question.box else None, "names": list(question.names),
+        "absent_names": list(question.absent_names), "source": question.source,
+        "options": list(question.options), "correct": question.correct,
+    }
+
+
+class Benchmark:
+    """The base of all benchmarks. What a subclass does not set has no meaning for it.
+
+    Class attributes:
+        name: as in the registry.
+        Settings: dataclass of its own settings, which stand beside the loop's in a config.
+        headlines: metrics to look at first, ``<set>/<metric>``.
+        limits: set, or a group that :meth:`group` maps it to -> where completions are cut, in
+            tokens; a config's ``max_new_tokens`` is laid over it.
+        box_sets: sets whose replies are boxes: a reply without a frame cannot be scored.
+        retrieval_sets: sets for which a system that can retrieve finds the references in ``owned``
+            itself, even where they are handed over to others.
+        caption_sets: sets of captions, for further scores of captions (``captions``).
+        in_memory: whether questions hold opened images; otherwise they are opened
+            :data:`IMAGE_CHUNK` at a time.
+
+    Attributes:
+        settings: an instance of ``Settings``.
+        sets: set -> questions.
+        titles: set, or pool of sets -> what tables call it.
+        columns: head -> metric, for a table with a line for each system.
+        skipped: what could not be asked, by reason.
+        owned: name -> reference of every concept that can be retrieved.
+        size, side: bound of images that are opened when they are asked about, in pixels.
+        shown: set -> how many of its first questions a page shows.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type]
+    headlines: ClassVar[tuple[str, ...]] = ()
+    limits: ClassVar[dict[str, int]] = {}
+    box_sets: ClassVar[tuple[str, ...]] = ()
+    retrieval_sets: ClassVar[tuple[str, ...]] = ()
+    caption_sets: ClassVar[tuple[str, ...]] = ()
+    in_memory: ClassVar[bool] = False
+
+    def __init__(self, settings: Any, limit: int | None = None):
+        self.settings = settings
+        self.limit = limit
+        self.sets: dict[str, list[Question]] = {}
+        self.titles: dict[str, str] = {}
+        self.columns: dict[str, str] = {}
+        self.skipped = SkippedItems()
+        self.owned: dict[str, Reference] = {}
+        self.size: int = getattr(settings, "size", 512)
+        self.side: str = getattr(settings, "side", "long")
+        self.shown: dict[str, int] = {}
+
+    def group(self, name: str) -> str:
+        """The key of ``limits`` for a set."""
+        return name
+
+    def asks_likelihood(self, name: str) -> bool:
+        """Whether a set is also scored by the system's probabilities."""
+        return False
+
+    def open(self, question: Question) -> Question:
+        """The question as it is asked; for benchmarks that make images when they are needed."""
+        return question
+
+    def write(self, query: Query, references: Sequence[Reference]) -> list[dict]:
+        """The conversation that asks a query without a prompt of its own."""
+        raise NotImplementedError(f"{self.name}: its questions come with their prompts")
+
+    def score(self, replies: Mapping[str, Sequence[tuple[Question, Reply]]],
+              likelihoods: Mapping[str, Sequence[list]]) -> dict[str, Metric]:
+        """All metrics of one system, ``<set or pool>/<metric>``.
+
+        Args:
+            replies: set -> N questions with their replies.
+            likelihoods: set -> N times what :meth:`InContext.likelihoods` says, for sets where it
+                is known of every system.
+        """
+        raise NotImplementedError
+
+    def info(self, question: Question) -> str:
+        """All that a caption could copy instead of seeing it."""
+        return "\n".join(r.info for r in question.references or () if r.info)
+
+    def true_captions(self, path: str) -> dict[str, Sequence[str]]:
+        """Question id -> true captions of its image, read from a file.
+
+        Raises:
+            InputError: there are none for this benchmark.
+        """
+        raise NotImplementedError
+
+    def describe(self) -> dict:
+        """What ``evaluation.json`` says of the benchmark beside its settings."""
+        return {}
+
+
+def all_names(questions: Iterable[Question]) -> set[str]:
+    """Every name that some question expects or gives."""
+    return {name for q in questions for name in (*q.names, *q.absent_names)}

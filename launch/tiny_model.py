@@ -1,0 +1,356 @@
+"""Make one of the toybox's tiny models from nothing: policy, CLIP, diffusion, attribute classifier.
+
+    byname tiny_model --accelerate configs/accelerate/cpu_2.yaml \\
+        --config configs/tiny_models/toybox_base.yaml
+    byname tiny_model --config configs/tiny_models/toybox_clip.yaml
+    byname tiny_model --config configs/tiny_models/toybox_diffusion.yaml
+    byname tiny_model --config configs/tiny_models/toybox_attribute_classifier.yaml
+    byname tiny_model --model attribute_classifier --pairs runs/pairs/toy
+
+The key ``model`` says which. Rows and images are drawn from seeds, row i from the seed and i alone,
+so a resumed run sees what it would have seen. The same command resumes a run that was stopped, and
+ends at the same weights. What comes out is copied to data_gen/toybox/weights/ to be shipped.
+
+With ``--pairs`` nothing is trained: the texts of a set of image pairs say which toys were asked
+for, the attribute classifier which are there, left and right; ``--sheet FILE`` draws some pairs.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import TrainingArguments, set_seed
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+from benchmarks.toybox.generated_pairs import classify_pairs, draw_sheet, report
+from data_gen.files.errors import InputError
+from data_gen.files.files import write_json
+from data_gen.files.settings import did_you_mean, read_settings
+from data_gen.toybox.curriculum.stages import curriculum, curriculum_row
+from data_gen.toybox.identity import from_number
+from data_gen.toybox.models.attribute_classifier import (
+    AttributeClassifier,
+    ClassifierShape,
+    classifier_accuracy,
+    classifier_loss,
+    classify_toys,
+    load_attribute_classifier,
+    pair_halves,
+    save_attribute_classifier,
+)
+from data_gen.toybox.models.autoencoder import (
+    AutoencoderShape,
+    autoencoder_loss,
+    build_autoencoder,
+    encode_all,
+    restoration,
+    standardise,
+)
+from data_gen.toybox.models.clip import (
+    ClipShape,
+    build_clip,
+    clip_loss,
+    recipe_of,
+    retrieval,
+    save_clip,
+)
+from data_gen.toybox.models.diffusion import FlowShape, build_pipeline, flow_loss, trained_parts
+from data_gen.toybox.models.images import DrawnImages, drawn_pairs, drawn_scenes
+from data_gen.toybox.models.policy import (
+    TinyPolicy,
+    build_model,
+    build_processor,
+    toybox_corpus,
+    train_tokenizer,
+)
+from data_gen.toybox.models.training import Schedule, rows_of, train
+from data_gen.toybox.pairs import item_words, pair_words
+from data_gen.toybox.rows import ToyboxSettings
+from rl.policy.loading import load_policy
+from rl.policy.vision_attention import use_attention_by_length
+from rl.run import shutdown_distributed
+from rl.sft import SFTTrainer
+
+# The policy: TRL's trainer on conversations that are drawn while it runs
+
+
+@dataclass(kw_only=True)
+class PolicySettings:
+    """The tiny policy, from nothing or from an earlier one. Optimisation: TrainingArguments'."""
+
+    policy: str | None = field(
+        default=None, metadata={"help": "Path or hub id to start from; null: from nothing."})
+    tiny: TinyPolicy = field(default_factory=TinyPolicy, metadata={"help": "Its shape."})
+    toybox: ToyboxSettings = field(default_factory=ToyboxSettings, metadata={
+        "help": "What the rows are like."})
+    stages: list[dict] = field(metadata={"help": "Curriculum stages."})
+    n_rows: int = field(default=500_000, metadata={"help": "Rows to train on; each is seen once."})
+    rows_seed: int = field(default=17, metadata={"help": "Seed of the rows."})
+    save_dtype: str = field(default="float16", metadata={"help": "Precision of the saved weights."})
+    resume: str = field(default="auto", metadata={"help": "auto, none, or a checkpoint's path."})
+
+
+def conversations(settings: PolicySettings) -> Dataset:
+    """Rows as conversations, drawn when they are asked for: nothing is stored."""
+    stages = curriculum(settings.stages, settings.n_rows, settings.toybox)
+
+    def draw(batch: dict) -> dict:
+        rows = [curriculum_row(i, settings.rows_seed, stages) for i in batch["index"]]
+        return {key: [row[key] for row in rows] for key in ("messages", "images")}
+
+    return Dataset.from_dict({"index": range(settings.n_rows)}).with_transform(draw)
+
+
+def start_policy(settings: PolicySettings):
+    """The model and its processor, loaded or made."""
+    if settings.policy:
+        return load_policy(settings.policy, dtype=torch.float32, freeze_vision=False,
+                           freeze_projector=False)
+    tokenizer = train_tokenizer(toybox_corpus(), settings.tiny.vocab_size)
+    return build_model(tokenizer, settings.tiny), build_processor(tokenizer, settings.tiny)
+
+
+def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
+    """Train on the curriculum, save the policy with its recipe."""
+    set_seed(args.seed)
+    model, processor = start_policy(settings)
+    if args.use_cpu:
+        model.set_attn_implementation({"text_config": "eager"})  # faster there, backward included
+    use_attention_by_length(model)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.n_rows:,} rows, "
+          f"output in {args.output_dir}", flush=True)
+    trainer = SFTTrainer(
+        model=model,
+        args=args,
+        train_dataset=conversations(settings),
+        data_collator=DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True),
+        processing_class=processor,
+    )
+    checkpoints = sorted(Path(args.output_dir).glob("checkpoint-*/trainer_state.json"),
+                         key=lambda p: int(p.parent.name.split("-")[1]))
+    resume = {"none": None, "auto": str(checkpoints[-1].parent) if checkpoints else None}
+    trainer.train(resume_from_checkpoint=resume.get(settings.resume, settings.resume))
+    if trainer.is_world_process_zero():
+        out = Path(args.output_dir) / "policy"
+        trained = trainer.accelerator.unwrap_model(trainer.model)
+        trained.set_attn_implementation("sdpa")
+        trained.to(getattr(torch, settings.save_dtype)).save_pretrained(out)
+        processor.save_pretrained(out)
+        (out / "recipe.json").write_text(json.dumps(
+            {"arguments": asdict(settings), "command": sys.argv, "log": trainer.state.log_history},
+            indent=1, default=str))
+        print(f"saved {out}", flush=True)
+    shutdown_distributed()
+
+
+# CLIP
+
+
+@dataclass(kw_only=True)
+class ClipSettings:
+    """The tiny CLIP: images of toys, and what can be said of them."""
+
+    out: str = field(default="runs/toybox_clip", metadata={"help": "Output directory."})
+    shape: ClipShape = field(default_factory=ClipShape, metadata={"help": "Its shape."})
+    schedule: Schedule = field(metadata={"help": "Its training."})
+    images: int = field(default=60_000, metadata={"help": "Images to train on."})
+    images_seed: int = field(default=41, metadata={"help": "Seed of the images."})
+    toys: dict[int, float] = field(default_factory=lambda: {0: 0.4, 1: 0.48, 2: 0.12}, metadata={
+        "help": "Toys in an image -> weight; 0: half of a pair."})
+    held_out: int = field(default=2000, metadata={"help": "Held-out images to measure with."})
+
+
+def make_clip(settings: ClipSettings) -> None:
+    """Draw, train, measure on held-out toys, save."""
+    shape, schedule, out = settings.shape, settings.schedule, Path(settings.out)
+    torch.manual_seed(schedule.seed)
+    model, tokenizer, config = build_clip(shape)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.images:,} images "
+          f"of {shape.image_px} px, {schedule.steps:,} steps of {schedule.batch_size}; output in "
+          f"{out}", flush=True)
+
+    def scenes(count: int, held_out: bool) -> DrawnImages:
+        return drawn_scenes(out / "images", count, shape.image_px, settings.images_seed,
+                            settings.toys, held_out=held_out)
+
+    data = scenes(settings.images, False)
+
+    def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
+        picks = rows_of(step, schedule.batch_size, len(data), schedule.seed)
+        return clip_loss(model, tokenizer, data, picks, schedule.seed, step)
+
+    train(model, loss_of, schedule, out, "clip")
+    measured = retrieval(model, tokenizer, scenes(settings.held_out, True))
+    save_clip(model, tokenizer, config, out / "model",
+              recipe_of(shape, schedule, measured, sys.argv))
+    print(f"held-out toys: {measured}; saved {out / 'model'}")
+
+
+# Diffusion: an autoencoder, then the flow
+
+
+@dataclass(kw_only=True)
+class DiffusionSettings:
+    """The tiny diffusion model: FLUX's architecture, one toy twice, side by side."""
+
+    out: str = field(default="runs/toybox_diffusion", metadata={"help": "Output directory."})
+    cache: str = field(default="runs/toybox_images", metadata={"help": "Drawn pairs."})
+    images: int = field(default=40_960, metadata={"help": "Pairs to train on."})
+    images_seed: int = field(default=51, metadata={"help": "Seed of the pairs."})
+    half_px: int = field(default=48, metadata={"help": "Side of half an image, in pixels."})
+    autoencoder: AutoencoderShape = field(default_factory=AutoencoderShape, metadata={
+        "help": "The autoencoder's shape."})
+    autoencoder_schedule: Schedule = field(metadata={"help": "The autoencoder's training."})
+    flow: FlowShape = field(default_factory=FlowShape, metadata={"help": "The flow's shape."})
+    flow_schedule: Schedule = field(metadata={"help": "The flow's training."})
+
+
+def make_diffusion(settings: DiffusionSettings) -> None:
+    """Draw, train both parts, save the pipeline."""
+    out, schedule = Path(settings.out), settings.flow_schedule
+    data = drawn_pairs(Path(settings.cache), settings.images, settings.half_px,
+                       settings.images_seed)
+    autoencoder = trained_autoencoder(settings, data, out)
+    latents = encode_all(autoencoder, data)
+    standardise(autoencoder, latents)
+    prompts = [pair_words(item_words(from_number(fact["toy"])), fact["scenes"])
+               for fact in data.facts]
+    torch.manual_seed(schedule.seed)
+    pipeline = build_pipeline(settings.flow, autoencoder)
+    parts = trained_parts(pipeline)
+    print(f"{sum(p.numel() for p in parts.parameters()):,} parameters and "
+          f"{sum(p.numel() for p in autoencoder.parameters()):,} of the autoencoder, "
+          f"{schedule.steps:,} steps of {schedule.batch_size}; output in {out}", flush=True)
+    shift, scale = autoencoder.config.shift_factor, autoencoder.config.scaling_factor
+
+    def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
+        picks = rows_of(step, schedule.batch_size, len(data), schedule.seed)
+        return flow_loss(pipeline, (latents[picks].float() - shift) * scale,
+                         [prompts[i] for i in picks], generator)
+
+    train(parts, loss_of, schedule, out, "flow")
+    unseen = drawn_pairs(Path(settings.cache), 512, settings.half_px, settings.images_seed,
+                         held_out=True)
+    measured = {"autoencoder's PSNR on held-out toys, dB": restoration(autoencoder, unseen)}
+    pipeline.to(dtype=torch.float16).save_pretrained(out / "model", safe_serialization=True)
+    write_json(out / "model" / "recipe.json", {
+        "arguments": asdict(settings), "measured": measured, "command": sys.argv})
+    print(f"{measured}; saved {out / 'model'}")
+
+
+def trained_autoencoder(settings: DiffusionSettings, data: DrawnImages, out: Path):
+    """The autoencoder, trained or read back."""
+    schedule = settings.autoencoder_schedule
+    torch.manual_seed(schedule.seed)
+    model = build_autoencoder(settings.autoencoder)
+
+    def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
+        # One half of each pair, so that a batch holds many toys.
+        images = data.batch(rows_of(step, schedule.batch_size, len(data), schedule.seed))
+        return autoencoder_loss(model, images.chunk(2, -1)[step % 2], generator)
+
+    train(model, loss_of, schedule, out, "autoencoder")
+    return model
+
+
+# The attribute classifier
+
+
+@dataclass(kw_only=True)
+class AttributeClassifierSettings:
+    """The attribute classifier, which measures what the diffusion model draws."""
+
+    out: str = field(default="runs/toybox_attribute_classifier", metadata={
+        "help": "Output directory."})
+    cache: str = field(default="runs/toybox_images", metadata={"help": "Drawn pairs."})
+    shape: ClassifierShape = field(default_factory=ClassifierShape, metadata={"help": "Its shape."})
+    schedule: Schedule = field(default_factory=lambda: Schedule(6000, 64), metadata={
+        "help": "Its training."})
+    images: int = field(default=40_960, metadata={"help": "Pairs to train on."})
+    images_seed: int = field(default=51, metadata={"help": "Seed of the pairs."})
+    held_out: int = field(default=2048, metadata={"help": "Held-out pairs to measure with."})
+    pairs: str | None = field(default=None, metadata={
+        "help": "A set of pairs to classify; nothing is trained then."})
+    classifier: str = field(default="toybox_attribute_classifier", metadata={
+        "help": "To classify `pairs` with."})
+    sheet: str | None = field(default=None, metadata={"help": "File to draw some of `pairs` to."})
+
+
+def make_attribute_classifier(settings: AttributeClassifierSettings) -> None:
+    """Draw, train, measure on held-out toys, save; or classify a set of pairs."""
+    if settings.pairs is not None:
+        found = classify_pairs(settings.pairs, load_attribute_classifier(settings.classifier))
+        print(json.dumps(report(found), indent=1))
+        if settings.sheet:
+            draw_sheet(found, Path(settings.sheet))
+        return
+    shape, schedule, out = settings.shape, settings.schedule, Path(settings.out)
+    torch.manual_seed(schedule.seed)
+    model = AttributeClassifier(shape)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.images:,} pairs "
+          f"of {shape.image_px} px, {schedule.steps:,} steps; output in {out}", flush=True)
+    data = drawn_pairs(Path(settings.cache), settings.images, shape.image_px, settings.images_seed)
+
+    def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
+        picks = rows_of(step, schedule.batch_size, len(data), schedule.seed)
+        return classifier_loss(model, data, picks, generator)
+
+    train(model, loss_of, schedule, out, "attribute_classifier")
+    unseen = drawn_pairs(Path(settings.cache), settings.held_out, shape.image_px,
+                         settings.images_seed, held_out=True)
+    images, truth = pair_halves(unseen, range(len(unseen)))
+    measured = classifier_accuracy(classify_toys(model, images), truth) | {"images": len(truth)}
+    save_attribute_classifier(model, out / "model", {
+        "schedule": asdict(schedule), "measured": measured, "command": sys.argv})
+    print(f"held-out drawn toys: {json.dumps(measured)}; saved {out / 'model'}")
+
+
+# The program
+
+
+@dataclass
+class TinyModelSettings:
+    """Which model."""
+
+    model: str = field(metadata={"help": "policy, clip, diffusion or attribute_classifier."})
+
+
+MODELS: dict[str, tuple[Any, Sequence[type]]] = {
+    "policy": (make_policy, (PolicySettings, TrainingArguments)),
+    "clip": (make_clip, (ClipSettings,)),
+    "diffusion": (make_diffusion, (DiffusionSettings,)),
+    "attribute_classifier": (make_attribute_classifier, (AttributeClassifierSettings,)),
+}
+
+
+def chosen(values: dict) -> Sequence[type]:
+    """The settings of the model that is named."""
+    name = values.get("model")
+    if name not in MODELS:
+        raise InputError(f"model must be one of {', '.join(MODELS)}, not {name!r}"
+                         f"{did_you_mean(str(name), MODELS)}; shipped configs are in "
+                         "configs/tiny_models/")
+    return MODELS[name][1]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the settings, make the model."""
+    try:
+        which, *settings = read_settings(
+            sys.argv[1:] if argv is None else argv, TinyModelSettings, choose=chosen,
+            library=(TrainingArguments,), program="tiny_model", doc=__doc__,
+            listing="tiny_model --model NAME --help shows the settings of a model")
+        MODELS[which.model][0](*settings)
+    except (ValueError, OSError) as error:
+        sys.exit(f"tiny_model: {error}")
+    except KeyboardInterrupt:
+        sys.exit("tiny_model: stopped; the same command resumes from the last checkpoint")
+
+
+if __name__ == "__main__":
+    main()
