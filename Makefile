@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-fast lint clean
 
 # Made again only when what it is made from changes, so installing twice is quick.
 .venv/installed: pyproject.toml constraints.txt
@@ -25,18 +25,24 @@ export PYTHONPATH := $(CURDIR)
 demo: export MALLOC_MMAP_THRESHOLD_ := 1073741824
 demo: export MALLOC_TRIM_THRESHOLD_ := 8589934592
 demo: .venv/installed
-	$(BIN)/python launch/generate.py --config configs/data/toybox.yaml
-	OMP_NUM_THREADS=1 $(BIN)/accelerate launch --config_file configs/accelerate/cpu_2.yaml launch/grpo.py --config configs/grpo/toybox_demo.yaml --per_device_train_batch_size 32
-	$(BIN)/python launch/evaluate.py --config configs/benchmarks/toybox.yaml --policy base=toybox_base --policy trained=$(RUN)/policy --out $(RUN)/eval
-	$(BIN)/python -m benchmarks.report.run_page $(RUN)
+	$(BIN)/byname generate --config configs/data/toybox.yaml
+	OMP_NUM_THREADS=1 $(BIN)/byname grpo --accelerate cpu_2 --config configs/grpo/toybox_demo.yaml --per_device_train_batch_size 32
+	$(BIN)/byname evaluate --config configs/benchmarks/toybox.yaml --policy base=toybox_base --policy trained=$(RUN)/policy --out $(RUN)/eval
+	$(BIN)/byname report $(RUN)
 
 # Tiny models: a second thread waits more than it works.
-test: export OMP_NUM_THREADS := 1
+test test-fast: export OMP_NUM_THREADS := 1
 test: .venv/installed_tests
 	$(BIN)/python -m pytest
 
+# About 90 seconds: all but the tests that tests/conftest.py calls slow.
+test-fast: .venv/installed_tests
+	$(BIN)/python -m pytest -m "not slow"
+
 lint: .venv/installed_tests
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
 
 clean:
 	rm -rf runs .venv

@@ -1,6 +1,6 @@
-"""Benchmarks: how well a policy knows the user's things.
+"""Benchmarks: how well a policy knows the user's concepts.
 
-Making text (:mod:`benchmarks.harness.predictions`) is apart from scoring it (:mod:`benchmarks.metrics.naming`,
-``recognition``, ``qa``, ``localization``, ``captions``), so that predictions kept on disk can be
-scored again, and scorers tested without a model.
+Replies are made and kept on disk (:mod:`benchmarks.harness`) apart from scoring them
+(:mod:`benchmarks.metrics`), so that kept replies can be scored again, and metrics tested without a
+model. :mod:`benchmarks.registry` names the benchmarks.
 """

@@ -1,4 +1,4 @@
-"""How often the right concept is found, and how long it takes. Prints one JSON object.
+"""Retrieval benchmark: recall of the right concept, and search time. Prints one JSON object.
 
     python -m benchmarks.retrieval recall --root ../shared/data/dreambooth --encoder imagenet
     python -m benchmarks.retrieval recall --toys 200 --encoder toybox_clip
@@ -11,7 +11,6 @@ their categories; a query is a concept's vector moved by as much as its centre i
 one thread, and times are processor time, which a busy machine does not lengthen much.
 """
 
-import argparse
 import json
 import platform
 import resource
@@ -19,18 +18,22 @@ import sys
 import tempfile
 import time
 from contextlib import redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import faiss
 import numpy as np
 import torch
 
-from concepts.database import Database, DatabaseError
+from concepts.database import Database
 from concepts.importers import folder_database
 from concepts.index import ConceptIndex, build_index, nearest
 from concepts.regions import crop, windows
 from concepts.retrieval import name_keys, names_in
-from data_gen.images.encoders import EncoderError, load_encoder
+from data_gen.files.errors import InputError
+from data_gen.files.settings import read_settings
+from data_gen.images.encoders import load_encoder
 from data_gen.images.features import PHOTO_PX, file_features
 from data_gen.images.photos import open_photo
 from data_gen.toybox.subjects import toy_source
@@ -43,39 +46,47 @@ SPREAD = 0.6
 """Made-up concepts: how many share a centre, and how far they lie from it."""
 
 
+@dataclass(kw_only=True)
+class RetrievalBenchSettings:
+    """What is measured: ``recall`` or ``speed``."""
+
+    what: Literal["recall", "speed"] = field(metadata={"help": "recall or speed."})
+    root: str | None = field(default=None, metadata={"help": "recall: <subject>/*.jpg"})
+    toys: int | None = field(default=None, metadata={"help": "recall: so many drawn toys."})
+    encoder: str = field(default="imagenet", metadata={
+        "help": "recall: as in data_gen/images/encoders.py."})
+    cache: str | None = field(default=None, metadata={"help": "recall: directory of features."})
+    regions: bool = field(default=False, metadata={"help": "recall: windows as well."})
+    concepts: list[int] = field(default_factory=lambda: [100, 10_000, 1_000_000], metadata={
+        "help": "speed: numbers of concepts."})
+    dim: int = field(default=64, metadata={"help": "speed: dimensions of a vector."})
+    queries: int = field(default=200, metadata={"help": "speed: queries."})
+
+    def __post_init__(self):
+        if self.what == "recall" and (self.root is None) == (self.toys is None):
+            raise InputError("recall needs either --root PHOTOS or --toys N")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measure, and print what was found."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", allow_abbrev=False,
-                                     description=__doc__.splitlines()[0])
-    what = parser.add_subparsers(dest="what", required=True)
-    recall = what.add_parser("recall")
-    images = recall.add_mutually_exclusive_group(required=True)
-    images.add_argument("--root", type=Path, help="<subject>/*.jpg")
-    images.add_argument("--toys", type=int, help="so many toys")
-    recall.add_argument("--encoder", default="imagenet", help="as in data_gen/images/encoders.py")
-    recall.add_argument("--cache", default=None, help="directory of features")
-    recall.add_argument("--regions", action="store_true", help="windows as well")
-    speed = what.add_parser("speed")
-    speed.add_argument("--concepts", type=int, nargs="+", default=[100, 10_000, 1_000_000])
-    speed.add_argument("--dim", type=int, default=64)
-    speed.add_argument("--queries", type=int, default=200)
-    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     try:
+        (s,) = read_settings(sys.argv[1:] if argv is None else argv, RetrievalBenchSettings,
+                             positional="what", program="retrieval", doc=__doc__)
         with redirect_stdout(sys.stderr):  # libraries log there when they are first imported
-            if args.what == "recall":
+            if s.what == "recall":
                 with tempfile.TemporaryDirectory() as folder:
-                    root = args.root or drawn_toys(Path(folder), args.toys)
-                    measured = leave_one_out(root, args.encoder, args.cache, regions=args.regions)
+                    root = Path(s.root) if s.root else drawn_toys(Path(folder), s.toys or 0)
+                    measured = leave_one_out(root, s.encoder, s.cache, regions=s.regions)
             else:
-                measured = {"dim": args.dim, "queries": args.queries, "sizes": [
-                    search_times(n, args.dim, args.queries) for n in args.concepts]}
-    except (DatabaseError, EncoderError, ValueError) as error:
-        sys.exit(f"measure: {error}")
+                measured = {"dim": s.dim, "queries": s.queries, "sizes": [
+                    search_times(n, s.dim, s.queries) for n in s.concepts]}
+    except ValueError as error:
+        sys.exit(f"retrieval: {error}")
     machine = {"threads": 1, "processor": platform.processor() or platform.machine(),
                "faiss": faiss.__version__, "torch": torch.__version__}
-    print(json.dumps({"measure": args.what, **machine, **measured}, indent=2))
+    print(json.dumps({"measure": s.what, **machine, **measured}, indent=2))
 
 
 def drawn_toys(folder: Path, n: int, views: int = 5, size: int = 96) -> Path:

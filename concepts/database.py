@@ -40,7 +40,7 @@ from rewards.names import name_key
 LOCK_SECONDS = 30
 """How long an edit waits for another process to finish its own."""
 
-PICTURES = "images"
+IMAGES = "images"
 """Folder of the image root into which images from elsewhere are copied."""
 
 
@@ -268,7 +268,7 @@ class Database:
     def _copied(self, path: Path) -> str:
         """A copy below the image root, called after its content."""
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        target = self.root / PICTURES / f"{digest}{path.suffix.lower()}"
+        target = self.root / IMAGES / f"{digest}{path.suffix.lower()}"
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(target) as file, open(path, "rb") as source:

@@ -66,7 +66,9 @@ def folder_concepts(
     return found, skipped
 
 
-def folder_database(root: str | Path, path: str | Path, **settings) -> tuple[Database, SkippedItems]:
+def folder_database(
+    root: str | Path, path: str | Path, **settings
+) -> tuple[Database, SkippedItems]:
     """A new database at ``path`` of the folders below ``root`` (see :func:`folder_concepts`).
 
     Raises:

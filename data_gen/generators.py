@@ -158,7 +158,8 @@ def _detection(annotations: str, images: str, references: str | None = None,
                ) -> Opened:
     limits = Limits(min_share, max_share, min_side, min_margin, duplicate_iou, max_overlap)
     found, kept = open_boxes(annotations, images, references, box_format, categories, limits)
-    fingerprint = fingerprint_of(file_digest(file for file in (annotations, references) if file), images)
+    files = (file for file in (annotations, references) if file)
+    fingerprint = fingerprint_of(file_digest(files), images)
     return Opened(detection_source(found, kept, limits, "detection"), fingerprint,
                   boxes_summary("detection", kept))
 

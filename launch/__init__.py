@@ -1,0 +1,1 @@
+"""The programs; ``byname`` lists them (:mod:`launch.cli`)."""

@@ -1,13 +1,13 @@
 """Measure the generate command: rows per second and core, peak memory, bytes per row.
 
-    python launch/bench_data.py --config configs/data/toybox.yaml --rows 2000 20000 200000
-    python launch/bench_data.py --config configs/data/subjects200k.yaml \\
+    byname bench_data --config configs/data/toybox.yaml --rows 2000 20000 200000
+    byname bench_data --config configs/data/subjects200k.yaml \\
         --pairs ../shared/data/subjects200k
 
-Runs ``launch/generate.py`` in a process of its own for each size, the config's counts scaled to it,
+Runs ``byname generate`` in a process of its own for each size, the config's counts scaled to it,
 then ``--inspect`` on what it made, and removes the set. Writes ``<out>/measured.json`` and prints a
 Markdown table. Rates include starting up; memory is the process's largest resident set. With
-``--pairs``, a small set of picture pairs is repeated until it has as many as rows are asked for,
+``--pairs``, a small set of image pairs is repeated until it has as many as rows are asked for,
 and reading and cropping them is timed against merely decoding them. Further ``--key value`` pairs
 are handed to the generate command.
 
@@ -15,7 +15,6 @@ Expect for 200,000 toybox rows: ten minutes of one core and 2 GB of disk; docs/d
 what was measured.
 """
 
-import argparse
 import io
 import json
 import os
@@ -24,40 +23,53 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 from PIL import Image
 
+from data_gen.files.errors import InputError
+from data_gen.files.settings import config_path, read_settings, take_options
 from data_gen.sources.image_pairs import Pairs
 from data_gen.sources.pair_parquet import GROUP_ROWS, PART_ROWS, parquet_files
 from data_gen.sources.subjects200k import SCORES, read_pairs, thresholds
+from launch.generate import DEFAULT, read
 
-GENERATE = str(Path(__file__).with_name("generate.py"))
 MIB = 2**20
+
+
+@dataclass
+class BenchDataSettings:
+    """What to measure; all other options are the generate command's."""
+
+    rows: list[int] = field(default_factory=lambda: [2_000, 20_000, 200_000], metadata={
+        "help": "Sizes of sets."})
+    out: str = field(default="runs/measure", metadata={"help": "Output directory."})
+    pairs: str | None = field(default=None, metadata={
+        "help": "A small set of image pairs, repeated until it has as many as rows."})
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure every size, write the results, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--config", default="configs/data/toybox.yaml")
-    parser.add_argument("--rows", type=int, nargs="+", default=[2_000, 20_000, 200_000])
-    parser.add_argument("--out", type=Path, default=Path("runs/measure"))
-    parser.add_argument("--pairs", type=Path, help="repeat these, see above")
-    args, rest = parser.parse_known_args(argv)
-    counts = yaml.safe_load(Path(args.config).read_text(encoding="utf-8"))["counts"]
+    own, rest = take_options(sys.argv[1:] if argv is None else argv,
+                             *(f.name for f in fields(BenchDataSettings)), "help")
+    try:
+        (args,) = read_settings(own, BenchDataSettings, program="bench_data", doc=__doc__)
+        out = Path(args.out)
+        to_pairs = ["--path", str(out / "pairs"), "--limit", "null"] if args.pairs else []
+        rest += to_pairs
+        counts = read([*rest, "--out", str(out / "rows")])[0].counts
+    except InputError as error:
+        sys.exit(f"bench_data: {error}")
     sizes = []
     for rows in args.rows:
-        source = []
         if args.pairs:
-            repeat_pairs(args.pairs, args.out / "pairs", rows)
-            source = ["--path", str(args.out / "pairs"), "--limit", "null"]
-        sizes.append(measure(args.config, [*source, *rest], scaled(counts, rows),
-                             args.out / "rows"))
+            repeat_pairs(Path(args.pairs), out / "pairs", rows)
+        sizes.append(measure(rest, scaled(counts, rows), out / "rows"))
     report = {
-        "config": args.config,
+        "config": str(config_path(rest) or DEFAULT),
         "settings": rest,
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
@@ -66,9 +78,9 @@ def main(argv: list[str] | None = None) -> None:
                                              / sizes[-2]["generate"]["peak_mib"], 3)
         if len(sizes) > 1 else None,
         "reading_and_cropping_to_decoding":
-            crops_to_decoding(args.out / "pairs") if args.pairs else None,
+            crops_to_decoding(out / "pairs") if args.pairs else None,
     }
-    (args.out / "measured.json").write_text(json.dumps(report, indent=2) + "\n")
+    (out / "measured.json").write_text(json.dumps(report, indent=2) + "\n")
     print(table(report))
 
 
@@ -81,10 +93,14 @@ def scaled(counts: dict[str, int], rows: int) -> dict[str, int]:
     return scaled_counts
 
 
-def measure(config: str, rest: list[str], counts: dict[str, int], out: Path) -> dict:
-    """Make a set and inspect it. Memory in MiB, times in seconds."""
+def measure(options: list[str], counts: dict[str, int], out: Path) -> dict:
+    """Make a set and inspect it. Memory in MiB, times in seconds.
+
+    Args:
+        options: of the generate command.
+    """
     shutil.rmtree(out, ignore_errors=True)
-    made = measured(["--config", config, *rest, "--counts", json.dumps(counts), "--out", str(out)])
+    made = measured([*options, "--counts", json.dumps(counts), "--out", str(out)])
     manifest = json.loads((out / "manifest.json").read_text())
     seen = measured(["--inspect", str(out), "--out", str(out.with_name("inspected"))])
     shutil.rmtree(out)
@@ -139,12 +155,13 @@ def crops_to_decoding(path: Path, most: int = PART_ROWS) -> float:
 def measured(arguments: list[str]) -> dict:
     """Run the generate command to its end. What it took, as the operating system counts."""
     start = time.monotonic()
-    process = subprocess.Popen([sys.executable, GENERATE, *arguments], stdout=subprocess.DEVNULL,
-                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "launch.generate", *arguments], stdout=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"})
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit("measure: the generate command failed; it says why above")
+        sys.exit("bench_data: the generate command failed; it says why above")
     # ru_maxrss is in KiB on Linux.
     return {"wall_s": round(time.monotonic() - start, 2),
             "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),

@@ -1,33 +1,36 @@
 """Measure this trainer against stock TRL: same rows, weights and completions, step by step.
 
-    OMP_NUM_THREADS=1 python launch/bench_step.py          # the tiny policy: a table and three curves
-    python launch/bench_step.py --model PATH --cases tasks # any policy, some of the cases
-    python launch/bench_step.py --model qwen2_5_vl_3b_random --cases large --dtype bfloat16   # a GPU
-    python launch/bench_step.py --peak                     # peak memory, each trainer by itself
+    OMP_NUM_THREADS=1 byname bench_step          # the tiny policy: a table and three curves
+    byname bench_step --model PATH --cases tasks # any policy, some of the cases
+    byname bench_step --model qwen2_5_vl_3b_random --cases large --dtype bfloat16   # a GPU
+    byname bench_step --peak                     # peak memory, each trainer by itself
 
 Writes ``speed.json``, ``speed.md`` and ``speed.png`` to ``--out``. Times are medians of
 ``--rounds`` steps after two for warming up, stock and ours by turns. What a pass was predicted to
-cost (``rl/sharing/cost.py``) stands beside what it did cost; the line at the end is the best fit of that
-prediction's constant to this run (``--share on`` for all cases). On a CPU give it one thread, as
-training does per process: the trainers take turns in two threads, whose helpers get in each
+cost (``rl/sharing/cost.py``) stands beside what it did cost; the line at the end is the best fit of
+that prediction's constant to this run (``--share on`` for all cases). On a CPU give it one thread,
+as training does per process: the trainers take turns in two threads, whose helpers get in each
 other's way.
 """
 
-import argparse
 import json
 import resource
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import AutoConfig
 
+from data_gen.files.errors import InputError
+from data_gen.files.settings import read_settings
+from data_gen.toybox.weights import local_weights
 from rl.policy.loading import load_policy
 from rl.sharing.cost import (
-    OVERHEAD,
     MAX_COST_RATIO,
+    OVERHEAD,
     ForwardPass,
     predicted_ratio,
     prices_of,
@@ -74,34 +77,53 @@ MODELS = {"tiny": "toybox_base"}
 RANDOM_3B = "qwen2_5_vl_3b_random"
 
 
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="tiny",
-                        help=f"tiny, {RANDOM_3B}, or a policy directory or hub id")
-    parser.add_argument("--cases", nargs="*", choices=list(CASES),
-                        default=[kind for kind in CASES if kind != "large"])
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--share", default="auto", choices=["auto", "on"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("runs/speed"))
-    parser.add_argument("--peak", action="store_true", help="measure peak memory instead")
-    parser.add_argument("--one", nargs=2, metavar=("TRAINER", "SHAPE"), help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+@dataclass
+class BenchStepSettings:
+    """What to measure."""
+
+    model: str = field(default="tiny", metadata={
+        "help": f"tiny, {RANDOM_3B}, or a policy directory or hub id."})
+    cases: list[str] = field(default_factory=lambda: [k for k in CASES if k != "large"], metadata={
+        "help": f"Of {', '.join(CASES)}."})
+    dtype: Literal["float32", "bfloat16"] = field(default="float32", metadata={
+        "help": "Of the weights."})
+    share: Literal["auto", "on"] = field(default="auto", metadata={
+        "help": "Whether our trainer shares prompts: where it pays, or always."})
+    rounds: int = field(default=5, metadata={"help": "Steps that are timed."})
+    out: str = field(default="runs/speed", metadata={"help": "Output directory."})
+    peak: bool = field(default=False, metadata={"help": "Measure peak memory instead."})
+    one: list[str] | None = field(default=None, metadata={
+        "help": "TRAINER SHAPE: peak memory of one, which --peak runs in a process each."})
+
+    def __post_init__(self):
+        if unknown := [case for case in self.cases if case not in CASES]:
+            raise InputError(f"cases must be of {', '.join(CASES)}, not {unknown[0]!r}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, write the tables and curves. Returns the exit status."""
+    try:
+        (args,) = read_settings(sys.argv[1:] if argv is None else argv, BenchStepSettings,
+                                program="bench_step", doc=__doc__)
+    except InputError as error:
+        print(f"bench_step: {error}", file=sys.stderr)
+        return 2
+    args.model = MODELS.get(args.model, args.model)
     if args.one:
         print(json.dumps(peak_of_one(args.model, args.one[0], Shape(**json.loads(args.one[1])))))
         return 0
-    args.out.mkdir(parents=True, exist_ok=True)
-    args.model = MODELS.get(args.model, args.model)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
     if args.model == RANDOM_3B:
-        args.model = str(args.out / RANDOM_3B)
-        if not (args.out / RANDOM_3B / "processor_config.json").is_file():  # written last
+        args.model = str(out / RANDOM_3B)
+        if not (out / RANDOM_3B / "processor_config.json").is_file():  # written last
             save_qwen2_5_vl_3b_random(args.model)
     if args.peak:
         lines = [f"| {name} | {a / 2**20:.0f} | {b / 2**20:.0f} | {b / a:.2f} |"
                  for name, a, b in peaks(args.model)]
         head = ["| case | stock, MiB | ours, MiB | ratio |", "|---|---|---|---|"]
         table = "\n".join([*head, *lines])
-        (args.out / "memory.md").write_text(table + "\n")
+        (out / "memory.md").write_text(table + "\n")
         print(table)
         return 0
     results = []
@@ -110,15 +132,15 @@ def main(argv: list[str]) -> int:
             found = measure(args.model, shape, args.rounds, args.share, args.dtype)
             results.append({"kind": kind, "case": name, **found})
             print(line(results[-1]), flush=True)
-            (args.out / "speed.json").write_text(json.dumps(
+            (out / "speed.json").write_text(json.dumps(
                 {"model": args.model, "dtype": args.dtype, "device": device(),
                  "torch": torch.__version__, "threads": torch.get_num_threads(),
                  "fit": fitted(results), "results": results}, indent=1))
     text = f"{table_of(results)}\n{device()}, {args.dtype}. {fit_line(results)}\n"
-    (args.out / "speed.md").write_text(text)
+    (out / "speed.md").write_text(text)
     print(fit_line(results))
-    draw(results, args.out / "speed.png")
-    print(f"wrote {args.out}/speed.json, speed.md and speed.png")
+    draw(results, out / "speed.png")
+    print(f"wrote {out}/speed.json, speed.md and speed.png")
     return 0
 
 
@@ -131,11 +153,12 @@ def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> di
                     "tokens": run.tokens, "images": run.images, "loss": run.losses[-1]}
              for name, run in both.items()}
     groups = [list(range(i * shape.G, (i + 1) * shape.G)) for i in range(shape.prompts)]
-    config = AutoConfig.from_pretrained(model)
+    config = AutoConfig.from_pretrained(local_weights(model))
     prices, image = prices_of(config), image_price(config, shape.image_px)
     cost = costs(shape, prompt, prices, image)
     whole = [ForwardPass(groups, prompt, shape.completion)]
-    shared = share == "on" or predicted_ratio(whole, prompt, shape.completion, prices) <= MAX_COST_RATIO
+    ratio = predicted_ratio(whole, prompt, shape.completion, prices)
+    shared = share == "on" or ratio <= MAX_COST_RATIO
     return {"shape": {**asdict(shape), "prompt": prompt}, "bound": bound(shape, prompt),
             "prices": asdict(prices), "image_price": image, "shared": shared,
             "predicted": (OVERHEAD + cost["stock"]) / (OVERHEAD + cost["ours"]) if shared else 1.0,
@@ -155,7 +178,7 @@ def peaks(model: str):
     for name in ("500 / 64", "500 / 128"):
         shape = json.dumps(asdict(CASES["tasks"][name]))
         found = [json.loads(subprocess.run(
-            [sys.executable, __file__, "--model", model, "--one", which, shape],
+            [sys.executable, "-m", "launch.bench_step", "--model", model, "--one", which, shape],
             check=True, capture_output=True, text=True).stdout.splitlines()[-1])
             for which in ("stock", "ours")]
         yield name, *found
@@ -175,4 +198,4 @@ def peak_of_one(model: str, which: str, shape: Shape) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

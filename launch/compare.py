@@ -1,19 +1,18 @@
 """An experiment of several arms: train each, measure each, write one table.
 
-    python launch/compare.py --config configs/benchmarks/rl_vs_sft.yaml --plan    # what it would do
-    python launch/compare.py --config configs/benchmarks/rl_vs_sft.yaml
+    byname compare --config configs/benchmarks/rl_vs_sft.yaml --plan    # what it would do
+    byname compare --config configs/benchmarks/rl_vs_sft.yaml
 
-Every training and every evaluation is the command that one would type. Stopped, however rudely, it
-goes on when the same command is given again. ``--only ARM`` (several are allowed) does what that
-arm needs. Writes ``results.md``, ``results.json`` and ``results.png`` under the config's ``out``
-whenever an arm has been measured, and a log of each command.
+Every training and every evaluation is the command that one would type. The same command resumes an
+experiment that was stopped, however rudely. ``--only ARM ...`` does what those arms need. Writes
+``results.md``, ``results.json`` and ``results.png`` under the config's ``out`` whenever an arm has
+been measured, and a log of each command.
 """
 
-import argparse
 import sys
+from dataclasses import dataclass, field
 
 from benchmarks.experiments.config import (
-    ComparisonError,
     Experiment,
     in_root,
     read_experiment,
@@ -26,39 +25,47 @@ from benchmarks.experiments.run import (
     run_steps,
     seconds_left,
 )
+from data_gen.files.settings import config_path, read_settings, take_options
 
 DEFAULT = "configs/benchmarks/rl_vs_sft.yaml"
 
 
+@dataclass
+class CompareSettings:
+    """What to do of an experiment; its config says what it is."""
+
+    plan: bool = field(default=False, metadata={"help": "Print the plan and stop."})
+    only: list[str] | None = field(default=None, metadata={"help": "Arms; null: all."})
+    out: str | None = field(default=None, metadata={
+        "help": "Another directory than the config's."})
+    jobs: int | None = field(default=None, metadata={"help": "Commands at a time."})
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Print the plan; do it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--config", default=DEFAULT)
-    parser.add_argument("--plan", action="store_true", help="print the plan and stop")
-    parser.add_argument("--only", action="append", metavar="ARM", help="an arm; once for each")
-    parser.add_argument("--out", help="another directory than the config's")
-    parser.add_argument("--jobs", type=int, help="commands at a time")
-    args = parser.parse_args(argv)
-    changes = {key: value for key in ("out", "jobs") if (value := getattr(args, key)) is not None}
+    """Print the plan; carry it out."""
+    config, rest = take_options(sys.argv[1:] if argv is None else argv, "config")
     try:
-        experiment = read_experiment(args.config, changes)
-        steps = plan(experiment, args.only)
-        if args.plan:
-            print(told(experiment, steps))
+        (settings,) = read_settings(rest, CompareSettings, program="compare", doc=__doc__)
+        changes = {key: value for key in ("out", "jobs")
+                   if (value := getattr(settings, key)) is not None}
+        experiment = read_experiment(config_path(config) or DEFAULT, changes)
+        steps = plan(experiment, settings.only)
+        if settings.plan:
+            print(plan_text(experiment, steps))
             return
         with claimed(experiment) as out:
-            print(told(experiment, steps), flush=True)
+            print(plan_text(experiment, steps), flush=True)
             run_steps(experiment, out, steps, lambda step: step.kind == "test"
                       and write_results(experiment, every=False))
             print(write_results(experiment))
             print(f"wrote {out}/results.md, results.json and results.png")
-    except (ComparisonError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"compare: {error}")
     except KeyboardInterrupt:
-        sys.exit("compare: stopped; the same command goes on where it was")
+        sys.exit("compare: stopped; the same command resumes it")
 
 
-def told(experiment: Experiment, steps: list) -> str:
+def plan_text(experiment: Experiment, steps: list) -> str:
     """The plan as text: each step, whether it is done, and how long is left."""
     out = in_root(experiment.out)
     left, _ = seconds_left(out, steps)

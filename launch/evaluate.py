@@ -1,8 +1,8 @@
 """Measure systems on a benchmark, side by side.
 
-    python launch/evaluate.py --config configs/benchmarks/toybox.yaml \
+    byname evaluate --config configs/benchmarks/toybox.yaml \\
         --policy toybox_base --policy runs/toybox_demo/policy --out runs/toybox_demo/eval
-    python launch/evaluate.py --config configs/benchmarks/repic_naming.yaml \
+    byname evaluate --config configs/benchmarks/repic_naming.yaml \\
         --policy given=toybox_base --system retrieved=configs/systems/retrieval.yaml
 
 A benchmark is named by ``benchmark`` (see ``benchmarks/registry.py``) and has settings of its own

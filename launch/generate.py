@@ -17,12 +17,13 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
+from inspect import cleandoc
 from pathlib import Path
 
 from data_gen.files.errors import InputError
 from data_gen.files.settings import Arguments, did_you_mean, read_settings
 from data_gen.generators import GENERATORS
-from data_gen.rows.building import make_rows
+from data_gen.rows.building import build_rows
 from data_gen.rows.disk_space import NoRoomError
 from data_gen.rows.inspection import inspect_rows
 from data_gen.rows.shards import FORMATS, ROWS_PER_SHARD
@@ -79,8 +80,8 @@ def generate(settings: GenerateSettings, of_generator: dict) -> dict | None:
     # Set by `accelerate launch`, torchrun and their like.
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     start, out = time.monotonic(), Path(settings.out)
-    rows = GENERATORS[settings.generator].maker(settings.counts, settings.seed, of_generator)
-    manifest = make_rows(
+    rows = GENERATORS[settings.generator].rows(settings.counts, settings.seed, of_generator)
+    manifest = build_rows(
         rows, out, seed=settings.seed, generator=settings.generator, form=settings.format,
         rank=rank, world=world, rows_per_shard=settings.rows_per_shard,
         settings={"counts": settings.counts, **of_generator})
@@ -93,7 +94,7 @@ def generate(settings: GenerateSettings, of_generator: dict) -> dict | None:
 def inspect(argv: list[str]) -> None:
     """Print what a set holds; its report and contact sheet go to ``--out``."""
     (settings,) = read_settings(argv, InspectSettings, program="generate --inspect",
-                                doc=inspect_rows.__doc__)
+                                doc=cleandoc(inspect_rows.__doc__ or ""))
     out = settings.out or Path("runs/inspect") / (Path(settings.inspect).resolve().stem or "rows")
     print(inspect_rows(Path(settings.inspect), Path(out)))
 

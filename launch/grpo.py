@@ -1,12 +1,12 @@
 """Post-train a policy with GRPO on a row set.
 
-    accelerate launch launch/grpo.py                                  # the demo recipe
-    accelerate launch --config_file configs/accelerate/zero2.yaml launch/grpo.py \
+    byname grpo                                  # the demo recipe
+    byname grpo --accelerate configs/accelerate/zero2.yaml \\
         --config configs/grpo/repic_qwen2_5_vl_7b.yaml --learning_rate 5e-6
 
 Writes to runs/<name>/: config.resolved.yaml, log.jsonl, completions/*.parquet, checkpoints/, and
-policy/ (a full model, or an unmerged adapter that records its base). Stopped, it goes on from its
-last complete checkpoint when the same command is given again; see --resume.
+policy/ (a full model, or an unmerged adapter that records its base). The same command resumes a run
+that was stopped, from its last complete checkpoint; see --resume.
 """
 
 import os
@@ -34,15 +34,15 @@ def main(argv: list[str]) -> int:
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     try:
-        settings, args = parse(argv)
+        settings, args = parse(argv, program="grpo", doc=__doc__)
         ready = prepare(settings, args)
         config = resolved(settings, args)  # before the trainer fills in what is left open
         trainer = build(settings, args, ready)
     except StartupError as error:
-        print(f"launch/grpo.py: {error}", file=sys.stderr)
+        print(f"grpo: {error}", file=sys.stderr)
         return 2
     if trainer.accelerator.is_main_process:
-        write_config(settings.output, config)
+        write_config(settings.output, config, "grpo")
         print(plan(settings, args, ready, trainable_parameters(trainer.model)))
         print(trainer.sharing, flush=True)
     return train_and_save(trainer, settings, ready.checkpoint)

@@ -1,15 +1,15 @@
-"""Rewards: what a completion is worth, as plain functions over a batch of rows.
+"""Reward functions: each scores the completions of a batch.
 
 Every function here has TRL's own signature and works unchanged as a `reward_funcs` entry of a stock
-`trl.GRPOTrainer`. In a config it is named by its address, such as `rewards:mention_f1`; see
+`trl.GRPOTrainer`. In a config it is given by its address, such as `rewards:mention_f1`; see
 `rewards.loading` for a reward of one's own.
 
-    object_consistency    is the named thing of picture 1 in picture 2?   0 or 1
+    object_consistency    is the subject of image 1 in image 2?           0 or 1
     visual_localization   where is it?                                    0 or 1
-    mention_ratio         share of due names in the caption (RePIC)       0…1
+    mention_ratio         share of expected names in the caption (RePIC)  0…1
     mention_f1            set-level F1 of the names in the caption        0…1
-    repetition            penalty for n-grams written twice               −1…0
-    copying               penalty for n-grams taken from the prompt       −1…0
+    repetition            penalty for repeated n-grams                    −1…0
+    copying               penalty for n-grams copied from the prompt      −1…0
 
 Nothing here imports torch, knows a tokenizer, or knows where rows come from.
 """

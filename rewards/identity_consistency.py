@@ -1,21 +1,22 @@
-"""Identity consistency: does the caption call the user's things by their names?
+"""Identity consistency: does the caption call the user's subjects by their names?
 
-    mention_ratio = n / m            n of the m distinct due names are written
-    mention_f1    = 2h / (2h + e + k)  h due names written, e extra ones, k due ones missing
+    mention_ratio = n / m              n of the m distinct expected names are written
+    mention_f1    = 2h / (2h + e + k)  h expected names written, e extra ones, k expected, missed
 
-Both are 0 below a floor of length, without which the cheapest caption is the bare name. What counts
-as written is `rewards.names`' rule. Extra are names of things that are absent from the picture, and
-unlisted tags. With no name due, F1 is 1 for naming nothing and 0 otherwise; the ratio says None.
+Both are 0 below a minimum length, without which the cheapest caption is the bare name.
+`rewards.names` decides what counts as written. Extra names are those of subjects that are not in
+the image, and unlisted tags. If no name is expected, F1 is 1 for a caption that names nothing and 0
+otherwise; the ratio is None.
 
 Source: `mention_ratio` is RePIC's reward (arXiv 2506.18369); its paper counts the floor in tokens,
 its released code in characters (`unit="characters"`). F1 with distractors is what later work found
-stronger: it makes wrong names cost.
+stronger, because it makes wrong names cost.
 
 Cheats refused by both: one name fifty times (names are a set), bare names (the floor), a caption
 wrapped in `<bo>…</bo>` (markup is no mention, for any number of names; RePIC's code refuses it for
-one), names inside other words, length made of blanks, of end tokens or of padding. Refused by
-`mention_f1` only, wherever a prompt brings names of absent things: the list of all its names, its
-echo; and invented tags. `mention_ratio` pays for those, by its formula.
+one), names inside other words, length made of whitespace, of end tokens or of padding. Refused by
+`mention_f1` only, where the prompt has absent names: listing all of its names, and echoing it; and
+invented tags. `mention_ratio` pays for those, by its formula.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from rewards.parsing import completion_text
 TASK = "identity_consistency"
 UNITS = ("tokens", "characters")
 
-# Four blanks in a row make an indented paragraph; more make length without content. Whitespace,
-# control characters, and what renders as nothing.
+# Runs of five or more: whitespace, control characters, and what renders as nothing. Four in a row
+# may indent a paragraph; more add length without content.
 _BLANKS = re.compile(
     r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]{5,}"
 )
@@ -38,22 +39,22 @@ _BLANKS = re.compile(
 def mention_ratio(
     completions, *, completion_ids, task, names, floor=100, unit="tokens", uncounted_ids=(), **_
 ) -> list[float | None]:
-    """Share of the due names that a caption mentions; RePIC's naming reward.
+    """Share of the expected names that a caption mentions; RePIC's naming reward.
 
     Args:
         completions: B strings or conversations.
         completion_ids: B lists of C token ids, as TRL passes them: up to and including the end
             token where there is one.
         task: B task names; rows of other tasks get None.
-        names: B lists of m names that belong in the caption, bare.
-        floor: length from which a caption counts; shorter ones get 0. 0 switches it off.
+        names: B lists of m expected names, bare.
+        floor: minimum length; shorter captions get 0. 0 switches it off.
         unit: "tokens", or "characters" as in RePIC's released code.
-        uncounted_ids: token ids that add no length: end, padding and other special tokens. Bound by
-            `rewards.loading` from the policy's tokenizer. Left empty in a stock trainer, the end
-            token of a finished completion counts as one token.
+        uncounted_ids: token ids that add no length: end, padding and other special tokens.
+            `rewards.loading` sets them from the policy's tokenizer. If empty, as in a stock
+            trainer, the end token of a finished completion counts as one token.
 
     Returns:
-        B rewards, each in 0…1, or None, also for rows of this task with no name due.
+        B rewards, each in 0…1, or None; None also for rows of this task without expected names.
 
     Raises:
         ValueError: unknown unit, a negative floor, or a name that is blank.
@@ -63,13 +64,15 @@ def mention_ratio(
     """
     check_floor(floor, unit)
     rewards = []
-    for completion, ids, kind, due in zip(completions, completion_ids, task, names, strict=True):
-        if kind != TASK or not due:
+    for completion, ids, row_task, expected in zip(
+        completions, completion_ids, task, names, strict=True
+    ):
+        if row_task != TASK or not expected:
             rewards.append(None)
             continue
         text = completion_text(completion)
-        found = find_names(text, due)
-        ratio = len(found.written - found.closed) / len(set(due))
+        found = find_names(text, expected)
+        ratio = len(found.written - found.closed) / len(set(expected))
         long_enough = caption_length(text, ids, unit, uncounted_ids) >= floor
         rewards.append(ratio if long_enough else 0.0)
     return rewards
@@ -87,11 +90,11 @@ def mention_f1(
     uncounted_ids=(),
     **_,
 ) -> list[float | None]:
-    """Set-level F1 between the names written and the names that belong.
+    """Set-level F1 between the names written and the expected names.
 
     Args:
         completions, completion_ids, task, names, floor, unit, uncounted_ids: as in `mention_ratio`.
-        absent_names: B lists of names given in the prompt whose thing is not in the picture.
+        absent_names: B lists of names given in the prompt whose subject is not in the image.
 
     Returns:
         B rewards, each in 0…1, or None.
@@ -104,17 +107,17 @@ def mention_f1(
     """
     check_floor(floor, unit)
     rewards = []
-    for completion, ids, kind, due, absent in zip(
+    for completion, ids, row_task, row_names, absent in zip(
         completions, completion_ids, task, names, absent_names, strict=True
     ):
-        if kind != TASK:
+        if row_task != TASK:
             rewards.append(None)
             continue
         text = completion_text(completion)
-        due = set(due or ())
-        found = find_names(text, due | set(absent or ()))
-        # Markup earns nothing for a due name, yet does not hide an absent one.
-        score = tally(found.written - (found.closed & due), due, found.unlisted)
+        expected = set(row_names or ())
+        found = find_names(text, expected | set(absent or ()))
+        # A closing tag cancels an expected name, but not an absent one, which still costs.
+        score = tally(found.written - (found.closed & expected), expected, found.unlisted)
         long_enough = caption_length(text, ids, unit, uncounted_ids) >= floor
         rewards.append(score.f1 if long_enough else 0.0)
     return rewards
@@ -124,10 +127,11 @@ def caption_length(text: str, ids, unit: str = "tokens", uncounted_ids=()) -> in
     """Length of a caption for the floor.
 
     Args:
-        text: the caption, used for "characters" and to find runs of blanks.
+        text: the caption, used for "characters" and to find runs of whitespace.
         ids: its C token ids.
-        unit: "tokens": ids that are not in `uncounted_ids`, less one for every blank beyond four in
-            a row, so that newlines are no way over the floor. "characters": `len(text)`.
+        unit: "tokens": ids that are not in `uncounted_ids`, less one for every blank character
+            beyond four in a row, so that newlines do not reach the floor. "characters":
+            `len(text)`.
         uncounted_ids: token ids that add no length.
 
     Returns:
@@ -141,7 +145,7 @@ def caption_length(text: str, ids, unit: str = "tokens", uncounted_ids=()) -> in
 
 
 def check_floor(floor, unit) -> None:
-    """Refuse a floor that cannot be meant.
+    """Refuse an invalid floor.
 
     Raises:
         ValueError: the unit is not one of `UNITS`, or the floor is negative.

@@ -1,14 +1,14 @@
-"""From the words of a config to reward functions, with every mistake found before weights load.
+"""Load the reward functions that a config lists, and find every mistake before weights load.
 
-A reward is named by its address:
+A reward is given by its address:
 
     rewards:mention_f1           a function of this package
     my_package.module:f          any importable module, the current directory included
     path/to/file.py:f            a file, relative to the current directory
 
-Its keyword parameters say all: those without a default are columns of the data (or what TRL itself
-passes), those with a default are settings, which a config may change. Weights stand beside the
-addresses, as TRL's `reward_weights`.
+Its keyword parameters say what it needs: those without a default are columns of the data (or what
+TRL itself passes), those with a default are settings, which a config may change. Weights are given
+beside the addresses, as TRL's `reward_weights`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 TRL_PASSES = frozenset(
     {"prompts", "completions", "completion_ids", "trainer_state", "log_metric", "log_extra"}
 )
-# Columns that it keeps to itself, and the name under which it passes their content.
+# Columns that TRL does not pass, and the name under which it passes their content.
 TRL_KEEPS = {"prompt": "prompts", "completion": "completions"}
 
 
@@ -43,15 +43,16 @@ def load_rewards(
     Args:
         specs: addresses, such as `["rewards:object_consistency", "my_rewards.py:mentions_colour"]`.
         settings: settings by address or function name: `{"mention_f1": {"floor": 100}}`.
-        weights: the weights that stand beside the addresses; only checked here, TRL applies them.
+        weights: one per address; only checked here, TRL applies them.
         uncounted_ids: see `load_reward`.
 
     Returns:
         One callable per address, in order, ready for `GRPOTrainer(reward_funcs=…)`.
 
     Raises:
-        RewardError: an address or setting is wrong, a setting is for no listed reward, two rewards
-            share a name (TRL logs by name), or the weights are not one finite number per reward.
+        RewardError: an address or setting is wrong, a setting belongs to no listed reward, two
+            rewards share a name (TRL logs by name), or the weights are not one finite number per
+            reward.
     """
     rewards, unused = [], dict(settings or {})
     for spec in specs:
@@ -82,7 +83,7 @@ def load_reward(
     Args:
         spec: its address; see the module's docstring.
         settings: values for its keyword parameters.
-        uncounted_ids: end, padding and other special token ids of the policy's tokenizer; bound to
+        uncounted_ids: end, padding and other special token ids of the policy's tokenizer; passed to
             a function that has a parameter of that name, unless the settings set it.
 
     Returns:
@@ -106,22 +107,22 @@ def load_reward(
     if not bound:
         return function
     reward = functools.partial(function, **bound)
-    reward.__name__ = reward_name(function)  # TRL logs by it, profilers print it
-    reward.__doc__ = function.__doc__
+    # TRL logs by the name, profilers print it.
+    vars(reward).update(__name__=reward_name(function), __doc__=function.__doc__)
     if function.__module__.partition(".")[0] == "rewards":
         _try_on_no_rows(reward, spec)
     return reward
 
 
 def required_columns(reward: Callable) -> tuple[str, ...]:
-    """Columns of the data that a reward cannot do without.
+    """Columns of the data that a reward requires.
 
     Args:
         reward: a reward function, or a partial of one.
 
     Returns:
-        Names of its parameters that have no default and no bound value and that TRL does not pass
-        by itself, in the order of its signature.
+        Names of its parameters without default and bound value that TRL does not pass by itself, in
+        the order of its signature.
     """
     parameters = _parameters(reward, reward_name(reward))
     return tuple(
@@ -130,15 +131,15 @@ def required_columns(reward: Callable) -> tuple[str, ...]:
 
 
 def check_columns(rewards: Iterable[Callable], dataset_columns: Iterable[str]) -> None:
-    """Refuse data that lacks a column which a reward asks for.
+    """Refuse data that lacks a column which a reward requires.
 
     Args:
         rewards: reward functions, as `load_rewards` returns them.
         dataset_columns: the data's column names.
 
     Raises:
-        RewardError: one sentence that names every missing column and who asks for it; or a setting
-            bears the name of a column, which TRL would pass instead of the setting.
+        RewardError: one sentence that names every missing column and the rewards that require it;
+            or a setting has the name of a column, which TRL would pass instead of the setting.
     """
     columns = set(dataset_columns)
     missing = []
@@ -175,7 +176,7 @@ def _resolve(spec: str) -> Callable:
     where, colon, name = spec.rpartition(":")
     if not (where and colon and name.isidentifier()):
         raise RewardError(
-            f"reward {spec!r} is no address; write module:function or path/to/file.py:function"
+            f"reward {spec!r} is not an address; write module:function or path/to/file.py:function"
         )
     if where.endswith(".py") and not Path(where).is_file():
         raise RewardError(f"reward {spec!r}: there is no file {where!r} in {str(Path.cwd())!r}")
@@ -191,12 +192,12 @@ def _resolve(spec: str) -> Callable:
         raise RewardError(f"reward {spec!r}: {where} has no function {name!r}{hint}")
     function = vars(module)[name]
     if isinstance(function, type) or not callable(function):
-        raise RewardError(f"reward {spec!r} is no function but {function!r}")
+        raise RewardError(f"reward {spec!r} is not a function but {function!r}")
     return function
 
 
 def _import_module(name: str):
-    # `accelerate launch launch/grpo.py` puts launch/ on the path, not the directory one stands in.
+    # `accelerate launch launch/grpo.py` puts launch/ on the path, not the working directory.
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     return importlib.import_module(name)
@@ -204,11 +205,12 @@ def _import_module(name: str):
 
 def _import_file(where: str):
     path = Path(where).resolve()
-    # The name holds the whole path's hash: two files `reward.py` are two modules.
+    # The name holds a hash of the whole path, so that two files `reward.py` are two modules.
     name = f"_reward_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     if name in sys.modules:
         return sys.modules[name]
     module_spec = importlib.util.spec_from_file_location(name, path)
+    assert module_spec is not None and module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[name] = module  # before it runs, as Python does: dataclasses look there
     try:
@@ -226,7 +228,7 @@ def _parameters(function: Callable, spec: str) -> dict[str, inspect.Parameter]:
     except (TypeError, ValueError) as error:
         raise RewardError(f"reward {spec!r} has no signature to read, {error}") from error
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        raise RewardError(f"reward {spec!r} must end in **_, for TRL passes every column to it")
+        raise RewardError(f"reward {spec!r} must end in **_, because TRL passes every column to it")
     if unnamed := [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]:
         raise RewardError(f"reward {spec!r} takes {_listed(unnamed)} by position, TRL passes names")
     named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -234,7 +236,7 @@ def _parameters(function: Callable, spec: str) -> dict[str, inspect.Parameter]:
 
 
 def _try_on_no_rows(reward: Callable, spec: str) -> None:
-    """Call a reward of this package on a batch of none: it checks its settings, and only those."""
+    """Call a reward of this package on an empty batch, in which it checks only its settings."""
     empty = {name: [] for name in (*TRL_PASSES, *required_columns(reward))}
     try:
         reward(**empty)
@@ -247,4 +249,4 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class RewardError(ValueError):
-    """A reward that a config names cannot be used; the message is one sentence for its author."""
+    """A reward that a config lists cannot be used; the message is one sentence for its author."""

@@ -1,29 +1,31 @@
-"""The one rule by which a name counts as written. Rewards and benchmarks both use it.
+"""When a name counts as written in a text: one rule, for rewards and benchmarks.
 
 1. Comparison. Names and text are compared after NFKC and case folding, with invisible characters
    dropped; a run of whitespace or underscores equals one space, so `Bull_dog` is `bull dog`.
-2. Tags. `<name>` always counts, whatever the case and whatever stands around it: `< Bo >`,
+2. Tags. `<name>` always counts, in any case and any surroundings: `< Bo >`,
    `<<bo>>`, `<bo>'s`, `<bo's>`. A name of several words needs all of them in one tag.
 3. Closing tags. `</name>` never counts. The name is also reported as *closed*: a caption wrapped in
    `<bo>…</bo>` is markup, and the rewards refuse it.
 4. Bare names, outside of tags, count only
-   a. whole: not inside another word, nor joined to one by a hyphen or an apostrophe, save the
+   a. whole: not inside another word, nor joined to one by a hyphen or an apostrophe, except by the
       possessive 's. `t-shirt`, `Bobby` and `Bo-like` name nobody; `Bo's` names Bo. Where a longer
       listed name is written, a shorter one inside it is not;
-   b. from two letters or digits on. A name of one letter, or of none (an emoji), needs its tag;
+   b. if they have two letters or digits or more. A name of one letter, or of none (an emoji), needs
+      its tag;
    c. not as ordinary words. If every word of a name is ordinary (`rewards.ordinary_words`), it must
       be written as a name is: each word with a capital (`Black Widow`), and a single word not
       merely because it opens a sentence (`Can of beer`), unless the name is given with a capital
       (`Bond`), nor in capitals throughout unless so given. An underscore shows it too
       (`backpack_dog`). A name that is no ordinary word counts in any case (`bo`).
-5. Scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese). Where words end cannot be
-   seen, so 4a asks no boundary there: `小明` counts in `小明在公园`, and wrongly in `小明星`. Two
-   borders can be seen, and hold: katakana runs are one word, and a mark belongs to its letter.
-6. Unlisted tags. Any other `<…>` of up to 80 characters that does not open with ASCII
-   punctuation is a name that nobody gave. `<br>` is one; `<|im_end|>` and `<!-- -->` are none.
+5. Scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese). Word boundaries are not
+   visible, so 4a requires none there: `小明` counts in `小明在公园`, and wrongly in `小明星`. Two
+   boundaries are visible and required: a run of katakana is one word, and a mark belongs to its
+   letter.
+6. Unlisted tags. Any other `<…>` of up to 80 characters that does not begin with ASCII
+   punctuation is an invented name. `<br>` is one; `<|im_end|>` and `<!-- -->` are not.
 
-Left out: inflected and prefixed forms (Korean particles, Russian cases, Arabic prefixes) count only
-as tags; in a caption in Title Case an ordinary word looks like a name.
+Known limits: inflected and prefixed forms (Korean particles, Russian cases, Arabic prefixes) count
+only as tags; in a caption in Title Case an ordinary word looks like a name.
 
 Source: the strict rule was set after the defects of RePIC's released metric, which splits at
 whitespace (so `<black widow>` and possessives never match), and of a naive word match, which reads
@@ -79,7 +81,7 @@ def find_names(text: str, names: Iterable[str]) -> Naming:
             written |= given
         elif key and len(key) <= _MAX_TAG and key[0] not in string.punctuation:
             unlisted.add(key)
-    # NUL is neither letter nor space: no name can begin, end or continue across a tag.
+    # NUL is neither letter nor space, so no name can begin, end or continue across a tag.
     bare_text = _TAG.sub(lambda tag: "\0" * len(tag[0]), text)
     for key in _bare_names(bare_text, listed):
         written |= listed[key]
@@ -96,22 +98,22 @@ def unlisted_tags(text: str, names: Iterable[str]) -> set[str]:
     return set(find_names(text, names).unlisted)
 
 
-def tally(written: Iterable[str], due: Iterable[str], unlisted: Iterable[str] = ()) -> Tally:
-    """Compare the names written with the names that belong, as sets.
+def tally(written: Iterable[str], expected: Iterable[str], unlisted: Iterable[str] = ()) -> Tally:
+    """Compare the names written with the expected names, as sets.
 
     Args:
         written: listed names that were written.
-        due: names that belong.
-        unlisted: tags that are nobody's name; each is one extra.
+        expected: names that belong in the text.
+        unlisted: tags that are no given name; each is one extra.
 
     Returns:
         A `Tally`; tallies add up, and the sum's precision, recall and F1 are the micro average.
     """
-    written, due = set(written), set(due)
+    written, expected = set(written), set(expected)
     return Tally(
-        hits=len(written & due),
-        extra=len(written - due) + len(set(unlisted)),
-        missed=len(due - written),
+        hits=len(written & expected),
+        extra=len(written - expected) + len(set(unlisted)),
+        missed=len(expected - written),
     )
 
 
@@ -121,7 +123,7 @@ def name_key(name: str) -> str:
 
 
 def _bare_names(text: str, listed: dict[str, set[str]]) -> set[str]:
-    """Keys of the listed names that stand bare in a normalised text whose tags are blotted out."""
+    """Keys of the listed names that are written bare in a normalised text without its tags."""
     folded, origin = _fold_with_origin(text)
     taken = bytearray(len(folded))
     found = set()
@@ -144,7 +146,8 @@ def _bare_names(text: str, listed: dict[str, set[str]]) -> set[str]:
 
 
 def _fold_with_origin(text: str) -> tuple[str, list[int] | None]:
-    """Case-folded text and, where folding made it longer, each character's index before."""
+    """Case-folded text and, where folding made it longer, each character's index in the original.
+    """
     folded = text.casefold()
     if len(folded) == len(text):
         return folded, None
@@ -152,7 +155,7 @@ def _fold_with_origin(text: str) -> tuple[str, list[int] | None]:
 
 
 def _is_whole(text: str, start: int, end: int) -> bool:
-    """Rule 4a: the span is a word, or words, of its own."""
+    """Rule 4a: the span consists of whole words."""
     before, after = text[max(start - 2, 0) : start], text[end : end + 3]
     if before and joined(before[-1], text[start]):
         return False
@@ -168,7 +171,7 @@ def _is_whole(text: str, start: int, end: int) -> bool:
 
 
 def _as_a_name(text: str, start: int, end: int, given: set[str]) -> bool:
-    """Rule 4c: an ordinary word, or several, spelt as a name is spelt."""
+    """Rule 4c: an ordinary word, or several, is spelt as a name."""
     spelt = text[start:end]
     if "_" in spelt:
         return True
@@ -182,7 +185,7 @@ def _as_a_name(text: str, start: int, end: int, given: set[str]) -> bool:
 
 
 def _opens_sentence(text: str, start: int) -> bool:
-    """Whether only opening signs stand between a position and the sentence before it."""
+    """Whether there are only opening signs between a position and the end of a sentence before."""
     window = text[max(start - 8, 0) : start]
     before = window.rstrip(_OPENING_SIGNS)
     return before[-1] in _SENTENCE_END if before else True
@@ -190,7 +193,7 @@ def _opens_sentence(text: str, start: int) -> bool:
 
 @dataclass(frozen=True)
 class Naming:
-    """What a text does with the names it was given.
+    """Which names a text writes.
 
     Attributes:
         written: given names that count as written, by tag or bare.
@@ -208,9 +211,9 @@ class Tally:
     """Set-level counts of one caption or, added up, of many.
 
     Attributes:
-        hits: due names that were written.
-        extra: names written that do not belong.
-        missed: due names that were not written.
+        hits: expected names that were written.
+        extra: names written that were not expected, and unlisted tags.
+        missed: expected names that were not written.
     """
 
     hits: int = 0
@@ -222,18 +225,19 @@ class Tally:
 
     @property
     def precision(self) -> float:
-        """hits / (hits + extra), in 0…1; 1 where nothing was written, for nothing is wrong."""
+        """hits / (hits + extra), in 0…1; 1 where nothing was written, because nothing is wrong."""
         named = self.hits + self.extra
         return self.hits / named if named else 1.0
 
     @property
     def recall(self) -> float:
-        """hits / (hits + missed), in 0…1; 1 where nothing was due, for nothing is missing."""
-        due = self.hits + self.missed
-        return self.hits / due if due else 1.0
+        """hits / (hits + missed), in 0…1; 1 where nothing was expected, because nothing is missed.
+        """
+        expected = self.hits + self.missed
+        return self.hits / expected if expected else 1.0
 
     @property
     def f1(self) -> float:
-        """2 hits / (2 hits + extra + missed), in 0…1; 1 where nothing was due nor written."""
+        """2 hits / (2 hits + extra + missed), in 0…1; 1 where nothing was expected or written."""
         total = 2 * self.hits + self.extra + self.missed
         return 2 * self.hits / total if total else 1.0

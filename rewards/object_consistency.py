@@ -1,4 +1,4 @@
-"""Object consistency: is the named thing of the first picture also in the second?
+"""Object consistency: is the named subject of the first image also in the second?
 
     reward = 1 if the one answer in the text equals the row's answer, else 0
 
@@ -6,8 +6,8 @@ Source: RePIC (arXiv 2506.18369), the task it calls OCT. What counts as an answe
 in its released code, which matches without word boundaries.
 
 Cheats refused: "yes and no" and the echo of "answer only yes or no" (both words), "know" and "not"
-(no whole word), "probably yes" (hedged), silence. Not refused: the right answer followed by
-anything that contains neither word; length is another reward's business.
+(no whole word), "probably yes" (hedged), an empty answer. Not refused: the right answer followed by
+any text that contains neither word; this reward does not judge length.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def object_consistency(completions, *, task, answer, **_) -> list[float | None]:
         RePIC, arXiv 2506.18369.
     """
     return [
-        _score(completion_text(completion), truth) if kind == TASK else None
-        for completion, kind, truth in zip(completions, task, answer, strict=True)
+        _score(completion_text(completion), truth) if row_task == TASK else None
+        for completion, row_task, truth in zip(completions, task, answer, strict=True)
     ]
 
 

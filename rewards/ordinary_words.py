@@ -1,8 +1,8 @@
 """English words that are more often words than names, for rule 4c of `rewards.names`.
 
-A short list, written for captions: what pictures show, what it looks like, what it does, and the
-small words between. It cannot be complete. A name that is an ordinary word of another language, or
-a rare one of this, counts bare wherever it stands; prompts therefore ask for the tag.
+A short list, written for captions: what images show, what it looks like, what it does, and function
+words. It cannot be complete. A name that is an ordinary word of another language, or a rare one of
+English, counts as a name wherever it is written bare; prompts therefore ask for the tag.
 """
 
 _WORDS = """

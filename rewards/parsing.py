@@ -1,4 +1,4 @@
-"""From what a model wrote to what it answered: its text, a yes or no, a box.
+"""Parsers of completions: the text, a yes or no, a box.
 
 Every parser takes any string, takes time linear in its length, and returns None where there is no
 single clear answer. None of them raises.
@@ -26,7 +26,7 @@ _NUMBER = re.compile(
 
 
 def completion_text(completion: str | list[dict]) -> str:
-    """What the model wrote, from either form in which TRL hands completions over.
+    """The text that the model wrote, from either form in which TRL passes completions.
 
     Args:
         completion: a string, or a conversation: messages `{"role", "content"}` whose content is a
@@ -41,7 +41,7 @@ def completion_text(completion: str | list[dict]) -> str:
 
 
 def prompt_text(prompt: str | list[dict]) -> str:
-    """All text of a prompt, whoever speaks it; image placeholders are left out.
+    """All text of a prompt, of all roles, without image placeholders.
 
     Args:
         prompt: a string or a conversation, as in `completion_text`.
@@ -53,11 +53,11 @@ def prompt_text(prompt: str | list[dict]) -> str:
 
 
 def yes_or_no(text: str) -> str | None:
-    """The one answer in a text, or None.
+    """The single yes or no in a text, or None.
 
-    Whole words only, in any case: the `no` in "know" and in "no-one" is none. Said twice is said;
-    both, neither, a negated or questioned answer ("not yes", "yes?") and a hedged one ("probably
-    yes", "no idea", "cannot tell") are None.
+    Only whole words count, in any case: not the `no` in "know" or in "no-one". An answer may be
+    repeated. Both words, neither, a negated or questioned answer ("not yes", "yes?") and a hedged
+    one ("probably yes", "no idea", "cannot tell") are None.
 
     Args:
         text: any string.
@@ -71,24 +71,25 @@ def yes_or_no(text: str) -> str | None:
 
 
 def one_box(text: str) -> tuple[float, float, float, float] | None:
-    """The one box in a text, or None.
+    """The single box in a text, or None.
 
     A box is a list of exactly four numbers in square or round brackets, alone, as the value of a
-    JSON key such as `bbox_2d`, or amid prose. Two such lists, even equal ones, are no answer. Lists
-    of other lengths are not boxes and are passed over.
+    JSON key such as `bbox_2d`, or amid prose. Two such lists, even equal ones, give None. Lists of
+    other lengths are ignored.
 
     Args:
         text: any string.
 
     Returns:
-        Four floats as written, in the writer's own units; they may be non-finite, degenerate or out
-        of frame, which is for the caller to judge. None if there is no box or more than one.
+        Four floats as written, in the model's own units; the caller checks whether they are finite,
+        inside the frame and have an area. None if there is no box or more than one.
     """
     boxes = []
     for match in _INNERMOST_LIST.finditer(text):
         numbers = [_NUMBER.fullmatch(part) for part in match[1].split(",", 4)]
-        if len(numbers) == 4 and all(numbers):
-            boxes.append(tuple(float(number[1]) for number in numbers))
+        corners = tuple(float(number[1]) for number in numbers if number)
+        if len(numbers) == len(corners) == 4:
+            boxes.append(corners)
             if len(boxes) > 1:
                 return None
     return boxes[0] if boxes else None

@@ -1,18 +1,18 @@
-"""Penalties, off by default: name them in the config, with a weight, to switch them on.
+"""Penalties for repetition and copying, off by default: list them in a config to switch them on.
 
-    repetition = −(1 − distinct n-grams / n-grams)              0: nothing is said twice
-    copying    = −(n-grams that stand in the prompt / n-grams)  −1: the prompt once more
+    repetition = −(1 − distinct n-grams / n-grams)             0: nothing is repeated
+    copying    = −(n-grams that are in the prompt / n-grams)  −1: the caption repeats the prompt
 
-Words are folded and whole; signs and, in scripts without spaces, characters are words of their own;
-a word without end is cut into pieces, so that "aaaa…" repeats itself. A caption shorter than one
-n-gram gets 0.
+Words are compared whole and case-folded; punctuation marks and, in scripts without spaces, single
+characters are words of their own; a word is split after 24 characters, so that "aaaa…" repeats
+itself. A caption shorter than one n-gram gets 0.
 
 Source: n-gram penalties are common in text generation; copying of the given information is a defect
 that later work on personalised captioning reports for naming rewards.
 
 Cheats refused: one name fifty times, one letter a hundred thousand times (repetition); the echo of
-the prompt, and of its information text (copying). Not refused: copied text diluted by text of one's
-own, which lowers the share by as much as it adds.
+the prompt, and of its information text (copying). Not refused: copied text diluted by other text,
+which lowers the share by as much as it adds.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]{{1,24}}|[^\w\s]")
 
 
 def repetition(completions, *, task, ngram: int = 4, **_) -> list[float | None]:
-    """Penalty for saying the same thing again.
+    """Penalty for repeated n-grams.
 
     Args:
         completions: B strings or conversations.
         task: B task names; rows other than captions get None.
-        ngram: length of the compared pieces, in words, at least 1.
+        ngram: n, in words, at least 1.
 
     Returns:
         B penalties, each in −1…0, or None.
@@ -45,20 +45,20 @@ def repetition(completions, *, task, ngram: int = 4, **_) -> list[float | None]:
     """
     _check(ngram)
     return [
-        _repeated(_ngrams(completion_text(completion), ngram)) if kind == TASK else None
-        for completion, kind in zip(completions, task, strict=True)
+        _repeated(_ngrams(completion_text(completion), ngram)) if row_task == TASK else None
+        for completion, row_task in zip(completions, task, strict=True)
     ]
 
 
 def copying(prompts, completions, *, task, ngram: int = 5, **_) -> list[float | None]:
-    """Penalty for giving the prompt's information text back.
+    """Penalty for n-grams copied from the prompt.
 
     Args:
-        prompts: B strings or conversations; all their text is compared, for the information stands
-            among it. A name alone is no copy: n-grams are longer than names.
+        prompts: B strings or conversations; all their text is compared, the information about the
+            subjects included. A name alone is no copy, because n-grams are longer than names.
         completions: B strings or conversations.
         task: B task names; rows other than captions get None.
-        ngram: length of the compared pieces, in words, at least 1.
+        ngram: n, in words, at least 1.
 
     Returns:
         B penalties, each in −1…0, or None.
@@ -72,9 +72,9 @@ def copying(prompts, completions, *, task, ngram: int = 5, **_) -> list[float | 
     _check(ngram)
     return [
         _copied(_ngrams(completion_text(completion), ngram), _ngrams(prompt_text(prompt), ngram))
-        if kind == TASK
+        if row_task == TASK
         else None
-        for prompt, completion, kind in zip(prompts, completions, task, strict=True)
+        for prompt, completion, row_task in zip(prompts, completions, task, strict=True)
     ]
 
 

@@ -1,11 +1,11 @@
-"""Unicode ground rules that every reader of model text in this package shares.
+"""Unicode normalisation and word boundaries, for everything in this package that reads model text.
 
 A policy under reinforcement learning writes anything: lone surrogates, a hundred thousand combining
 marks, full-width letters, invisible characters inside words. `normalise` makes such text comparable
 in linear time; nothing here raises on any `str`.
 
-Left out: stripping of accents (`Zoe` is not `Zoë`), transliteration, look-alike letters of other
-alphabets (a Cyrillic `о` is not a Latin `o`).
+Not done: stripping accents (`Zoe` is not `Zoë`), transliteration, mapping look-alike letters of
+other alphabets (a Cyrillic `о` is not a Latin `o`).
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ UNSPACED = (
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _KATAKANA = re.compile("[\u30a1-\u30fa\u30fc-\u30ff]")
 
-# One apostrophe and one hyphen, so that a rule about either is written once.
+# All apostrophes and hyphens become one of each, so that rules name only that one.
 _ONE_SIGN = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'", "\u2010": "-"})
 
-# Unicode's stream-safe limit. Sorting an endless run of marks is quadratic: 100 k of them would
-# keep `unicodedata.normalize` busy for twenty seconds.
+# Unicode's stream-safe limit. Sorting a run of marks takes quadratic time: `unicodedata.normalize`
+# would need twenty seconds for 100 k of them.
 _MAX_MARKS = 30
 
 
 def normalise(text: str) -> str:
-    """Text in comparable form: NFKC, one apostrophe, one hyphen, no invisible formatting.
+    """Text in comparable form: NFKC, one kind of apostrophe and hyphen, no invisible characters.
 
     Args:
         text: any string, lone surrogates included.
 
     Returns:
         The text after Unicode NFKC (UAX #15). Format characters (soft hyphen, joiners, direction
-        marks) and variation selectors are dropped; the zero-width space stays, for it separates
+        marks) and variation selectors are dropped; the zero-width space stays, because it separates
         words. A run of combining marks is cut at 30 (UAX #15, stream-safe text).
     """
     if text.isascii():
@@ -56,7 +56,7 @@ def normalise(text: str) -> str:
 def is_word(char: str) -> bool:
     """Whether one character can be part of a word: letter, digit, underscore or mark of a letter.
 
-    Python's own `\\w` leaves vowel signs out, which would cut Thai and Devanagari words in two.
+    Python's own `\\w` excludes vowel signs, which would split Thai and Devanagari words.
     """
     return char.isalnum() or char == "_" or _is_mark(char)
 
@@ -64,9 +64,9 @@ def is_word(char: str) -> bool:
 def joined(left: str, right: str) -> bool:
     """Whether two neighbouring characters belong to one word.
 
-    In a script without spaces nobody can tell without a dictionary; there the answer is no, except
-    within a run of katakana, which is one word, and before a mark, which belongs to its letter. A
-    change between such a script and another is an end of word too: `我的Bo很可爱`.
+    In a script without spaces only a dictionary could tell. There the answer is no, except within a
+    run of katakana, which is one word, and before a mark, which belongs to its letter. A word also
+    ends where such a script meets another: `我的Bo很可爱`.
     """
     if _is_mark(right):
         return True

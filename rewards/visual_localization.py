@@ -1,18 +1,18 @@
-"""Visual localisation: the box of the named thing in the query picture.
+"""Visual localization: the box of the named subject in the query image.
 
     reward = 1 if IoU(box answered / frame, box of the row) ≥ threshold, else 0
 
-A policy answers in a frame of its own: Qwen2.5-VL in pixels of the picture as its processor resized
-it, Qwen3-VL in thousandths of either side. `box_frame` is that frame's [width, height], and turns
-the answer into the 0–1 units of the row. Without it a box that is right is scored as wrong whenever
-the processor resizes.
+Each family of policies writes boxes in its own frame: Qwen2.5-VL in pixels of the image as its
+processor resized it, Qwen3-VL in thousandths of either side. `box_frame` is that frame's [width,
+height], by which the answer is divided to get the 0–1 units of the row. Without it, a correct box
+would be scored as wrong whenever the processor resizes the image.
 
 Source: RePIC (arXiv 2506.18369), the task it calls VLT; the IoU is that of torchvision's `box_iou`.
 
 Cheats refused: several boxes in one answer, twenty boxes, two corners swapped, a box without area,
-a non-finite or out-of-frame one. A whole-picture box is scored like any other: it earns 1 only if
-the thing fills at least the threshold's share of the picture, so such rows teach nothing and are
-better left out of the data.
+a non-finite or out-of-frame one. A whole-image box is scored like any other: it earns 1 only if the
+subject fills at least the threshold's share of the image; such rows teach nothing and should not
+be in the data.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def visual_localization(
     Args:
         completions: B strings or conversations.
         task: B task names; rows of other tasks get None.
-        box: B true boxes [x1, y1, x2, y2] in 0–1 of the query picture (None in other rows).
-        box_frame: B pairs [width, height]: the size, in the policy's own units, of the picture
+        box: B true boxes [x1, y1, x2, y2] in 0–1 of the query image (None in other rows).
+        box_frame: B pairs [width, height]: the size, in the policy's own units, of the image
             that it answers about, such as [644, 476] or [1000, 1000] (None in other rows).
         threshold: IoU from which a box is right, in (0, 1].
 
@@ -49,9 +49,10 @@ def visual_localization(
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold is {threshold!r}; an IoU threshold lies in (0, 1]")
+    rows = zip(completions, task, box, box_frame, strict=True)
     return [
-        _score(completion_text(completion), truth, frame, threshold) if kind == TASK else None
-        for completion, kind, truth, frame in zip(completions, task, box, box_frame, strict=True)
+        _score(completion_text(completion), truth, frame, threshold) if row_task == TASK else None
+        for completion, row_task, truth, frame in rows
     ]
 
 
@@ -59,22 +60,23 @@ def iou(a, b) -> float:
     """Intersection over union of two boxes.
 
     Args:
-        a, b: x1 y1 x2 y2 in the same units, with x1 < x2 and y1 < y2.
+        a, b: x1 y1 x2 y2 in the same units, with x1 ≤ x2 and y1 ≤ y2.
 
     Returns:
-        A float in 0…1.
+        A float in 0…1; 0 for two boxes without area.
     """
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     shared = max(width, 0.0) * max(height, 0.0)
-    return shared / (_area(a) + _area(b) - shared)
+    union = _area(a) + _area(b) - shared
+    return shared / union if union else 0.0
 
 
 def into_unit_frame(box, frame) -> tuple[float, float, float, float] | None:
-    """A box in a policy's own units as one in 0–1 of the picture.
+    """A box in a policy's own units as one in 0–1 of the image.
 
-    Corners up to one unit (and at most a hundredth of the side) beyond an edge are rounding, and
-    are pulled back to it.
+    Corners up to one unit (and at most a hundredth of the side) beyond an edge are taken as
+    rounding and moved to the edge.
 
     Args:
         box: x1 y1 x2 y2 in units of the frame; any floats.

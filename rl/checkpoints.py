@@ -8,10 +8,9 @@ never read.
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from peft import PeftModel
-from transformers import Trainer
 
 from data_gen.files.errors import InputError
 from data_gen.files.files import write_json
@@ -22,7 +21,7 @@ MARK = "complete.json"
 STATE = "byname_state.json"
 """What :class:`rl.trainer.PolicyTrainer` adds to a checkpoint."""
 
-_Trainer = Trainer if TYPE_CHECKING else object
+_Trainer: Any = object  # for type checkers: what the Trainer brings
 
 
 class AtomicCheckpointMixin(_Trainer):
@@ -51,7 +50,6 @@ class AtomicCheckpointMixin(_Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         if isinstance(self.model, PeftModel):
             return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        assert self.model is not None
         saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype,
                                                  use_safetensors=True)
         self.model.load_state_dict(saved.state_dict())

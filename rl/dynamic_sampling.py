@@ -8,19 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 
 from data_gen.files.errors import InputError
 from rl.chunks import collate, split
 from rl.run_log import Scored
-from rl.sampler import RowType, plain_row, row_type
+from rl.sampler import RowType, plain_row, type_of
 
-_Trainer = GRPOTrainer if TYPE_CHECKING else object
+_Trainer: Any = object  # for type checkers: what GRPOTrainer brings
 
 
 @dataclass
@@ -80,9 +79,9 @@ class DynamicSamplingMixin(_Trainer):
         Returns:
             The batch with groups replaced, and ``num_items_in_batch`` counted anew.
         """
-        G, rank = self.num_generations or 1, self.accelerator.process_index
+        G, rank = self.num_generations, self.accelerator.process_index
         groups = split(output, G)
-        types = [row_type(inputs[i]) for i in range(0, len(inputs), G)]
+        types = [type_of(inputs[i]) for i in range(0, len(inputs), G)]
         zero_variance_slots = self._zero_variance_slots(len(groups))
         asked = gather_object([len(zero_variance_slots)])
         drawn = rounds = 0

@@ -46,7 +46,7 @@ class Ready:
         rows, eval_rows: with ``box_frame``, without rows whose prompt is too long.
         tokens: prompt tokens of each row.
         images: number of images of each row.
-        dropped: number of rows whose prompt leaves no room for a completion in the context.
+        skipped: number of rows whose prompt leaves no room for a completion in the context.
         context: the policy's context length in tokens.
         epoch: completions that an epoch trains on, repeated use included.
         rewards: functions in the order of the config.
@@ -58,7 +58,7 @@ class Ready:
     eval_rows: Dataset | None
     tokens: list[int]
     images: list[int]
-    dropped: int
+    skipped: int
     context: int
     epoch: int
     rewards: list
@@ -79,7 +79,8 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
         raise StartupError(f"there are no completions at {settings.replay_completions}")
     rows, eval_rows, checkpoint = open_run(settings, args, settings.eval_rows)
     if args.eval_strategy != "no" and eval_rows is None:
-        raise StartupError(f"eval_strategy is '{args.eval_strategy.value}', but no eval_rows given")
+        strategy = getattr(args.eval_strategy, "value", args.eval_strategy)
+        raise StartupError(f"eval_strategy is '{strategy}', but no eval_rows given")
 
     # Before the processor: a mistake in a reward is found without reaching for the policy.
     load_rewards(settings.rewards, settings.reward_settings, weights=args.reward_weights)
@@ -100,7 +101,7 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
             f"every prompt of {settings.rows} is too long: the shortest has {min(tokens)} tokens, "
             f"and a context of {context} less max_completion_length "
             f"{args.max_completion_length} leaves {room}")
-    dropped = len(tokens) - len(keep)
+    skipped = len(tokens) - len(keep)
     rows = rows.select(keep)
     group = args.num_generations or 1
     prompts = (args.generation_batch_size or 1) // group
@@ -115,7 +116,7 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
         eval_rows = eval_rows.select([i for i, n in enumerate(lengths) if n <= room])
     images = [sum(part["type"] == "image" for m in prompt for part in m["content"])
               for prompt in rows["prompt"]]
-    return Ready(rows, eval_rows, [tokens[i] for i in keep], images, dropped, context,
+    return Ready(rows, eval_rows, [tokens[i] for i in keep], images, skipped, context,
                  len(sampler), rewards, processor, checkpoint)
 
 
@@ -195,12 +196,12 @@ def check_same_run(settings: PolicySettings, args: TrainingArguments) -> None:
                 f"another --name, or --resume none to start over")
 
 
-def write_config(output: Path, config: dict, program: str = "launch/grpo.py") -> None:
-    """Write ``config.resolved.yaml``, with which ``program`` repeats the run."""
+def write_config(output: Path, config: dict, program: str = "grpo") -> None:
+    """Write ``config.resolved.yaml``, with which ``byname <program>`` repeats the run."""
     file = output / "config.resolved.yaml"
     text = yaml_text(_yaml_like(config))
     with atomic_file(file) as out:
-        out.write(f"# accelerate launch {program} --config {file}\n{text}".encode())
+        out.write(f"# byname {program} --config {file}\n{text}".encode())
 
 
 def plan(settings: RunSettings, args: GRPOConfig, ready: Ready, trainable: Trainable) -> str:
@@ -212,7 +213,7 @@ def plan(settings: RunSettings, args: GRPOConfig, ready: Ready, trainable: Train
     weights = args.reward_weights or [1.0] * len(settings.rewards)
     return plan_text(settings, trainable, ready.checkpoint, {
         "rows": f"{len(ready.rows)} of {settings.rows}: {tasks}",
-        "dropped": f"{ready.dropped} prompts too long for the context of {ready.context} tokens "
+        "skipped": f"{ready.skipped} prompts too long for the context of {ready.context} tokens "
                    f"with room for {args.max_completion_length} more",
         "prompts": f"{_mean(tokens):.0f} tokens (longest {max(tokens)}), "
                    f"{_mean(images):.1f} images (most {max(images)})",

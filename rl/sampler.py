@@ -7,33 +7,24 @@ vision tower's weights.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch.utils.data import Sampler
 
 from data_gen.files.errors import InputError
-
-
-@dataclass(frozen=True)
-class RowType:
-    """What decides which rows may share a batch: the task, and whether the row has images."""
-
-    task: str
-    images: bool
+from data_gen.tasks.table import TASKS, RowType, row_type
 
 
 def row_types(dataset) -> list[RowType]:
     """The type of every row; images are not decoded."""
-    light = dataset.select_columns(["task", "prompt"])
-    return [row_type(row) for row in light]
+    light = dataset.remove_columns([c for c in ("images",) if c in dataset.column_names])
+    return [type_of(row) for row in light]
 
 
-def row_type(row: dict) -> RowType:
-    """The type of one row."""
-    parts = [part for message in row["prompt"] for part in message["content"]
-             if not isinstance(message["content"], str)]
-    return RowType(row["task"], any(part["type"] == "image" for part in parts))
+def type_of(row: dict) -> RowType:
+    """The type of one row: its task's, or the usual one where the table lacks its task."""
+    task = TASKS.get(row["task"])
+    return task.row_type(row) if task else row_type(row)
 
 
 def plain_row(row: dict) -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
-from trl import GRPOConfig
+from trl.trainer.grpo_config import GRPOConfig
 
 from data_gen.files.errors import InputError
 from data_gen.files.settings import read_settings
@@ -54,14 +54,14 @@ class PolicySettings:
     freeze_vision: bool = field(default=True, metadata={"help": "No gradient in the tower."})
     freeze_projector: bool = field(
         default=True, metadata={"help": "No gradient between tower and language model."})
-    lora_r: int = field(default=0, metadata={"help": "Rank of LoRA, which trains nothing but "
-                                             "itself; 0 trains all that is not frozen."})
+    lora_r: int = field(default=0, metadata={"help": "Rank of LoRA, which freezes everything "
+                                             "else; 0 trains all that is not frozen."})
     lora_alpha: int = field(default=128, metadata={"help": "LoRA's scale is alpha / r."})
     lora_dropout: float = field(default=0.05, metadata={"help": "On the adapter's input."})
     min_pixels: int | None = field(
-        default=None, metadata={"help": "Smaller pictures are enlarged to this many pixels."})
+        default=None, metadata={"help": "Smaller images are enlarged to this many pixels."})
     max_pixels: int | None = field(
-        default=None, metadata={"help": "Larger pictures are reduced to this many pixels."})
+        default=None, metadata={"help": "Larger images are reduced to this many pixels."})
     box_convention: str | None = field(
         default=None, metadata={"help": "pixels, thousand or unit; default: the family's."})
     resume: str = field(default="auto", metadata={"help": "auto, none or a checkpoint's path."})
@@ -90,28 +90,28 @@ class RunSettings(PolicySettings):
     task_mix: dict[str, float] | None = field(
         default=None, metadata={"help": "Task -> share of the prompts; default: as in the rows."})
     dynamic_sampling: bool = field(
-        default=False, metadata={"help": "Replace groups whose rewards do not vary."})
+        default=False, metadata={"help": "Replace groups whose rewards do not vary by others."})
     dynamic_sampling_limit: int = field(
         default=3, metadata={"help": "Rounds of replacement per generation batch."})
     share_prompt: str = field(
         default="auto", metadata={"help": "auto, on or off: a group's prompt goes through the "
-                                  "model once (rl/sharing/sharing.py)."})
+                                  "model once."})
     share_vision: str = field(
-        default="auto", metadata={"help": "auto, on or off: each distinct picture goes through "
+        default="auto", metadata={"help": "auto, on or off: each distinct image goes through "
                                   "processor and frozen tower once."})
     drop_finished: bool = field(
-        default=True, metadata={"help": "Completions that have ended leave the batch while others "
-                                "are drawn; needs share_prompt (rl/sharing/early_stop.py)."})
+        default=True, metadata={"help": "Remove completions that have ended from the batch while "
+                                "others are sampled; needs share_prompt."})
     completions_every: int = field(
-        default=1, metadata={"help": "Keep completions of every n-th step; 0 keeps none."})
+        default=1, metadata={"help": "Log completions of every n-th step; 0 logs none."})
     replay_completions: str | None = field(
-        default=None, metadata={"help": "Train on the kept completions of another run."})
+        default=None, metadata={"help": "Train on the logged completions of another run."})
 
 
 # Set from `name` and `resume`, so that a run has one place and one way to be resumed.
 _OURS = {"output_dir": "name", "resume_from_checkpoint": "resume"}
 _REFUSED = {key: f"is set from '{own}': give that instead" for key, own in _OURS.items()}
-# Not part of what a run *is*: they may differ when it goes on.
+# Not part of what a run *is*: they may differ when it is resumed.
 _MAY_DIFFER = {
     "resume", "completions_every", "max_steps", "num_train_epochs", "save_steps", "save_strategy",
     "save_total_limit", "logging_steps", "report_to", "eval_strategy", "eval_steps", "eval_rows",

@@ -8,11 +8,13 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset, concatenate_datasets
 from transformers import Trainer, TrainingArguments
 
+from data_gen.files.skipped import SkippedItems
 from rl.checkpoints import AtomicCheckpointMixin
 from rl.policy.boxes import add_box_frame
 from rl.policy.loading import Trainable
@@ -38,7 +40,6 @@ class SFTTrainer(AtomicCheckpointMixin, Trainer):
         inputs.pop("attention_mask")
         hidden = model(**inputs, logits_to_keep=1, output_hidden_states=True).hidden_states[-1]
         asked = labels != -100
-        assert self.model is not None
         logits = self.model.get_output_embeddings()(hidden[:, :-1][asked]).float()
         begins = asked & ~torch.nn.functional.pad(asked, (1, 0))[:, :-1]
         answer = begins.flatten().cumsum(0)[asked.flatten()] - 1
@@ -127,7 +128,7 @@ class SupervisedReady:
         rows: all rows of an epoch with ``box_frame``, general ones last.
         personal: how many of them are not general.
         tokens: of each row's prompt and answer.
-        dropped: reason -> number of rows dropped.
+        skipped: rows without an image, and rows that are too long.
         processor: the policy's.
         checkpoint: to resume from, or ``None``.
     """
@@ -135,7 +136,7 @@ class SupervisedReady:
     rows: Dataset
     personal: int
     tokens: list[int]
-    dropped: dict[str, int]
+    skipped: SkippedItems
     processor: object
     checkpoint: Path | None
 
@@ -152,24 +153,24 @@ def prepare(settings: SupervisedSettings, args: TrainingArguments) -> Supervised
     config, processor = policy_parts(settings, settings.trust_remote_code)
     context = config.get_text_config().max_position_embeddings
     meter = ImageMeter(processor)
-    dropped: Counter[str] = Counter()
+    skipped = SkippedItems()
 
     def usable(found: Dataset, path: str) -> tuple[Dataset, list[int]]:
         found = add_box_frame(found, processor, config.model_type, settings.box_convention)
         _check_targets(found, path)
         tokens = _lengths(found, processor, meter)
         keep = []
-        for i, (n, prompt) in enumerate(zip(tokens, found["prompt"], strict=True)):
+        columns = zip(found["id"], tokens, found["prompt"], strict=True)
+        for i, (row_id, n, prompt) in enumerate(columns):
             if not any(part["type"] == "image" for m in prompt for part in m["content"]):
                 # A processor accepts images for all rows of a batch or for none.
-                dropped["without an image"] += 1
+                skipped.add("without an image", row_id)
             elif n > context:
-                dropped[f"too long for the context of {context} tokens"] += 1
+                skipped.add(f"too long for the context of {context} tokens", row_id)
             else:
                 keep.append(i)
         if not keep:
-            raise StartupError(f"no row of {path} can be used: "
-                               + ", ".join(f"{n} {why}" for why, n in dropped.items()))
+            raise StartupError(f"no row of {path} can be used: {skipped.line()}")
         return found.select(keep), [tokens[i] for i in keep]
 
     rows, tokens = usable(rows, settings.rows)
@@ -182,7 +183,7 @@ def prepare(settings: SupervisedSettings, args: TrainingArguments) -> Supervised
     if len(rows) < batch:
         raise StartupError(f"{settings.rows} has {len(rows)} usable rows, fewer than the {batch} "
                            f"of one batch")
-    return SupervisedReady(rows, personal, tokens, dict(dropped), processor, checkpoint)
+    return SupervisedReady(rows, personal, tokens, skipped, processor, checkpoint)
 
 
 def _check_targets(rows: Dataset, path: str) -> None:
@@ -191,7 +192,7 @@ def _check_targets(rows: Dataset, path: str) -> None:
     Raises:
         StartupError: the row and what it lacks.
     """
-    light = rows.select_columns(
+    light: Any = rows.select_columns(
         [c for c in ("id", "task", "answer", "box", "box_frame", "target")
          if c in rows.column_names])
     for row in light:
@@ -207,7 +208,7 @@ def _check_targets(rows: Dataset, path: str) -> None:
 def _lengths(rows: Dataset, processor, meter: ImageMeter) -> list[int]:
     """Tokens of each row's prompt, answer and end of turn."""
     prompts = prompt_tokens(rows, processor, meter)
-    light = rows.remove_columns([c for c in ("images", "prompt") if c in rows.column_names])
+    light: Any = rows.remove_columns([c for c in ("images", "prompt") if c in rows.column_names])
     return [n + len(processor.tokenizer(target_of(row))["input_ids"]) + END_TOKENS
             for n, row in zip(prompts, light, strict=True)]
 
@@ -222,7 +223,7 @@ def plan(settings: SupervisedSettings, args: TrainingArguments, ready: Supervise
     return plan_text(settings, trainable, ready.checkpoint, {
         "rows": f"{ready.personal} of {settings.rows}: {listed}",
         "general": f"{general} of {settings.general_rows} mixed in" if general else "none",
-        "dropped": ", ".join(f"{n} {why}" for why, n in ready.dropped.items()) or "none",
+        "skipped": ", ".join(f"{n} {why}" for why, n in ready.skipped.counts.items()) or "none",
         "tokens": f"{sum(ready.tokens) / len(ready.tokens):.0f} with the answer (longest "
                   f"{max(ready.tokens)})",
         "steps": f"{steps} of {per_step} rows on {args.world_size} process(es)",

@@ -238,7 +238,7 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
         self._texts = (completions, completion_ids_list)
         return rewards
 
-    # Why: trains on logged completions (`replay_completions`). Equal to: TRL's where there are none.
+    # Why: trains on logged completions (`replay_completions`). Equal to: TRL's without them.
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations,
                               has_tool_images=False):
         if self._recorded is None or self._mode == "eval":

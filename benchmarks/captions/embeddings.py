@@ -1,8 +1,8 @@
 """Captions and images compared by encoders: CLIPScore and sentence similarity.
 
-Any encoder of :mod:`data_gen.images.encoders` with a text side (any open_clip model, CLIP, SigLIP) and any
-sentence encoder of transformers serve. Numbers of different encoders do not compare; say which one
-it was.
+Any encoder of :mod:`data_gen.images.encoders` with a text side (any open_clip model, CLIP, SigLIP)
+and any sentence encoder of transformers serve. Numbers of different encoders do not compare; say
+which one it was.
 """
 
 import json

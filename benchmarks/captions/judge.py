@@ -5,14 +5,13 @@ is a tie, and how often the two orders agree is reported, as is how often the fi
 preferred. The judge is any model behind an OpenAI-compatible endpoint; every answer is kept as a
 JSON line, so that a run that was killed, or cut off by the endpoint, goes on.
 
-    python -m benchmarks.captions.judge FIRST.json SECOND.json --url http://host:8000/v1 --model NAME \
-        --out verdicts.jsonl [--images ROOT]
+    python -m benchmarks.captions.judge FIRST.json SECOND.json --model NAME \
+        --url http://host:8000/v1 --out verdicts.jsonl [--images ROOT]
 
 The captions are files as RePIC releases them. The key is read from the environment variable that
 ``--key_env`` names. Left out: several judges, and scores for single captions.
 """
 
-import argparse
 import base64
 import hashlib
 import io
@@ -21,7 +20,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -33,6 +32,7 @@ from benchmarks.metrics.intervals import Metric, estimate, ratio
 from data_gen.files.chat import ChatError, Endpoint, chat
 from data_gen.files.errors import InputError
 from data_gen.files.files import kept_lines
+from data_gen.files.settings import read_settings
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.photos import PhotoError, open_photo
 
@@ -100,8 +100,8 @@ def verdict(text: str) -> str | None:
 
 
 def judge(
-    pairs: Sequence[Pair], endpoint: Endpoint, path: str | Path, skipped: SkippedItems | None = None,
-    prompt: str | Path = PROMPT,
+    pairs: Sequence[Pair], endpoint: Endpoint, path: str | Path,
+    skipped: SkippedItems | None = None, prompt: str | Path = PROMPT,
 ) -> list[tuple[str | None, str | None]]:
     """Ask about every pair in both orders, or read back what was said.
 
@@ -190,25 +190,35 @@ def _digest(endpoint: Endpoint, messages: list[dict]) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()[:12]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.captions.judge",
-                                     description="Which captions does a chat model prefer?")
-    parser.add_argument("first", help="captions of the first system")
-    parser.add_argument("second", help="captions of the second system, on the same images")
-    parser.add_argument("--url", required=True, help="http://host:port/v1")
-    parser.add_argument("--model", required=True, help="the judge's name at that endpoint")
-    parser.add_argument("--out", required=True, help="verdicts, JSON lines; used again")
-    parser.add_argument("--images", help="folder of the images; without it the judge reads only")
-    parser.add_argument("--key_env", default="OPENAI_API_KEY", help="variable with the key, if any")
-    args = parser.parse_args(arguments)
+@dataclass(kw_only=True)
+class JudgeSettings:
+    """Whose captions are compared, and by whom."""
+
+    captions: list[str] = field(metadata={
+        "help": "Two files: captions of the first and of the second system, of the same images."})
+    url: str = field(metadata={"help": "http://host:port/v1 of the judge."})
+    model: str = field(metadata={"help": "The judge's name at that endpoint."})
+    out: str = field(metadata={"help": "Verdicts, JSON lines; read back when asked again."})
+    images: str | None = field(default=None, metadata={
+        "help": "Folder of the images; without it the judge reads only."})
+    key_env: str = field(default="OPENAI_API_KEY", metadata={
+        "help": "Environment variable with the key, if any."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the settings, ask the judge, print its verdicts as shares with intervals."""
     try:
-        pairs, skipped = read_pairs(args.first, args.second, args.images)
-        endpoint = Endpoint(args.url, args.model, os.environ.get(args.key_env))
-        verdicts = judge(pairs, endpoint, args.out, skipped)
+        (s,) = read_settings(sys.argv[1:] if argv is None else argv, JudgeSettings,
+                             positional="captions", program="judge", doc=__doc__)
+        if len(s.captions) != 2:
+            raise InputError(f"two caption files are compared, not {len(s.captions)}")
+        pairs, skipped = read_pairs(*s.captions, s.images)
+        endpoint = Endpoint(s.url, s.model, os.environ.get(s.key_env))
+        verdicts = judge(pairs, endpoint, s.out, skipped)
     except (InputError, ChatError, OSError) as error:
         sys.exit(f"judge: {error}")
     found = {key: estimate(metric) for key, metric in judge_metrics(verdicts).items()}
-    print(json.dumps({"pairs": len(pairs), "judge": args.model, "skipped": skipped.to_json(),
+    print(json.dumps({"pairs": len(pairs), "judge": s.model, "skipped": skipped.to_json(),
                       **{key: {"value": e.value, "low": e.low, "high": e.high}
                          for key, e in found.items()}}, indent=1))
 

@@ -7,16 +7,17 @@ prints one JSON object: ``precision``, ``recall`` and ``f1`` in per cent as pape
 ``rows``; ``exact`` (the same, 0-1), ``counts``, and what was skipped.
 """
 
-import argparse
 import json
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from benchmarks.formats.captions import first_of_each, read_captions, repeated
 from benchmarks.formats.files import bare, read_database
 from benchmarks.metrics.naming import strict_tallies
-from benchmarks.metrics.repic_naming import VARIANTS, published_tallies
+from benchmarks.metrics.repic_naming import published_tallies
 from data_gen.files.errors import InputError
+from data_gen.files.settings import read_settings
 from rewards.names import Tally
 
 
@@ -27,8 +28,8 @@ def score_file(
 
     Args:
         path: see :mod:`benchmarks.formats.captions`.
-        variant: ``2`` or ``n``, see :mod:`benchmarks.metrics.repic_naming`; the strict score does not
-            depend on it.
+        variant: ``2`` or ``n``, see :mod:`benchmarks.metrics.repic_naming`; the strict score does
+            not depend on it.
         match: ``published`` or ``strict``.
         database: strict only: a database whose names are extras where they are not due, beside the
             names of the file. The published metric knows the names of the file alone.
@@ -74,20 +75,27 @@ def _shares(total: Tally, empty: float | None) -> dict[str, float | None]:
     return {"precision": precision, "recall": recall, "f1": f1}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.metrics.naming", description="Naming scores of a captions file, as JSON")
-    parser.add_argument("captions", help="[[image, names, caption, question], ...]")
-    parser.add_argument("--variant", choices=VARIANTS, required=True,
-                        help="2: two concepts, with case; n: every other number, without")
-    parser.add_argument("--match", choices=("published", "strict"), default="published")
-    parser.add_argument("--database", help="strict: whose names are wrong where they are not due")
-    args = parser.parse_args(arguments)
+@dataclass(kw_only=True)
+class ScoreFileSettings:
+    """Which captions to score, and how."""
+
+    captions: str = field(metadata={"help": "[[image, names, caption, question], ...]"})
+    variant: Literal["2", "n"] = field(metadata={
+        "help": "2: two concepts, with case; n: every other number, without."})
+    match: Literal["published", "strict"] = field(default="published", metadata={
+        "help": "RePIC's own metric, or ours."})
+    database: str | None = field(default=None, metadata={
+        "help": "strict: a database whose names are wrong where they are not expected."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the settings, print the scores."""
     try:
-        result = score_file(args.captions, args.variant, args.match, args.database)
+        (s,) = read_settings(sys.argv[1:] if argv is None else argv, ScoreFileSettings,
+                             positional="captions", program="score_file", doc=__doc__)
+        print(json.dumps(score_file(s.captions, s.variant, s.match, s.database), indent=1))
     except InputError as error:
-        sys.exit(f"naming: {error}")
-    print(json.dumps(result, indent=1))
+        sys.exit(f"score_file: {error}")
 
 
 if __name__ == "__main__":

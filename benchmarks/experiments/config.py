@@ -12,7 +12,6 @@ import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
-
 from benchmarks.harness.systems import policy_fingerprint
 from data_gen.files.errors import InputError
 from data_gen.files.settings import read_yaml

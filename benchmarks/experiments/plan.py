@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from benchmarks.experiments.config import (
     PROGRAMS,
     Arm,
-    ExperimentError,
     Experiment,
+    ExperimentError,
     in_root,
 )
 
@@ -168,7 +168,7 @@ def _test(e: Experiment, name: str, seed: int | None, needs: tuple[str, ...]) ->
     run = name if seed is None else f"{name}-{seed}"
     policy = e.policy if seed is None else f"{e.out}/train/{run}/policy"
     base = [f"test/{n}" for n, arm in e.arms.items() if arm.program is None and n != name]
-    # References are found once, in the base's test; the others read them.
+    # The database and its features are made once, in the base's test; the others read them.
     needs += tuple(base) if seed is not None else ()
     return Step(f"test/{run}", name, "test", lambda: _evaluate(e, "test", run, e.test, policy),
                 needs, e.test.get("minutes", 1.0))

@@ -63,7 +63,8 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
     out, runs = in_root(experiment.out), read_runs(experiment)
     if not runs:
         return ""
-    shown = {*(f"{s}/f1" for s in (*NAMING, *OWNED)), *(f"{s}/retrieved" for s in OWNED), *IMAGE_ONLY,
+    shown = {*(f"{s}/f1" for s in (*NAMING, *OWNED)),
+             *(f"{s}/retrieved" for s in OWNED), *IMAGE_ONLY,
              *CONTROLS, *PERCEPTION, *GENERAL}
     figures = estimates(runs, None if every else shown)
     changes = [{"before": a, "after": b, "key": f"{s}/f1", **asdict(pooled_difference(

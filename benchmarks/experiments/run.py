@@ -23,8 +23,8 @@ from tqdm.auto import tqdm
 
 from benchmarks.experiments.config import (
     ROOT,
-    ExperimentError,
     Experiment,
+    ExperimentError,
     identity,
     in_root,
 )

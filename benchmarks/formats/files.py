@@ -18,8 +18,8 @@ def read_json(path: str | Path, skipped: SkippedItems | None = None) -> Any:
     """A JSON file as a whole. Of a key that an object has twice the first value counts; the others
     are noted in ``skipped``.
 
-    Bytes that are not UTF-8 come as lone surrogates, which :func:`data_gen.files.json_stream.is_text`
-    finds, so that one bad entry does not cost the file.
+    Bytes that are not UTF-8 come as lone surrogates, which
+    :func:`data_gen.files.json_stream.is_text` finds, so that one bad entry does not cost the file.
 
     Raises:
         InputError: the file is missing, empty or no JSON, with the line.

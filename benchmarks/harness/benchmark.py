@@ -5,7 +5,7 @@ A benchmark is a subclass of :class:`Benchmark` in a file of its own, and a line
 question of ``sets`` and hands the replies to ``score``; nothing in it knows a benchmark by name.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -151,8 +151,3 @@ class Benchmark:
     def describe(self) -> dict:
         """What ``evaluation.json`` says of the benchmark beside its settings."""
         return {}
-
-
-def all_names(questions: Iterable[Question]) -> set[str]:
-    """Every name that some question expects or gives."""
-    return {name for q in questions for name in (*q.names, *q.absent_names)}

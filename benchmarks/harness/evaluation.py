@@ -25,6 +25,7 @@ from benchmarks.harness.predictions import (
     keep_likelihoods,
     likelihood_path,
     predict,
+    query_digest,
     read_replies,
 )
 from benchmarks.harness.samples import sample
@@ -34,7 +35,7 @@ from benchmarks.metrics.intervals import Metric
 from benchmarks.metrics.retrieval import retrieval_metrics
 from benchmarks.report.evaluation_page import evaluation_page
 from concepts.methods.in_context import InContext, ReferenceFinder, RetrievalSettings
-from concepts.methods.protocol import Reply
+from concepts.methods.protocol import Query, Reply
 from data_gen.files.errors import InputError
 from data_gen.files.files import write_text
 from data_gen.images.photos import PhotoError
@@ -190,9 +191,12 @@ def score(
     makers: dict[str, set[str]] = {system.label: set() for system in systems}
     counts, samples = {}, []
     for name, questions in benchmark.sets.items():
-        read = {s.label: read_replies(replies_folder(s, settings) / f"{name}.jsonl",
-                                      questions if benchmark.in_memory else ()) for s in systems}
-        answers = {label: _scorable(found, name, benchmark) for label, (found, _, _) in read.items()}
+        read = {s.label: read_replies(
+            replies_folder(s, settings) / f"{name}.jsonl",
+            [_query(s, benchmark, name, q) for q in questions] if benchmark.in_memory else ())
+            for s in systems}
+        answers = {label: _scorable(found, name, benchmark)
+                   for label, (found, _, _) in read.items()}
         asked = _answered(questions, answers, name, benchmark)
         counts[name] = len(asked)
         # Scored for all systems or for none.
@@ -283,12 +287,17 @@ def _finder(benchmark: Benchmark, retrieval: RetrievalSettings) -> ReferenceFind
     return kept[key]
 
 
-def _open(asked: InContext, benchmark: Benchmark, system: System, name: str, question: Question):
+def _query(system: System, benchmark: Benchmark, name: str, question: Question) -> Query:
+    """What the system is given of a question of the set ``name``: references only where it does not
+    find them itself."""
+    retrieves = system.retrieval is not None and name in benchmark.retrieval_sets
+    return replace(question.query, references=None) if retrieves else question.query
+
+
+def _open(asked: InContext, benchmark: Benchmark, system: System, name: str, question: Question
+          ) -> Query:
     question = benchmark.open(question)
-    query = question.query
-    if system.retrieval is not None and name in benchmark.retrieval_sets:
-        query = replace(query, references=None)
-    opened = asked.open(query)
+    opened = asked.open(_query(system, benchmark, name, question))
     if opened.references is not None and not benchmark.in_memory:
         check_row(contract_row(question, asked.row(opened, opened.references)), question.source)
     return opened
@@ -301,6 +310,9 @@ def _check(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[S
         if name not in {*benchmark.limits, *benchmark.sets}:
             raise InputError(f"max_new_tokens: {benchmark.name} has no {name!r}; it has "
                              f"{', '.join(benchmark.limits)}")
+    if not benchmark.retrieval_sets and any(system.retrieval for system in systems):
+        raise InputError(f"retrieval: {benchmark.name} has no database to find references in; "
+                         f"leave it out")
     if not any(benchmark.sets.values()):
         raise InputError(f"{benchmark.name}: no question is left to ask; "
                          f"{benchmark.skipped.line() or 'it is empty'}")
@@ -330,8 +342,12 @@ def _limit(name: str, benchmark: Benchmark, settings: EvaluateSettings) -> int:
 
 
 def _fingerprint(system: System, benchmark: Benchmark, settings: EvaluateSettings) -> str:
-    return system_fingerprint(system, settings.dtype, settings.box_convention, benchmark.size,
-                              benchmark.side)
+    parts = [settings.dtype, settings.box_convention, benchmark.size, benchmark.side]
+    if system.retrieval is not None and benchmark.owned:
+        # Another database is searched with other results.
+        owned = Query("owned", "", references=tuple(benchmark.owned.values()))
+        parts.append(query_digest(owned))
+    return system_fingerprint(system, *parts)
 
 
 def _scorable(found: dict[str, Reply], name: str, benchmark: Benchmark) -> dict[str, Reply]:
@@ -374,16 +390,21 @@ def _samples(name, asked, answers, systems, benchmark: Benchmark, settings) -> l
 def _row(question: Question, reply: Reply, benchmark: Benchmark) -> dict:
     """The question as the first system was asked, with the references that it retrieved."""
     asked = InContext(list, benchmark.write, size=benchmark.size, side=benchmark.side)
-    question = benchmark.open(question)
-    query = question.query
-    if query.references is None or reply.concepts:
-        query = replace(query, references=tuple(
-            benchmark.owned[one.name] for one in reply.concepts
-            if one.used and one.name in benchmark.owned))
-        wrong = tuple(one.name for one in reply.concepts if one.name not in question.names)
-        question = replace(question, absent_names=tuple({*question.absent_names, *wrong}))
-    opened = asked.open(query)
+    question = _as_asked(benchmark.open(question), reply, benchmark)
+    opened = asked.open(question.query)
     return contract_row(question, asked.row(opened, opened.references or ()))
+
+
+def _as_asked(question: Question, reply: Reply, benchmark: Benchmark) -> Question:
+    """The question with its prompt, and with the references that were retrieved for the reply."""
+    if question.references is None or reply.concepts:
+        wrong = [one.name for one in reply.concepts if one.name not in question.names]
+        question = replace(
+            question, references=tuple(benchmark.owned[one.name] for one in reply.concepts
+                                       if one.used and one.name in benchmark.owned),
+            absent_names=tuple(dict.fromkeys([*question.absent_names, *wrong])))
+    return question if question.prompt else replace(
+        question, prompt=benchmark.write(question.query, question.references or ()))
 
 
 def _add_caption_scores(metrics, replies, systems, benchmark: Benchmark, settings
@@ -408,7 +429,8 @@ def _add_caption_scores(metrics, replies, systems, benchmark: Benchmark, setting
                     benchmark.skipped.add(f"image that does not open: {reason}", question.id)
 
         found = caption_scores(said, captions, images=images, truths=true,
-                               infos=[benchmark.info(question) for question in asked])
+                               infos=[benchmark.info(_as_asked(question, reply, benchmark))
+                                      for question, reply in first])
         for label, of in found.items():
             metrics[label] |= {f"{name}/{key}": metric for key, metric in of.items()}
         if "bleu" in captions.scores:

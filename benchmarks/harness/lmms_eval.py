@@ -1,7 +1,7 @@
-"""What lmms-eval calls for byname's tasks: rows to messages, answers to scores.
+"""The functions of byname's lmms-eval tasks: rows to messages, answers to scores.
 
-Rows are made by ``python -m benchmarks.published.export``; scores are those of :mod:`benchmarks`, so this
-repository must be importable (``pip install -e .``). Aggregates are in 0-1.
+Rows are made by ``launch/export_benchmark.py``; scores are those of :mod:`benchmarks`, so this
+package must be installed where lmms-eval runs. Aggregates are in 0-1.
 """
 
 from benchmarks.metrics.intervals import value
@@ -52,7 +52,7 @@ def process_recognition(doc, results):
     return {f"byname_{key}": entry for key in ("accuracy", "positive", "negative")}
 
 
-def process_choices(doc, results):
+def process_multiple_choice(doc, results):
     entry = {"text": results[0], "options": list(doc["options"]), "correct": doc["correct"]}
     return {f"byname_{key}": entry for key in ("choice", "letter", "text")}
 
@@ -76,8 +76,9 @@ def recall(entries):
 
 def published_f1(entries):
     """Of the variant for one and for four concepts; the two-concept file reads case, too."""
-    due = [[f"<{name}>" for name in e["names"]] for e in entries]
-    return value(naming_metrics(published_tallies([e["text"] for e in entries], due, "n"))["f1"])
+    expected = [[f"<{name}>" for name in e["names"]] for e in entries]
+    tallies = published_tallies([e["text"] for e in entries], expected, "n")
+    return value(naming_metrics(tallies)["f1"])
 
 
 def names_given(entries):
@@ -103,18 +104,18 @@ def negative(entries):
     return _recognition(entries, "negative")
 
 
-def _choices(entries, key):
+def _multiple_choice(entries, key):
     return value(choice_metrics([e["text"] for e in entries], [e["options"] for e in entries],
                                 [e["correct"] for e in entries])[key])
 
 
 def choice(entries):
-    return _choices(entries, "choice")
+    return _multiple_choice(entries, "choice")
 
 
 def letter(entries):
-    return _choices(entries, "letter")
+    return _multiple_choice(entries, "letter")
 
 
 def text(entries):
-    return _choices(entries, "text")
+    return _multiple_choice(entries, "text")

@@ -62,7 +62,7 @@ def predict(
             partial.unlink(missing_ok=True)
             _append(partial, lines.values())
             partial.replace(path)
-        batches = length_batches([_size(query) for query in todo], batch_size)
+        batches = length_batches([system.query_size(query) for query in todo], batch_size)
         with tqdm(total=len(queries), initial=len(kept), desc=title, unit="query",
                   disable=not main) as bar:
             for batch in batches[rank::world]:
@@ -145,17 +145,6 @@ def query_digest(query: Query) -> str:
         elif image is not None:
             digest.update(Path(image).read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _size(query: Query) -> tuple[int, int, int]:
-    """As :func:`rl.policy.generation.row_size`, of what is known before references are found."""
-    images = [image for image in (*(r.image for r in query.references or ()), query.image)
-              if image is not None]
-    words = [part["text"] or "" for message in query.prompt or () for part in message["content"]
-             if part["type"] == "text"] or [query.text, *(r.info or "" for r in
-                                                          query.references or ()), *query.options]
-    pixels = sum(i.width * i.height for i in images if isinstance(i, Image.Image))
-    return len(images), pixels, sum(map(len, words))
 
 
 def _join_parts(path: Path) -> None:

@@ -17,9 +17,6 @@ from rewards.names import find_names
 from rewards.parsing import yes_or_no
 from rewards.visual_localization import iou
 
-SHOWN = 6
-"""Rows of a set that are shown unless a config says how many."""
-
 _SIDE = 256  # pixels; larger images are shrunk
 _TAG = re.compile(r"<[^<>]*>")
 

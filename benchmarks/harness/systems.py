@@ -1,8 +1,8 @@
-"""The systems of an evaluation: what they are called, what they consist of, whether they changed."""
+"""The systems of an evaluation: labels, policies, retrieval, and whether they have changed."""
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from concepts.methods.in_context import RetrievalSettings, settings_digest
 from data_gen.files.errors import InputError
-from data_gen.files.settings import read_yaml
+from data_gen.files.settings import read_yaml, settings_from
 from data_gen.toybox.weights import local_weights
 from rl.policy.loading import base_path, is_adapter, load_policy
 
@@ -164,16 +164,8 @@ def _read_system(label: str, file: str) -> System:
     if not isinstance(given.get("policy"), str):
         raise InputError(f"{file}: 'policy' is missing: a directory or hub id")
     retrieval = given.get("retrieval")
-    try:
-        return System(label or Path(file).stem, given["policy"],
-                      RetrievalSettings(**retrieval) if retrieval else None)
-    except TypeError as error:
-        raise InputError(f"{file}: retrieval: {error}") from None
-
-
-def without_retrieval(system: System) -> System:
-    """The same policy with references handed over."""
-    return replace(system, retrieval=None)
+    return System(label or Path(file).stem, given["policy"], None if retrieval is None else
+                  settings_from(retrieval, RetrievalSettings, f"{file}: retrieval"))
 
 
 def _short_names(paths: list[str]) -> list[str]:

@@ -1,12 +1,12 @@
-"""Multiple choice about somebody's things: by the letter answered, by the option's text, and by
-the likelihood of each option.
+"""Multiple choice: by the letter answered, by the option's text, and by each option's likelihood.
 
-Options are shuffled where questions are loaded (:func:`benchmarks.published.multiple_choice.choice_questions`): A is
+Options are shuffled where questions are loaded (:mod:`benchmarks.published.multiple_choice`): A is
 right in 97.5 % of the released text questions, and RAP's released scorer drops English articles, so
 that to it no answer at all equals "A". Here an answer in another form is no answer.
 
-How much of a benchmark needs the references at all is told by asking it without them
-(:mod:`benchmarks.published.controls`); one public set is 94 % solvable by a model that has seen no concept.
+How much of a benchmark needs the references at all is found by asking it without them
+(:mod:`benchmarks.published.controls`): a model that has seen no concept solves 94 % of one public
+set.
 """
 
 import re

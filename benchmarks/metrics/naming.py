@@ -1,4 +1,4 @@
-"""Are things called by their names? The strict score, and on request the one that RePIC published.
+"""Naming metrics: which expected names a caption writes, strictly counted.
 
 Strict, over sets of names::
 
@@ -10,13 +10,8 @@ Precision, recall and F1 are micro averages over captions. What counts as writte
 :mod:`rewards.names`. A name is written or it is not: fifty times is once, and a caption wrapped in
 ``<bo>...</bo>`` is markup and names nobody, as in the reward.
 
-:mod:`benchmarks.metrics.repic_naming` says what the published metric counts, and what it lets pass.
-
-    python -m benchmarks.metrics.naming CAPTIONS.json --variant 2|n --match published|strict \
-        [--database DB.json]
-
-prints one JSON object: ``precision``, ``recall`` and ``f1`` in per cent as papers print them,
-``rows``; ``exact`` (the same, 0-1), ``counts``, and what was skipped.
+:mod:`benchmarks.metrics.repic_naming` says what RePIC's published metric counts, and what it
+lets pass.
 """
 
 from collections.abc import Iterable, Sequence

@@ -12,8 +12,8 @@ precision = hits / (hits + wrong), recall = hits / expected names, F1 their harm
 denominator is 0.
 
 What follows from it: a wrong name costs nothing beside all the right ones, and is worth one error
-for every expected name that is missing; possessives (``<bo>'s``), markup (``**<bo>**``) and names of
-several words never match; ``bond`` counts wherever the word stands alone. The file with captions
+for every expected name that is missing; possessives (``<bo>'s``), markup (``**<bo>**``) and names
+of several words never match; ``bond`` counts wherever the word stands alone. The file with captions
 for two concepts is read with case, all others without.
 """
 

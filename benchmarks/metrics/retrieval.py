@@ -20,13 +20,14 @@ def retrieval_metrics(
         of right references that verification kept) and ``dropped_wrong`` (share of wrong ones that
         it dropped), 0-1. The latter two are undefined without verification.
     """
+    retrieves = any(reply.concepts for reply in replies)
     found, wanted, kept, right, dropped, wrong = [], [], [], [], [], []
     for names, reply in zip(expected, replies, strict=True):
         folded = {name.casefold() for name in names}
         good = [one for one in reply.concepts if one.name.casefold() in folded]
         bad = [one for one in reply.concepts if one.name.casefold() not in folded]
         found.append(len(good))
-        wanted.append(len(names) if reply.concepts else 0)
+        wanted.append(len(names) if retrieves else 0)
         kept.append(sum(one.used for one in good if one.p is not None))
         right.append(sum(one.p is not None for one in good))
         dropped.append(sum(not one.used for one in bad if one.p is not None))

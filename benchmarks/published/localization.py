@@ -30,8 +30,8 @@ class LocalizationSettings:
     images: str = field(metadata={"help": "Folder of the set's images."})
     rows: int = field(default=500, metadata={"help": "Questions to make from the boxes."})
     boxes: dict[str, Any] = field(default_factory=dict, metadata={
-        "help": "Further settings of data_gen.sources.detection.detection_rows, such as references, "
-                "box_format (xywh or xyxy) and categories."})
+        "help": "Further settings of data_gen.sources.detection.detection_rows, such as "
+                "references, box_format (xywh or xyxy) and categories."})
     prompts: str | None = field(default=None, metadata={"help": "Template file; ours by default."})
     size: int = field(default=512, metadata={
         "help": "Images are shrunk until `side` has so many pixels."})

@@ -13,7 +13,6 @@ from typing import Any
 from benchmarks.formats.captions import read_true_captions
 from benchmarks.formats.files import bare, find_image, is_name
 from benchmarks.harness.benchmark import Question
-from benchmarks.metrics.attributes import length_metrics
 from benchmarks.metrics.intervals import Metric, ratio
 from benchmarks.metrics.naming import naming_metrics, strict_tallies
 from benchmarks.metrics.repic_naming import VARIANTS, published_tallies
@@ -107,7 +106,7 @@ class Naming(Published):
         found = naming_metrics(strict_tallies(texts, expected, {n for of in given for n in of}))
         found["names_given"] = ratio([bool(names_written(text, names))
                                       for text, names in zip(texts, given, strict=True)])
-        found["tokens"] = length_metrics([reply.n_tokens for reply in replies])["tokens"]
+        found["tokens"] = ratio([reply.n_tokens for reply in replies])
         if control:
             return {key: found[key] for key in ("names_given", "names_nothing", "tokens")}
         published = naming_metrics(published_tallies(
@@ -117,7 +116,8 @@ class Naming(Published):
 
     def true_captions(self, path: str) -> dict[str, Sequence[str]]:
         truths = read_true_captions(path, self.settings.roots, self.skipped)
-        return {q.id: truths.get(Path(q.image).resolve(), ()) for q in self.all_questions if q.image}
+        return {q.id: truths.get(Path(q.image).resolve(), ()) for q in self.all_questions
+                if isinstance(q.image, Path)}
 
 
 def name_groups(names: Any) -> list[list]:

@@ -82,7 +82,8 @@ class Published(Benchmark):
         first = questions[:limit]
         self.sets = {self.name: first}
         # All questions lend images and references to the controls of the first few.
-        for control, of in control_sets(questions, settings.controls, settings.seed).items():
+        controls = settings.controls and control_sets(questions, settings.controls, settings.seed)
+        for control, of in dict(controls or {}).items():
             ids = {f"{question.id}-{control}" for question in first}
             self.sets[f"{self.name}_{control}"] = [q for q in of if q.id in ids]
         for control in settings.controls:

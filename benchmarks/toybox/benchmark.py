@@ -79,7 +79,7 @@ SHOWN = {"naming_1": 4, "naming_2": 4, "naming_4": 2, "naming_absent": 2, "vlt":
 """Set -> how many of its first questions a report shows."""
 
 SEED_KEYS = {"naming_image_only": "naming_looks", "naming_image_only_4": "naming_looks_4"}
-"""Set -> what it is called in seeds and ids, where its old name stays: another would draw others."""
+"""Set -> its former name, which stays in seeds and ids: another would draw other questions."""
 
 NAMED = {"naming_1": (1,), "naming_2": (2,), "naming_4": (4,), "naming_image_only": (1, 2),
          "naming_image_only_4": (4,)}

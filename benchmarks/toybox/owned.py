@@ -30,7 +30,7 @@ OWNED = {"owned_1": 1, "owned_2": 2, "owned_4": 4}
 """Set -> toys in the image."""
 
 SEED_KEYS = {"owned_1": "found_1", "owned_2": "found_2", "owned_4": "found_4"}
-"""Set -> what it is called in seeds and ids, where its old name stays: another would draw others."""
+"""Set -> its former name, which stays in seeds and ids: another would draw other questions."""
 
 
 def owned_references(toys: int, seed: int, cache: str, settings: ToyboxSettings

@@ -30,7 +30,7 @@ from data_gen.images.encoders import EncoderError, load_encoder
 from data_gen.images.features import PHOTO_PX, file_features
 from data_gen.images.photos import open_photo
 from rl.policy.boxes import box_frames
-from rl.policy.generation import complete
+from rl.policy.generation import complete, row_size
 from rl.policy.likelihood import option_log_likelihoods, yes_probabilities
 
 Write = Callable[[Query, Sequence[Reference]], list[dict]]
@@ -137,8 +137,8 @@ class InContext:
         self.box_convention = box_convention
 
     def open(self, query: Query) -> Query:
-        """The query with its images opened, RGB; a query that is its own owner of the file keeps
-        it for retrieval until it is asked.
+        """The query with its images opened, RGB. The image of a query without references stays a
+        file until it is asked: retrieval looks at it in another size.
 
         Raises:
             PhotoError: an image cannot be opened.
@@ -182,6 +182,14 @@ class InContext:
                     for row, query in zip(rows, queries, strict=True)]
         return [[p] for p in yes_probabilities(model, processor, rows, batch_size=len(rows))]
 
+    def query_size(self, query: Query) -> tuple[int, int, int]:
+        """Images, pixels and characters with which a query of :meth:`open` is asked, as
+        :func:`rl.policy.generation.row_size`; before retrieved references are verified."""
+        references = query.references
+        if references is None:
+            references, _ = self._retrieved(query)
+        return row_size(self.row(replace(query, image=self._opened(query.image)), references))
+
     def row(self, query: Query, references: Sequence[Reference]) -> dict:
         """``prompt`` and ``images`` with which the policy is asked."""
         images = [reference.image for reference in references]
@@ -201,6 +209,19 @@ class InContext:
         return rows, concepts
 
     def _find(self, query: Query) -> tuple[list[Reference], list[Evidence]]:
+        """The references that were retrieved and, where they are verified, confirmed."""
+        references, evidence = self._retrieved(query)
+        if self.verify is None or not references or query.image is None:
+            return references, evidence
+        threshold = self.verify
+        p = presence_probabilities(
+            *self.load(), self._opened(query.image),
+            [(r.name, r.image) for r in references], batch_size=self.batch_size)
+        evidence = [replace(one, p=of, used=of >= threshold)
+                    for one, of in zip(evidence, p, strict=True)]
+        return [r for r, one in zip(references, evidence, strict=True) if one.used], evidence
+
+    def _retrieved(self, query: Query) -> tuple[list[Reference], list[Evidence]]:
         if self.finder is None:
             raise InputError(f"query {query.id!r} comes without references; give the system "
                              f"`retrieval`, such as {{encoder: imagenet}}")
@@ -208,15 +229,7 @@ class InContext:
         references = [replace(self.finder.owned[one.name],
                               image=self._opened(self.finder.owned[one.name].image))
                       for one in found]
-        evidence = [Evidence(one.name, one.similarity) for one in found]
-        if self.verify is not None and found and query.image is not None:
-            p = presence_probabilities(
-                *self.load(), self._opened(query.image),
-                [(r.name, r.image) for r in references], batch_size=self.batch_size)
-            evidence = [replace(one, p=of, used=of >= self.verify)
-                        for one, of in zip(evidence, p, strict=True)]
-            references = [r for r, one in zip(references, evidence, strict=True) if one.used]
-        return references, evidence
+        return references, [Evidence(one.name, one.similarity) for one in found]
 
     def _opened(self, image):
         if image is None or isinstance(image, Image.Image):

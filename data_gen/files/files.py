@@ -78,9 +78,9 @@ def file_digest(paths: Iterable[str | Path]) -> str:
 
 
 def find_file(folder: Path, name: str) -> Path | None:
-    """The file in ``folder`` with this name, or with the end of it (Objects365 writes
-    ``images/v1/patch16/`` in front of files that lie in ``patch16/``), or ``None``. Names never lead
-    out of the folder."""
+    """The file in ``folder`` with this name, or with the end of it: Objects365 writes
+    ``images/v1/patch16/`` in front of files that lie in ``patch16/``. Names never lead out of the
+    folder; ``None`` where there is no such file."""
     parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
     for start in range(len(parts)):
         file = folder.joinpath(*parts[start:])

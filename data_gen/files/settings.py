@@ -43,46 +43,51 @@ that, ``base``, the sentences and the help.
 import copy
 import dataclasses
 import difflib
-import enum
-import inspect
 import re
-import shutil
-import textwrap
-import types
-import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import docstring_parser
 import yaml
 
 from data_gen.files.errors import InputError
+from data_gen.files.setting_types import (
+    Arguments,
+    Setting,
+    allows_none,
+    dataclass_in,
+    is_scalar,
+    is_text,
+    list_element,
+    mapping_value,
+    members,
+    only_list,
+    settings_of,
+    type_at,
+    type_words,
+)
+from data_gen.files.settings_help import help_text
+from data_gen.files.yaml_1_2 import (
+    Loader,
+    one_line,
+    refuse_twice,
+    short,
+    yaml_node,
+    yaml_text,
+    yaml_value,
+)
+
+__all__ = ["Arguments", "BenchmarkError", "check_settings", "config_path", "did_you_mean",
+           "find_config", "help_text", "read_settings", "read_yaml", "settings_from",
+           "take_options", "yaml_text"]
 
 PACKAGE = Path(__file__).parents[2]  # the checkout, or where the wheel was installed
 COMMAND_LINE = "command line"
 
 
 # The programs' side: what is read
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """A function's arguments as settings; they are read as a dict of those that were given.
-
-    Attributes:
-        function: whose annotations, defaults and docstring are used; a class is a function, too.
-        skip: arguments that are not settings.
-        more: further settings: name -> type; their default is ``None``.
-        helps: name -> help, for arguments that the docstring does not explain.
-    """
-
-    function: Callable
-    skip: frozenset[str] = frozenset()
-    more: Mapping[str, Any] = field(default_factory=dict)
-    helps: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_settings(
@@ -123,7 +128,7 @@ def read_settings(
     options = _options(argv, positional)
     if (words := options.pop("help", None)) is not None:
         known = _shown_sections(options, sections, choose)
-        print(help_text(known, words[0] if words else "", library=library, program=program,
+        print(help_text(known, " ".join(words[-1]), library=library, program=program,
                         doc=doc, chosen=len(sections), listing=listing))
         raise SystemExit(0)
     config = _config_of(options, default_config)
@@ -153,13 +158,30 @@ def settings_from(values: Any, section: type | Callable | Arguments, where: str)
         InputError: no mapping; an unknown, missing or unfitting key.
     """
     if not isinstance(values, Mapping):
-        raise InputError(f"{where} must be a mapping of settings, not {_short(values)}")
-    known = _settings_of(section)
+        raise InputError(f"{where} must be a mapping of settings, not {short(values)}")
+    known = settings_of(section)
     for key in values:
         if key not in known:
             raise InputError(f"{where}: unknown key '{key}'{did_you_mean(str(key), known)}")
     fitting = {key: _fitting(value, known[key].type, key, where) for key, value in values.items()}
     return _made(section, known, fitting, where)
+
+
+def take_options(argv: Sequence[str], *names: str) -> tuple[list[str], list[str]]:
+    """The options of these names, with their values, and the rest of a command line."""
+    taken: list[str] = []
+    rest: list[str] = []
+    to = rest
+    for word in argv:
+        if re.match(r"--[A-Za-z_]", word) or word == "-h":
+            to = taken if word[2:].partition("=")[0] in names else rest
+        to.append(word)
+    return taken, rest
+
+
+def config_path(argv: Sequence[str]) -> Path | None:
+    """What ``--config`` names on a command line; ``None`` where it is not given."""
+    return _config_of(_options(argv, None), None)
 
 
 def find_config(path: str | Path) -> Path:
@@ -193,77 +215,7 @@ def check_settings(given: Any, cls: type, where: str) -> None:
         raise BenchmarkError(f"{where} has no setting {unknown[0]!r}; it has {', '.join(known)}")
 
 
-# Sections: which settings there are
-
-
-@dataclass(frozen=True)
-class _Setting:
-    type: Any
-    default: Any  # MISSING where it must be given
-    help: str
-
-
-@cache
-def _docs(thing: Any) -> dict[str, str]:
-    """Name -> help, from the ``Args`` or ``Attributes`` of a docstring."""
-    found = {}
-    for param in docstring_parser.parse(inspect.getdoc(thing) or "").params:
-        for name in param.arg_name.split(","):
-            found[name.strip()] = " ".join((param.description or "").split())
-    return found
-
-
-def _settings_of(section: type | Callable | Arguments) -> dict[str, _Setting]:
-    if isinstance(section, Arguments):
-        hints = _hints(section.function)
-        own = _class_docs(section.function) if is_dataclass(section.function) else _docs(
-            section.function)
-        found = {}
-        for name, parameter in inspect.signature(section.function).parameters.items():
-            if name in section.skip or parameter.kind in (parameter.VAR_POSITIONAL,
-                                                          parameter.VAR_KEYWORD):
-                continue
-            default = MISSING if parameter.default is parameter.empty else parameter.default
-            found[name] = _Setting(hints.get(name, Any), default,
-                                   section.helps.get(name, own.get(name, "")))
-        return found | {name: _Setting(hint, None, section.helps.get(name, ""))
-                        for name, hint in section.more.items()}
-    if not is_dataclass(section):
-        return _settings_of(Arguments(section))
-    hints, docs = _hints(section), _class_docs(section)
-    return {f.name: _Setting(hints.get(f.name, Any), _default(f), docs.get(f.name, ""))
-            for f in fields(section) if f.init}
-
-
-@cache
-def _hints(thing: Any) -> dict[str, Any]:
-    return typing.get_type_hints(thing.__init__ if inspect.isclass(thing) and not is_dataclass(thing)
-                                 else thing)
-
-
-@cache
-def _class_docs(cls: type) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for parent in reversed(cls.__mro__):
-        if is_dataclass(parent):
-            found |= _comments(parent) | _docs(parent)
-    return found | {f.name: f.metadata["help"] for f in fields(cls) if f.metadata.get("help")}
-
-
-def _comments(cls: type) -> dict[str, str]:
-    """Name -> the comment behind a field."""
-    try:
-        source = inspect.getsource(cls)
-    except (OSError, TypeError):
-        return {}
-    return dict(re.findall(r"^    (\w+): [^#\n]*  # (.*)$", source, re.MULTILINE))
-
-
-def _default(f: dataclasses.Field) -> Any:
-    return f.default_factory() if f.default_factory is not MISSING else f.default
-
-
-def _made(section, known: dict[str, _Setting], given: dict[str, Any], where: str) -> Any:
+def _made(section, known: dict[str, Setting], given: dict[str, Any], where: str) -> Any:
     """The section itself, from values that fit it."""
     for name, setting in known.items():
         if setting.default is MISSING and name not in given:
@@ -276,7 +228,7 @@ def _made(section, known: dict[str, _Setting], given: dict[str, Any], where: str
     except InputError:
         raise
     except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: {_one_line(error)}") from error
+        raise InputError(f"{where}: {one_line(error)}") from error
 
 
 # Reading: a file's nodes, the command line's words, and what both make of a setting
@@ -295,7 +247,7 @@ def _read(given, options, sections, choose, refuse, config) -> tuple:
             known = _merged(sections)
         values = _values(given, options, known, refuse, complete=True)
     return tuple(
-        _made(section, own := _settings_of(section),
+        _made(section, own := settings_of(section),
               {key: value for key, value in values.items() if key in own}, where)
         for section in sections)
 
@@ -304,10 +256,10 @@ def _as_list(chosen: Any) -> list:
     return [] if chosen is None else [*chosen] if isinstance(chosen, (list, tuple)) else [chosen]
 
 
-def _merged(sections: Sequence) -> dict[str, _Setting]:
-    known: dict[str, _Setting] = {}
+def _merged(sections: Sequence) -> dict[str, Setting]:
+    known: dict[str, Setting] = {}
     for section in sections:
-        known = _settings_of(section) | known
+        known = settings_of(section) | known
     return known
 
 
@@ -367,7 +319,7 @@ def _laid_over(default: Any, pieces: Sequence[_Piece], hint: Any, key: str = "")
             value = {} if default is MISSING or default is None else default
             if is_dataclass(value) and not isinstance(value, type):
                 value = dataclasses.asdict(value)
-        part = _python(piece, _type_at(hint, piece.path), ".".join([key, *piece.path]))
+        part = _python(piece, type_at(hint, piece.path), ".".join([key, *piece.path]))
         value = _replaced(value, piece.path, part, key, piece.where)
     return value
 
@@ -375,7 +327,7 @@ def _laid_over(default: Any, pieces: Sequence[_Piece], hint: Any, key: str = "")
 def _replaced(value: Any, path: Sequence[str], part: Any, key: str, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise InputError(f"{where}: '{key}.{path[0]}' cannot be set, as '{key}' is "
-                         f"{_short(value)}")
+                         f"{short(value)}")
     step, *rest = path
     # A file's keys may be numbers, as in `concepts: {1: 0.6}`.
     step = next((known for known in value if str(known) == step), _scalar(step)
@@ -386,29 +338,26 @@ def _replaced(value: Any, path: Sequence[str], part: Any, key: str, where: str) 
     return {**value, step: new}
 
 
-def _options(argv: Sequence[str], positional: str | None) -> dict[str, list]:
-    """Option -> the words that follow it; a repeated one has all of them."""
-    found: dict[str, list] = {}
-    name = None
+def _options(argv: Sequence[str], positional: str | None) -> dict[str, list[list[str]]]:
+    """Option -> the words that follow it, each time that it is given."""
+    found: dict[str, list[list[str]]] = {}
+    name = positional
     for word in argv:
         if word in ("-h", "--help"):
             name = "help"
-            found.setdefault(name, [])
+            found.setdefault(name, []).append([])
         elif re.match(r"--[A-Za-z_]", word):
             name, equals, value = word[2:].partition("=")
-            found.setdefault(name, [])
-            if equals:
-                found[name].append(value)
-        elif name is None and positional is None:
-            raise InputError(f"{COMMAND_LINE}: write settings as --key value, not '{word}'")
+            found.setdefault(name, []).append([value] if equals else [])
+        elif name is not None:
+            found.setdefault(name, [[]])[-1].append(word)
         else:
-            name = name or positional
-            found.setdefault(name, []).append(word)
+            raise InputError(f"{COMMAND_LINE}: write settings as --key value, not '{word}'")
     return found
 
 
-def _config_of(options: dict[str, list], default: str | Path | None) -> Path | None:
-    words = options.pop("config", None)
+def _config_of(options: dict[str, list[list[str]]], default: str | Path | None) -> Path | None:
+    words = options.pop("config", [None])[-1]
     if words is not None and len(words) != 1:
         raise InputError("--config needs a file" if not words else
                          f"--config takes one file, not {', '.join(words)}")
@@ -418,22 +367,23 @@ def _config_of(options: dict[str, list], default: str | Path | None) -> Path | N
 
 def _python(piece: _Piece, hint: Any, key: str) -> Any:
     if isinstance(piece.value, yaml.Node):
-        return _construct(piece.value, hint, piece.where)
-    words: list[str] = piece.value
-    element = _list_element(hint)
+        return yaml_value(piece.value, hint, piece.where)
+    given: list[list[str]] = piece.value  # each time that the option was given
+    words, element = given[-1], list_element(hint)
     if element is not MISSING:
+        words = [word for each in given for word in each]
         lists = [word for word in words if word.lstrip().startswith("[")]
         if len(words) == 1 and lists:
             return _from_text(words[0], hint, key)
-        if len(words) == 1 and words[0] == "null" and _allows_none(hint):
+        if len(words) == 1 and words[0] == "null" and allows_none(hint):
             return None
-        if len(words) > 1 or _only_list(hint):
+        if len(words) > 1 or only_list(hint):
             return [_from_text(word, element, key) for word in words]
     if not words:
-        if bool in _members(hint):
+        if bool in members(hint):
             return True
         raise InputError(f"{COMMAND_LINE}: --{key} needs a value")
-    if element is MISSING and len(words) > 1 and not _is_scalar(hint):
+    if element is MISSING and len(words) > 1 and not is_scalar(hint):
         return [_from_text(word, Any, key) for word in words]
     if len(words) > 1:
         raise InputError(f"{COMMAND_LINE}: --{key} takes one value, not {' '.join(words)}; write "
@@ -442,106 +392,19 @@ def _python(piece: _Piece, hint: Any, key: str) -> Any:
 
 
 def _from_text(text: str, hint: Any, key: str) -> Any:
-    if _is_text(hint):
-        return None if text == "null" and _allows_none(hint) else text
+    if is_text(hint):
+        return None if text == "null" and allows_none(hint) else text
     try:
-        node = _node(text)
+        node = yaml_node(text)
     except yaml.YAMLError as error:
-        if str in _members(hint):
+        if str in members(hint):
             return text
-        raise InputError(f"{COMMAND_LINE}: --{key} is not YAML: {_one_line(error)}") from None
-    return None if node is None else _construct(node, hint, COMMAND_LINE)
+        raise InputError(f"{COMMAND_LINE}: --{key} is not YAML: {one_line(error)}") from None
+    return None if node is None else yaml_value(node, hint, COMMAND_LINE)
 
 
 def _scalar(text: str) -> Any:
     return _from_text(text, Any, "")
-
-
-# YAML 1.2
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers, booleans and null; digits may be grouped by ``_``."""
-
-    yaml_implicit_resolvers: dict = {}
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool",
-                              re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"),
-                              ["~", "n", "N", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(
-    r"^[-+]?(?:[0-9][0-9_]*|0o[0-7_]+|0x[0-9a-fA-F_]+)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(
-    r"^[-+]?(?:(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?"
-    r"|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$"), list("-+0123456789."))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that :class:`_Loader` would not read as texts."""
-
-    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def yaml_text(values: dict) -> str:
-    """Settings as YAML, in their order; :func:`read_yaml` reads the same back."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-
-
-def _whole_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    digits = loader.construct_scalar(node).replace("_", "")
-    based = re.match(r"[-+]?0[ox]", digits)
-    return int(digits, 0 if based else 10)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
-
-
-def _node(text: str) -> yaml.Node | None:
-    loader = _Loader(text)
-    try:
-        return loader.get_single_node()
-    finally:
-        loader.dispose()
-
-
-def _construct(node: yaml.Node, hint: Any, where: str) -> Any:
-    """The value of a node; a number where ``hint`` is a text stays as it was written."""
-    if isinstance(node, yaml.MappingNode):
-        _refuse_twice(node, where)
-        loader = _Loader("")
-        loader.flatten_mapping(node)
-        found = {}
-        for key, value in node.value:
-            name = _construct(key, Any, where)
-            if isinstance(name, (list, dict)):
-                raise InputError(f"{where}: a key cannot be {_short(name)}")
-            found[name] = _construct(value, _type_at(hint, [str(name)]), where)
-        return found
-    if isinstance(node, yaml.SequenceNode):
-        element = _list_element(hint)
-        return [_construct(item, Any if element is MISSING else element, where)
-                for item in node.value]
-    if _is_text(hint) and not node.tag.endswith((":null", ":str")):
-        return node.value
-    try:
-        return _Loader("").construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{where} cannot be read: {_one_line(error)}") from None
-
-
-def _refuse_twice(node: yaml.MappingNode, where: str) -> None:
-    seen = set()
-    for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
-            if key.value in seen:
-                raise InputError(f"{where}: '{key.value}' is given twice "
-                                 f"(line {key.start_mark.line + 1})")
-            seen.add(key.value)
 
 
 def _file_values(path: Path) -> dict[str, list[_Piece]]:
@@ -550,9 +413,9 @@ def _file_values(path: Path) -> dict[str, list[_Piece]]:
     base = nodes.pop("base", None)
     found: dict[str, list[_Piece]] = {}
     if base is not None:
-        named = _construct(base, str, str(path))
+        named = yaml_value(base, str, str(path))
         if not isinstance(named, str):
-            raise InputError(f"{path}: 'base' must name a file, not {_short(named)}")
+            raise InputError(f"{path}: 'base' must name a file, not {short(named)}")
         below = path.parent / named
         beneath = _file_nodes(below)
         if "base" in beneath:
@@ -571,90 +434,19 @@ def _lay(nodes: dict[str, yaml.Node], path: Path, found: dict[str, list[_Piece]]
 
 def _file_nodes(path: Path) -> dict[str, yaml.Node]:
     try:
-        node = _node(path.read_text(encoding="utf-8"))
+        node = yaml_node(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text (at byte {error.start}); save it as that"
                          ) from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {_one_line(error)}") from None
+        raise InputError(f"{path} is not YAML: {one_line(error)}") from None
     if not isinstance(node, yaml.MappingNode):
         raise InputError(f"{path} holds no settings")
-    _refuse_twice(node, str(path))
-    _Loader("").flatten_mapping(node)
+    refuse_twice(node, str(path))
+    Loader("").flatten_mapping(node)
     return {key.value: value for key, value in node.value}
-
-
-# Types
-
-
-def _members(hint: Any) -> tuple:
-    """What a union is of; of anything else, itself."""
-    if isinstance(hint, typing.TypeAliasType if hasattr(typing, "TypeAliasType") else ()):
-        hint = hint.__value__
-    if typing.get_origin(hint) is typing.Annotated:
-        hint = typing.get_args(hint)[0]
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return tuple(m for member in typing.get_args(hint) for m in _members(member))
-    return (hint,)
-
-
-def _allows_none(hint: Any) -> bool:
-    return any(m in (None, type(None), Any, object) for m in _members(hint))
-
-
-def _is_text(hint: Any) -> bool:
-    """Whether a value is a text and nothing else (or ``None``)."""
-    members = [m for m in _members(hint) if m is not type(None)]
-    return bool(members) and all(
-        m is str or (isinstance(m, type) and issubclass(m, (Path, enum.Enum)))
-        or (typing.get_origin(m) is typing.Literal
-            and all(isinstance(v, str) for v in typing.get_args(m)))
-        for m in members)
-
-
-def _is_scalar(hint: Any) -> bool:
-    members = [m for m in _members(hint) if m is not type(None)]
-    return _is_text(hint) or all(m in (int, float, bool, str) for m in members)
-
-
-def _list_element(hint: Any) -> Any:
-    """The type of a list's elements; ``MISSING`` where ``hint`` has no list."""
-    for member in _members(hint):
-        origin = typing.get_origin(member) or member
-        if origin in (list, tuple, set, frozenset, Sequence, Iterable):
-            inner = [a for a in typing.get_args(member) if a is not Ellipsis]
-            return inner[0] if len(set(inner)) == 1 else Any
-    return MISSING
-
-
-def _only_list(hint: Any) -> bool:
-    return not any(m in (str, Any, object, dict, Mapping) for m in _members(hint))
-
-
-def _dataclass_in(hint: Any) -> type | None:
-    return next((m for m in _members(hint) if is_dataclass(m)), None)
-
-
-def _mapping_value(hint: Any) -> Any:
-    """The type of a mapping's values; ``MISSING`` where ``hint`` has no mapping."""
-    for member in _members(hint):
-        if (typing.get_origin(member) or member) in (dict, Mapping):
-            return (typing.get_args(member) or (Any, Any))[1]
-    return MISSING
-
-
-def _type_at(hint: Any, path: Sequence[str]) -> Any:
-    """The type of one part of a setting."""
-    for step in path:
-        if (cls := _dataclass_in(hint)) is not None:
-            setting = _settings_of(cls).get(step)
-            hint = setting.type if setting else Any
-        else:
-            value = _mapping_value(hint)
-            hint = Any if value is MISSING else value
-    return hint
 
 
 def _fitting(value: Any, hint: Any, key: str, where: str) -> Any:
@@ -664,23 +456,23 @@ def _fitting(value: Any, hint: Any, key: str, where: str) -> Any:
         InputError: it does not fit.
     """
     if isinstance(value, Mapping):
-        if (cls := _dataclass_in(hint)) is not None:
+        if (cls := dataclass_in(hint)) is not None:
             return settings_from(value, cls, f"{where}: '{key}'")
-        of = _mapping_value(hint)
-        if of is not MISSING and _dataclass_in(of):
+        of = mapping_value(hint)
+        if of is not MISSING and dataclass_in(of):
             return {k: _fitting(v, of, f"{key}.{k}", where) for k, v in value.items()}
     if is_dataclass(value) and not isinstance(value, type):
         return value
-    if value is None and _allows_none(hint):
+    if value is None and allows_none(hint):
         return None
-    if isinstance(value, str) and str in _members(hint) and _is_text(hint):
+    if isinstance(value, str) and str in members(hint) and is_text(hint):
         return value
     try:
         if value is None:  # jsonargparse takes it for everything
             raise ValueError
         checked = _checked(value, hint)
     except Exception as error:  # jsonargparse's own kinds, and those of what it calls
-        raise InputError(f"{where}: '{key}' must be {type_words(hint)}, not {_short(value)}"
+        raise InputError(f"{where}: '{key}' must be {type_words(hint)}, not {short(value)}"
                          ) from error
     # 1 stays 1 where 1.0 is the same: what is written beside a set is what somebody typed.
     return value if type(checked) is not bool and _same(checked, value) else checked
@@ -705,41 +497,6 @@ def _parser(hint: Any):
     return parser
 
 
-def type_words(hint: Any) -> str:
-    """A type in words: ``list[str] | None`` is "a list (of: text) or null"."""
-    return " or ".join(dict.fromkeys(_type_word(m) for m in _members(hint)))
-
-
-def _type_word(hint: Any) -> str:
-    plain = {int: "a whole number", float: "a number", str: "a text", bool: "true or false",
-             type(None): "null", Path: "a path", Any: "anything", object: "anything"}
-    if hint in plain:
-        return plain[hint]
-    origin, args = typing.get_origin(hint) or hint, typing.get_args(hint)
-    if origin is typing.Literal:
-        return " or ".join(map(repr, args))
-    if origin in (dict, Mapping):
-        return "a mapping" + (f" from {type_words(args[0])} to {type_words(args[1])}"
-                              if args else "")
-    if _list_element(hint) is not MISSING:
-        return "a list" + (f" in which each is {type_words(_list_element(hint))}" if args else "")
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return " or ".join(repr(m.value) for m in hint)
-    return "a mapping of settings" if is_dataclass(hint) else getattr(hint, "__name__", str(hint))
-
-
-def _short(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-# --help
-
-
 def _shown_sections(options, sections, choose) -> list:
     """The program's sections, and what was chosen by what stands beside ``--help``."""
     options = dict(options)
@@ -754,79 +511,3 @@ def _shown_sections(options, sections, choose) -> list:
         return [*sections, *_as_list(choose(defaults | values))]
     except (InputError, KeyError):
         return [*sections]
-
-
-def help_text(sections: Sequence, word: str = "", *, library: Sequence[type] = (),
-              program: str = "", doc: str = "", chosen: int | None = None, listing: str = "") -> str:
-    """What ``--help`` prints.
-
-    Args:
-        word: "" for the program's own settings, "all", or what to search names and help for.
-        library: sections whose settings are only counted, unless searched for.
-        chosen: how many of ``sections`` are the program's own; the others were chosen.
-    """
-    width = min(shutil.get_terminal_size((100, 24)).columns, 100)
-    lines = []
-    if not word:
-        lines += [f"usage: {program} [--config FILE] [--key value ...]", "",
-                  *inspect.cleandoc(doc).splitlines(), "", "settings:"]
-        lines += _entry("config", "str", "A YAML file of settings; --key value is laid over it.",
-                        width)
-    hidden = 0
-    for i, section in enumerate(sections):
-        settings = _settings_of(section)
-        if section in library and not word:
-            hidden += len(settings)
-            continue
-        if not word and chosen is not None and i == chosen:
-            lines += ["", f"settings of {_title(section)}:"]
-        for name, setting in settings.items():
-            text = setting.help
-            if word not in ("", "all") and word.lower() not in f"{name} {text}".lower():
-                continue
-            lines += _entry(name, _type_name(setting.type), _with_default(text, setting.default),
-                            width)
-    if word and not lines:
-        return f"no setting of {program} has {word!r} in its name or help"
-    if not word and listing and (chosen is None or len(sections) <= chosen):
-        lines += ["", *listing.splitlines()]
-    if hidden:
-        names = " and ".join(cls.__name__ for cls in library)
-        lines += ["", f"and {hidden} more of {names}: --help all prints them, --help WORD searches "
-                  "names and help of all"]
-    return "\n".join(lines)
-
-
-def _title(section: Any) -> str:
-    thing = section.function if isinstance(section, Arguments) else section
-    return f"{thing.__name__} ({thing.__module__})"
-
-
-def _with_default(text: str, default: Any) -> str:
-    if default is MISSING:
-        return f"{text} (required)".strip()
-    default = getattr(default, "value", default)
-    shown = "null" if default is None else str(default).lower() if isinstance(default, bool) \
-        else str(default) if not isinstance(default, str) else default or '""'
-    return f"{text} (default: {shown})".strip()
-
-
-def _entry(name: str, kind: str, text: str, width: int) -> list[str]:
-    left = f"  --{name} {kind}"
-    body = textwrap.wrap(text, width - 34)
-    if len(left) < 33 and body:
-        return [f"{left:<34}{body[0]}", *(" " * 34 + line for line in body[1:])]
-    return [left, *(" " * 34 + line for line in body)]
-
-
-def _type_name(hint: Any) -> str:
-    def name(member: Any) -> str:
-        if member is type(None):
-            return "null"
-        if typing.get_origin(member) is typing.Literal:
-            return "{" + ",".join(map(str, typing.get_args(member))) + "}"
-        if typing.get_origin(member):
-            return re.sub(r"\b(?:\w+\.)+(\w+)", r"\1", str(member))
-        return getattr(member, "__name__", str(member))
-
-    return "|".join(dict.fromkeys(name(m) for m in _members(hint)))

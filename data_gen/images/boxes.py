@@ -37,8 +37,8 @@ def mirrored(box: Box, width: float) -> Box:
 
 
 def cropped(box: Box, window: Box) -> Box:
-    """The part of the box inside ``window``, counted from the window's corner; a box without area at
-    the window's edge where nothing is inside."""
+    """The part of the box inside ``window``, counted from the window's corner. Where nothing is
+    inside, a box without area at the window's edge."""
     width, height = window[2] - window[0], window[3] - window[1]
     x1, y1, x2, y2 = padded(box, -window[0], -window[1])
     return (
@@ -57,13 +57,6 @@ def area(box: Box) -> float:
 def shared(a: Box, b: Box) -> float:
     """Area that both boxes cover, in square pixels."""
     return area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
-
-
-def iou(a: Box, b: Box) -> float:
-    """Intersection over union, 0-1; 0 for two boxes without area."""
-    both = shared(a, b)
-    whole = area(a) + area(b) - both
-    return both / whole if whole else 0.0
 
 
 def hidden(a: Box, b: Box) -> float:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +34,8 @@ BATCH = 32
 """Images or texts per call of a model."""
 
 LITE0_SIDE = 224
-"""Pixels; what EfficientNet-Lite0 was trained on. The whole image is squeezed into it: a centre crop
-would lose a subject at the edge."""
+"""Pixels; what EfficientNet-Lite0 was trained on. The whole image is squeezed into it: a crop of
+the centre would lose a subject at the edge."""
 
 CONTRASTIVE = ("clip", "siglip", "siglip2")
 SELF_SUPERVISED = ("dinov2", "dinov2_with_registers")
@@ -163,8 +164,9 @@ def _open_clip(target: str):
     if not schema and not tag:
         raise EncoderError(f"encoder 'open_clip:{target}' names no weights; write "
                            "'open_clip:ARCHITECTURE:TAG', TAG being a tag or a file")
-    model, preprocess = open_clip.create_model_from_pretrained(name, tag or None)
-    tokenizer = open_clip.get_tokenizer(name)
+    loaded: Any = open_clip.create_model_from_pretrained(name, tag or None)
+    model, preprocess = loaded
+    tokenizer: Any = open_clip.get_tokenizer(name)
 
     def encode_images(images: Sequence[Image.Image], device) -> torch.Tensor:
         pixels = torch.stack([preprocess(image.convert("RGB")) for image in images])

@@ -110,7 +110,7 @@ def _decoded(image: Image.Image, size: int, side: str) -> Image.Image:
     if not drafted:
         target = fitted(*image.size, size, side)  # loading turns a TIFF upright
     try:
-        turn = UPRIGHT.get(image.getexif().get(0x0112))
+        turn = UPRIGHT.get(image.getexif().get(0x0112, 1))
     except Exception:  # unreadable EXIF is no reason to lose the photo
         turn = None
     image = to_rgb(image).resize(target, Image.Resampling.LANCZOS)

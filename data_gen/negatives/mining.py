@@ -164,8 +164,8 @@ def write_mined(mined: Mined, out: Path, settings: dict) -> None:
         SourceError: nothing was found.
     """
     if not mined.nearest:
-        raise SourceError(f"no subject has a neighbour{mined.skipped.clause()}; give more subjects, "
-                          "set same_category: false, or raise near_duplicate")
+        raise SourceError(f"no subject has a neighbour{mined.skipped.clause()}; give more "
+                          "subjects, set same_category: false, or raise near_duplicate")
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out.with_suffix(".duplicates.jsonl")) as file:
         file.write("".join(json.dumps(pair) + "\n" for pair in mined.duplicates).encode())

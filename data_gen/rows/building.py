@@ -87,7 +87,8 @@ def build_rows(
     if source.schema and form != "parquet":
         raise PlanError(f"{generator}: its sets are parquet; take 'format' out of the settings")
     settled = plan(seed=seed, generator=generator, settings=settings or {}, form=form,
-                   rows_per_shard=rows_per_shard, fingerprint=source.fingerprint, code=code_digest())
+                   rows_per_shard=rows_per_shard, fingerprint=source.fingerprint,
+                   code=code_digest())
     partial, whole = (out.with_name(out.name + end) for end in (".partial", ".whole"))
     manifest = finished(out, settled)
     if manifest:
@@ -217,7 +218,7 @@ def _close(whole: Path, out: Path, settled: dict, source: IndexedRows) -> dict:
                 file.unlink()
         with atomic_file(whole / "contact_sheet.png") as sheet:
             if source.sheet:
-                source.sheet(whole, sheet.name)
+                source.sheet(whole, Path(sheet.name))
             else:
                 contact_sheet(sample_rows(whole), sheet.name)
         write_json(whole / "manifest.json", manifest)

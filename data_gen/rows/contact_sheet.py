@@ -134,10 +134,12 @@ def _glyphs() -> frozenset[int]:
 
 def _picked(rows: Iterable[dict], limit: int) -> list[dict]:
     """Up to ``limit`` rows, grouped by task; where rows can be counted, of each task as many."""
-    if not isinstance(rows, (Dataset, Sequence)):
-        rows = list(islice(rows, limit))
-    # A data set gives a column without decoding images.
-    tasks = list(rows["task"]) if isinstance(rows, Dataset) else [row["task"] for row in rows]
+    tasks: list[str]
+    if isinstance(rows, Dataset):  # gives a column without decoding images
+        tasks = list(rows["task"])
+    else:
+        rows = rows if isinstance(rows, Sequence) else list(islice(rows, limit))
+        tasks = [row["task"] for row in rows]
     by_task = {task: [i for i, t in enumerate(tasks) if t == task] for task in dict.fromkeys(tasks)}
     turns = [i for turn in zip_longest(*by_task.values()) for i in turn if i is not None][:limit]
     order = list(by_task)
@@ -234,7 +236,8 @@ def _draw_cell(
         y += LINE
 
 
-def _write(draw: ImageDraw.ImageDraw, words: Words, x: int, y: int, room: int, size: int) -> None:
+def _write(draw: ImageDraw.ImageDraw, words: Words, x: float, y: int, room: float, size: int
+           ) -> None:
     """Write pieces of text with spaces between, cut with … after ``room`` pixels."""
     font = _font(size)
     for text, colour in words:

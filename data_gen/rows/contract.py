@@ -39,8 +39,8 @@ TRUTH: dict[str, Truth] = {
     VLT: Truth("box"),
     ICT: Truth("names"),
 }
-"""Task -> its truth; :func:`data_gen.tasks.table.add_task` adds that of further tasks. Rows of a task
-that is not here may have any text or null as their ``answer``."""
+"""Task -> its truth; :func:`data_gen.tasks.table.add_task` adds further tasks. Rows of a task that
+is not here may have any text or null as their ``answer``."""
 
 FEATURES = Features(
     {

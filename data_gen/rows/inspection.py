@@ -70,7 +70,10 @@ def inspect_rows(path: str | Path, out: str | Path) -> str:
 
 
 def _take(found: Findings, row: dict | RowError, where: str) -> None:
-    defect = row if isinstance(row, RowError) else _defect(row, where)
+    if isinstance(row, RowError):
+        found.bad.add(row.kind, str(row))
+        return
+    defect = _defect(row, where)
     if defect:
         found.bad.add(defect.kind, str(defect))
         return

@@ -9,6 +9,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -124,7 +125,7 @@ def sample_rows(
             break
         tasks = {row.get("task") for row in stored_rows(file, ["task"]) if isinstance(row, dict)}
         for row in stored_rows(file) if tasks & set(+quota) else []:
-            if isinstance(row, dict) and quota[row.get("task")] > 0 and good(row):
+            if isinstance(row, dict) and quota[row.get("task", "")] > 0 and good(row):
                 quota[row["task"]] -= 1
                 picked.append(row)
     return picked
@@ -140,7 +141,7 @@ def repeated_id(path: str | Path, digests: Iterable[int]) -> str | None:
     seen: set[str] = set()
     for file in files_of(path) if suspects else []:
         for row in stored_rows(file, ["id"]):
-            if digest(row["id"]) in suspects:
+            if isinstance(row, dict) and digest(row["id"]) in suspects:
                 if row["id"] in seen:
                     return row["id"]
                 seen.add(row["id"])
@@ -190,7 +191,9 @@ def _tar_rows(file: Path) -> Iterator[dict | RowError]:
                 yield _assembled(parts, f"{file}: row '{key[1]}'")
                 parts = {}
             key = (folder, stem)
-            parts[ending.lower()] = tar.extractfile(member).read()
+            content = tar.extractfile(member)
+            assert content  # members that are no files were skipped above
+            parts[ending.lower()] = content.read()
         if not _has_end(file):  # else tarfile takes a file cut off anywhere for a whole one
             raise tarfile.ReadError("it ends too early")
         if key is not None:
@@ -224,9 +227,9 @@ def _assembled(parts: dict[str, bytes], where: str) -> dict | RowError:
 
 def _opened(files: list[Path]) -> Dataset:
     """A memory-mapped data set: rows are converted once, to a file in the cache."""
-    names = [str(file) for file in files]
+    names: list[Any] = [str(file) for file in files]
     if files[0].suffix == ".tar":
-        row = next(stored_rows(files[0]))
+        row = next(_all_rows(names[:1], []))
         extra = pa.Table.from_pylist([{k: v for k, v in row.items() if k not in FEATURES}])
         features = Features({**FEATURES, **Features.from_arrow_schema(extra.schema)})
         # datasets keys its cache by the arguments: a file that changed must not look the same.
@@ -240,5 +243,6 @@ def _opened(files: list[Path]) -> Dataset:
 
 
 def _all_rows(files: list[str], times: list[int]) -> Iterator[dict]:
+    """The rows of files that were checked before, so that none of them is an error."""
     for file in files:
-        yield from stored_rows(Path(file))
+        yield from (row for row in stored_rows(Path(file)) if isinstance(row, dict))

@@ -2,9 +2,9 @@
 style of RefCOCO, as a few numbers per box.
 
 COCO: ``images`` [{id, file_name, width, height}], ``annotations`` [{id, image_id, category_id,
-bbox, iscrowd}], ``categories`` [{id, name}], in any order. Objects365 adds ``isfake`` (an object
-that is itself a picture) and ``isreflected``. An annotation may carry ``instance_id`` or ``track_id``: boxes that
-share it are the same subject in several images.
+bbox, iscrowd}], ``categories`` [{id, name}], in any order. Objects365 adds ``isfake`` (a picture
+of the object) and ``isreflected``. An annotation may carry ``instance_id`` or ``track_id``: boxes
+that share it are the same subject in several images.
 
 References: a list, JSON lines, or ``{"refs": [...]}`` of {sentences, bbox, file_name} or, with a
 COCO file, {sentences, ann_id}. A sentence is text or {"raw"/"sent": text}. RefCOCO's own
@@ -88,7 +88,7 @@ class Annotations:
 def read_annotations(
     path: str | Path, references: str | Path | None = None, box_format: str = "xywh"
 ) -> tuple[Annotations, SkippedItems]:
-    """Read a file of annotations or of references, and references beside annotations.
+    """Read a file of annotations or of references, and references to annotations.
 
     Args:
         path: COCO JSON, or references that carry their own boxes.
@@ -116,7 +116,8 @@ def read_annotations(
     return found, skipped
 
 
-def _read(path: str | Path, found: Annotations, skipped: SkippedItems, convert: Callable) -> set[str]:
+def _read(path: str | Path, found: Annotations, skipped: SkippedItems, convert: Callable
+          ) -> set[str]:
     images: dict = {}
     categories: dict = {}
     names: dict = {}
@@ -180,9 +181,9 @@ def _read_references(path: str | Path, found: Annotations, skipped: SkippedItems
 
 
 def _image(found: Annotations, place: int, item: dict) -> None:
-    name, width, height = (item.get(k) for k in ("file_name", "width", "height"))
+    name, width, height = item.get("file_name"), item.get("width"), item.get("height")
     found.files[place] = name if is_text(name) else None
-    if all(type(side) is int and side > 0 for side in (width, height)):
+    if type(width) is int and type(height) is int and width > 0 and height > 0:
         found.sizes[place] = width, height
 
 
@@ -209,5 +210,5 @@ def _sentences(item: dict, skipped: SkippedItems) -> tuple[str, ...]:
 
 
 def _key(value: Any) -> str | None:
-    """An id as a key; always text, as some writers quote numbers in one list and not in the other."""
+    """An id as text: some writers quote numbers in one list and not in the other."""
     return str(value) if type(value) in (int, str) else None

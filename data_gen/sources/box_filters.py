@@ -16,9 +16,9 @@ from data_gen.images.boxes import (
     area,
     cropped,
     hidden,
-    iou,
 )
 from data_gen.sources.annotations import Annotations
+from rewards.visual_localization import iou
 
 TOLERANCE = 2.0
 """Pixels that a box may reach beyond its image, as annotation tools round; it is clipped then."""
@@ -174,8 +174,8 @@ def _size_on_disk(folder: Path, name: str) -> tuple[int, int]:
 
 
 def apart(boxes: list[Box], max_overlap: float) -> list[int]:
-    """Places of boxes that hide little of each other: from the largest on, each that overlaps none of
-    those chosen before by more than ``max_overlap`` of the smaller one of the two."""
+    """Places of boxes that hide little of each other: from the largest on, each that overlaps none
+    of those chosen before by more than ``max_overlap`` of the smaller one of the two."""
     largest = sorted(range(len(boxes)), key=lambda i: -area(boxes[i]))[:MAX_BOXES]
     chosen: list[int] = []
     for i in largest:

@@ -39,7 +39,7 @@ from data_gen.tasks.subjects import (
 from data_gen.tasks.views import Shares
 
 OPEN_PX = 1600
-"""Long side with which images are opened, in pixels: close-ups of small subjects need the detail."""
+"""Long side with which images are opened, in pixels: close-ups of small subjects need detail."""
 
 CACHED_PHOTOS = 8
 """Decoded images held in memory: 50 MB at 1600 px."""

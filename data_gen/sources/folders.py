@@ -183,7 +183,8 @@ def _check_subjects(pool: list[PhotoFolder], counts: dict, shares: Shares, where
             f"needs a reference and another photo of the same subject"
         )
     if len(pool) < 2 and counts.get(OCT):
-        raise SourceError(f"{where}: one subject; {OCT} rows need another one as its negative: add one")
+        raise SourceError(f"{where}: one subject; {OCT} rows need another one as its negative: add "
+                          f"one")
     for share, needs, have in (
         ("multi", "two subjects with two photos each", pairs),
         ("distractor", "two subjects", len(pool)),

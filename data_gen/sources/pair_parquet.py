@@ -159,8 +159,8 @@ def _opened(file: Path, state: tuple) -> pq.ParquetFile:
 
 
 def _state(file: Path) -> tuple[int, int, int]:
-    """Key under which an open file may be reused: it has not been written again, and the process is
-    the same (a forked process would share its place in the file)."""
+    """Key under which an open file may be reused: it has not been written again, and the process
+    is the same (a forked process would share its place in the file)."""
     now = os.stat(file)
     return os.getpid(), now.st_mtime_ns, now.st_size
 
@@ -183,8 +183,8 @@ def is_hub_id(path: str | Path) -> bool:
 def fetch_pairs(hub_id: str, cache: str | Path, limit: int | None = None) -> Path:
     """Stream a data set of pairs into a folder of parquet files, once.
 
-    A run that was stopped resumes after the last whole file. Only data is read: ``datasets`` runs no
-    code that comes with a data set.
+    A run that was stopped resumes after the last whole file. Only data is read: ``datasets`` runs
+    no code that comes with a data set.
 
     Args:
         hub_id: such as ``Yuanshi/Subjects200K``.
@@ -218,8 +218,9 @@ def fetch_pairs(hub_id: str, cache: str | Path, limit: int | None = None) -> Pat
 
 
 def keep_pairs(stream: IterableDataset, folder: Path, limit: int | None) -> None:
-    """Write up to ``limit`` rows of a stream after those that ``folder`` holds, file by file; a file
-    appears whole or not at all. Where the stream ends first, an empty file ``complete`` says so."""
+    """Write up to ``limit`` rows of a stream after those that ``folder`` holds, file by file; a
+    file appears whole or not at all. Where the stream ends first, an empty file ``complete`` marks
+    that."""
     folder.mkdir(parents=True, exist_ok=True)
     part = len(list(folder.glob("part-*.parquet")))
     # Store the bytes as they are: decoding and encoding would take time and change images.

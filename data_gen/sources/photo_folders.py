@@ -29,7 +29,7 @@ SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 
 @dataclass(eq=False)
 class PhotoFolder:
-    """The photos of one subject. ``name`` is the folder's, ``kind`` its class (``dog``) if known."""
+    """The photos of one subject: ``name`` is the folder's, ``kind`` its class (``dog``) or none."""
 
     name: str
     photos: list[Path] = field(default_factory=list)
@@ -201,7 +201,7 @@ def _links_last(path: Path) -> tuple[bool, str]:
 
 
 def _is_hidden(path: Path) -> bool:
-    """Files that systems put beside photos: ``.DS_Store``, ``._03.jpg``, ``__MACOSX``, ``Thumbs.db``."""
+    """Whether a system put it there: ``.DS_Store``, ``._03.jpg``, ``__MACOSX``, ``Thumbs.db``."""
     return path.name.startswith((".", "__MACOSX")) or path.name.lower() in SYSTEM_FILES
 
 

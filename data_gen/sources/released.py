@@ -189,8 +189,8 @@ def _box(box: Box, file: Path, frame: str) -> Box:
 
 
 class Defect(InputError):
-    """A released row cannot be used. The message is the reason, without what is peculiar to the row,
-    so that its like can be counted."""
+    """A released row cannot be used. The message is the reason, without what is peculiar to the
+    row, so that its like can be counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ A row of the data set is one image that shows a subject twice, side by side: a s
 views. A "yes" row is made from one such pair, a "no" row from two. Pairs are filtered by the scores
 of the data set's own quality assessment; the usual filter keeps those with the full 5 in all three.
 
-Not used: descriptions of the two scenes, as rows ask about the subject and not about its background.
+Not used: descriptions of the two scenes, as rows ask about the subject, not about its background.
 Pairs with the same item text may show the same subject and are never negatives of each other; a
 neighbour table (:mod:`data_gen.negatives.mining`) finds further near-copies.
 """

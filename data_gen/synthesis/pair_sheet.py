@@ -1,13 +1,13 @@
 """Draw a contact sheet of a set of pairs: the first ones, each with its item and its scores."""
 
 import textwrap
-from collections import Counter
 from itertools import islice
 from pathlib import Path
 
 import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
+from data_gen.files.skipped import SkippedItems
 from data_gen.sources.pair_parquet import light_rows, pair_image, parquet_files
 
 SHOWN = 24
@@ -17,7 +17,7 @@ WIDTH, GAP, LINE = 320, 12, 16
 
 def pair_sheet(folder: Path, path: str | Path) -> None:
     """Draw the first pairs of the set in ``folder`` to ``path``, a PNG."""
-    rows = (row for file in parquet_files(folder) for row in light_rows(file, Counter()))
+    rows = (row for file in parquet_files(folder) for row in light_rows(file, SkippedItems()))
     cells = [(pair_image(place), row) for place, row in islice(rows, SHOWN)]
     font = ImageFont.truetype(
         str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12)

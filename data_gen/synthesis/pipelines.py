@@ -5,6 +5,9 @@ on its seed and is drawn on the CPU, so that a batch gives the same images on ev
 same kind.
 """
 
+# pyright: reportPrivateImportUsage=false
+# (diffusers imports its classes lazily, which pyright takes for private.)
+
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

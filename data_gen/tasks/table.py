@@ -7,7 +7,7 @@ that imports it: the builder is resolved by :mod:`data_gen.tasks.builder`, rewar
 only by ``launch`` and ``benchmarks``.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ class Task:
     build: str | None = None
     reward: str | None = None
     benchmark: str | None = None
-    row_type: Callable[[dict], Hashable] = row_type
+    row_type: Callable[[dict], RowType] = row_type
 
     @property
     def answers(self) -> tuple[str, ...] | None:

@@ -55,7 +55,7 @@ class ViewRenderer:
         size: largest length of the bounded side of every image, in pixels.
         side: which side ``size`` bounds: ``long`` or ``short``.
         category_words: casefolded words of the categories, which are never drawn as names: a dog
-            called Cat could not be told from a description.
+            called Cat could not be recognised in a caption.
     """
 
     def __init__(self, subjects: Sequence[Subject], shares: Shares, size: int, side: str,
@@ -86,9 +86,7 @@ class ViewRenderer:
     def two_views(self, rng: random.Random, t: int) -> tuple[View, View]:
         """A view for the reference and one for the query; the same where a subject has only one."""
         views = self.subjects[t].views
-        if len(views) < 2:
-            return views[0], views[0]
-        reference, query = rng.sample(views, 2)
+        reference, query = rng.sample(views, 2) if len(views) > 1 else (*views, *views)
         return reference, query
 
     def image_ids(self, *places: int) -> set[str]:

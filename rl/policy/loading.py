@@ -8,6 +8,7 @@ hub.
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
@@ -174,7 +175,7 @@ def _run_without_gradients(module: nn.Module) -> None:
 def trainable_parameters(model: nn.Module) -> Trainable:
     """Count parameters; those that ZeRO-3 splits over processes count in full."""
     prefix, _ = _decoder(model)
-    parts = dict.fromkeys(("language", "projector", "vision", "adapter"), 0)
+    parts: dict[str, int] = dict.fromkeys(("language", "projector", "vision", "adapter"), 0)
     total = 0
     for name, parameter in model.named_parameters():
         size = getattr(parameter, "ds_numel", parameter.numel())
@@ -225,9 +226,9 @@ def _refuse_missing(path: str | Path) -> None:
         raise FileNotFoundError(f"there is no directory {path}")
 
 
-def _decoder(model: nn.Module) -> tuple[str, nn.Module]:
+def _decoder(model: Any) -> tuple[str, nn.Module]:
     """Full name and module of the language model's body."""
-    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     decoder = plain.get_decoder()
     return next(name for name, module in model.named_modules() if module is decoder), decoder
 

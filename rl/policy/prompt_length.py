@@ -21,14 +21,15 @@ def image_sizes(dataset: Dataset) -> list[list[tuple[int, int]]]:
     Images stored sideways (EXIF orientation 5-8) are measured upright, as they are decoded.
     """
     encoded = dataset.select_columns(["images"]).cast_column("images", List(Image(decode=False)))
-    return [[_size(image) for image in row["images"] or []] for row in encoded]
+    return [[_size(image) for image in images or []] for images in encoded["images"]]
 
 
 def _size(image: dict) -> tuple[int, int]:
     source = io.BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
     with PILImage.open(source) as opened:
         sideways = opened.getexif().get(_EXIF_ORIENTATION, 1) >= 5
-        return opened.size[::-1] if sideways else opened.size
+        width, height = opened.size
+        return (height, width) if sideways else (width, height)
 
 
 @dataclass

@@ -8,6 +8,7 @@ combined by their sums of exponentials, which is exact (FlashAttention, arXiv 22
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import Cache, DynamicCache
@@ -69,14 +70,16 @@ class BranchLayer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+        assert self.keys is not None and self.values is not None
         end = self.sampled + key_states.size(-2)
         if end > self.keys.size(-2):
             room = max(FIRST_ROOM, 2 * end)
-            self.keys, self.values = (self._roomier(x, room) for x in (self.keys, self.values))
+            self.keys = self._roomier(self.keys, room)
+            self.values = self._roomier(self.values, room)
         self.keys[:, :, self.sampled : end] = key_states
         self.values[:, :, self.sampled : end] = value_states
         self.sampled = end
-        keys = self.keys[:, :, :end]
+        keys: Any = self.keys[:, :, :end]
         keys.prompt = self.prompt
         return keys, self.values[:, :, :end]
 
@@ -92,7 +95,7 @@ class BranchLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep these rows; :class:`SharedPromptCache` updates the prompts' part."""
-        if self.is_initialized:
+        if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[indices], self.values[indices]
 
 
@@ -108,18 +111,19 @@ class SharedPromptCache(Cache):
     def __init__(self, prefilled: DynamicCache, mask: torch.Tensor, group: torch.Tensor):
         hidden = None if mask.all() else ~mask.bool()[:, None, None]
         rows = Rows.of(group)
-        super().__init__(layers=[
-            BranchLayer(PromptPart(layer.keys, layer.values, hidden, rows))
-            for layer in prefilled.layers])
+        prefilled_layers: list[Any] = [*prefilled.layers]
+        self.branches = [BranchLayer(PromptPart(layer.keys, layer.values, hidden, rows))
+                         for layer in prefilled_layers]
+        super().__init__(layers=[*self.branches])
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep these rows, in this order, and the prompts that they continue."""
         super().batch_select_indices(indices)
-        first = self.layers[0].prompt
+        first = self.branches[0].prompt
         needed, group = first.rows.group[indices].unique_consecutive(return_inverse=True)
         rows, all_needed = Rows.of(group), needed.numel() == first.keys.size(0)
         hidden = first.hidden if first.hidden is None or all_needed else first.hidden[needed]
-        for layer in self.layers:
+        for layer in self.branches:
             keys, values = layer.prompt.keys, layer.prompt.values
             if not all_needed:
                 keys, values = keys[needed], values[needed]

@@ -8,6 +8,7 @@ than without it.
 """
 
 import copy
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
@@ -28,7 +29,7 @@ class QuarterEnded(StoppingCriteria):
         self.ended = torch.zeros(rows, dtype=torch.bool, device=ends.device)
         self.ends = ends
 
-    def __call__(self, input_ids, scores, **kwargs) -> torch.Tensor:
+    def __call__(self, input_ids, scores, **kwargs) -> Any:
         self.ended |= torch.isin(input_ids[:, -1], self.ends)
         return (4 * self.ended.sum() >= self.ended.numel()).expand(self.ended.numel())
 

@@ -25,7 +25,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import BatchFeature
 from transformers.image_utils import make_flat_list_of_images
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from rl.sharing.image_rows import FIELDS
 
@@ -198,7 +198,7 @@ class CachingImageProcessor:
         self.real, self.cache = real, cache
 
     def __call__(self, images, **kwargs) -> BatchFeature:
-        flat = make_flat_list_of_images(images)
+        flat: Any = make_flat_list_of_images(images)
         ids = [self.cache.id_of(image, self.real, kwargs) for image in flat]
         cached = [self.cache.images[i] for i in ids]
         values = torch.cat([torch.tensor(i).expand(image.shape)

@@ -1,5 +1,7 @@
 """Which images belong to which rows of a batch, where a processor puts all in one tensor."""
 
+from typing import Any
+
 import torch
 from trl.trainer.utils import split_pixel_values_by_grid
 
@@ -66,6 +68,7 @@ class _Pixels:
 
 def _by_row(fields: dict, counts: list[int]) -> dict:
     given = {key: value for key, value in fields.items() if value is not None}
-    parts = split_pixel_values_by_grid({**given, "num_images": counts})
+    batch: Any = {**given, "num_images": counts}
+    parts = split_pixel_values_by_grid(batch)
     del parts["num_images"]
     return parts

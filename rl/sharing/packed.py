@@ -130,8 +130,8 @@ def prompt_positions(model, input_ids, attention_mask, **vision) -> torch.Tensor
 
 
 def use_shared_attention(model) -> None:
-    """Make the decoder's attention process packed rows and shared caches; any other call goes to the
-    attention implementation that was set before."""
+    """Make the decoder's attention process packed rows and shared caches; any other call goes to
+    the attention implementation that was set before."""
     config = model.get_decoder().config
     before = config._attn_implementation
     if before.startswith(NAME):

@@ -6,6 +6,7 @@ completions of a group share their prompt (:mod:`rl.sharing.decode`).
 """
 
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -37,11 +38,11 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False):
             (:mod:`rl.sharing.early_stop`). Without it, samples equal those of the plain
             ``generate``.
     """
-    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     usual = plain.generate
     use_shared_attention(plain)
 
-    def generate(input_ids, attention_mask, generation_config=None, **fields):
+    def generate(input_ids, attention_mask, generation_config: Any = None, **fields):
         if not set(fields) <= set(IMAGE_FIELDS) or _more_rows(generation_config):
             return usual(input_ids=input_ids, attention_mask=attention_mask,
                          generation_config=generation_config, **fields)

@@ -10,10 +10,12 @@ import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers import TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rl.policy.loading import LoraSettings, load_policy
 from rl.policy.vision_attention import use_attention_by_length
@@ -110,8 +112,10 @@ class _Run(TrainerCallback):
             disable_tqdm=True, logging_steps=1, seed=seed,
             generation_kwargs={"min_new_tokens": shape.completion})
         # Without dropout, which would be sampled once per prompt where the prompt is shared.
-        extra = {"peft_config": LoraSettings(dropout=0.0).config_for(model)} if shape.lora else {}
-        cls = GRPOTrainer
+        extra: dict[str, Any] = {}
+        if shape.lora:
+            extra["peft_config"] = LoraSettings(dropout=0.0).config_for(model)
+        cls: Any = GRPOTrainer
         if name == "ours":
             cls = PolicyTrainer
             extra["options"] = options or TrainerOptions(share_prompt="auto", share_vision="auto")
@@ -175,7 +179,7 @@ class _Run(TrainerCallback):
 
         setattr(owner, name, timed)
 
-    def _count_work(self, model) -> None:
+    def _count_work(self, model: Any) -> None:
         """Count tokens of whole sequences through the decoder, and images through the tower."""
         def tokens(module, args, kwargs):
             if kwargs["inputs_embeds"].size(1) > 1:  # not those sampled one by one
@@ -184,7 +188,8 @@ class _Run(TrainerCallback):
         def images(module, args, kwargs):
             self.measured.images += len(kwargs["grid_thw"])
 
-        for each in (model, self.trainer.ref_model):
+        models: tuple[Any, ...] = (model, self.trainer.ref_model)
+        for each in models:
             if each is not None:
                 each.get_decoder().register_forward_pre_hook(tokens, with_kwargs=True)
                 each.base_model.visual.register_forward_pre_hook(images, with_kwargs=True)

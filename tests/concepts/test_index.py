@@ -1,6 +1,7 @@
 """Nearest concepts: exact where exact is asked for, and never behind the database."""
 
 import json
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -20,7 +21,6 @@ from concepts.index import (
     write_index,
 )
 from data_gen.images.encoders import Encoder, load_encoder
-from data_gen.images.features import file_features
 from tests.concepts.tiny_encoders import save_dinov2
 
 COLOURS = ["red", "green", "blue", "yellow", "black", "white"]
@@ -33,7 +33,7 @@ def encoder(tmp_path_factory) -> Encoder:
 
 @pytest.fixture
 def database(tmp_path) -> Database:
-    """Six noisy plates, two pictures each."""
+    """Six noisy plates, two images each."""
     rng = np.random.default_rng(0)
     made = Database(tmp_path / "db" / "database.json")
     made.root.mkdir()
@@ -50,36 +50,9 @@ def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
 
 
-def asked(index, encoder, database, picture) -> list[str]:
-    return [n for n, _ in nearest(index, encoder.images([Image.open(database.image_path(picture))]),
-                                  3)[0]]
-
-
-# ---- features of files ----
-
-
-def test_a_picture_is_encoded_once_whatever_it_is_called(database, encoder, tmp_path):
-    (database.root / "copy.png").write_bytes((database.root / "red0.png").read_bytes())
-    (database.root / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
-    paths = [database.root / name for name in ("red0.png", "copy.png", "blue0.png", "bad.png",
-                                               "none.png")]
-    seen = []
-    counted = Encoder(encoder.name, encoder.dim, encoder.fingerprint,
-                      lambda images: seen.append(len(images)) or encoder.images(images))
-    found, left_out = file_features(counted, paths, tmp_path / "cache")
-    assert seen == [2] and (found[paths[0]] == found[paths[1]]).all()
-    assert left_out == {"damaged": [paths[3]], "broken link": [paths[4]]}
-    again, _ = file_features(counted, paths, tmp_path / "cache")
-    assert seen == [2]
-    assert all((again[path] == found[path]).all() for path in found)
-    # A damaged file of the cache is made anew; another encoder has its own.
-    for kept in (tmp_path / "cache").rglob("*.safetensors"):
-        kept.write_bytes(kept.read_bytes()[:20])
-    file_features(counted, paths, tmp_path / "cache")
-    assert seen == [2, 2]
-    other = Encoder("other", encoder.dim, "0" * 12, counted.images)
-    file_features(other, paths, tmp_path / "cache")
-    assert seen == [2, 2, 2]
+def asked(index, encoder, database, image) -> list[str]:
+    query = encoder.images([Image.open(database.image_path(image))])
+    return [name for name, _ in nearest(index, query, 3)[0]]
 
 
 # ---- search ----
@@ -181,20 +154,21 @@ def test_the_index_follows_every_edit_and_encodes_only_what_is_new(database, enc
     assert live.current() is live.current()
 
 
-def test_pictures_that_do_not_open_are_named_and_the_rest_is_found(database, encoder):
+def test_images_that_do_not_open_are_named_and_the_rest_is_found(database, encoder):
     for name in ("red0.png", "red1.png", "blue0.png"):
-        (database.root / name).write_bytes(b"no picture")
+        (database.root / name).write_bytes(b"no image")
     live = LiveIndex(database, encoder)
     owners = live.current().owners
     assert "red" not in owners and owners.count("blue") == 1 and owners.count("green") == 2
-    assert {p.name for p in live.left_out["not an image"]} == {"red0.png", "red1.png", "blue0.png"}
+    assert sorted(Path(p).name for p in live.skipped.places("not an image")) == [
+        "blue0.png", "red0.png", "red1.png"]
     for path in database.root.glob("*.png"):
-        path.write_bytes(b"no picture")
-    with pytest.raises(DatabaseError, match="none of its pictures can be opened"):
+        path.write_bytes(b"no image")
+    with pytest.raises(DatabaseError, match="none of its images can be opened"):
         LiveIndex(database, encoder).current()
 
 
-def test_an_existing_index_spares_the_encoding_until_pictures_change(database, encoder):
+def test_an_existing_index_spares_the_encoding_until_images_change(database, encoder):
     seen = []
     counted = Encoder(encoder.name, encoder.dim, encoder.fingerprint,
                       lambda images: seen.append(len(images)) or encoder.images(images))

@@ -1,9 +1,8 @@
 """What the page on retrieval shows runs as it stands."""
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.places import ROOT
 
 
 def test_the_example_runs_and_finds_both_concepts(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Files of picture pairs for tests, and where the three real ones are."""
+"""Files of image pairs for tests, and where the three real ones are."""
 
 import io
 from pathlib import Path
@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-SAMPLE = Path(__file__).parents[2].parent / "shared" / "data" / "subjects200k"
+from tests.places import SHARED
+
+SAMPLE = SHARED / "subjects200k"
 needs_sample = pytest.mark.skipif(not SAMPLE.is_dir(), reason="no ../shared/data/subjects200k here")
 
 FULL = {"compositeStructure": 5, "objectConsistency": 5, "imageQuality": 5}

@@ -18,15 +18,15 @@ def stub_row(task: str = ICT, index: int = 0, **changes) -> dict:
             "names": ["bo"], "absent_names": [], "source": "stub: one"} | changes
 
 
-def stub_maker(rows: int = 20, **more) -> IndexedRows:
+def stub_source(rows: int = 20, **more) -> IndexedRows:
     """Half of the rows captions, half of them questions."""
     return IndexedRows({ICT: rows // 2, OCT: rows - rows // 2}, stub_row, **more)
 
 
-def make(out: Path, maker: IndexedRows | None = None, **more) -> dict | None:
+def make(out: Path, source: IndexedRows | None = None, **more) -> dict | None:
     """Make a set of stub rows, three to a shard."""
     settings = {"seed": 1, "generator": "stub", "rows_per_shard": 3, **more}
-    return build_rows(maker or stub_maker(), out, **settings)
+    return build_rows(source or stub_source(), out, **settings)
 
 
 def contents(out: Path) -> dict[str, bytes]:

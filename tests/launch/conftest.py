@@ -1,7 +1,3 @@
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -28,9 +24,6 @@ def one_thread():
 @pytest.fixture(scope="session")
 def evaluating():
     """``launch/evaluate.py`` as a module."""
-    path = Path(__file__).parents[2] / "launch" / "evaluate.py"
-    spec = importlib.util.spec_from_file_location("evaluate", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["evaluate"] = module
-    spec.loader.exec_module(module)
-    return module
+    import launch.evaluate
+
+    return launch.evaluate

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-ROOT = Path(__file__).parents[2]
+from tests.places import ROOT
+
 REWARDS = ROOT / "tests" / "rl" / "letter_reward.py"
 
 

@@ -1,6 +1,5 @@
-"""The whole experiment at the scale of a doll's house: killed without warning, and gone on with."""
+"""The whole experiment with tiny arms: killed without warning, and resumed to the table."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,9 +11,10 @@ import pytest
 import yaml
 
 from benchmarks.experiments.run import OURS
-from tests.launch.launching import ROOT, environment
+from tests.launch.launching import environment
+from tests.places import ROOT
 
-SIZES = {"naming_1": 2, "naming_2": 1, "found_1": 2, "naming_absent": 1, "list": 2, "oct": 2}
+SIZES = {"naming_1": 2, "naming_2": 1, "owned_1": 2, "naming_absent": 1, "list": 2, "oct": 2}
 ROWS = {"counts": {"object_consistency": 2, "visual_localization": 2, "identity_consistency": 4},
         "reference_px": 32, "query_px": 32}
 
@@ -31,8 +31,9 @@ def config(tiny, tmp_path):
         "max_completion_length": 4, "reward_settings": {"mention_f1": {"floor": 0}}}}
     evaluate = {**found["evaluate"], "sizes": {"test": SIZES, "validation": SIZES},
                 "max_new_tokens": {"oct": 2, "vlt": 2, "captions": 4}, "resamples": 20,
-                "settings": {"reference_px": 32, "query_px": 32},
-                "retrieval": {"toys": 4, "regions": None, "cache": str(tmp_path / "found")}}
+                "reference_px": 32, "query_px": 32, "toys": 4, "cache": str(tmp_path / "toys"),
+                "retrieval": {"encoder": "toybox_clip", "regions": None,
+                              "cache": str(tmp_path / "features")}}
     rows = {**found["rows"], "sets": {
         "few": ROWS, "general": {**ROWS, "counts": {"description": 3}, "seed": 900}}}
     file = tmp_path / "experiment.yaml"
@@ -47,7 +48,7 @@ def command(config: Path) -> list[str]:
     return [sys.executable, str(ROOT / "launch" / "compare.py"), "--config", str(config)]
 
 
-def test_killed_and_gone_on_with_to_the_table(config, tmp_path):
+def test_killed_and_resumed_to_the_table(config, tmp_path):
     out = tmp_path / "out"
     first = subprocess.Popen(command(config), cwd=ROOT, env=environment(),
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -90,10 +91,9 @@ def _environment(process: psutil.Process) -> dict:
 
 @pytest.fixture(scope="module")
 def compare():
-    spec = importlib.util.spec_from_file_location("compare", ROOT / "launch" / "compare.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    import launch.compare
+
+    return launch.compare
 
 
 def test_the_plan_alone_touches_nothing(compare, config, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""launch/evaluate.py from start to end, with a policy that knows nothing."""
+"""launch/evaluate.py on the toybox from start to end, with a policy that knows nothing."""
 
 import json
 import sys
@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.harness import evaluation
-from benchmarks.toybox import benchmark as toybox
+from benchmarks.harness import systems
+from benchmarks.harness.evaluation import EvaluateSettings
+from benchmarks.toybox.benchmark import SETS, Toybox
+from data_gen.files.settings import read_settings
 from tests.concepts.tiny_encoders import save_open_clip
+from tests.places import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-ROOT = Path(__file__).parents[2]
 CONFIG = {
     "size": "tiny",
     "sizes": {"tiny": {"oct": 4, "vlt": 3, "naming_1": 2, "naming_absent": 2, "description": 0}},
     "max_new_tokens": {"oct": 2, "vlt": 3, "captions": 4},
-    "settings": {"reference_px": 16, "query_px": 16},
+    "reference_px": 16, "query_px": 16,
     "batch_size": 2,
     "resamples": 50,
 }
@@ -44,7 +46,7 @@ def run(evaluating, tmp_path, monkeypatch):
     return run
 
 
-def test_two_policies_side_by_side_and_again(run, policy, evaluating, monkeypatch, capsys):
+def test_two_policies_side_by_side_and_again(run, policy, monkeypatch, capsys):
     arguments = ("--policy", f"base={policy}", "--policy", f"trained={policy}")
     out = run(*arguments)
     result = json.loads((out / "evaluation.json").read_text())
@@ -53,8 +55,9 @@ def test_two_policies_side_by_side_and_again(run, policy, evaluating, monkeypatc
     assert metric["change"]["trained"]["value"] == 0
     assert {key.split("/")[0] for key in result["metrics"]} == {
         "oct", "vlt", "naming_1", "naming_absent", "naming_all", "captions"}
-    assert [p["label"] for p in result["policies"]] == ["base", "trained"]
+    assert [s["label"] for s in result["systems"]] == ["base", "trained"]
     assert result["counts"] == {"oct": 4, "vlt": 3, "naming_1": 2, "naming_absent": 2}
+    assert result["skipped"] == {}
     assert "| base | trained |" in (out / "evaluation.md").read_text()
     assert "| base | trained |" in capsys.readouterr().out
     page = (out / "evaluation.html").read_text()
@@ -63,13 +66,13 @@ def test_two_policies_side_by_side_and_again(run, policy, evaluating, monkeypatc
     assert len(samples) == 11 and set(samples[0]["outputs"]) == {"base", "trained"}
     seconds = result["seconds"]
     for label in ("base", "trained"):
-        assert 0 < seconds["generate"][label] < seconds["policies"][label] < seconds["all"]
+        assert 0 < seconds["generate"][label] < seconds["systems"][label] < seconds["all"]
 
     # Again: everything is read back, nothing is loaded.
     def must_not_load(*_, **__):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(evaluation, "load_policy", must_not_load)
+    monkeypatch.setattr(systems, "load_policy", must_not_load)
     run(*arguments, "--shown", "3")
     assert (out / "evaluation.html").read_text().count("<article") == 3 + 3 + 2 + 2
     with pytest.raises(SystemExit, match="shown is -1"):
@@ -91,7 +94,7 @@ def test_captions_are_scored_further_from_what_was_kept(run, policy, tmp_path):
     out = run("--policy", "base=somewhere/else", "--score_only", "true",
               "--captions", json.dumps({"scores": scores, "encoder": str(encoder)}))
     result = json.loads((out / "evaluation.json").read_text())
-    assert result["policies"][0]["made_from"] == made["policies"][0]["made_from"]
+    assert result["systems"][0]["made_from"] == made["systems"][0]["made_from"]
     found = result["metrics"]
     assert {key: found[key] for key in made["metrics"]} == made["metrics"]
     for name in ("naming_1", "naming_absent"):
@@ -100,41 +103,75 @@ def test_captions_are_scored_further_from_what_was_kept(run, policy, tmp_path):
     assert found["naming_1/image_similarity"]["values"]["base"]["value"] <= 1
     assert "oct/self_bleu" not in found
     assert "CLIPScore" in (out / "evaluation.md").read_text()
-    with pytest.raises(SystemExit, match="rows without a prediction"):  # other rows
+    with pytest.raises(SystemExit, match="holds no predictions"):  # other questions
         run("--policy", "base=somewhere/else", "--score_only", "true", split="test")
+
+
+def test_toys_that_the_user_owns_are_retrieved(run, policy, tmp_path, monkeypatch):
+    changes = {
+        "sizes": {"tiny": {"owned_1": 2, "owned_2": 2, "naming_1": 2}}, "toys": 6,
+        "cache": str(tmp_path / "toys"), "retrieval": {
+            "encoder": str(save_open_clip(tmp_path / "clip")), "regions": None,
+            "cache": str(tmp_path / "features")}}
+    out = run("--policy", f"base={policy}", "--shown", "2", **changes)
+    result = json.loads((out / "evaluation.json").read_text())
+    assert {"owned_1/f1", "owned_1/retrieved", "owned_2/retrieved"} <= set(result["metrics"])
+    assert "naming_1/retrieved" not in result["metrics"], "its references are handed over"
+    kept = [json.loads(line) for line in
+            (out / "predictions" / "base" / "owned_1.jsonl").read_text().splitlines()]
+    assert all(len(entry["concepts"]) == 2 for entry in kept)
+    samples = {sample["id"]: sample for sample in json.loads((out / "gallery.json").read_text())}
+    for entry in kept:
+        sample = samples[entry["id"]]
+        assert sum("image" in part for part in sample["prompt"]) == 2 + 1
+        wrong = {one["name"] for one in entry["concepts"]} - set(sample["names"])
+        assert set(sample["absent_names"]) == wrong
+    with pytest.raises(SystemExit, match="set owned_1 hands no references over; say how base find"):
+        run("--policy", f"base={policy}", **changes | {"retrieval": None})
+
+    # Scored again where neither policy nor encoder is at hand, and with what could be copied.
+    monkeypatch.setattr(systems, "load_policy", None)
+    again = run("--policy", "base=gone", "--score_only", "true", **changes | {
+        "retrieval": {"encoder": "gone"}, "captions": {"scores": ["overlap"]}})
+    found = json.loads((again / "evaluation.json").read_text())["metrics"]
+    assert {key: found[key] for key in result["metrics"]} == result["metrics"]
+    assert found["owned_1/overlap"]["values"]["base"]["value"] is not None
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [
     ({"sizzle": "small"}, "sizzle"),
     ({"size": "huge"}, "size 'huge' is none of the config's: tiny"),
     ({"sizes": {"tiny": {"oct2": 3}}}, "no set 'oct2'"),
-    ({"sizes": {"tiny": {"oct": "many"}}}, "must be a number of rows"),
+    ({"sizes": {"tiny": {"oct": "many"}}}, "oct"),
     ({"sizes": {"tiny": {"oct": 0}}}, "scores nothing"),
-    ({"settings": {"hard_share": 0}}, "no setting hard_share"),
-    ({"max_new_tokens": {"oct": 3}}, "max_new_tokens needs exactly"),
+    ({"hard_share": 0}, "hard_share"),
+    ({"max_new_tokens": {"octet": 3}}, "max_new_tokens: toybox has no 'octet'; it has oct, vlt"),
     ({"split": "train"}, "split must be one of heldout, validation, test"),
     ({"captions": {"scores": ["spice"]}}, "captions.scores: no score 'spice'"),
     ({"captions": {"scores": ["bleu"]}}, "bleu needs captions.references"),
-    ({"captions": "[1"}, "captions is not JSON"),
+    ({"captions": "[1"}, "captions"),
+    ({"limit": 0}, "limit must be 1 or more"),
 ])
-def test_refused_before_weights_load(run, policy, evaluating, monkeypatch, changes, sentence):
-    monkeypatch.setattr(evaluation, "load_policy", None)
+def test_refused_before_weights_load(run, policy, monkeypatch, changes, sentence):
+    monkeypatch.setattr(systems, "load_policy", None)
     with pytest.raises(SystemExit) as refused:
         run("--policy", policy, **changes)
     assert sentence in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_missing_policy(run, evaluating, monkeypatch):
-    monkeypatch.setattr(evaluation, "load_policy", None)
+def test_missing_policy(run, monkeypatch):
+    monkeypatch.setattr(systems, "load_policy", None)
     with pytest.raises(SystemExit, match="no policy to evaluate"):
         run()
     with pytest.raises(SystemExit, match=r"policy '\./nowhere': there is no such directory"):
         run("--policy", "./nowhere")
 
 
-def test_the_shipped_config_is_understood(evaluating):
-    config = yaml.safe_load((ROOT / "configs" / "benchmarks" / "toybox.yaml").read_text())
-    assert set(config) <= set(evaluating.EvaluateArguments.__dataclass_fields__)
-    for size, counts in config["sizes"].items():
-        assert set(counts) == set(toybox.SETS), size
-    toybox.toybox_settings(config["settings"])
+def test_the_shipped_config_is_understood():
+    path = Path(ROOT / "configs" / "benchmarks" / "toybox.yaml")
+    settings, own = read_settings(["--config", str(path)], EvaluateSettings,
+                                  choose=lambda values: Toybox.Settings)
+    assert settings.benchmark == "toybox"
+    for size, counts in own.sizes.items():
+        assert set(counts) == set(SETS), size
+    assert set(settings.max_new_tokens) == set(Toybox.limits)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmarks.harness import evaluation
+from benchmarks.harness import systems
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROWS = 4
@@ -16,18 +16,18 @@ ROWS = 4
 
 @pytest.fixture
 def files(tmp_path):
-    """Six pictures with two coloured boxes each, told by their category; one picture is gone."""
+    """Six images with two coloured boxes each, described by their category; one image is gone."""
     images, annotations = [], []
     for i in range(6):
-        picture = Image.new("RGB", (96, 80), "white")
+        image = Image.new("RGB", (96, 80), "white")
         for k, colour in enumerate(("red", "blue")):
             x, y = 4 + 48 * k, 8 + 5 * i
-            picture.paste(colour, (x, y, x + 40, y + 36))
+            image.paste(colour, (x, y, x + 40, y + 36))
             annotations.append({"id": 2 * i + k + 1, "image_id": i, "category_id": k,
                                 "bbox": [x, y, 40, 36]})
         images.append({"id": i, "file_name": f"{i}.png", "width": 96, "height": 80})
         if i:
-            picture.save(tmp_path / f"{i}.png")
+            image.save(tmp_path / f"{i}.png")
     (tmp_path / "coco.json").write_text(json.dumps({
         "images": images, "annotations": annotations,
         "categories": [{"id": 0, "name": "ball"}, {"id": 1, "name": "cup"}]}))
@@ -37,12 +37,12 @@ def files(tmp_path):
 @pytest.fixture
 def run(evaluating, files, monkeypatch):
     def run(*arguments, **changes):
-        settings = {"path": str(files / "coco.json"), "images": str(files), "rows": ROWS,
-                    "size": 48, "boxes": {"box_format": "xywh"}, **changes.pop("settings", {})}
         config = files / "config.yaml"
         config.write_text(yaml.safe_dump({
             "benchmark": "localization", "batch_size": 2, "resamples": 50,
-            "max_new_tokens": {"localization": 3}, "settings": settings, **changes}))
+            "max_new_tokens": {"localization": 3},
+            "path": str(files / "coco.json"), "images": str(files), "rows": ROWS,
+            "size": 48, "boxes": {"box_format": "xywh"}, **changes}))
         monkeypatch.setattr(sys, "argv", ["evaluate.py", "--config", str(config), "--out",
                                           str(files / "eval"), *map(str, arguments)])
         evaluating.main()
@@ -59,7 +59,7 @@ def kept(files, label):
 def test_two_conventions_in_one_table_scored_again_without_a_policy(run, files, tiny, monkeypatch):
     result = run("--policy", f"pixels={tiny['policy']}")
     assert result["counts"] == {"localization": ROWS}
-    assert any("missing" in reason or "disk" in reason for reason in result["left_out"])
+    assert any("missing" in reason or "disk" in reason for reason in result["skipped"])
     assert 0 < result["seconds"]["generate"]["pixels"] < result["seconds"]["all"]
     run("--policy", f"thousand={tiny['policy']}", box_convention="thousand")
     samples = json.loads((files / "eval" / "gallery.json").read_text())
@@ -67,7 +67,7 @@ def test_two_conventions_in_one_table_scored_again_without_a_policy(run, files, 
     assert len(truth) == ROWS
 
     # Every answer is the truth, written in the frame of its policy.
-    monkeypatch.setattr(evaluation, "load_policy", None)
+    monkeypatch.setattr(systems, "load_policy", None)
     frames = {}
     for label in ("pixels", "thousand"):
         path, entries = kept(files, label)
@@ -86,19 +86,19 @@ def test_two_conventions_in_one_table_scored_again_without_a_policy(run, files, 
     assert metrics["localization/iou50"]["values"]["pixels"]["value"] == 1
     assert metrics["localization/mean_iou"]["values"]["pixels"]["value"] > 0.98
     assert metrics["localization/iou50"]["values"]["thousand"]["value"] == pytest.approx(2 / 3)
-    assert again["left_out"]["question without a prediction"]["count"] == 1
+    assert again["skipped"]["question without a prediction"]["count"] == 1
     assert "IoU ≥ 0.5" in (files / "eval" / "evaluation.md").read_text()
 
 
 @pytest.mark.parametrize(("changes", "sentence"), [
-    ({"settings": {"images": None}}, "settings.images must be the folder"),
-    ({"settings": {"rows": 0}}, "must be 1 or more"),
-    ({"settings": {"boxes": {"sizzle": 1}}}, "sizzle"),
-    ({"settings": {"path": "nowhere.json"}}, "nowhere.json"),
-    ({"settings": {"boxes": {"min_side": 500}}}, "loosen the filters"),
+    ({"images": None}, "images"),
+    ({"rows": 0}, "rows must be 1 or more"),
+    ({"boxes": {"sizzle": 1}}, "boxes: "),
+    ({"path": "nowhere.json"}, "nowhere.json"),
+    ({"boxes": {"min_side": 500}}, "loosen the filters"),
     ({"captions": {"scores": ["length"]}}, "localization asks for no captions"),
 ])
 def test_refused_before_weights_load(run, tiny, monkeypatch, changes, sentence):
-    monkeypatch.setattr(evaluation, "load_policy", None)
+    monkeypatch.setattr(systems, "load_policy", None)
     with pytest.raises(SystemExit, match=re.escape(sentence)):
         run("--policy", tiny["policy"], **changes)

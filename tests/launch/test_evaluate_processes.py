@@ -1,4 +1,4 @@
-"""Two processes predict what one predicts, and a killed one's part is joined."""
+"""Two processes reply what one replies, and a killed one's part is joined."""
 
 import json
 import subprocess
@@ -6,16 +6,17 @@ import sys
 
 import yaml
 
-from tests.launch.launching import ROOT, environment
+from tests.launch.launching import environment
+from tests.places import ROOT
 
 CONFIG = {
     "size": "tiny", "sizes": {"tiny": {"oct": 6, "vlt": 3, "naming_1": 2}},
     "max_new_tokens": {"oct": 3, "vlt": 3, "captions": 4},
-    "settings": {"reference_px": 32, "query_px": 32}, "batch_size": 2, "resamples": 20,
+    "reference_px": 32, "query_px": 32, "batch_size": 2, "resamples": 20,
 }
 
 
-def predictions(out):
+def replies(out):
     return {file.name: sorted(file.read_text().splitlines())
             for file in (out / "predictions" / "tiny").iterdir()}
 
@@ -33,10 +34,10 @@ def run(tmp_path, tiny, out, processes: int) -> dict[str, list[str]]:
         cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     assert done.stdout.count("wrote ") == 1  # by the first process alone
-    return predictions(out)
+    return replies(out)
 
 
-def test_two_processes_predict_what_one_predicts(tmp_path, tiny):
+def test_two_processes_reply_what_one_replies(tmp_path, tiny):
     one = run(tmp_path, tiny, tmp_path / "one", 1)
     two = run(tmp_path, tiny, tmp_path / "two", 2)
     assert two == one and set(one) == {"oct.jsonl", "vlt.jsonl", "naming_1.jsonl"}

@@ -2,20 +2,19 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
 
-from benchmarks.harness import evaluation
-from benchmarks.published.benchmark import build_sets, published_settings
-from concepts.methods import in_context as published_found
+from benchmarks.harness import evaluation, systems
+from benchmarks.harness.evaluation import EvaluateSettings
+from benchmarks.registry import benchmark_class
+from data_gen.files.settings import read_settings
 from tests.concepts.tiny_encoders import save_open_clip
+from tests.places import ROOT, SHARED
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-ROOT = Path(__file__).parents[2]
-SHARED = ROOT.parent / "shared" / "data"
 NAMES = ("bo", "mia", "kim")
 
 
@@ -26,7 +25,7 @@ def policy(tiny):
 
 @pytest.fixture
 def files(tmp_path):
-    """Two photos of each of three things, and questions about them."""
+    """Two photos of each of three subjects, and questions about them."""
     for name in NAMES:
         (tmp_path / "photos" / name).mkdir(parents=True)
         for k in range(2):
@@ -52,9 +51,8 @@ def run(evaluating, files, monkeypatch):
         pattern = str(files / "photos" / "{name}" / "00.png")
         config.write_text(yaml.safe_dump({
             "benchmark": benchmark, "batch_size": 2, "resamples": 50, "captions": captions or {},
-            "max_new_tokens": {"naming": 4, "recognition": 2, "choices": 2},
-            "settings": {"images": str(files), "reference_pictures": pattern, "size": 16,
-                         **settings}}))
+            "max_new_tokens": {benchmark: 4 if benchmark == "naming" else 2},
+            "images": str(files), "reference_images": pattern, "size": 16, **settings}))
         out = files / "eval"
         monkeypatch.setattr(sys, "argv", ["evaluate.py", "--config", str(config), "--out",
                                           str(out), *map(str, arguments)])
@@ -64,28 +62,34 @@ def run(evaluating, files, monkeypatch):
     return run
 
 
-def test_naming_with_controls_and_again_without_the_policy(run, files, policy, capsys, evaluating,
+def kept(files, label, name):
+    """Kept replies by id."""
+    path = files / "eval" / "predictions" / label / f"{name}.jsonl"
+    return {entry["id"]: entry for entry in map(json.loads, path.read_text().splitlines())}
+
+
+def test_naming_with_controls_and_again_without_the_policy(run, files, policy, capsys,
                                                            monkeypatch):
     settings = {"path": str(files / "queries.json"), "controls": ["absent", "wrong", "none"]}
     result = run("naming", "--policy", f"base={policy}", **settings)
     assert result["counts"]["naming"] == 3 and result["counts"]["naming_none"] == 3
     assert {"naming/f1", "naming/published_f1", "naming_absent/names_given",
             "naming_wrong/names_nothing"} <= set(result["metrics"])
-    assert result["left_out"]["picture missing on disk"]["where"] == ["./photos/kim/09.png"]
-    assert any("does not open" in reason for reason in result["left_out"])
+    assert result["skipped"]["image missing on disk"]["where"] == ["./photos/kim/09.png"]
+    assert any("does not open" in reason for reason in result["skipped"])
     lines = (files / "eval" / "predictions" / "base" / "naming.jsonl").read_text().splitlines()
     assert len(lines) == 3
     text = (files / "eval" / "evaluation.md").read_text()
-    assert "… wrong reference" in text and "left out" in text
+    assert "… wrong reference" in text and "skipped" in text
     page = (files / "eval" / "evaluation.html").read_text()
-    assert page.count("<article") == 3 + 3 + 3 + 3 and "picture missing on disk" in page
+    assert page.count("<article") == 3 + 3 + 3 + 3 and "image missing on disk" in page
     assert "naming 4, naming_absent 4" in capsys.readouterr().out
 
-    # Scored where neither policy nor pictures are: what was written is all that counts.
+    # Scored where neither policy nor images are: what was written is all that counts.
     def must_not_load(*_, **__):
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(evaluation, "load_policy", must_not_load)
+    monkeypatch.setattr(systems, "load_policy", must_not_load)
     entries = [json.loads(line) for line in lines]
     for entry in entries:
         entry["text"] = "<bo> is here" if entry["id"] == "queries-0" else "nobody"
@@ -94,62 +98,92 @@ def test_naming_with_controls_and_again_without_the_policy(run, files, policy, c
     again = run("naming", "--policy", "base=somewhere/else", "--score_only", "true", **settings)
     for key in ("recall", "published_recall", "names_given"):
         assert again["metrics"][f"naming/{key}"]["values"]["base"]["value"] == pytest.approx(1 / 3)
-    assert again["left_out"]["question without a prediction"]["count"] >= 1
+    assert again["skipped"]["question without a prediction"]["count"] >= 1
 
 
-def test_references_are_found_once_for_all_policies_and_scorings(run, files, policy, monkeypatch):
+def test_references_are_retrieved_once_for_all_policies_and_scorings(run, files, policy,
+                                                                     monkeypatch):
     concepts = {f"<{n}>": {"name": n, "image": f"./photos/{n}/00.png", "info": f"<{n}> is round.",
                            "category": "toy"} for n in (*NAMES, "gone")}
     write(files / "database.json", {"concept_dict": concepts, "path_to_concept": {}})
     settings = {"path": str(files / "queries.json"), "database": str(files / "database.json"),
-                "reference_pictures": None, "retrieval": {
+                "reference_images": None, "retrieval": {
                     "encoder": str(save_open_clip(files / "clip")), "regions": None,
                     "cache": str(files / "features")}}
-    result = run("naming", "--policy", f"a={policy}", **settings)
-    assert result["counts"] == {"naming": 3, "naming_found": 3}
-    assert {"naming_found/f1", "naming_found/published_f1", "naming_found/retrieved"} <= set(
-        result["metrics"])
-    assert result["left_out"]["database: reference picture missing on disk"]["where"] == ["gone"]
-    kept = json.loads((files / "eval" / "found.json").read_text())["found"]
-    assert len(kept) == 3 and all(len(set(one["names"])) == 2 for one in kept.values())
-    right = sum(NAMES[int(key[-1])] in one["names"] for key, one in kept.items())
-    share = result["metrics"]["naming_found/retrieved"]["values"]["a"]["value"]
-    assert share == pytest.approx(right / 3)
-    assert "… of them found" in (files / "eval" / "evaluation.md").read_text()
+    made = []
 
-    monkeypatch.setattr(published_found, "load_encoder", None)  # nothing is looked for again
+    class Counted(evaluation.ReferenceFinder):
+        def __init__(self, *args):
+            made.append(self)
+            super().__init__(*args)
+
+    monkeypatch.setattr(evaluation, "ReferenceFinder", Counted)
     both = run("naming", "--policy", f"a={policy}", "--policy", f"b={policy}", **settings)
-    assert both["metrics"]["naming_found/f1"]["change"]["b"]["value"] == 0
-    monkeypatch.setattr(evaluation, "load_policy", None)
-    again = run("naming", "--policy", "a=x", "--score_only", "true", **settings)
-    assert again["metrics"]["naming_found/retrieved"] == result["metrics"]["naming_found/retrieved"]
+    assert len(made) == 1, "two systems that differ in their policy alone share one"
+    assert len(made[0]._found) == 3 and both["counts"] == {"naming": 3}
+    assert both["metrics"]["naming/f1"]["change"]["b"]["value"] == 0
+    assert both["skipped"]["database: reference image missing on disk"]["where"] == ["gone"]
+    replies = kept(files, "a", "naming")
+    assert len(replies) == 3 and all(
+        len({one["name"] for one in entry["concepts"]}) == 2 for entry in replies.values())
+    assert all(one["used"] and one["p"] is None and one["similarity"] is not None
+               for entry in replies.values() for one in entry["concepts"])
+    right = sum(NAMES[int(i[-1])] in {one["name"] for one in entry["concepts"]}
+                for i, entry in replies.items())
+    share = both["metrics"]["naming/retrieved"]["values"]["a"]["value"]
+    assert share == pytest.approx(right / 3)
+    assert "| retrieved |" in (files / "eval" / "evaluation.md").read_text()
+
+    monkeypatch.setattr(systems, "load_policy", None)  # nothing is asked again
+    again = run("naming", "--policy", f"a={policy}", "--policy", f"b={policy}", **settings)
+    assert again["metrics"] == both["metrics"]
+    monkeypatch.setattr(evaluation, "ReferenceFinder", None)
+    alone = run("naming", "--policy", "a=x", "--score_only", "true", **settings)
+    for key in ("f1", "retrieved"):
+        found = alone["metrics"][f"naming/{key}"]["values"]
+        assert found["a"] == both["metrics"][f"naming/{key}"]["values"]["a"]
     monkeypatch.undo()
     Image.new("RGB", (24, 24), (1, 2, 3)).save(files / "photos" / "bo" / "00.png")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(TypeError):
-        patch.setattr(published_found, "load_encoder", None)  # another picture in the database
+        patch.setattr(systems, "load_policy", None)  # another image in the database: asked anew
         run("naming", "--policy", f"a={policy}", **settings)
 
 
 @pytest.mark.parametrize("threshold", [0, 1])
-def test_found_references_that_the_policy_has_looked_at(run, files, policy, monkeypatch, threshold):
-    settings = {"path": str(files / "queries.json"), "controls": ["none"], "retrieval": {
-        "encoder": str(save_open_clip(files / "clip")), "regions": None, "verify": threshold,
-        "cache": str(files / "features")}}
-    result = run("naming", "--policy", f"a={policy}", **settings)
-    found = {key: of["values"]["a"]["value"] for key, of in result["metrics"].items()}
-    assert result["counts"]["naming_verified"] == 3
-    if found["naming_found/retrieved"]:
-        assert found["naming_verified/kept_right"] == 1 - threshold
-    assert found["naming_verified/dropped_wrong"] == threshold
+def test_retrieved_references_that_the_policy_has_verified(run, files, policy, monkeypatch,
+                                                           threshold):
+    retrieval = {"encoder": str(save_open_clip(files / "clip")), "regions": None,
+                 "cache": str(files / "features")}
+    for name, verify in (("all", None), ("verified", threshold)):
+        (files / f"{name}.yaml").write_text(yaml.safe_dump(
+            {"policy": str(policy), "retrieval": {**retrieval, "verify": verify}}))
+    arguments = ("--policy", f"given={policy}", "--system", f"all={files / 'all.yaml'}",
+                 "--system", f"verified={files / 'verified.yaml'}")
+    settings = {"path": str(files / "queries.json"), "controls": ["none"]}
+    result = run("naming", *arguments, **settings)
+    assert result["counts"] == {"naming": 3, "naming_none": 3}
+    assert [s["retrieval"] and s["retrieval"]["verify"] for s in result["systems"]] == [
+        None, None, threshold]
+    found = {key: of["values"] for key, of in result["metrics"].items()}
+    assert found["naming/retrieved"]["given"]["value"] is None, "handed over"
+    assert found["naming/retrieved"]["all"] == found["naming/retrieved"]["verified"]
+    assert found["naming/kept_right"]["all"]["value"] is None, "not verified"
+    if found["naming/retrieved"]["verified"]["value"]:
+        assert found["naming/kept_right"]["verified"]["value"] == 1 - threshold
+    assert found["naming/dropped_wrong"]["verified"]["value"] == threshold
+    assert "naming_none/retrieved" not in found
 
-    def said(name):
-        lines = (files / "eval" / "predictions" / "a" / f"{name}.jsonl").read_text().splitlines()
-        return [json.loads(line)["text"] for line in lines]
+    def said(label, name="naming"):
+        return [entry["text"] for _, entry in sorted(kept(files, label, name).items())]
 
-    # All kept: as found. All dropped: as where nobody is shown.
-    assert said("naming_verified") == said("naming_found" if threshold == 0 else "naming_none")
-    monkeypatch.setattr(evaluation, "load_policy", None)
-    again = run("naming", "--policy", "a=x", "--score_only", "true", **settings)
+    # All kept: as retrieved. All dropped: as where no reference is shown.
+    assert said("verified") == (said("all") if threshold == 0 else said("given", "naming_none"))
+    assert all(one["p"] is not None and one["used"] == (threshold == 0)
+               for entry in kept(files, "verified", "naming").values()
+               for one in entry["concepts"])
+    assert not any(entry["concepts"] for entry in kept(files, "given", "naming").values())
+    monkeypatch.setattr(systems, "load_policy", None)
+    again = run("naming", *arguments, "--score_only", "true", **settings)
     assert again["metrics"] == result["metrics"]
 
 
@@ -162,7 +196,7 @@ def test_captions_are_scored_further_from_what_was_kept(run, files, policy, monk
                                     for n in NAMES[:2]})
     encoder = save_open_clip(files / "clip")
     settings = {"path": str(files / "queries.json"), "controls": ["none"],
-                "database": str(files / "database.json"), "reference_pictures": None}
+                "database": str(files / "database.json"), "reference_images": None}
     run("naming", "--policy", f"base={policy}", **settings)
     path = files / "eval" / "predictions" / "base" / "naming.jsonl"
     entries = [json.loads(line) for line in path.read_text().splitlines()]
@@ -170,7 +204,7 @@ def test_captions_are_scored_further_from_what_was_kept(run, files, policy, monk
              "queries-2": "<kim> is a round toy with a blue hat."}
     path.write_text("".join(json.dumps({**entry, "text": texts[entry["id"]]}) + "\n"
                             for entry in entries))
-    monkeypatch.setattr(evaluation, "load_policy", None)
+    monkeypatch.setattr(systems, "load_policy", None)
     result = run("naming", "--policy", "base=gone", "--score_only", "true", **settings, captions={
         "scores": ["length", "self_bleu", "overlap", "bleu", "clip_score", "image_similarity"],
         "references": str(files / "captions.json"), "encoder": str(encoder)})
@@ -184,51 +218,57 @@ def test_captions_are_scored_further_from_what_was_kept(run, files, policy, monk
 
 
 def test_recognition_by_answers_and_by_probabilities(run, files, policy):
-    result = run("recognition", "--policy", f"a={policy}", "--policy", f"b={policy}",
-                 path=str(files / "photos"), reference_pictures=None, controls=["wrong", "none"],
-                 likelihood=True)
+    settings = {"path": str(files / "photos"), "reference_images": None,
+                "controls": ["wrong", "none"], "likelihood": True}
+    both = ("--policy", f"a={policy}", "--policy", f"b={policy}")
+    result = run("recognition", *both, **settings)
     assert result["counts"]["recognition"] == 6
     for key in ("accuracy", "auroc", "accuracy_balanced"):
         assert result["metrics"][f"recognition/{key}"]["change"]["b"]["value"] == 0
     assert "recognition_wrong/negative" in result["metrics"]
     assert "recognition_wrong/accuracy" not in result["metrics"]
-    scores = files / "eval" / "predictions" / "a" / "recognition.scores.jsonl"
-    kept = scores.read_text()
-    scores.write_text(kept[:-20])  # torn by a kill
-    again = run("recognition", "--policy", f"a={policy}", "--policy", f"b={policy}",
-                path=str(files / "photos"), reference_pictures=None, controls=["wrong", "none"],
-                likelihood=True)
+    scores = files / "eval" / "predictions" / "a" / "recognition.likelihoods.jsonl"
+    scores.write_text(scores.read_text()[:-20])  # torn by a kill
+    again = run("recognition", *both, **settings)
     assert again["metrics"] == result["metrics"]
+    # Scored for all systems or for none.
+    scores.unlink()
+    some = run("recognition", *both, "--score_only", "true", **settings)
+    assert "recognition/accuracy" in some["metrics"] and "recognition/auroc" not in some["metrics"]
 
 
-def test_choices_with_and_without_what_was_shown(run, files, policy):
-    result = run("choices", "--policy", f"base={policy}", path=str(files / "questions.json"),
-                 controls=["none", "blind"], likelihood=True)
-    assert {"choices/likelihood", "choices_none/choice", "choices_blind/likelihood"} <= set(
-        result["metrics"])
-    assert result["counts"] == {"choices": 3, "choices_none": 3, "choices_blind": 3}
+def test_multiple_choice_with_and_without_what_was_shown(run, files, policy):
+    result = run("multiple_choice", "--policy", f"base={policy}",
+                 path=str(files / "questions.json"), controls=["none", "blind"], likelihood=True)
+    assert {"multiple_choice/likelihood", "multiple_choice_none/choice",
+            "multiple_choice_blind/likelihood"} <= set(result["metrics"])
+    assert result["counts"] == {"multiple_choice": 3, "multiple_choice_none": 3,
+                                "multiple_choice_blind": 3}
 
 
 @pytest.mark.parametrize(("benchmark", "settings", "sentence"), [
-    ("captions", {"path": "x"}, "benchmark must be toybox, naming"),
-    ("naming", {}, "settings.path is missing"),
-    ("naming", {"path": "x", "sizzle": 1}, "no setting 'sizzle'"),
+    ("captions", {"path": "x"}, "benchmark must be one of toybox, naming"),
+    ("naming", {}, "'path' is missing"),
+    ("naming", {"path": ""}, "path is missing"),
+    ("naming", {"path": "x", "sizzle": 1}, "unknown key 'sizzle'; did you mean 'size'"),
     ("naming", {"path": "nowhere.json"}, "nowhere.json cannot be read"),
-    ("naming", {"path": "queries.json", "variant": 3}, "variant must be one of 2, n"),
+    ("naming", {"path": "queries.json", "variant": "3"}, "variant must be one of 2, n"),
+    ("naming", {"path": "queries.json", "size": 2}, "size must be 8-4096 pixels"),
     ("naming", {"path": "queries.json", "controls": ["blind"]}, "no control 'blind'"),
-    ("naming", {"path": "queries.json", "retrieval": {"encode": "x"}}, "no setting 'encode'"),
-    ("naming", {"path": "queries.json", "retrieval": {"k": 2}}, "retrieval.encoder is missing"),
+    ("naming", {"path": "queries.json", "retrieval": {"encode": "x"}}, "'encode'"),
+    ("naming", {"path": "queries.json", "retrieval": {"k": 2}}, "encoder"),
     ("naming", {"path": "queries.json", "retrieval": {"encoder": "x", "k": 0}}, "not 0"),
     ("naming", {"path": "queries.json", "retrieval": {"encoder": "./nowhere"}}, "./nowhere"),
     ("naming", {"path": "queries.json", "retrieval": {
         "encoder": "imagenet", "regions": {"kind": "eyes"}}}, "no detector is called 'eyes'"),
     ("naming", {"path": "queries.json", "retrieval": {"encoder": "x", "verify": 2}}, "not 2"),
-    ("recognition", {"path": "photos", "retrieval": {"encoder": "imagenet"}}, "for naming only"),
-    ("choices", {"path": "queries.json"}, "no question is left to ask"),
+    ("recognition", {"path": "photos", "retrieval": {"encoder": "imagenet"}},
+     "retrieval: recognition has no database"),
+    ("multiple_choice", {"path": "queries.json"}, "no question is left to ask"),
 ])
 def test_refused_before_weights_load(run, files, policy, monkeypatch, benchmark, settings,
                                      sentence):
-    monkeypatch.setattr(evaluation, "load_policy", None)
+    monkeypatch.setattr(systems, "load_policy", None)
     monkeypatch.chdir(files)
     with pytest.raises(SystemExit) as refused:
         run(benchmark, "--policy", policy, **settings)
@@ -241,28 +281,15 @@ def test_nothing_to_score_is_an_error(run, files):
             path=str(files / "queries.json"))
 
 
-def test_the_controls_of_a_few_questions_draw_on_all(files):
-    pattern = str(files / "photos" / "{name}" / "00.png")
-    settings = published_settings({
-        "path": str(files / "queries.json"), "images": str(files), "reference_pictures": pattern,
-        "controls": ["absent", "wrong", "none"]})
-    few, _ = build_sets("naming", settings, limit=1)
-    assert {name: len(of) for name, of in few.items()} == {
-        "naming": 1, "naming_absent": 1, "naming_wrong": 1, "naming_none": 1}
-    everything, _ = build_sets("naming", settings)
-    assert few["naming_absent"] == everything["naming_absent"][:1]
-    write(files / "queries.json", {"./photos/bo/01.png": ["<bo>"]})
-    alone, left_out = build_sets("naming", settings)
-    assert set(alone) == {"naming", "naming_none"}
-    assert left_out["control without any question"] == ["absent", "wrong"]
-
-
-@pytest.mark.parametrize("name", ["repic_naming", "yollava_recognition", "yollava_qa"])
-def test_the_shipped_configs_are_understood(evaluating, name, monkeypatch):
-    config = yaml.safe_load((ROOT / "configs" / "benchmarks" / f"{name}.yaml").read_text())
-    assert set(config) <= set(evaluating.EvaluateArguments.__dataclass_fields__)
-    settings = published_settings(config["settings"])
-    if SHARED.is_dir():
+@pytest.mark.parametrize("name", ["repic_naming", "yollava_recognition", "yollava_qa",
+                                  "refcoco_localization"])
+def test_the_shipped_configs_are_understood(name, monkeypatch):
+    path = ROOT / "configs" / "benchmarks" / f"{name}.yaml"
+    settings, own = read_settings(
+        ["--config", str(path)], EvaluateSettings,
+        choose=lambda values: benchmark_class(values["benchmark"]).Settings)
+    found = benchmark_class(settings.benchmark)
+    assert set(settings.max_new_tokens) <= set(found.limits)
+    if SHARED.is_dir() and name != "refcoco_localization":  # whose data lies with its publishers
         monkeypatch.chdir(ROOT)
-        sets, _ = build_sets(config["benchmark"], settings, limit=3)
-        assert len(sets[config["benchmark"]]) == 3
+        assert len(found(own, 3).sets[settings.benchmark]) == 3

@@ -4,15 +4,13 @@ import errno
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
 from data_gen.rows import read_rows
-from launch.generate import main, read_config
-
-ROOT = Path(__file__).parents[2]
+from launch.generate import main, read
+from tests.places import ROOT
 
 
 def config(tmp_path, **changes):
@@ -44,15 +42,16 @@ def test_targets_become_a_column(tmp_path):
     [
         ({"generator": "magic"}, [], "generator must be one of toybox, folders"),
         ({"hard_shared": 1}, [], "unknown key 'hard_shared'"),
-        ({}, ["--colour", "red"], "unknown key 'colour'"),
-        ({}, ["--seed"], "write settings as --key value"),
+        ({}, ["--colour", "red"], "unknown option '--colour'"),
+        ({}, ["--seed"], "--seed needs a value"),
+        ({}, ["--seed", "3", "4"], "takes one value, not 3 4; write settings as --key value"),
         ({"counts": {"dance": 3}}, [], "not 'dance'"),
         ({"split": "exam"}, [], "split must be"),
         ({"generator": "folders"}, ["--root", "nowhere"], "nowhere"),
         ({}, ["--format", "csv"], "format must be parquet or webdataset, not 'csv'"),
         ({}, ["--rows_per_shard", "0"], "rows_per_shard must be a whole number from 1, not 0"),
         ({"counts": {"object_consistency": -1}}, [], "counts must say how many rows"),
-        ({"counts": 4}, [], "counts must say how many rows"),
+        ({"counts": 4}, [], "'counts' must be a mapping from a text to a whole number, not 4"),
     ],
 )
 def test_it_refuses_with_one_sentence(tmp_path, changes, extra, sentence):
@@ -89,13 +88,13 @@ def test_other_settings_over_a_half_made_set_are_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("fails_with", "sentence"), [
     (OSError(errno.ENOSPC, "No space left on device"), "is full; 0 rows in whole shards are kept"),
-    (KeyboardInterrupt(), "stopped; the same command goes on"),
+    (KeyboardInterrupt(), "stopped; the same command resumes after the last complete shard"),
 ])
 def test_what_stops_it_is_one_sentence(tmp_path, monkeypatch, fails_with, sentence):
     def fail(*_):
         raise fails_with
 
-    monkeypatch.setattr("data_gen.rows.shards.os.fsync", fail)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(SystemExit) as stop:
         main(config(tmp_path))
     assert str(stop.value).startswith("generate: ") and sentence in str(stop.value)
@@ -107,7 +106,7 @@ def test_what_stops_it_is_one_sentence(tmp_path, monkeypatch, fails_with, senten
     "personal_20k"])
 def test_the_shipped_configs_are_valid(name):
     extra = ["--root", "photos"] if name == "folders" else []
-    assert read_config(["--config", f"configs/data/{name}.yaml", *extra])["counts"]
+    assert read(["--config", f"configs/data/{name}.yaml", *extra])[0].counts
 
 
 def test_rows_are_made_without_loading_torch():

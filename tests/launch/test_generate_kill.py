@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.launch.launching import ROOT, environment
+from tests.launch.launching import environment
+from tests.places import ROOT
 
 GENERATE = str(ROOT / "launch" / "generate.py")
 KILLS = 20

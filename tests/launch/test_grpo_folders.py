@@ -1,17 +1,15 @@
 """Real photos through the real main job: folders -> rows -> GRPO with the shipped tiny base."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from launch.generate import main as generate
 from rl.policy.loading import load_policy
 from tests.launch.launching import environment, log
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 PHOTOS = ROOT.parent / "shared/data/dreambooth"
 
 

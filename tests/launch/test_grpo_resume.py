@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rl.policy.loading import load_policy
-from tests.launch.launching import REWARDS, ROOT, completions, environment, log
+from tests.launch.launching import REWARDS, completions, environment, log
+from tests.places import ROOT
 
 # Each generation batch feeds two optimizer steps, so that the checkpoint of step 3 lies between
 # its two halves; an epoch has 4 steps, so that step 5 begins the second.

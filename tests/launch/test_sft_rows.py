@@ -1,6 +1,5 @@
 """launch/sft.py on row sets: what it refuses, what it learns, and that it resumes exactly."""
 
-import importlib.util
 import json
 import re
 import signal
@@ -13,11 +12,12 @@ import pytest
 import torch
 import yaml
 
+import launch.sft
 from data_gen.rows import read_rows, write_rows
-from data_gen.rows.indexed import all_rows
 from data_gen.toybox.rows import ToyboxSettings, toybox_rows
 from rl.policy.loading import load_policy
-from tests.launch.launching import ROOT, environment, log
+from tests.launch.launching import environment, log
+from tests.places import ROOT
 from tests.tiny import tiny_rows
 
 COUNTS = {"object_consistency": 16, "visual_localization": 16, "identity_consistency": 32}
@@ -32,7 +32,7 @@ def rows(tmp_path_factory):
                            lengths=[1, 0, 0], concepts={1: 0.6, 2: 0.4}, **SIZES)
     for name, counts in (("named", COUNTS), ("general", {"description": 8})):
         maker = toybox_rows(counts, 3, named)
-        write_rows(all_rows(maker), where / name, seed=3, generator="toybox",
+        write_rows(maker, where / name, seed=3, generator="toybox",
                    extra_features=maker.columns)
     return where
 
@@ -61,18 +61,13 @@ def weights(run: Path) -> dict:
     return dict(load_policy(run / "policy")[0].named_parameters())
 
 
-@pytest.fixture(scope="module")
-def sft():
-    spec = importlib.util.spec_from_file_location("launch_sft", ROOT / "launch" / "sft.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["launch_sft"] = module
-    spec.loader.exec_module(module)
-
+@pytest.fixture
+def sft(monkeypatch):
     def no_weights(*args, **kwargs):
         raise AssertionError("weights were loaded")
 
-    module.load_policy = no_weights
-    return module
+    monkeypatch.setattr(launch.sft, "load_policy", no_weights)
+    return launch.sft
 
 
 REFUSED = {
@@ -93,26 +88,24 @@ def test_refusals_come_before_the_weights(sft, config, tmp_path, capsys, what):
     change, sentence = REFUSED[what]
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump({**config, **change}))
-    assert sft.fine_tune(["--config", str(file)]) == 2
+    assert sft.main(["--config", str(file)]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("launch/sft.py: ") and re.search(sentence, error), error
+    assert error.startswith("sft: ") and re.search(sentence, error), error
 
 
 def test_rows_without_an_answer_to_imitate_are_refused(sft, config, tiny, tmp_path, capsys):
     write_rows(tiny_rows(6), tmp_path / "bare", seed=0, generator="test")
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump({**config, "rows": str(tmp_path / "bare")}))
-    assert sft.fine_tune(["--config", str(file)]) == 2
+    assert sft.main(["--config", str(file)]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "row 'tiny-0-2' (identity_consistency) has no answer to imitate" in error
     assert "'target' is missing" in error and "targets: true" in error
 
 
-def test_which_of_the_two_is_meant(sft):
-    for file, rows in (("toybox_base", False), ("rap_toybox", True)):
-        assert sft.takes_rows(["--config", f"configs/sft/{file}.yaml"]) == rows
-    assert sft.takes_rows([]) and sft.takes_rows(["--config", "nowhere.yaml"])
-    assert sft.takes_rows(["--config=configs/sft/toybox_base.yaml", "--rows", "x"])
+def test_the_curriculum_of_the_base_is_not_for_this_program(sft, capsys):
+    assert sft.main(["--config", "configs/tiny_models/toybox_base.yaml"]) == 2
+    assert "unknown key 'model'" in capsys.readouterr().err
 
 
 def test_the_shipped_config_parses_and_says_how_to_run_it(sft):
@@ -125,7 +118,7 @@ def test_the_shipped_config_parses_and_says_how_to_run_it(sft):
     settings, args = parse(["--config", str(file)], SupervisedSettings, TrainingArguments)
     assert settings.name == "rap_toybox" and args.output_dir == "runs/rap_toybox/checkpoints"
     head = file.read_text().partition("\n\n")[0]
-    assert "accelerate launch" in head and "Expect" in head
+    assert "byname sft" in head and "Expect" in head
 
 
 def test_it_learns_from_64_rows(config, tmp_path):

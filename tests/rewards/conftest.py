@@ -47,7 +47,7 @@ CHEATS = {
 
 @pytest.fixture(params=CHEATS)
 def cheat(request):
-    """Name and text of one thing that a policy might try, each in turn."""
+    """Name and text of each cheat that a policy might try, in turn."""
     return request.param, CHEATS[request.param]
 
 
@@ -60,7 +60,7 @@ def batch():
 def make_batch(texts, task, **columns):
     """Keyword arguments for a batch of B texts, all for one row; `columns` change the row.
 
-    The dog <bo> and the car <black widow> are in the picture, <zuri> is not. Each completion is
+    The dog <bo> and the car <black widow> are in the image, <zuri> is not. Each completion is
     120 tokens long, the last of which (id 2) ends it.
     """
     row = {

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from data_gen.files.errors import InputError
 from data_gen.toybox.identity import (
     ACCESSORIES,
     ATTRIBUTES,
@@ -129,12 +130,12 @@ def load_attribute_classifier(folder: str | Path) -> AttributeClassifier:
     """Read a model that :func:`save_attribute_classifier` wrote.
 
     Raises:
-        FileNotFoundError: there is none; says how to make one.
+        InputError: there is none; says how to make one.
     """
     folder = Path(local_weights(folder))
     if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no attribute classifier; make one with byname tiny_model "
-                                f"--config configs/tiny_models/toybox_attribute_classifier.yaml")
+        raise InputError(f"{folder} holds no attribute classifier; make one with byname tiny_model "
+                         "--config configs/tiny_models/toybox_attribute_classifier.yaml")
     shape = json.loads((folder / "config.json").read_text())["shape"]
     model = AttributeClassifier(ClassifierShape(shape["image_px"], tuple(shape["widths"])))
     weights = load_file(folder / "model.safetensors")

@@ -1,10 +1,13 @@
 """The autoencoder of the tiny diffusion model: diffusers' ``AutoencoderTiny``, 4 x 4 pixels to one
 latent position."""
 
+# pyright: reportPrivateImportUsage=false
+# (diffusers imports its classes lazily, which pyright takes for private.)
+
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
 from diffusers import AutoencoderTiny
 from tqdm import tqdm
@@ -72,4 +75,4 @@ def restoration(model: AutoencoderTiny, data: DrawnImages, n: int = 512) -> floa
     """Peak signal-to-noise ratio of the first ``n`` images after encoding and decoding, in dB."""
     images = data.batch(range(min(n, len(data))))
     back = _decode(model, _encode(model, images)).clamp(-1, 1)
-    return float(10 * np.log10(4 / (back - images).square().mean()))
+    return 10 * math.log10(4 / (back - images).square().mean().item())

@@ -9,6 +9,9 @@ latents to noise, at times drawn from a logit-normal distribution. One prompt in
 classifier-free guidance.
 """
 
+# pyright: reportPrivateImportUsage=false
+# (diffusers imports its classes lazily, which pyright takes for private.)
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -86,7 +86,8 @@ def train(
             optimizer.step()
             if mean:  # a short average at first, or it would keep the random initial weights
                 decay = min(schedule.average, (1 + step) / (10 + step))
-                torch._foreach_lerp_(mean, [p.detach() for p in weights], 1 - decay)
+                torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+                    mean, [p.detach() for p in weights], 1 - decay)
             losses.append(loss.item())
             bar.update()
             if (step + 1) % schedule.log_steps == 0:

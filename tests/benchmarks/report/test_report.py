@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.harness.predictions import Prediction
+from benchmarks.harness.benchmark import contract_row
 from benchmarks.harness.samples import sample
 from benchmarks.harness.table import tabulate
 from benchmarks.report.charts import (
@@ -27,7 +27,10 @@ from benchmarks.report.run_page import (
     write_report,
 )
 from benchmarks.report.sample_cards import marked
-from benchmarks.toybox import benchmark as toybox
+from benchmarks.toybox.benchmark import SETS, Toybox, ToyboxBenchmarkSettings
+from benchmarks.toybox.owned import OWNED
+from concepts.methods.in_context import InContext
+from concepts.methods.protocol import Reply
 
 EVIL = "<script>alert(1)</script> <img src=x onerror=alert(1)> <bo> \u202e \x00 \ud800 \"'&"
 VOID = {"meta", "img"}
@@ -68,21 +71,31 @@ def check_page(html: str) -> Checker:
     return checker
 
 
+def toybox():
+    """Two questions of each set that needs no encoder."""
+    sets = [name for name in SETS if name not in OWNED]
+    return Toybox(ToyboxBenchmarkSettings(
+        size="s", sizes={"s": dict.fromkeys(sets, 2)}, seed=1, reference_px=16, query_px=16))
+
+
 @pytest.fixture
 def run_dir(tmp_path):
     """A run with all its parts; the policies wrote what no page should believe."""
-    settings = toybox.toybox_settings({"reference_px": 16, "query_px": 16})
-    rows = {n: toybox.build_set(n, 2, 1, settings) for n in toybox.SETS
-            if not n.startswith("found_")}  # these need an encoder
+    benchmark = toybox()
     texts = {"base": EVIL, "<b>trained</b>": "[0, 0, 8, 8] yes"}
-    found = {label: {n: [Prediction(r["id"], text, 9, [16.0, 16.0]) for r in of_set]
-                     for n, of_set in rows.items()} for label, text in texts.items()}
+    found = {label: {n: [Reply(q.id, text, 9, [16.0, 16.0]) for q in questions]
+                     for n, questions in benchmark.sets.items()} for label, text in texts.items()}
+    scores = {label: benchmark.score(
+        {n: list(zip(benchmark.sets[n], of[n], strict=True)) for n in of}, {})
+        for label, of in found.items()}
     result = {
-        "counts": {n: 2 for n in rows}, "policies": [{"label": label} for label in texts],
-        **tabulate({label: toybox.score(rows, p) for label, p in found.items()},
-                   {**toybox.SETS, **toybox.POOLS}, toybox.HEADLINES, resamples=20)}
-    samples = [sample(rows[n][0], toybox.SETS[n], {label: p[n][0] for label, p in found.items()})
-               for n in rows]
+        "counts": {n: 2 for n in benchmark.sets}, "systems": [{"label": label} for label in texts],
+        **tabulate(scores, benchmark.titles, benchmark.headlines, resamples=20)}
+    asked = InContext(list, benchmark.write)
+    samples = []
+    for n, (question, _) in benchmark.sets.items():
+        row = contract_row(question, asked.row(question, question.references))
+        samples.append(sample(row, SETS[n], {label: of[n][0] for label, of in found.items()}))
     (tmp_path / "eval").mkdir()
     (tmp_path / "eval" / "evaluation.json").write_text(json.dumps(result))
     (tmp_path / "eval" / "gallery.json").write_text(json.dumps(samples))
@@ -103,23 +116,23 @@ def test_whole_page(run_dir):
     assert {"svg", "table", "article", "mark"} <= checker.tags
     assert "8 of 8" in html and "16 s" in html and "LoRA, rank 4" in html and "1.0e-05" in html
     assert "mention f1 × 2" in html and "visual localization" in html
-    assert html.count("<article") == len([n for n in toybox.SETS if not n.startswith("found_")])
+    assert html.count("<article") == len(SETS) - len(OWNED)
     assert "&lt;b&gt;trained&lt;/b&gt;" in html and "&lt;i&gt;base&lt;/i&gt;" in html
 
 
 def test_an_evaluation_has_a_page_of_its_own(run_dir):
     result = json.loads((run_dir / "eval" / "evaluation.json").read_text())
     samples = json.loads((run_dir / "eval" / "gallery.json").read_text())
-    for policy in result["policies"]:
+    for policy in result["systems"]:
         policy["path"] = EVIL
-    result |= {"benchmark": "toybox", "left_out": {EVIL: {"count": 1200, "where": ["row 3", EVIL]}}}
+    result |= {"benchmark": "toybox", "skipped": {EVIL: {"count": 1200, "where": ["row 3", EVIL]}}}
     html = evaluation_page(EVIL, result, samples)
     assert {"table", "article", "mark", "ul"} <= check_page(html).tags
     assert "1,200 ×" in html and "Training" not in html
-    del result["left_out"]
+    del result["skipped"]
     html = evaluation_page("x", result, [])
     check_page(html)
-    assert "Left out" not in html and "Samples" not in html
+    assert "Skipped" not in html and "Samples" not in html
 
 
 @pytest.mark.parametrize(("gone", "said"), [

@@ -2,20 +2,14 @@ import json
 
 import pytest
 import torch
-from datasets import Dataset
-from PIL import Image
 
-from data_gen.rows import FEATURES, encode_image
-from rl.policy.boxes import add_box_frame
 from rl.policy.loading import (
     LoraSettings,
     load_policy,
-    load_processor,
+    suppress_vision_tokens,
     trainable_parameters,
     vision_token_ids,
 )
-from rl.policy.prompt_length import prompt_tokens
-from tests.tiny import tiny_rows
 
 
 def _model_inputs(processor, row):
@@ -122,38 +116,21 @@ def test_every_vision_special_token_is_listed_and_none_else(policy_path):
                            "<|image_pad|>", "<|video_pad|>"}
 
 
-def test_prompt_tokens_are_those_of_the_processor(policy_path, tmp_path):
-    processor = load_processor(policy_path)
-    rows = tiny_rows(6, text_only=1)
-    for i, row in enumerate(rows):  # sizes that are enlarged, kept, reduced, and not square
-        row["images"] = [im.resize(((20, 64, 200)[i % 3], (30, 64, 90)[i % 3]))
-                         for im in row["images"]]
-    rows = Dataset.from_list(rows, features=FEATURES)
-    counted = prompt_tokens(rows, processor)
-    for row, n in zip(rows, counted, strict=True):
-        text = processor.apply_chat_template(row["prompt"], add_generation_prompt=True)
-        whole = processor(text=[text], images=[row["images"]] if row["images"] else None)
-        assert len(whole["input_ids"][0]) == n
+def test_a_configs_own_suppressed_tokens_stay_suppressed(policy_path):
+    model, processor = load_policy(policy_path)
+    vision = vision_token_ids(model, processor)
+    given = {"suppress_tokens": [70], "top_p": 0.9}
+    assert suppress_vision_tokens(given, model, processor) == {
+        "suppress_tokens": sorted([70, *vision]), "top_p": 0.9}
+    assert given == {"suppress_tokens": [70], "top_p": 0.9}
+    assert suppress_vision_tokens(None, model, processor, vllm=True) == {
+        "logit_bias": dict.fromkeys(vision, -100.0)}
 
 
-def test_box_frame_is_the_real_resize_of_the_query(policy_path, tmp_path):
-    processor = load_processor(policy_path)
-    rows = tiny_rows(3, text_only=1)
-    sideways = Image.new("RGB", (150, 70))
-    exif = sideways.getexif()
-    exif[0x0112] = 6  # shown turned by 90 degrees: 70 wide, 150 high
-    file = tmp_path / "sideways.jpg"
-    sideways.save(file, exif=exif)
-    stored = {"bytes": file.read_bytes(), "path": None}
-    items = [{**rows[0], "images": [encode_image(rows[0]["images"][0]), stored]}, rows[3]]
-    data = Dataset.from_list(items, features=FEATURES)
-
-    pixels = add_box_frame(data, processor, "qwen2_5_vl")
-    inputs = processor.image_processor(images=[data[0]["images"][-1]], return_tensors="pt")
-    _, h, w = inputs["image_grid_thw"][0].tolist()
-    assert data[0]["images"][-1].size == (70, 150)
-    assert pixels["box_frame"] == [[w * 8.0, h * 8.0], None]
-    assert add_box_frame(data, processor, "qwen3_vl")["box_frame"][0] == [1000.0, 1000.0]
-    assert add_box_frame(data, processor, "other", "unit")["box_frame"][0] == [1.0, 1.0]
-    with pytest.raises(ValueError, match="'other' writes boxes is not known.*pixels, thousand"):
-        add_box_frame(data, processor, "other")
+def test_an_adapter_on_the_shipped_policy_records_its_short_name(tmp_path):
+    model, _ = load_policy("toybox_base", lora=LoraSettings(2, 4, 0.0))
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "toybox_base"
+    again, _ = load_policy(tmp_path)
+    assert trainable_parameters(again).parts["adapter"] > 0

@@ -1,0 +1,36 @@
+"""Write a published benchmark, with its controls, as row sets: for other programs, such as lmms-eval.
+
+    byname export_benchmark --config configs/benchmarks/repic_naming.yaml \\
+        --out runs/lmms_eval
+    byname export_benchmark --config configs/benchmarks/repic_naming.yaml \\
+        --out runs/lmms_eval --retrieval.encoder imagenet
+
+The config is one of ``byname evaluate``. ``<out>/<set>/`` is a row set for each of its sets; with
+``retrieval`` there is one more, ``<set>_retrieved``, whose prompts hold the references found.
+"""
+
+import sys
+
+from benchmarks.harness.evaluation import EvaluateSettings
+from benchmarks.published.export import export
+from benchmarks.registry import benchmark_class
+from data_gen.files.settings import read_settings
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the settings, build the benchmark, write its sets."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        settings, own = read_settings(
+            argv, EvaluateSettings, program="export_benchmark", doc=__doc__,
+            choose=lambda values: benchmark_class(values["benchmark"]).Settings)
+        benchmark = benchmark_class(settings.benchmark)(own, settings.limit)
+        counts = export(benchmark, settings.out, settings.benchmark, settings.retrieval)
+    except (ValueError, OSError) as error:
+        sys.exit(f"export_benchmark: {error}")
+    print(benchmark.skipped.line() or "nothing skipped", file=sys.stderr)
+    print(", ".join(f"{name} {count}" for name, count in counts.items()) + f" rows in {settings.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Draw a run's page: curves, completions, evaluation, settings, in one HTML file.
+
+    byname report runs/toybox_demo
+"""
+
+import sys
+from dataclasses import dataclass, field
+
+from benchmarks.report.run_page import write_report
+from data_gen.files.settings import read_settings
+
+
+@dataclass
+class ReportSettings:
+    """Of which run."""
+
+    run: str = field(metadata={"help": "The run's directory; the option's name may be left away."})
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write the page, say where."""
+    try:
+        (settings,) = read_settings(sys.argv[1:] if argv is None else argv, ReportSettings,
+                                    positional="run", program="report", doc=__doc__)
+        print(f"wrote {write_report(settings.run)}")
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"report: {error}")
+
+
+if __name__ == "__main__":
+    main()

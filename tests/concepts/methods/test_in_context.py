@@ -1,0 +1,235 @@
+"""In-context personalization: references handed over, retrieved, verified; batches of replies."""
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from concepts.methods import in_context
+from concepts.methods.in_context import (
+    InContext,
+    ReferenceFinder,
+    RetrievalSettings,
+    settings_digest,
+)
+from concepts.methods.prompting import conversation, load_templates, query_of_row
+from concepts.methods.protocol import Evidence, Query, Reference
+from data_gen.files.errors import InputError
+from data_gen.files.settings import settings_from
+from data_gen.files.skipped import SkippedItems
+from data_gen.images.photos import PhotoError
+from data_gen.rows import ICT
+from rl.policy.generation import generate, row_size
+from rl.policy.loading import load_policy
+from tests.concepts.tiny_encoders import save_dinov2
+from tests.tiny import save_tiny_policy, tiny_rows
+
+COLOURS = {"bo": "red", "mia": "blue", "kim": "green"}
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    return load_policy(save_tiny_policy(tmp_path_factory.mktemp("policy") / "policy"))
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return str(save_dinov2(tmp_path_factory.mktemp("dinov2")))
+
+
+@pytest.fixture(scope="module")
+def owned(tmp_path_factory):
+    """Three plates, and one whose image is damaged."""
+    folder, found = tmp_path_factory.mktemp("owned"), {}
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (40, 40), colour).save(folder / f"{name}.png")
+        found[name] = Reference(name, folder / f"{name}.png", f"<{name}> is a plate.")
+    (folder / "torn.png").write_bytes(b"\x89PNG torn")
+    return found | {"torn": Reference("torn", folder / "torn.png")}
+
+
+@pytest.fixture
+def finder(owned, encoder, tmp_path):
+    settings = RetrievalSettings(encoder=encoder, regions=None, cache=str(tmp_path / "cache"))
+    return ReferenceFinder(owned, settings, SkippedItems())
+
+
+def write(query, references):
+    return conversation(query, references, load_templates())
+
+
+def must_not_load():
+    raise AssertionError("loaded")
+
+
+def ask(colour, k=2, **changes):
+    return Query(colour, ICT, "Describe it.", Image.new("RGB", (40, 40), colour),
+                 references=None, k=k, **changes)
+
+
+# ---- what is found ----
+
+
+def test_references_are_found_once_and_broken_ones_are_named(owned, encoder, finder, tmp_path):
+    skipped = SkippedItems()
+    settings = RetrievalSettings(encoder=encoder, regions=None, cache=str(tmp_path / "cache"))
+    found = ReferenceFinder(owned, settings, skipped)
+    assert [reason for reason in skipped.counts
+            if reason.startswith("reference that does not open")] and skipped.total == 1
+    first = found.find(ask("blue"))
+    assert [one.name for one in first][0] == "mia" and len(first) == 2
+    assert "torn" not in [one.name for one in found.find(ask("red", k=4))]
+    found._retriever = None  # what has been found is not looked for again
+    assert found.find(ask("blue")) is first
+
+
+def test_the_number_is_the_settings_or_the_benchmarks_or_two(owned, encoder, finder, tmp_path):
+    assert len(finder.find(ask("red", k=3))) == 3 and len(finder.find(ask("blue", k=None))) == 2
+    one = ReferenceFinder(owned, RetrievalSettings(
+        encoder=encoder, regions=None, k=1, cache=str(tmp_path)), SkippedItems())
+    assert len(one.find(ask("red", k=3))) == 1
+
+
+def test_names_in_the_question_come_first(finder):
+    found = finder.find(replace(ask("blue"), text="Is <kim> here?"))
+    assert [(one.name, one.similarity is None) for one in found] == [("kim", True), ("mia", False)]
+
+
+def test_an_image_may_be_a_file_or_not_open(finder, owned, tmp_path):
+    query = replace(ask("blue"), image=owned["mia"].image)
+    assert finder.find(query)[0].name == "mia"
+    with pytest.raises(PhotoError):
+        finder.find(Query("torn", ICT, image=owned["torn"].image, references=None))
+
+
+def test_no_usable_reference_is_an_error(owned, encoder, tmp_path):
+    with pytest.raises(InputError, match="no image of the database opens"):
+        ReferenceFinder({"torn": owned["torn"]}, RetrievalSettings(
+            encoder=encoder, cache=str(tmp_path)), SkippedItems())
+
+
+@pytest.mark.parametrize(("given", "sentence"), [
+    ({"encode": "x"}, "unknown key 'encode'"), ({"k": 2}, "retrieval.encoder is missing"),
+    ({"encoder": "x", "k": 0}, "not 0"), ({"encoder": "x", "verify": 2}, "not 2")])
+def test_settings_that_cannot_be_are_refused(given, sentence):
+    with pytest.raises(InputError, match=sentence):
+        settings_from(given, RetrievalSettings, "retrieval")
+
+
+@pytest.mark.parametrize(("given", "sentence"), [
+    ({"encoder": "./nowhere"}, "./nowhere"),
+    ({"encoder": "imagenet", "regions": {"kind": "eyes"}}, "no detector is called 'eyes'")])
+def test_encoders_and_detectors_that_there_are_not_are_refused(owned, given, sentence):
+    with pytest.raises(InputError, match=f"retrieval: .*{sentence}"):
+        ReferenceFinder(owned, RetrievalSettings(**given), SkippedItems())
+
+
+def test_the_digest_of_settings_leaves_the_cache_out():
+    one, two = (RetrievalSettings(encoder="x", cache=cache) for cache in "ab")
+    assert settings_digest(one) == settings_digest(two) != settings_digest(replace(one, k=3))
+    assert settings_digest(None) == ""
+
+
+# ---- what is asked ----
+
+
+def test_retrieved_references_stand_in_the_prompt(finder, owned):
+    asked = InContext(list, write, finder=finder)
+    (row,), (concepts,) = asked._rows([asked.open(ask("blue"))])
+    assert [one.name for one in concepts][0] == "mia" and all(one.used for one in concepts)
+    assert len(row["images"]) == 3 and row["images"][0].getpixel((0, 0)) == (0, 0, 255)
+    words = [part["text"] for part in row["prompt"][1]["content"] if part["type"] == "text"]
+    assert "<mia> is a plate." in words[0]
+
+
+def test_the_size_of_a_query_is_that_of_its_row(finder):
+    asked = InContext(must_not_load, write, finder=finder, verify=0.5)
+    for row in tiny_rows(3, text_only=1):
+        assert asked.query_size(query_of_row(row)) == row_size(row)
+    query = ask("blue")
+    (row,), _ = InContext(list, write, finder=finder)._rows([query])
+    assert asked.query_size(query) == row_size(row) and row_size(row)[0] == 3, "nothing is verified yet"
+
+
+def test_a_query_without_references_needs_retrieval():
+    with pytest.raises(InputError, match="query 'red' comes without references; give the system"):
+        InContext(list, write)._rows([ask("red")])
+
+
+@pytest.mark.parametrize("threshold", [0, 0.5, 1])
+def test_references_that_the_policy_does_not_confirm_are_dropped(finder, monkeypatch, threshold):
+    said = {"mia": 0.9, "bo": 0.3, "kim": 0.1}
+    seen = []
+
+    def probabilities(model, processor, image, candidates, *, batch_size):
+        seen.append((image.getpixel((0, 0)), [name for name, _ in candidates], batch_size))
+        return [said[name] for name, _ in candidates]
+
+    monkeypatch.setattr(in_context, "presence_probabilities", probabilities)
+    asked = InContext(lambda: ("model", "processor"), write, finder=finder, verify=threshold,
+                      batch_size=3)
+    (row,), (concepts,) = asked._rows([ask("blue", k=3)])
+    assert {one.name: one.p for one in concepts} == said
+    kept = [one.name for one in concepts if one.used]
+    assert kept == [one.name for one in concepts if said[one.name] >= threshold]
+    assert len(row["images"]) == len(kept) + 1
+    assert seen == [((0, 0, 255), [one.name for one in concepts], 3)]
+    assert all(isinstance(one, Evidence) and one.similarity is not None for one in concepts)
+
+
+def test_images_are_opened_and_shrunk(owned, tmp_path):
+    Image.new("RGB", (200, 100), "red").save(tmp_path / "large.png")
+    query = Query("q", ICT, image=tmp_path / "large.png", references=(owned["bo"],))
+    opened = InContext(list, write, size=50).open(query)
+    assert opened.image.size == (50, 25) and opened.references[0].image.size == (40, 40)
+    assert opened.references[0].info == "<bo> is a plate."
+    short = InContext(list, write, size=50, side="short").open(query)
+    assert short.image.size == (100, 50)
+    for torn in (replace(query, image=owned["torn"].image),
+                 replace(query, references=(owned["torn"],)),
+                 replace(query, image=owned["torn"].image, references=None)):
+        with pytest.raises(PhotoError):
+            InContext(list, write).open(torn)
+
+
+# ---- what is answered ----
+
+
+def test_replies_are_those_of_the_rows(policy):
+    rows = tiny_rows(4)
+    asked = InContext(lambda: policy, write)
+    replies = asked.reply([query_of_row(row) for row in rows], 4)
+    assert [(r.text, r.n_tokens) for r in replies] == generate(
+        *policy, rows, max_new_tokens=4, batch_size=4)
+    assert [r.id for r in replies] == [row["id"] for row in rows]
+    assert all(r.box_frame is None and r.concepts == () for r in replies)
+    framed = asked.reply([query_of_row(row) for row in rows], 1, wants_box=True)
+    assert [r.box_frame for r in framed] == [[64.0, 64.0]] * 4
+    thousand = InContext(lambda: policy, write, box_convention="thousand")
+    assert thousand.reply([query_of_row(rows[0])], 1, True)[0].box_frame == [1000.0, 1000.0]
+
+
+def test_replies_say_which_concepts_were_used(policy, finder):
+    kept, dropped = (InContext(lambda: policy, write, finder=finder, verify=verify)
+                     for verify in (0, 1))
+    alone = InContext(lambda: policy, write)
+    query = ask("blue")
+    (with_all,), (with_none,) = kept.reply([query], 4), dropped.reply([query], 4)
+    assert [one.used for one in with_all.concepts] == [True, True]
+    assert [one.used for one in with_none.concepts] == [False, False]
+    assert [one.p for one in with_all.concepts] == [one.p for one in with_none.concepts]
+    # All dropped: as where no reference is shown.
+    (bare,) = alone.reply([replace(query, references=())], 4)
+    assert (with_none.text, with_none.n_tokens) == (bare.text, bare.n_tokens)
+    found = tuple(finder.owned[one.name] for one in with_all.concepts)
+    (given,) = alone.reply([alone.open(replace(query, references=found))], 4)
+    assert with_all.text == given.text
+
+
+def test_likelihoods_of_yes_and_of_options(policy):
+    queries = [query_of_row(row) for row in tiny_rows(2)]
+    asked = InContext(lambda: policy, write)
+    for (p,) in asked.likelihoods(queries):
+        assert 0 <= p <= 1
+    found = asked.likelihoods([replace(query, options=("yes", "no")) for query in queries])
+    assert [len(of) for of in found] == [2, 2] and all(total < 0 for of in found for total, _ in of)

@@ -1,0 +1,63 @@
+"""Verification: the policy says which of the retrieved concepts are really in the image."""
+
+import random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from concepts.concept import Concept
+from concepts.database import Database
+from concepts.importers import draw_toys, toybox_database
+from concepts.methods.verification import presence_probabilities, verify
+from concepts.retrieval import Found
+from data_gen.toybox.scene import compose
+from rl.policy.loading import load_policy
+from tests.tiny import save_tiny_policy
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    return load_policy(save_tiny_policy(tmp_path_factory.mktemp("policy") / "policy"))
+
+
+def test_the_shipped_policy_keeps_what_is_there_more_often_than_what_is_not(tmp_path):
+    """The tiny base tells toys of other kinds apart; retrieval brings both."""
+    model, processor = load_policy("toybox_base")
+    database = toybox_database(tmp_path / "toys", 8, 5)
+    toys = draw_toys(8, 5)
+    there, absent = [], []
+    for i, (name, toy) in enumerate(toys.items()):
+        image = compose(random.Random(i), [toy], 96).image
+        other = next(n for n, t in toys.items() if t.kind != toy.kind and t.colour != toy.colour)
+        kept, dropped = verify(model, processor, image,
+                               [Found(name, "image"), Found(other, "image")], database)
+        sure = {one.name: one.p_yes for one in kept + dropped}
+        assert all((sure[one.name] >= 0.5) == (one in kept) for one in kept + dropped)
+        there.append(sure[name])
+        absent.append(sure[other])
+    assert np.mean(there) > np.mean(absent) + 0.2
+
+
+def test_what_has_left_the_database_is_dropped_unasked(policy, tmp_path):
+    database = Database(tmp_path / "database.json")
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "0.png")
+    database.add(Concept("bo", ("0.png",)))
+    database.image_path("0.png").write_bytes(b"no image any more")
+    query = Image.new("RGB", (40, 40), "red")
+    kept, dropped = verify(*policy, query, [Found("bo", "image"), Found("who", "image")],
+                           database, threshold=0.0)
+    assert kept == [] and [one.p_yes for one in dropped] == [None, None]
+    assert verify(*policy, query, [], database) == ([], [])
+
+
+def test_each_candidate_is_asked_about_alone(policy):
+    """Its probability does not depend on the others, nor on how many are asked at a time."""
+    query = Image.new("RGB", (40, 40), "red")
+    candidates = [(name, Image.new("RGB", (40, 40), colour))
+                  for name, colour in (("bo", "red"), ("mia", "blue"), ("kim", "green"))]
+    found = presence_probabilities(*policy, query, candidates)
+    assert all(0 <= p <= 1 for p in found)
+    alone = [presence_probabilities(*policy, query, [one], batch_size=1)[0] for one in candidates]
+    assert found == pytest.approx(alone, abs=1e-5)
+    assert presence_probabilities(*policy, query, []) == []

@@ -1,0 +1,62 @@
+"""Databases made from folders of photos and from the toybox, and back."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from concepts.database import Database, DatabaseError
+from concepts.importers import folder_database, toybox_database, write_folders
+from tests.places import SHARED
+
+DREAMBOOTH = SHARED / "dreambooth"
+
+
+def image(path: Path, colour: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (24, 24), colour).save(path)
+
+
+def test_folders_become_a_database_and_a_database_folders(tmp_path):
+    root = tmp_path / "photos"
+    for name, colours in {"cat": ("red", "blue"), "my mug": ("green",)}.items():
+        for i, colour in enumerate(colours):
+            image(root / name / f"{i}.png", colour)
+    (root / "classes.csv").write_text("cat,animal\n")
+    (root / "my mug" / "notes.txt").write_text("no photo")
+    database, skipped = folder_database(root, tmp_path / "database.json")
+    assert skipped.counts == {"not an image": 1}
+    assert skipped.places("not an image") == ["my mug/notes.txt"]
+    cat = database.concepts()["cat"]
+    assert cat.images == ("cat/0.png", "cat/1.png") and cat.category == "animal"
+    assert list(Database(database.path, root).concepts()) == ["cat", "my mug"]
+    again, _ = folder_database(write_folders(database, tmp_path / "out"), tmp_path / "again.json")
+    assert {n: (len(c.images), c.category) for n, c in again.concepts().items()} == {
+        "cat": (2, "animal"), "my mug": (1, "")}
+    database.rename("cat", "../up")
+    with pytest.raises(DatabaseError, match="'../up' cannot be a folder's"):
+        write_folders(database, tmp_path / "third")
+    with pytest.raises(DatabaseError, match="exists"):
+        folder_database(root, tmp_path / "database.json")
+
+
+@pytest.mark.skipif(not DREAMBOOTH.is_dir(), reason="no ../shared/data/dreambooth here")
+def test_dreambooth_as_a_database(tmp_path):
+    database, skipped = folder_database(DREAMBOOTH, tmp_path / "database.json", size=64)
+    concepts = database.concepts()
+    assert len(concepts) == 30 and sum(len(c.images) for c in concepts.values()) == 158
+    assert concepts["backpack_dog"].category == "backpack"
+    assert set(skipped.counts) == {"beside the subjects' folders"}
+
+
+def test_a_database_of_toys_holds_the_truth_and_is_made_alike_twice(tmp_path):
+    one, two = (toybox_database(tmp_path / place, 12, 3, views=2) for place in "ab")
+    assert one.path.read_bytes() == two.path.read_bytes()
+    concepts = one.concepts()
+    assert len(concepts) == 12 and len({c.attributes for c in concepts.values()}) == 12
+    for concept in concepts.values():
+        assert concept.category in concept.info and len(concept.images) == 2
+        one_view, other = (one.image_path(i).read_bytes() for i in concept.images)
+        assert one_view != other
+    with pytest.raises(DatabaseError, match="not 0"):
+        toybox_database(tmp_path / "c", 0)
