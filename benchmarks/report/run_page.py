@@ -1,6 +1,6 @@
 """A run on one page: what it was, how it went, what came of it, and samples to look at.
 
-    python -m benchmarks.report.run_page runs/toybox_demo        ->  runs/toybox_demo/report.html
+    byname report runs/toybox_demo        ->  runs/toybox_demo/report.html
 
 Read from the run's directory, each part if it is there: ``config.resolved.yaml``, ``log.jsonl``,
 ``eval/evaluation.json`` and ``eval/gallery.json``.
@@ -64,15 +64,15 @@ def page(run: Run) -> str:
     sections = [
         _head(run),
         section("Before and after", _missing(
-            run.evaluation, "There is no eval/evaluation.json: launch/evaluate.py has not been run "
+            run.evaluation, "There is no eval/evaluation.json: byname evaluate has not been run "
             "with --out here.", scores)),
         section("Training", _missing(
             run.log, "There is no log.jsonl: nothing was trained here yet.", training_charts)),
         section("Samples", _missing(
-            run.samples, "There is no eval/gallery.json: launch/evaluate.py writes it.",
+            run.samples, "There is no eval/gallery.json: byname evaluate writes it.",
             sample_cards)),
         section("Settings", _missing(
-            run.config, "There is no config.resolved.yaml: launch/grpo.py writes it.", _settings)),
+            run.config, "There is no config.resolved.yaml: byname grpo writes it.", _settings)),
     ]
     return document(run.name, sections)
 
@@ -140,9 +140,9 @@ def _text(path: Path) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """``python -m benchmarks.report.run_page runs/<name>``; returns the exit status."""
+    """``byname report runs/<name>``; returns the exit status."""
     if len(argv) != 1 or argv[0].startswith("-"):
-        print("usage: python -m benchmarks.report.run_page runs/<name>", file=sys.stderr)
+        print("usage: byname report runs/<name>", file=sys.stderr)
         return 2
     try:
         print(f"wrote {write_report(argv[0])}")

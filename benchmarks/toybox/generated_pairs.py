@@ -53,7 +53,7 @@ def classify_pairs(path: str | Path, model: AttributeClassifier) -> list[Classif
                 images.append(tuple(image.crop(box) for box in boxes))
     if not asked:
         raise SourceError(f"{path}: no pair whose item is a toy; make some with python "
-                          f"launch/generate.py --config configs/data/diffusion_toy.yaml")
+                          f"byname generate --config configs/data/diffusion_toy.yaml")
     size = model.shape.image_px
     shown = np.stack([np.asarray(half.resize((size, size), Image.Resampling.BICUBIC))
                       for pair in images for half in pair])

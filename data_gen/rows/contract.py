@@ -2,7 +2,7 @@
 
 Rows are checked when they are written and again when they are read, because a row set may come
 from somebody else's program. Images are opened as far as their headers, not decoded; decoding every
-one is what ``launch/generate.py --inspect`` does.
+one is what ``byname generate --inspect`` does.
 """
 
 import io

@@ -29,7 +29,7 @@ def read_rows(path: str | Path) -> Dataset:
     """Open a row set and check every row; of images the header is checked, they are not decoded.
 
     Args:
-        path: a directory written by ``launch/generate.py``, any directory of parquet or tar files
+        path: a directory written by ``byname generate``, any directory of parquet or tar files
             with these columns, or one such file.
 
     Raises:
@@ -72,7 +72,7 @@ def files_of(path: str | Path) -> list[Path]:
     if not files:
         raise FileNotFoundError(
             f"no rows at {path}: it holds no parquet and no tar file; make some with "
-            f"`python launch/generate.py --config configs/data/toybox.yaml`"
+            f"`byname generate --config configs/data/toybox.yaml`"
         )
     return files
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 OVERHEAD = 50.0
-"""Fixed cost of a forward pass, in tokens: measured by ``launch/bench_step.py`` on one thread."""
+"""Fixed cost of a forward pass, in tokens: measured by ``byname bench_step`` on one thread."""
 
 MAX_COST_RATIO = 0.9
 """Prompts are shared where the predicted cost is at most this part of the unshared cost."""

@@ -98,7 +98,7 @@ def test_a_set_survives_the_round_trip_with_custom_columns(tmp_path):
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="launch/generate.py"):
+    with pytest.raises(FileNotFoundError, match="byname generate"):
         read_rows(tmp_path)
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(RowError, match="bad.parquet: is not a readable parquet file"):
