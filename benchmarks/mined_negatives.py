@@ -1,4 +1,4 @@
-"""Do mined hard negatives matter? The same questions with three kinds of "no".
+"""Mined hard negatives: the same yes/no questions with mined, same-category and random negatives.
 
 Each set asks about the same subjects in the same order: half of its questions are answered yes, and
 the others show a neighbour from the table (``launch/mine_negatives.py``), another subject of the

@@ -1,4 +1,4 @@
-"""Every benchmark by name. Names lead to import strings, so nothing loads that is not asked for."""
+"""The registry of benchmarks: name to import string, so that only the chosen one is imported."""
 
 from importlib import import_module
 

@@ -20,7 +20,7 @@ import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import faiss
 import numpy as np
@@ -68,7 +68,7 @@ class RetrievalBenchSettings:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure, and print what was found."""
+    """Measure, and print the result."""
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     try:
@@ -184,7 +184,8 @@ def search_times(n: int, dim: int, queries: int, seed: int = 0) -> dict:
                 answer[0] == names[i] for answer, i in zip(answers, chosen, strict=True)])), 4),
         }
         if kind == "ivf":
-            result[kind] |= {"cells": index.faiss.nlist, "looked_into": index.faiss.nprobe}
+            cells: Any = index.faiss
+            result[kind] |= {"cells": cells.nlist, "looked_into": cells.nprobe}
         del index
     keys = name_keys(names)
     start = time.process_time()
@@ -215,7 +216,7 @@ def _timed(index: ConceptIndex, asked: np.ndarray) -> tuple[list[float], list[li
 
 
 def _share(exact: list[list[str]], answers: list[list[str]], k: int) -> float:
-    """Of the k nearest, how many are among the k found."""
+    """Share of the k exact nearest that are among the k retrieved."""
     shares = [len(set(a[:k]) & set(b[:k])) / max(1, len(a[:k]))
               for a, b in zip(exact, answers, strict=True)]
     return round(float(np.mean(shares)), 4)

@@ -1,1 +1,1 @@
-"""The things a user owns: kept in a database, found in images, handed to the policy."""
+"""The concepts a user owns: kept in a database, retrieved for a question, shown to the policy."""

@@ -1,9 +1,9 @@
-"""One entry of a ``database.json``, and the concept it stands for.
+"""A concept, and the entry of a ``database.json`` that holds it.
 
 RePIC and RAP keep ``{"concept_dict": {"<bo>": {"name", "image", "info", "category"}},
 "path_to_concept": {path: "<bo>"}}``. Two keys are added where they hold something: ``images`` (all
-images; ``image`` is the first of them) and ``attributes`` (what tells the thing from others of
-its kind). Keys that are not known here are kept as they are.
+images; ``image`` is the first of them) and ``attributes`` (what distinguishes the concept
+from others of its category). Keys that are not known here are kept as they are.
 """
 
 import os
@@ -27,14 +27,14 @@ class EntryError(InputError):
 
 @dataclass(frozen=True)
 class Concept:
-    """A thing that somebody owns.
+    """A concept that a user owns, such as a dog or a mug.
 
     Attributes:
         name: bare: ``bo``, ``black widow``. Prompts and captions write ``<bo>``.
         images: images of it, relative to the database's image root, with ``/``.
         info: what its owner says of it, one or a few sentences.
         category: what it is: ``dog``. Empty where unknown.
-        attributes: what tells it from others of its category.
+        attributes: what distinguishes it from others of its category.
     """
 
     name: str

@@ -5,8 +5,8 @@ query, also one by another process. An edit takes a lock, reads the file anew, c
 puts a whole new file in place: two processes that edit at once lose nothing, and entries that could
 not be read here stay in the file as they are.
 
-Left out: a server, and a history of edits. An edit writes the whole file: many concepts are better
-added at once (:meth:`Database.add_all`).
+Not supported: a server, and a history of edits. An edit writes the whole file: many concepts
+are better added at once (:meth:`Database.add_all`).
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class Database:
         root: directory that image paths are relative to; the file's own by default.
         prefix: what the file's image paths begin with that ``root`` stands for, such as the
             ``./data/database_tot`` of RePIC's.
-        need_images: leave out concepts without an image on disk. ``False`` keeps them: their names
+        need_images: skip concepts without an image on disk. ``False`` keeps them: their names
             are still found in questions.
 
     Attributes:

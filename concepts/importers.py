@@ -1,4 +1,4 @@
-"""Databases made from folders of photos (DreamBooth's form) and from the toybox, and back."""
+"""Make databases from folders of photos (DreamBooth's form) or toys, and write them as folders."""
 
 import os
 import random
@@ -82,7 +82,7 @@ def folder_database(
 
 
 def write_folders(database: Database, out: str | Path) -> Path:
-    """Copy a database's images to ``<name>/00.jpg`` ..., with ``classes.csv`` beside them.
+    """Copy a database's images to ``<name>/00.jpg`` ..., with ``classes.csv`` next to them.
 
     Raises:
         DatabaseError: ``out`` exists, or a name cannot be a folder's.
@@ -108,7 +108,7 @@ def toybox_database(
     out: str | Path, count: int, seed: int = 0, *, held_out: bool = True,
     half: str | None = None, views: int = 1, size: int = TOY_PX,
 ) -> Database:
-    """A new database of toys at ``out/database.json``, their images beside it.
+    """A new database of toys at ``out/database.json``, their images next to it.
 
     Args:
         out: directory to make.

@@ -1,4 +1,4 @@
-"""Nearest concepts of a vector, with faiss; and an index that follows a database.
+"""Search the nearest concepts of a vector with faiss, in an index that follows a database.
 
 Vectors have length 1, so the nearest by L2 (RAP's and RePIC's choice) are the nearest by inner
 product, and similarities are cosines. A concept may have several images: it is as near as the
@@ -81,7 +81,7 @@ def nearest(index: ConceptIndex, vectors: np.ndarray, k: int) -> list[list[tuple
 
     Args:
         vectors: (Q, D) float32 of length 1.
-        k: concepts; fewer are found where there are fewer.
+        k: concepts; fewer are returned where there are fewer.
 
     Returns:
         Q lists of (name, cosine), nearest first, each name once.
@@ -101,7 +101,7 @@ def nearest(index: ConceptIndex, vectors: np.ndarray, k: int) -> list[list[tuple
         found: dict[str, float] = {}
         for score, place in zip(score_row, place_row, strict=True):
             if place >= 0 and len(found) < k:  # -1: the cells held no more
-                found.setdefault(index.owners[place], score)
+                found.setdefault(index.owners[int(place)], score)
         answers.append(list(found.items()))
     return answers
 
@@ -166,7 +166,8 @@ class LiveIndex:
         self.skipped = SkippedItems()
         self._known: dict[tuple, np.ndarray] = {}  # (path, time, size) -> vector
         self._given: dict[tuple, np.ndarray] = {}  # a concept's images -> vectors
-        self._version, self._index = None, None
+        self._version: tuple | None = None
+        self._index: ConceptIndex | None = None
         if start is not None:
             self._take(start)
 
@@ -179,7 +180,7 @@ class LiveIndex:
         """
         concepts = self.database.concepts()
         version = self.database.loaded
-        if version == self._version:
+        if self._index is not None and version == self._version:
             return self._index
         stamps = {name: self._stamps(concept.images) for name, concept in concepts.items()}
         wanted = {stamp for found in stamps.values() if found not in self._given
@@ -222,14 +223,14 @@ class LiveIndex:
             vectors = start.faiss.reconstruct_n(0, start.faiss.ntotal)
         except RuntimeError:
             raise IndexFileError("the index does not give its vectors back; use it without a "
-                                 "database, or leave it out and have the images encoded"
+                                 "database, or omit it and have the images encoded"
                                  ) from None
         rows: dict[str, list[int]] = {}
         for row, name in enumerate(start.owners):
             rows.setdefault(name, []).append(row)
         for name, concept in self.database.concepts().items():
             if name in rows:
-                # Which vector is of which image is not told: they count as long as all do.
+                # Which vector is of which image is not known: they count as long as all do.
                 self._given[self._stamps(concept.images)] = vectors[rows[name]]
 
 

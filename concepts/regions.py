@@ -1,4 +1,4 @@
-"""Where in an image things may be: what is cut out and compared with the concepts.
+"""Propose regions of an image that may show a concept: windows, or the boxes of a detector.
 
 A proposer takes an image and gives boxes ``(x1, y1, x2, y2)`` in 0-1, the likeliest first. The
 detectors are what RAP and RePIC use; the windows need no weights.
@@ -23,7 +23,7 @@ MOST = 10
 """Regions per image, at most."""
 
 MIN_SHARE = 0.02
-"""Narrower regions, in shares of the image's side, are passed over."""
+"""Narrower regions, in shares of the image's side, are skipped."""
 
 _GRID = 64
 
@@ -143,7 +143,7 @@ def ultralytics_model(
                             "(its .pt files are pickles and are not opened)")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would install packages unasked
     try:
-        from ultralytics import YOLO
+        from ultralytics import YOLO  # type: ignore[reportMissingImports]
     except ImportError:
         raise DetectorError("ultralytics is not installed; pip install ultralytics onnxruntime"
                             ) from None

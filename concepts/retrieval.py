@@ -1,9 +1,9 @@
-"""Which of the user's things a question is about: by the names in it, and by what an image shows.
+"""Retrieve the concepts that a question is about: by the names in it, and by what its image shows.
 
-Names found in the question (by the one rule of ``rewards.names``) come first: whoever writes a name
-means it. Then the whole image and each proposed region are compared with the images of all
+Names written in the question (by the one rule of ``rewards.names``) come first: whoever writes a
+name means it. Then the whole image and each proposed region are compared with the images of all
 concepts, and the nearest ones fill up to k (RAP 2410.13360: detector crops, L2 nearest, names in
-the text looked up directly). What follows may ask the policy itself whether each is really there
+the text looked up directly). The policy itself may then be asked whether each is really there
 (:mod:`concepts.methods.verification`).
 """
 
@@ -19,7 +19,7 @@ from data_gen.images.encoders import Encoder
 from rewards.names import name_key, names_written
 
 PER_REGION = 2
-"""Concepts that a region may bring in; one region is seldom two things, but its nearest may err."""
+"""Concepts that a region may add; it seldom shows two, but the nearest one may be wrong."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Found:
     Attributes:
         name: the concept's.
         by: ``question``, ``image`` or ``region``.
-        similarity: cosine to its nearest image; ``None`` where its name was found.
+        similarity: cosine to its nearest image; ``None`` where its name is in the question.
         box: the region, in 0-1 of the image; ``None`` for names and the whole image.
         p_yes: what the policy says, where it was asked (:mod:`concepts.methods.verification`).
     """
@@ -48,7 +48,7 @@ class Retriever:
         index: a :class:`LiveIndex`, which follows its database, or a fixed one read from disk.
         encoder: the one that the index was made with.
         propose: regions of an image; ``None`` looks at the whole image only.
-        least: similarity below which a concept is not found by an image.
+        least: similarity below which a concept is not retrieved by an image.
     """
 
     def __init__(self, index: LiveIndex | ConceptIndex, encoder: Encoder,
@@ -63,8 +63,8 @@ class Retriever:
         Args:
             image: the image asked about, if there is one.
             question: the user's words.
-            k: how many to find by the image, less those whose names were found; names alone may
-                be more than k.
+            k: how many to retrieve by the image, less those named in the question; names alone
+                may be more than k.
 
         Returns:
             Names of the question in the order of the database, then by similarity. No name twice.
@@ -72,10 +72,13 @@ class Retriever:
         Raises:
             DatabaseError: the database cannot be read or is empty.
         """
-        live = isinstance(self.index, LiveIndex)
-        index = self.index.current() if live else self.index
+        if isinstance(self.index, LiveIndex):
+            index = self.index.current()
+            names = self.index.database.concepts()
+        else:
+            index = self.index
+            names = index.owners
         if self._keys_of is not index:
-            names = self.index.database.concepts() if live else dict.fromkeys(index.owners)
             self._keys, self._keys_of = name_keys(names), index
         found = {name: Found(name, "question") for name in names_in(question, self._keys)}
         places = k - len(found)
@@ -84,14 +87,15 @@ class Retriever:
         boxes: list[Box | None] = [None, *(self.propose(image) if self.propose else [])]
         parts = [image if box is None else crop(image, box) for box in boxes]
         answers = nearest(index, self.encoder.images(parts), max(k, PER_REGION))
-        best: dict[str, Found] = {}
+        best: dict[str, tuple[float, Found]] = {}
         for box, answer in zip(boxes, answers, strict=True):
             by = "image" if box is None else "region"
             for name, similarity in answer if box is None else answer[:PER_REGION]:
-                if name not in best or similarity > best[name].similarity:
-                    best[name] = Found(name, by, similarity, box)
-        ranked = sorted(best.values(), key=lambda one: -one.similarity)
-        new = [one for one in ranked if one.name not in found and one.similarity >= self.least]
+                if name not in best or similarity > best[name][0]:
+                    best[name] = similarity, Found(name, by, similarity, box)
+        ranked = sorted(best.values(), key=lambda one: -one[0])
+        new = [one for similarity, one in ranked
+               if one.name not in found and similarity >= self.least]
         return [*found.values(), *new[:places]]
 
 

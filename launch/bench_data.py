@@ -138,10 +138,10 @@ def crops_to_decoding(path: Path, most: int = PART_ROWS) -> float:
     ``path`` :func:`repeat_pairs` made it."""
     pairs = Pairs(path, 1, 4096, "long")
     read_pairs(pairs, thresholds(dict.fromkeys(SCORES, 0)), keep_unassessed=True, limit=most)
-    pictures = pq.read_table(parquet_files(path)[0], columns=["image"]).column("image").to_pylist()
+    images = pq.read_table(parquet_files(path)[0], columns=["image"]).column("image").to_pylist()
     spent = {"decoded": 0.0, "cropped": 0.0}
     for i in range(len(pairs)):
-        data = pictures[pairs.group[i] * GROUP_ROWS + pairs.row[i]]["bytes"]
+        data = images[pairs.group[i] * GROUP_ROWS + pairs.row[i]]["bytes"]
         start = time.perf_counter()
         Image.open(io.BytesIO(data)).convert("RGB")
         spent["decoded"] += time.perf_counter() - start

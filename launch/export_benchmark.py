@@ -1,4 +1,4 @@
-"""Write a published benchmark, with its controls, as row sets: for other programs, such as lmms-eval.
+"""Write a published benchmark, with its controls, as row sets: for programs such as lmms-eval.
 
     byname export_benchmark --config configs/benchmarks/repic_naming.yaml \\
         --out runs/lmms_eval
@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"export_benchmark: {error}")
     print(benchmark.skipped.line() or "nothing skipped", file=sys.stderr)
-    print(", ".join(f"{name} {count}" for name, count in counts.items()) + f" rows in {settings.out}")
+    made = ", ".join(f"{name} {count}" for name, count in counts.items())
+    print(f"{made} rows in {settings.out}")
 
 
 if __name__ == "__main__":

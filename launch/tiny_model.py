@@ -118,12 +118,13 @@ def start_policy(settings: PolicySettings):
 def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
     """Train on the curriculum, save the policy with its recipe."""
     set_seed(args.seed)
+    folder = Path(args.output_dir or "runs/toybox_base")
     model, processor = start_policy(settings)
     if args.use_cpu:
         model.set_attn_implementation({"text_config": "eager"})  # faster there, backward included
     use_attention_by_length(model)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.n_rows:,} rows, "
-          f"output in {args.output_dir}", flush=True)
+          f"output in {folder}", flush=True)
     trainer = SFTTrainer(
         model=model,
         args=args,
@@ -131,12 +132,12 @@ def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
         data_collator=DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True),
         processing_class=processor,
     )
-    checkpoints = sorted(Path(args.output_dir).glob("checkpoint-*/trainer_state.json"),
+    checkpoints = sorted(folder.glob("checkpoint-*/trainer_state.json"),
                          key=lambda p: int(p.parent.name.split("-")[1]))
     resume = {"none": None, "auto": str(checkpoints[-1].parent) if checkpoints else None}
     trainer.train(resume_from_checkpoint=resume.get(settings.resume, settings.resume))
     if trainer.is_world_process_zero():
-        out = Path(args.output_dir) / "policy"
+        out = folder / "policy"
         trained = trainer.accelerator.unwrap_model(trainer.model)
         trained.set_attn_implementation("sdpa")
         trained.to(getattr(torch, settings.save_dtype)).save_pretrained(out)
@@ -226,7 +227,7 @@ def make_diffusion(settings: DiffusionSettings) -> None:
     print(f"{sum(p.numel() for p in parts.parameters()):,} parameters and "
           f"{sum(p.numel() for p in autoencoder.parameters()):,} of the autoencoder, "
           f"{schedule.steps:,} steps of {schedule.batch_size}; output in {out}", flush=True)
-    shift, scale = autoencoder.config.shift_factor, autoencoder.config.scaling_factor
+    shift, scale = (autoencoder.config[key] for key in ("shift_factor", "scaling_factor"))
 
     def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
         picks = rows_of(step, schedule.batch_size, len(data), schedule.seed)

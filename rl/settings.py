@@ -121,7 +121,7 @@ _MAY_DIFFER = {
 
 def parse(
     argv: list[str], ours: type = RunSettings, theirs: type = GRPOConfig,
-    default: str | Path = DEFAULT_CONFIG, *, program: str = "grpo", doc: str = "",
+    default: str | Path = DEFAULT_CONFIG, *, program: str = "grpo", doc: str | None = "",
 ) -> tuple:
     """Read settings from ``--config FILE`` (default: the demo's) and the command line.
 

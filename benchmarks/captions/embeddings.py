@@ -1,4 +1,4 @@
-"""Captions and images compared by encoders: CLIPScore and sentence similarity.
+"""Compare captions and images by encoders: CLIPScore and sentence similarity.
 
 Any encoder of :mod:`data_gen.images.encoders` with a text side (any open_clip model, CLIP, SigLIP)
 and any sentence encoder of transformers serve. Numbers of different encoders do not compare; say
@@ -30,6 +30,7 @@ def clip_scores(encoder: Encoder, images: np.ndarray, captions: Sequence[str]) -
         images: (N, D) features of ``encoder.images``.
         captions: N texts.
     """
+    assert encoder.texts is not None
     # The paper's own prompt.
     words = encoder.texts([f"A photo depicts {caption}" for caption in captions])  # (N, D)
     return (CLIP_SCALE * (images * words).sum(-1).clip(min=0)).tolist()
@@ -79,7 +80,9 @@ def sentence_similarities(
         batch_size: per call of the model.
     """
     flat = [text for of in others for text in of]
-    one, two = (_sentence_features(*encoder, list(of), batch_size) for of in (texts, flat))
+    model, tokenizer, pooling = encoder
+    one, two = (_sentence_features(model, tokenizer, pooling, list(of), batch_size)
+                for of in (texts, flat))
     parts = two.split([len(of) for of in others])
     return [float((of @ text).max()) for text, of in zip(one, parts, strict=True)]
 

@@ -1,15 +1,15 @@
-"""Which of two systems' captions does a chat model prefer?
+"""Ask a chat model which of two systems' captions it prefers.
 
 Each pair is shown in both orders. A system wins a pair if it is preferred in both; everything else
 is a tie, and how often the two orders agree is reported, as is how often the first shown was
 preferred. The judge is any model behind an OpenAI-compatible endpoint; every answer is kept as a
-JSON line, so that a run that was killed, or cut off by the endpoint, goes on.
+JSON line, so that a run that was killed, or cut off by the endpoint, resumes.
 
     python -m benchmarks.captions.judge FIRST.json SECOND.json --model NAME \
         --url http://host:8000/v1 --out verdicts.jsonl [--images ROOT]
 
 The captions are files as RePIC releases them. The key is read from the environment variable that
-``--key_env`` names. Left out: several judges, and scores for single captions.
+``--key_env`` names. Not supported: several judges, and scores for single captions.
 """
 
 import base64
@@ -139,7 +139,7 @@ def judge(
                                            "asked": asked}) + "\n")
                     file.flush()
                 one, two = ("two", "one") if swapped else ("one", "two")
-                both.append({"first": one, "second": two, "tie": "tie"}.get(verdict(said)))
+                both.append({"first": one, "second": two, "tie": "tie"}.get(verdict(said) or ""))
                 bar.update()
             found.append(tuple(both))
     return found
@@ -212,7 +212,8 @@ def main(argv: list[str] | None = None) -> None:
                              positional="captions", program="judge", doc=__doc__)
         if len(s.captions) != 2:
             raise InputError(f"two caption files are compared, not {len(s.captions)}")
-        pairs, skipped = read_pairs(*s.captions, s.images)
+        first, second = s.captions
+        pairs, skipped = read_pairs(first, second, s.images)
         endpoint = Endpoint(s.url, s.model, os.environ.get(s.key_env))
         verdicts = judge(pairs, endpoint, s.out, skipped)
     except (InputError, ChatError, OSError) as error:

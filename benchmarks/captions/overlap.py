@@ -1,7 +1,7 @@
-"""Captions compared as words: with references (BLEU), with one another (Self-BLEU), and with the
-information that was given (overlap). For CIDEr and METEOR see :mod:`benchmarks.captions.coco`.
+"""Compare captions by their n-grams: BLEU, Self-BLEU, and overlap with the given information.
 
-BLEU comes from sacrebleu (extra ``benchmarks``).
+BLEU comes from sacrebleu (extra ``benchmarks``). For CIDEr and METEOR see
+:mod:`benchmarks.captions.coco`.
 """
 
 import random
@@ -27,7 +27,8 @@ def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """
     check_pairs(captions, references)
     most = max(map(len, references))
-    columns = [[of[k] if k < len(of) else None for of in references] for k in range(most)]
+    # sacrebleu takes None for a caption that has fewer references than others.
+    columns: list = [[of[k] if k < len(of) else None for of in references] for k in range(most)]
     return _bleu().corpus_score(list(captions), columns).score / 100
 
 
@@ -70,7 +71,7 @@ def overlaps(captions: Sequence[str], infos: Sequence[str], ngram: int = 4) -> l
         ngram: in words.
     """
     found = copying(list(infos), list(captions), task=[ICT] * len(captions), ngram=ngram)
-    return [-penalty for penalty in found]
+    return [-(penalty or 0.0) for penalty in found]
 
 
 def check_pairs(captions: Sequence[str], references: Sequence[Sequence[str]]) -> None:
@@ -86,7 +87,7 @@ def check_pairs(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
 
 def _bleu(**settings):
     try:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
     except ImportError:
         raise InputError("BLEU and Self-BLEU need sacrebleu: pip install "
                              "'byname[benchmarks]'") from None

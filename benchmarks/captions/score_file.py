@@ -1,4 +1,4 @@
-"""Naming scores of a captions file that another program made, in RePIC's format.
+"""Compute the naming scores of a captions file in RePIC's format, by whichever program made it.
 
     python -m benchmarks.captions.score_file CAPTIONS.json --variant 2|n --match published|strict \\
         [--database DB.json]
@@ -31,8 +31,8 @@ def score_file(
         variant: ``2`` or ``n``, see :mod:`benchmarks.metrics.repic_naming`; the strict score does
             not depend on it.
         match: ``published`` or ``strict``.
-        database: strict only: a database whose names are extras where they are not due, beside the
-            names of the file. The published metric knows the names of the file alone.
+        database: strict only: a database whose names are extras where they are not expected, in
+            addition to the names of the file, which are all that the published metric knows.
 
     Raises:
         InputError: nothing in the file can be scored.
@@ -69,9 +69,9 @@ def score_file(
 def _shares(total: Tally, empty: float | None) -> dict[str, float | None]:
     """Precision, recall and F1 in 0-1; ``empty`` where a denominator is 0."""
     precision = total.hits / named if (named := total.hits + total.extra) else empty
-    recall = total.hits / due if (due := total.hits + total.missed) else empty
-    both = (precision or 0) + (recall or 0)
-    f1 = 2 * precision * recall / both if both else 0.0
+    recall = total.hits / expected if (expected := total.hits + total.missed) else empty
+    p, r = precision or 0.0, recall or 0.0
+    f1 = 2 * p * r / (p + r) if p + r else 0.0
     return {"precision": precision, "recall": recall, "f1": f1}
 
 

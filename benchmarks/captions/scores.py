@@ -1,4 +1,4 @@
-"""Further scores of captions, as columns beside the naming scores; a config asks for each.
+"""Further scores of captions, in addition to the naming scores; a config asks for each.
 
     captions:
       scores: [length, self_bleu, overlap, bleu, cider, meteor, sentence_similarity,
@@ -10,18 +10,18 @@
 ==================== ========================================= ==============================
 length               tokens, share of 100 tokens or more
 self_bleu            BLEU-4 of each with the others
-overlap              4-grams that were told with the question
+overlap              4-grams copied from the question
 bleu, cider, meteor  with the image's true captions          needs ``references``
 sentence_similarity  with the nearest true caption             needs ``references``
 clip_score           image and caption                       needs ``encoder``, with a text side
 image_similarity     image and references                    needs ``encoder``
 ==================== ========================================= ==============================
 
-The last one is the same for every policy: it says how alike the references look, by which the
+The last one is the same for every system: it says how alike the references look, by which the
 others are to be read. Nothing here asks a policy: kept predictions are enough.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
@@ -79,22 +79,22 @@ class CaptionSettings:
 
 
 def caption_scores(
-    said: dict[str, Sequence[Reply]], settings: CaptionSettings, *,
+    said: Mapping[str, Sequence[Reply]], settings: CaptionSettings, *,
     infos: Sequence[str], truths: Sequence[Sequence[str]] = (), images: Images,
 ) -> dict[str, dict[str, Metric]]:
-    """The scores of N captions of each policy, row by row.
+    """The scores of N captions of each system, row by row.
 
     Args:
-        said: policy label -> N predictions.
+        said: system label -> N replies.
         settings: which scores.
-        infos: for each row all that was told with the question; rows without do not count for
+        infos: for each row all that was given with the question; rows without do not count for
             the overlap.
         truths: for each row true captions of its image; rows without do not count for what
             needs one.
         images: of the rows, for the encoder; rows whose images do not open do not count.
 
     Returns:
-        Policy label -> score -> metric. BLEU, METEOR and shares 0-1, CIDEr-D 0-10, CLIPScore
+        System label -> score -> metric. BLEU, METEOR and shares 0-1, CIDEr-D 0-10, CLIPScore
         0-2.5, similarities -1 to 1.
 
     Raises:
@@ -115,9 +115,9 @@ def caption_scores(
 
 
 def corpus_bleu(
-    said: dict[str, Sequence[Reply]], truths: Sequence[Sequence[str]]
+    said: Mapping[str, Sequence[Reply]], truths: Sequence[Sequence[str]]
 ) -> dict[str, float]:
-    """Policy label -> BLEU-4 over all captions that have a true one, 0-1: what is usually
+    """System label -> BLEU-4 over all captions that have a true one, 0-1: what is usually
     published. It is no mean over rows, so it has no interval here."""
     from benchmarks.captions.overlap import bleu
 

@@ -1,10 +1,10 @@
-"""An experiment of several arms: what its config says, and what is wrong with it.
+"""Read and check the config of an experiment of several arms.
 
 An arm is a policy after one kind of training, or the base as it is. Each is trained once for each
 seed on that seed's rows, and measured on the same test rows. Learning rates are chosen by a sweep
 of its own: another training seed, other rows, and validation toys that are not the test's.
 
-What is done for it is planned in :mod:`benchmarks.experiments.plan`.
+Its steps are planned in :mod:`benchmarks.experiments.plan`.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What a config of launch/compare.py says; its comments tell what each key is."""
+    """What a config of launch/compare.py says; its comments explain each key."""
 
     out: str
     policy: str
@@ -104,14 +104,14 @@ def identity(experiment: Experiment) -> dict:
     together. Seeds and whole arms may be added later."""
     e = experiment
     files = {e.rows["config"], *(arm.config for arm in e.arms.values() if arm.config)}
-    told = {"minutes", "paper", "title"}  # not what an arm is
+    labels = {"minutes", "paper", "title"}  # they do not change what an arm is
     parts = {
         "policy": policy_fingerprint(_in_root_or_shipped(e.policy)),
         "evaluate": e.evaluate, "sweep_seed": e.sweep_seed, "choose": e.choose,
         **{part: {k: v for k, v in getattr(e, part).items() if k != "minutes"}
            for part in ("test", "validation")},
         **{f"rows {name}": rows for name, rows in e.rows["sets"].items()},
-        **{f"arm {name}": {k: v for k, v in asdict(arm).items() if k not in told}
+        **{f"arm {name}": {k: v for k, v in asdict(arm).items() if k not in labels}
            for name, arm in e.arms.items()},
         **{file: hashlib.sha256(in_root(file).read_bytes()).hexdigest()[:12] for file in files},
     }

@@ -1,4 +1,4 @@
-"""An experiment as a plan: which command makes what, and needs what before.
+"""Plan an experiment: its steps, the command of each, and the steps that it depends on.
 
 Nothing is run here (:mod:`benchmarks.experiments.run`) and nothing is written.
 """
@@ -25,7 +25,7 @@ class Step:
     """Something to be done once.
 
     Attributes:
-        name: such as ``train/grpo_n-1``; where its log and its mark are called after it.
+        name: such as ``train/grpo_n-1``; its log and its completion marker are named after it.
         arm: whose it is; empty for rows.
         kind: steps of one kind take equally long.
         command: makes the arguments when it is to start: a rate is known only then.
@@ -45,7 +45,8 @@ def plan(experiment: Experiment, only: list[str] | None = None) -> list[Step]:
     """Every step, in an order in which each comes after what it needs.
 
     Args:
-        only: arms to be measured beside the base; all when ``None``. What they need is planned too.
+        only: arms to be measured in addition to the base; all when ``None``. What
+            they need is planned too.
 
     Raises:
         ExperimentError: an arm that the config does not have.
@@ -153,6 +154,7 @@ def _row_steps(e: Experiment, arm: Arm, seed: int) -> list[Step]:
 def _train(e: Experiment, name: str, seed: int, rate: float, place: str = "train",
            run: str = "") -> list[str]:
     arm = e.arms[name]
+    assert arm.program is not None
     rows = {option: (e.rows["sets"][of] or {}).get("seed", seed)
             for option, of in {"rows": arm.rows, **arm.extra_rows}.items()}
     sets = {option: f"{e.out}/rows/{of}-{rows[option]}"

@@ -1,4 +1,4 @@
-"""What an experiment found: Markdown for the docs, JSON, and a plot.
+"""Write the results of an experiment: Markdown for the docs, JSON, and a plot.
 
 Every figure is a mean over training runs with a 95 % bootstrap interval over rows and runs
 (:func:`benchmarks.metrics.intervals.pooled`). Arms that are not measured yet are skipped and named.
@@ -120,17 +120,19 @@ def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
                if len(runs.get(name, [])) < (1 if arm.program is None else len(experiment.seeds))]
     lines = ["### Names, references handed over (F1, strict)", ""]
     lines += _with_paper(experiment, figures, NAMING)
-    lines += ["", "### Names, references found in a database (F1, strict)", ""]
+    lines += ["", "### Names, references retrieved from a database (F1, strict)", ""]
     lines += _with_paper(experiment, figures, OWNED)
-    first = next(iter(figures.values()))  # what was found is the same for all
-    lines += ["", "Of the toys in the image, retrieval found " + "; ".join(
+    first = next(iter(figures.values()))  # what was retrieved is the same for all
+    lines += ["", "Share of the toys in the image that were retrieved: " + "; ".join(
         f"{title} {_cell(first, f'{s}/retrieved')}" for s, title in OWNED.items()) + "."]
-    lines += ["", "### Names, told by images only, without the owner's words (F1, strict)", ""]
+    lines += ["", "### Names, references as images only, without the owner's words (F1, strict)",
+              ""]
     lines += _table(titles, figures, IMAGE_ONLY)
-    lines += ["", "### Controls: captions that name nothing, where no name is due", ""]
+    lines += ["", "### Controls: captions that name nothing, where no name is expected", ""]
     lines += _table(titles, figures, CONTROLS)
     lines += ["", "### Differences (F1)", "",
-              row_line(["", *(f"{t}, {how}" for how, sets in (("given", NAMING), ("found", OWNED))
+              row_line(["", *(f"{t}, {how}"
+                              for how, sets in (("given", NAMING), ("retrieved", OWNED))
                               for t in sets.values())]), _rule(6)]
     for before, after in dict.fromkeys((c["before"], c["after"]) for c in changes):
         of = {c["key"]: c for c in changes if (c["before"], c["after"]) == (before, after)}
@@ -146,12 +148,12 @@ def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
             _cell(figures[base], key) for key in GENERAL), ""]))
     for name, of in general.items():
         verdicts = [of[key]["stayed"] for key in of]
-        told = ("no" if False in verdicts else "yes" if all(verdicts) else "not told apart")
+        verdict = ("no" if False in verdicts else "yes" if all(verdicts) else "not told apart")
         lines.append(row_line([titles[name], *(
-            show(of[key], "share", sign=True) if key in of else "–" for key in GENERAL), told]))
+            show(of[key], "share", sign=True) if key in of else "–" for key in GENERAL), verdict]))
     lines += ["", "Learning rates, chosen on validation rows "
               f"(`{experiment.choose}`, seed {experiment.validation['seed']}): "
-              + "; ".join(_told_rate(titles[n], s) for n, s in sweeps.items()) + "."]
+              + "; ".join(_rate_text(titles[n], s) for n, s in sweeps.items()) + "."]
     lines += ["", f"Per cent; in brackets 95 % bootstrap intervals over rows and training runs "
               f"(seeds {', '.join(map(str, experiment.seeds))}; differences: the same rows). "
               f"The paper's figures are of its own benchmarks, models and data."]
@@ -184,7 +186,7 @@ def _rule(columns: int) -> str:
     return row_line(["---", *["---:"] * columns])
 
 
-def _told_rate(title: str, sweep: dict) -> str:
+def _rate_text(title: str, sweep: dict) -> str:
     scores = ", ".join(f"{rate} {100 * score:.1f}" for rate, score in sweep["scores"].items())
     tried = sorted(sweep["scores"], key=float)
     edge = len(tried) > 1 and sweep["chosen"] in (tried[0], tried[-1])
@@ -209,15 +211,18 @@ def _line(experiment: Experiment, name: str) -> dict:
 
 def plot(experiment: Experiment, figures: dict, path: Path) -> None:
     """F1 over the number of concepts, each arm a line with its intervals; references handed over
-    on the left, found on the right."""
+    on the left, retrieved on the right."""
     from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    colours = colormaps["tab20"].colors
+    palette = colormaps["tab20"]
+    assert isinstance(palette, ListedColormap)
+    colours = list(palette.colors)
     for panel, sets, title in zip(panels, (NAMING, OWNED),
-                                  ("references handed over", "references found"), strict=True):
+                                  ("references handed over", "references retrieved"), strict=True):
         panel.set_prop_cycle(color=[*colours[::2], *colours[1::2]])
         for k, (name, of) in enumerate(figures.items()):
             points = [(i + 0.05 * (k - len(figures) / 2), of[f"{s}/f1"])

@@ -1,11 +1,11 @@
-"""Doing the steps of an experiment: real commands, several at a time, gone on with after any kill.
+"""Run the steps of an experiment in parallel as subprocesses, resumable.
 
-A step counts as done by its mark, ``done/<step>.json``, which is written when its command has ended
-well. A command that was cut off is given again and goes on by itself: rows after the last whole
-shard, training from the last complete checkpoint, evaluation after the last batch.
+A step is done when its completion marker ``done/<step>.json`` exists; it is written after the
+step's command has succeeded. An interrupted command is run again and resumes: rows after the last
+whole shard, training from the last complete checkpoint, evaluation after the last batch.
 
 Commands that outlived a killed experiment would write to the same places as their successors: they
-are known by a variable of their environment and are ended first. A lock keeps two starters apart.
+are recognised by an environment variable and are ended first. A lock admits one process at a time.
 """
 
 import json
@@ -84,8 +84,8 @@ def _longer_sweep(experiment: Experiment, key: str, before: dict, out: Path) -> 
 
 
 def is_done(out: Path, step: Step) -> bool:
-    """Whether a step's command has ended well."""
-    return _mark(out, step).exists()
+    """Whether a step's command has succeeded."""
+    return _marker(out, step).exists()
 
 
 def seconds_left(out: Path, steps: list[Step]) -> tuple[float, float]:
@@ -96,7 +96,7 @@ def seconds_left(out: Path, steps: list[Step]) -> tuple[float, float]:
     measured: dict[str, list[float]] = {}
     for step in steps:
         if is_done(out, step):
-            seconds = json.loads(_mark(out, step).read_text())["seconds"]
+            seconds = json.loads(_marker(out, step).read_text())["seconds"]
             measured.setdefault(step.kind, []).append(seconds)
 
     def guess(step: Step) -> float:
@@ -136,7 +136,7 @@ def run_steps(
                     running[step.name] = (step, _start(experiment, out, step, command),
                                           time.monotonic(), command)
             if not running:
-                raise ExperimentError(f"nothing can go on: {todo[0].name} waits for "
+                raise ExperimentError(f"no step can start: {todo[0].name} waits for "
                                       f"{', '.join(set(todo[0].needs) - done)}")
             for name, (step, process, started, command) in list(running.items()):
                 if process.poll() is None:
@@ -147,8 +147,8 @@ def run_steps(
                     failed.append(f"{name} ended with {process.returncode}; its log is "
                                   f"{_log(out, step)}:\n{_tail(_log(out, step))}")
                     continue
-                # The time of the last sitting: a resumed step looks shorter than it was.
-                write_whole(_mark(out, step), json.dumps({"seconds": round(seconds, 1),
+                # The time of the last session: a resumed step looks shorter than it was.
+                write_whole(_marker(out, step), json.dumps({"seconds": round(seconds, 1),
                                                           "command": command}))
                 done.add(name)
                 tqdm.write(f"{name}: {seconds:.0f} s")
@@ -169,7 +169,7 @@ def run_steps(
 
 
 def end(processes: list[psutil.Process]) -> None:
-    """End processes and all that they started; kindly first."""
+    """End processes and all that they started: SIGTERM first, then SIGKILL."""
     family = {}
     for process in processes:
         try:
@@ -218,7 +218,7 @@ def _survivors(out: Path) -> list[psutil.Process]:
     return found
 
 
-def _mark(out: Path, step: Step) -> Path:
+def _marker(out: Path, step: Step) -> Path:
     return out / "done" / f"{step.name.replace('/', '-')}.json"
 
 

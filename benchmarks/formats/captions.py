@@ -1,6 +1,6 @@
-"""Caption files as RePIC releases them: ``[[image, ["<a>", "<b>"], caption, question], ...]``.
+"""Read caption files of RePIC: ``[[image, ["<a>", "<b>"], caption, question], ...]``.
 
-Also understood: a single name as text, and names in lists of lists (the four-concept query file
+Also accepted: a single name as text, and names in lists of lists (the four-concept query file
 has a list of name lists for each image), which are taken as one list. True captions, to compare
 with, are a file of their own.
 """

@@ -1,6 +1,7 @@
-"""Reading published files: what is wrong with an entry is counted and named, the rest is used."""
+"""Read published benchmark files: broken entries are counted and named, the others are used."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,13 @@ def is_name(value: Any) -> bool:
     return is_text(value) and bool(bare(value)) and not set(bare(value)) & set("<>")
 
 
-def find_image(path: str, roots: dict[str, str | Path]) -> Path | None:
+def find_image(path: str, roots: Mapping[str, str | Path]) -> Path | None:
     """The file that a published path means, or ``None`` where it is not on disk.
 
     Args:
         path: as published, such as ``./data/dreambooth/dog/00.jpg``.
         roots: beginning of published paths -> folder where what follows it lies; the longest that
-            fits counts. ``""`` fits all; then leading folders that are not there are passed over.
+            fits counts. ``""`` fits all; then leading folders that are not there are skipped.
             No path leads out of its folder.
     """
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]

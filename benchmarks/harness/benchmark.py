@@ -1,4 +1,4 @@
-"""What a benchmark is: sets of questions, how they are asked, and what the replies are worth.
+"""The base class of benchmarks: sets of questions, how they are asked, how replies are scored.
 
 A benchmark is a subclass of :class:`Benchmark` in a file of its own, and a line in
 :mod:`benchmarks.registry`. The loop (:mod:`benchmarks.harness.evaluation`) asks every system every
@@ -66,7 +66,7 @@ class Benchmark:
 
     Class attributes:
         name: as in the registry.
-        Settings: dataclass of its own settings, which stand beside the loop's in a config.
+        Settings: dataclass of its own settings, which stand next to the loop's in a config.
         headlines: metrics to look at first, ``<set>/<metric>``.
         limits: set, or a group that :meth:`group` maps it to -> where completions are cut, in
             tokens; a config's ``max_new_tokens`` is laid over it.
@@ -149,5 +149,5 @@ class Benchmark:
         raise NotImplementedError
 
     def describe(self) -> dict:
-        """What ``evaluation.json`` says of the benchmark beside its settings."""
+        """What ``evaluation.json`` records about the benchmark in addition to its settings."""
         return {}

@@ -1,10 +1,10 @@
-"""THE evaluation loop: every system is asked every question of a benchmark, then all are scored.
+"""The evaluation loop: ask every system every question of a benchmark, then score all replies.
 
     answer     each system in turn: sets of questions -> replies, kept as JSON lines
     score      replies of all systems -> metrics with intervals, paired differences, samples
     write      evaluation.json, .md, .html, gallery.json, columns.json
 
-A run that is killed goes on from the kept replies; with ``score_only`` nothing is asked at all.
+A run that was killed resumes from the kept replies; with ``score_only`` nothing is asked at all.
 """
 
 import json
@@ -305,14 +305,14 @@ def _open(asked: InContext, benchmark: Benchmark, system: System, name: str, que
 
 def _check(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[System]) -> None:
     if settings.captions.scores and not benchmark.caption_sets:
-        raise InputError(f"captions.scores: {benchmark.name} asks for no captions; leave them out")
+        raise InputError(f"captions.scores: {benchmark.name} asks for no captions; remove them")
     for name in settings.max_new_tokens:
         if name not in {*benchmark.limits, *benchmark.sets}:
             raise InputError(f"max_new_tokens: {benchmark.name} has no {name!r}; it has "
                              f"{', '.join(benchmark.limits)}")
     if not benchmark.retrieval_sets and any(system.retrieval for system in systems):
         raise InputError(f"retrieval: {benchmark.name} has no database to find references in; "
-                         f"leave it out")
+                         f"remove it")
     if not any(benchmark.sets.values()):
         raise InputError(f"{benchmark.name}: no question is left to ask; "
                          f"{benchmark.skipped.line() or 'it is empty'}")

@@ -1,4 +1,4 @@
-"""Replies of a system, kept as JSON lines: made once, resumed after a kill, scored again later.
+"""Generate a system's replies and keep them as JSON lines: runs resume and can be scored again.
 
 ``<set>.jsonl`` holds a line for each reply, ``<set>.likelihoods.jsonl`` what the system's
 probabilities said. A line counts only as long as the query, the system and the length limit are
@@ -29,7 +29,7 @@ def predict(
 ) -> list[Reply]:
     """Replies to N queries, kept at ``path`` after each batch; all of them in every process.
 
-    Processes but the first write to ``<set>.part<rank>.jsonl`` beside it, which the first joins.
+    Processes but the first write to ``<set>.part<rank>.jsonl`` next to it, which the first merges.
 
     Args:
         system: asked for what ``path`` does not hold yet.
@@ -86,8 +86,8 @@ def keep_likelihoods(
     if not PartialState().is_main_process:
         return
     keys = {query.id: [fingerprint, query_digest(query)] for query in queries}
-    kept = {entry.get("id") for entry in kept_lines(path)
-            if keys.get(entry.get("id")) == entry.get("made_from")}
+    kept = {entry["id"] for entry in kept_lines(path)
+            if "id" in entry and keys.get(entry["id"]) == entry.get("made_from")}
     todo = [query for query in queries if query.id not in kept]
     for k in range(0, len(todo), batch_size):
         batch = todo[k : k + batch_size]
@@ -134,11 +134,11 @@ def likelihood_path(path: Path) -> Path:
 
 
 def query_digest(query: Query) -> str:
-    """Twelve hex digits that change with what a system is told by a query."""
+    """Twelve hex digits that change with what a query gives to a system."""
     references = query.references
-    told = [query.task, query.text, query.prompt, query.options, query.k,
-            None if references is None else [[r.name, r.info] for r in references]]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    given = [query.task, query.text, query.prompt, query.options, query.k,
+             None if references is None else [[r.name, r.info] for r in references]]
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for image in (*(r.image for r in references or ()), query.image):
         if isinstance(image, Image.Image):
             digest.update(repr((image.size, image.mode)).encode() + image.tobytes())

@@ -1,4 +1,4 @@
-"""Samples to look at: images, truth, and what each policy wrote, in one JSON file.
+"""Samples for the report: images, truth, and what each system replied, in one JSON file.
 
 The samples are the first of each set, not chosen. Everything a page needs is in the file, so that
 whoever draws the page knows nothing of benchmarks.
@@ -22,12 +22,12 @@ _TAG = re.compile(r"<[^<>]*>")
 
 
 def sample(row: dict, title: str, outputs: dict[str, Reply]) -> dict:
-    """One row with what each policy wrote for it.
+    """One row with what each system replied to it.
 
     Args:
         row: as in the row contract, images decoded.
         title: of its set.
-        outputs: policy label -> prediction.
+        outputs: system label -> reply.
 
     Returns:
         ``id``, ``title``, ``prompt`` (parts: text, or image as a data URI), ``answer``, ``box``,
@@ -47,24 +47,24 @@ def sample(row: dict, title: str, outputs: dict[str, Reply]) -> dict:
     }
 
 
-def name_marks(text: str, due: Sequence[str], absent: Sequence[str]) -> list[list]:
+def name_marks(text: str, expected: Sequence[str], absent: Sequence[str]) -> list[list]:
     """Where names stand in a caption: [start, end, kind], in order, not overlapping.
 
     For colouring only; what counts is :func:`rewards.names.find_names`, asked here about each tag
     and, for names it found bare, about the whole text.
     """
-    listed = {*due, *absent}
+    listed = {*expected, *absent}
     marks = []
     for tag in _TAG.finditer(text):
         found = find_names(tag[0], listed)
         if found.written or found.unlisted:
-            right = bool(found.written & set(due)) and not found.unlisted
+            right = bool(found.written & set(expected)) and not found.unlisted
             marks.append([*tag.span(), "right" if right else "wrong"])
     bare = _TAG.sub(lambda tag: "\0" * len(tag[0]), text)
     for name in sorted(find_names(bare, listed).written, key=len, reverse=True):
         for match in re.finditer(rf"(?<!\w){re.escape(name)}(?!\w)", bare, re.IGNORECASE):
             if not any(a < match.end() and match.start() < b for a, b, _ in marks):
-                marks.append([*match.span(), "right" if name in due else "wrong"])
+                marks.append([*match.span(), "right" if name in expected else "wrong"])
     return sorted(marks)
 
 
@@ -80,13 +80,13 @@ def _output(row: dict, prediction: Reply) -> dict:
     elif row["answer"] is not None:
         out["right"] = yes_or_no(text) == row["answer"]
     else:
-        due, absent = row["names"], row["absent_names"]
-        found = find_names(text, {*due, *absent})
-        written = found.written - (found.closed & set(due))
-        out["marks"] = name_marks(text, due, absent)
-        out["missed"] = [name for name in due if name not in written]
-        if due or absent:
-            out["right"] = written == set(due) and not found.unlisted
+        expected, absent = row["names"], row["absent_names"]
+        found = find_names(text, {*expected, *absent})
+        written = found.written - (found.closed & set(expected))
+        out["marks"] = name_marks(text, expected, absent)
+        out["missed"] = [name for name in expected if name not in written]
+        if expected or absent:
+            out["right"] = written == set(expected) and not found.unlisted
     return out
 
 

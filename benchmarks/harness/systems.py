@@ -1,9 +1,10 @@
-"""The systems of an evaluation: labels, policies, retrieval, and whether they have changed."""
+"""The systems of an evaluation: their labels, policies, retrieval settings and fingerprints."""
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -21,7 +22,7 @@ _READ_WHOLE = 64 * 1024**2  # bytes; of larger files size and date stand for the
 
 @dataclass(frozen=True)
 class System:
-    """A policy, and how it comes by references.
+    """A policy, and how it gets its references.
 
     Args:
         label: how tables call it.
@@ -112,14 +113,14 @@ def policy_fingerprint(path: str) -> str:
 
 
 def system_fingerprint(system: System, *parts: object) -> str:
-    """What replies depend on beside the queries: the policy, and ``parts`` (precision, frames).
+    """What replies depend on besides the queries: the policy, and ``parts`` (precision, frames).
 
     Twelve digits of the policy come first; retrieval adds a digest of its settings.
     """
-    told = [policy_fingerprint(system.path), *map(str, parts)]
+    digests = [policy_fingerprint(system.path), *map(str, parts)]
     if system.retrieval is not None:
-        told.append(hashlib.sha256(settings_digest(system.retrieval).encode()).hexdigest()[:8])
-    return "-".join(told)
+        digests.append(hashlib.sha256(settings_digest(system.retrieval).encode()).hexdigest()[:8])
+    return "-".join(digests)
 
 
 def policy_loader(
@@ -136,6 +137,7 @@ def policy_loader(
 
     def load():
         if not loaded:
+            model: Any
             model, processor = load_policy(
                 path, dtype=dtype, trust_remote_code=trust_remote_code,
                 attn_implementation=attn_implementation)

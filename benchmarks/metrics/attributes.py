@@ -1,4 +1,4 @@
-"""What captions say about the toys, and at what length.
+"""Attribute metrics: how much of what captions say about toys is true; and caption length.
 
 A caption's claims (:func:`data_gen.toybox.language.read_caption`) are matched one to one with the
 toys of the scene, in the way that makes most of them true. A toy that is described twice, or one
@@ -24,14 +24,14 @@ def true_attributes(claims: Sequence[Attributes], toys: Sequence[Attributes]) ->
 
     Args:
         claims: what is said of each toy; some attributes may be missing.
-        toys: the truth, all attributes of each toy; at most some eight toys.
+        toys: the truth, all attributes of each toy; about eight toys at most.
 
     Returns:
         A count, at most the number of claimed attributes.
     """
     agree = [[sum(toy.get(k) == v for k, v in claim.items()) for toy in toys]
              for claim in claims[:_MAX_CLAIMS]]
-    # best[m]: most true attributes with the toys of bit set m already spoken of.
+    # best[m]: most true attributes with the toys of bit set m already matched.
     best = {0: 0}
     for row in agree:
         after = dict(best)
@@ -66,7 +66,7 @@ def length_metrics(tokens: Sequence[int], floor: int = FLOOR) -> dict[str, Metri
     """``tokens`` (mean length) and ``at_floor`` (share of captions of ``floor`` tokens or more).
 
     Args:
-        tokens: length of each of N captions, end and padding skipped.
+        tokens: length of each of N captions, without end and padding.
     """
     lengths = np.asarray(tokens, dtype=np.float64)
     return {"tokens": ratio(lengths), "at_floor": ratio(lengths >= floor)}

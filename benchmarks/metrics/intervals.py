@@ -4,8 +4,8 @@ Every metric here is a mean of ratios of sums over rows: an accuracy is right / 
 2 hits / (2 hits + extra + missed). So resampling rows means resampling columns of numbers, and one
 matrix product does it.
 
-Percentile intervals (Efron 1979). Left out: bias correction; and where every row scored the same
-the interval has no width, which says nothing about rows that were not drawn.
+Percentile intervals (Efron 1979), without bias correction. Where every row scored the same, the
+interval has no width, which says nothing about rows that were not drawn.
 """
 
 from collections.abc import Sequence
@@ -101,8 +101,8 @@ def pooled(
     sqrt((S - 1) / S).
 
     Args:
-        runs: the metric of each run, over the same N rows. A run in which it is undefined is left
-            out of the mean.
+        runs: the metric of each run, over the same N rows. A run in which it is undefined is
+            skipped in the mean.
 
     Raises:
         ValueError: no runs, or not the same rows.

@@ -1,4 +1,4 @@
-"""Where is the thing? Share of boxes at IoU >= 0.5, and mean IoU."""
+"""Localization metrics: share of boxes at IoU >= 0.5, and mean IoU."""
 
 from collections.abc import Sequence
 
@@ -11,22 +11,25 @@ from rewards.visual_localization import into_unit_frame, iou
 _ROUNDING = 1e-6  # an IoU of one half on paper may miss it in floating point
 
 
-def answered_box(text: str, frame: Sequence[float]) -> tuple[float, float, float, float] | None:
+def answered_box(
+    text: str, frame: Sequence[float] | None
+) -> tuple[float, float, float, float] | None:
     """The one box that a text answers, in 0-1 of the image; None for none, several, or one that
     is degenerate or out of frame.
 
     Args:
         text: any string.
-        frame: [width, height] of the frame in which the policy writes boxes.
+        frame: [width, height] of the frame in which the policy writes boxes; without it nothing
+            can be placed.
     """
     box = one_box(text)
-    return into_unit_frame(box, frame) if box else None
+    return into_unit_frame(box, frame) if box and frame else None
 
 
 def localization_metrics(
     texts: Sequence[str],
-    truths: Sequence[Sequence[float]],
-    frames: Sequence[Sequence[float]],
+    truths: Sequence[Sequence[float] | None],
+    frames: Sequence[Sequence[float] | None],
     threshold: float = 0.5,
 ) -> dict[str, Metric]:
     """The scores of N answers; no box counts as IoU 0.
@@ -41,7 +44,7 @@ def localization_metrics(
         ``iou50`` (share at the threshold), ``mean_iou``, ``answered`` (share with one valid box).
     """
     boxes = [answered_box(text, frame) for text, frame in zip(texts, frames, strict=True)]
-    ious = np.array([iou(box, truth) if box else 0.0
+    ious = np.array([iou(box, truth) if box and truth else 0.0
                      for box, truth in zip(boxes, truths, strict=True)], dtype=np.float64)
     return {
         "iou50": ratio(ious >= threshold - _ROUNDING),

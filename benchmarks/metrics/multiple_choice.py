@@ -1,10 +1,10 @@
-"""Multiple choice: by the letter answered, by the option's text, and by each option's likelihood.
+"""Multiple-choice metrics: right by the letter answered, by the option's text, by likelihood.
 
 Options are shuffled where questions are loaded (:mod:`benchmarks.published.multiple_choice`): A is
 right in 97.5 % of the released text questions, and RAP's released scorer drops English articles, so
 that to it no answer at all equals "A". Here an answer in another form is no answer.
 
-How much of a benchmark needs the references at all is found by asking it without them
+How much of a benchmark needs the references at all is measured by asking it without them
 (:mod:`benchmarks.published.controls`): a model that has seen no concept solves 94 % of one public
 set.
 """

@@ -2,16 +2,16 @@
 
 Strict, over sets of names::
 
-    hit     a expected name that is written
+    hit     an expected name that is written
     extra   a name of an absent concept that is written, or a tag that is nobody's name
-    missed  a expected name that is not written
+    missed  an expected name that is not written
 
 Precision, recall and F1 are micro averages over captions. What counts as written is the one rule of
 :mod:`rewards.names`. A name is written or it is not: fifty times is once, and a caption wrapped in
 ``<bo>...</bo>`` is markup and names nobody, as in the reward.
 
-:mod:`benchmarks.metrics.repic_naming` says what RePIC's published metric counts, and what it
-lets pass.
+:mod:`benchmarks.metrics.repic_naming` says what RePIC's published metric counts, and what
+it ignores.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,33 +23,33 @@ from rewards.names import Tally, find_names, tally
 from rewards.unicode_text import normalise
 
 
-def count_names(text: str, due: Sequence[str], absent: Sequence[str] = ()) -> Tally:
+def count_names(text: str, expected: Sequence[str], absent: Sequence[str] = ()) -> Tally:
     """Hits, extras and misses of one caption.
 
     Args:
         text: the caption; any string.
-        due: bare names that belong.
+        expected: bare names of the concepts in the image.
         absent: bare names given in the prompt whose concept is not in the image.
     """
-    found = find_names(text, {*due, *absent})
-    return tally(found.written - (found.closed & set(due)), due, found.unlisted)
+    found = find_names(text, {*expected, *absent})
+    return tally(found.written - (found.closed & set(expected)), expected, found.unlisted)
 
 
 def strict_tallies(
-    captions: Sequence[str], due: Sequence[Sequence[str]], known: Iterable[str] = ()
+    captions: Sequence[str], expected: Sequence[Sequence[str]], known: Iterable[str] = ()
 ) -> list[Tally]:
-    """:func:`count_names` of N captions, where every known name that is not due is absent.
+    """:func:`count_names` of N captions, where every known name that is not expected is absent.
 
     Args:
         captions: N texts.
-        due: N lists of bare names.
-        known: bare names of the concepts there are, those of ``due`` among them or not.
+        expected: N lists of bare names.
+        known: bare names of the concepts there are, those of ``expected`` among them or not.
     """
     spellings: dict[str, list[str]] = {}
-    for name in {*known, *(name for names in due for name in names)}:
+    for name in {*known, *(name for names in expected for name in names)}:
         spellings.setdefault(_folded(name), []).append(name)
     found = []
-    for caption, names in zip(captions, due, strict=True):
+    for caption, names in zip(captions, expected, strict=True):
         # A name that is nowhere in the text can neither be written nor be a tag, and to look for
         # every known name in every caption by its rules is slow.
         text = _folded(caption)

@@ -1,4 +1,4 @@
-"""Is the thing in the image? Accuracy of yes/no answers, and of the probability of yes.
+"""Recognition metrics: accuracy of yes/no answers, and of the probability of yes.
 
 Reported as the field does: positive accuracy, negative accuracy, and their mean ("weighted"), so
 that a policy which always says yes has 50 % whatever the balance. Negatives that differ in a single
@@ -25,7 +25,7 @@ def recognition_metrics(
     Args:
         texts: what the policy wrote.
         truths: ``yes`` or ``no``.
-        hard: for negatives, whether they are hard; None: nobody knows.
+        hard: for negatives, whether they are hard; None: unknown.
 
     Returns:
         ``accuracy`` (mean of the next two), ``positive``, ``negative``, with ``hard`` also

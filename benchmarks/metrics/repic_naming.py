@@ -5,15 +5,15 @@ A caption is cut at whitespace, after ``</s>`` is taken out; every word loses th
 one of the words. Each expected name of a caption is then
 
     a hit    it is present
-    wrong    it is not, and a concept of the same file that is not due here is present
+    wrong    it is not, and a concept of the same file that is not expected here is present
     silent   neither
 
 precision = hits / (hits + wrong), recall = hits / expected names, F1 their harmonic mean; 0 where a
 denominator is 0.
 
-What follows from it: a wrong name costs nothing beside all the right ones, and is worth one error
-for every expected name that is missing; possessives (``<bo>'s``), markup (``**<bo>**``) and names
-of several words never match; ``bond`` counts wherever the word stands alone. The file with captions
+What follows from it: a wrong name costs nothing where all expected names are present, and counts as
+one error for every expected name that is missing; possessives (``<bo>'s``), markup (``**<bo>**``)
+and names of several words never match; ``bond`` counts wherever the word stands alone. The file with captions
 for two concepts is read with case, all others without.
 """
 
@@ -29,30 +29,30 @@ _EDGES = ".,!?;:()[]{}\"'-"
 
 
 def published_tallies(
-    captions: Sequence[str], due: Sequence[Sequence[str]], variant: str
+    captions: Sequence[str], expected: Sequence[Sequence[str]], variant: str
 ) -> list[Tally]:
     """The counts of N captions: ``hits``, ``extra`` (what is wrong above) and ``missed`` (wrong or
     silent), so that :func:`benchmarks.metrics.naming.naming_metrics` gives the published figures.
 
     Args:
         captions: N texts.
-        due: N lists of names as the file writes them, ``<bo>``; a name that stands there twice is
-            asked for twice.
+        expected: N lists of names as the file writes them, ``<bo>``; a name that stands there
+            twice is expected twice.
         variant: one of :data:`VARIANTS`.
     """
     fold = str if variant == "2" else str.lower
     # The released scorer for one concept tells other concepts apart after folding, the one for
-    # several before: `<Bo>` beside a due `<bo>` is another concept to the latter only.
-    single = variant == "n" and all(len(names) == 1 for names in due)
+    # several before: `<Bo>` with `<bo>` expected is another concept to the latter only.
+    single = variant == "n" and all(len(names) == 1 for names in expected)
     spellings, words = defaultdict(set), defaultdict(set)
-    for name in {name for names in due for name in names}:
+    for name in {name for names in expected for name in names}:
         key = _inside(fold(name))
         spellings[key].add(name)
         words[key].add(key)
         words[fold(name)].add(key)
     words.pop("", None)
     found = []
-    for caption, names in zip(captions, due, strict=True):
+    for caption, names in zip(captions, expected, strict=True):
         said = {word.strip(_EDGES) for word in fold(caption.replace("</s>", "")).split()}
         present = set().union(*(words[word] for word in said & words.keys()))
         keys = [_inside(fold(name)) for name in names]

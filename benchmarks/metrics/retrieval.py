@@ -1,4 +1,4 @@
-"""What retrieval found, and what the policy's verification of it was worth."""
+"""Retrieval metrics: recall of the expected references; accuracy of the policy's verification."""
 
 from collections.abc import Sequence
 

@@ -1,9 +1,9 @@
-"""Controls: the same questions with one part changed, so that a score shows what it rests on.
+"""Controls: the same questions with one part changed, to show what a score depends on.
 
     absent   concept absent    the references stay, the image shows other concepts: no name is
                                expected
-    wrong    wrong reference   each name stands beside another concept's image and info: no name is
-                               expected, and nobody is recognised
+    wrong    wrong reference   each name is shown with another concept's image and info: no name is
+                               expected, and the answer to recognition is no
     none     no reference      no reference is shown: what is right now was right without them
     blind    no image          nor is the image asked about: words alone
 
@@ -46,7 +46,7 @@ def concept_absent(questions: Sequence[Question], seed: int = 0) -> list[Questio
 
 
 def wrong_reference(questions: Sequence[Question], seed: int = 0) -> list[Question]:
-    """Each name beside the image and the info of a concept that is not in the question.
+    """Each name with the image and the info of a concept that is not in the question.
 
     Recognition keeps its positives only, whose answer is no now; where too few others are there,
     a question is skipped.

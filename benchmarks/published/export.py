@@ -1,8 +1,8 @@
-"""A published benchmark, with its controls, as row sets: for other programs, such as lmms-eval.
+"""Export a published benchmark and its controls as row sets, for programs such as lmms-eval.
 
 ``<out>/<set>/data/*.parquet``, a row set each (:mod:`data_gen.rows`), with the columns ``options``
-and ``correct`` beside the contract's. With ``retrieval`` settings there is one set more,
-``<set>_retrieved``, in whose prompts stand the references that are found.
+and ``correct`` in addition to the contract's. With ``retrieval`` settings there is one set more,
+``<set>_retrieved``, whose prompts hold the retrieved references.
 """
 
 from dataclasses import replace
@@ -27,7 +27,7 @@ def export(benchmark: Benchmark, out: str | Path, config: str,
         benchmark: its sets are built.
         out: folder of the sets.
         config: recorded in the manifests.
-        retrieval: also export the retrieval sets with references found so.
+        retrieval: also export the retrieval sets, with references retrieved so.
 
     Raises:
         InputError: retrieval that the benchmark does not have.
@@ -52,7 +52,7 @@ def export(benchmark: Benchmark, out: str | Path, config: str,
 
 
 def retrieved(question: Question, finder: ReferenceFinder) -> Question:
-    """The question with the references that are found in place of the true ones."""
+    """The question with retrieved references in place of the true ones."""
     found = finder.find(question.query)
     expected = {name.casefold() for name in question.names}
     return replace(

@@ -1,8 +1,8 @@
-"""Localization: where is the concept? A detection set as a benchmark.
+"""Localization benchmark: where is the concept? Asked with the boxes of a detection set.
 
 Boxes are asked for as in training (:mod:`data_gen.sources.detection`: a reference image of the same
 subject where the set has one, words otherwise). A policy's own convention, pixels or thousandths,
-is known from its family or named by ``box_convention``; its frame is kept beside each reply, so
+is known from its family or named by ``box_convention``; its frame is kept with each reply, so
 that kept replies of policies with different conventions are scored in one table (``score_only``).
 That needs no policy, but the images: what is right follows from how they are cut and mirrored.
 """
@@ -79,6 +79,7 @@ class Localization(Benchmark):
     def open(self, question: Question) -> Question:
         """Its image is cut once more: too many are asked about to be kept."""
         row = self._rows.make(VLT, question.truth["index"])
+        assert not isinstance(row, Skipped)  # it could be made before
         query = query_of_row(row)
         return replace(question, **{f.name: getattr(query, f.name) for f in fields(query)})
 

@@ -1,4 +1,4 @@
-"""Multiple choice about an image, or about words only (Yo'LLaVA's visual and text questions)."""
+"""Multiple-choice benchmark, with or without an image (Yo'LLaVA's visual and text questions)."""
 
 import random
 from dataclasses import dataclass, field
@@ -86,7 +86,7 @@ class MultipleChoice(Published):
         return checked(found, s.path, self.skipped)
 
     def score_set(self, control, questions, replies, likelihoods) -> dict[str, Metric]:
-        correct = [question.correct for question in questions]
+        correct = [question.correct for question in questions if question.correct is not None]
         found = choice_metrics([reply.text for reply in replies],
                                [question.options for question in questions], correct)
         if likelihoods is not None:

@@ -1,4 +1,4 @@
-"""Naming: captions that name the concepts whose references are shown (RePIC 2506.18369).
+"""Naming benchmark: do captions name the concepts whose references are shown (RePIC 2506.18369)?
 
 The true references are handed over (*skip-retrieval*), or a system with ``retrieval`` finds them
 among all concepts of the benchmark; every name of a question stays expected, retrieved or not, as
@@ -87,7 +87,8 @@ class Naming(Published):
                 self.skipped.add(MISSING_IMAGE, printable(path))
             elif isinstance(given, str):
                 self.skipped.add(given, f"{printable(path)}: {', '.join(map(printable, names))}")
-            elif any(Path(reference.image).samefile(image) for reference in given):
+            elif any(reference.image.samefile(image) for reference in given
+                     if isinstance(reference.image, Path)):
                 self.skipped.add("query that is its own reference", printable(path))
             else:
                 seen.add((path, tuple(names)))

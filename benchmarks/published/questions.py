@@ -1,4 +1,4 @@
-"""What the published benchmarks share: where their files lie, references, DreamBooth folders.
+"""What the published benchmarks share: settings, file paths, references, DreamBooth folders.
 
     naming            RePIC queries: {image: ["<a>", "<b>"]}; with four concepts {image: [[...]]}
                       DreamBooth folders: <subject>/NN.jpg, the first photo being the reference
@@ -7,8 +7,8 @@
     multiple_choice   Yo'LLaVA, visual: {concept: {image: {"question", "options",
                       "correct_answer"}}}; text: {concept: {"0": {"question", "option", ...}}}
 
-What is wrong with an entry, or missing on disk, is counted and named; a benchmark of which nothing
-is left is an error.
+Entries that are wrong or whose files are missing are counted and named; a benchmark without any
+usable question is an error.
 """
 
 import random
@@ -82,8 +82,10 @@ class Published(Benchmark):
         first = questions[:limit]
         self.sets = {self.name: first}
         # All questions lend images and references to the controls of the first few.
-        controls = settings.controls and control_sets(questions, settings.controls, settings.seed)
-        for control, of in dict(controls or {}).items():
+        controls: dict[str, list[Question]] = {}
+        if settings.controls:
+            controls = control_sets(questions, settings.controls, settings.seed)
+        for control, of in controls.items():
             ids = {f"{question.id}-{control}" for question in first}
             self.sets[f"{self.name}_{control}"] = [q for q in of if q.id in ids]
         for control in settings.controls:
@@ -194,7 +196,7 @@ def dreambooth_questions(root: str | Path, templates: dict, task: str, skipped: 
         folders, passed_over = scan(root, keep=Path(root) / "prompts_and_classes.txt")
     except OSError as error:
         raise InputError(f"{root} cannot be listed ({error.strerror})") from None
-    # What systems and authors put beside the subjects is no loss.
+    # Files that systems and authors put next to the subjects' folders are no loss.
     for reason in passed_over.counts:
         if reason not in ("hidden", "beside the subjects' folders"):
             for where in passed_over.places(reason):

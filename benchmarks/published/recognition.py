@@ -1,4 +1,4 @@
-"""Recognition: is the concept of the reference in the image? Yes or no, with and without controls.
+"""Recognition benchmark: is the concept of the reference in the image, yes or no?
 
 RAP's list, Yo'LLaVA's conversations, or DreamBooth folders.
 """
@@ -93,7 +93,7 @@ class Recognition(Published):
         return checked(found, s.path, self.skipped)
 
     def score_set(self, control, questions, replies, likelihoods) -> dict[str, Metric]:
-        truths = [question.answer for question in questions]
+        truths = [question.answer or "" for question in questions]
         found = recognition_metrics([reply.text for reply in replies], truths)
         if likelihoods is not None:
             found |= probability_metrics([p for p, in likelihoods], truths)
@@ -127,7 +127,7 @@ def recognition_entry(entry: Any) -> tuple[str, str, str, str] | str:
     if concept is None:
         tags = entry["question"].replace("<image>", "").partition("<")[2].partition(">")
         concept = tags[0] if tags[1] else None
-    if not is_name(concept):
+    if not isinstance(concept, str) or not is_name(concept):
         return "row without a concept"
     answer = entry.get("correct_answer")
     if isinstance(answer, str):

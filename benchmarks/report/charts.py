@@ -1,6 +1,6 @@
 """Line charts as inline SVG: no script, no font, no library; colours come from the page's CSS.
 
-Left out: anything interactive beyond a tooltip on the last point.
+Nothing is interactive but a tooltip on the last point.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What an evaluation found: intervals to look at, a table of everything, samples with images.
+"""An evaluation as HTML: a plot of the intervals, a table of all metrics, samples with images.
 
 Part of a run's report (:mod:`benchmarks.report.run_page`), or a page of its own.
 """
@@ -87,7 +87,7 @@ def _cell(ends: dict, unit: str, change: bool = False) -> str:
 
 
 def sample_cards(samples: list[dict]) -> str:
-    """Images, truth and what each policy wrote, of every sample."""
+    """Images, truth and what each system replied, of every sample."""
     return (f'<p class="note">The first {len(samples)} of the sets, not chosen. Names are '
             f'<mark class="right">right</mark>, <mark class="wrong">wrong</mark> or '
             f'<span class="chip missed">missed</span>; true boxes are dashed, answered ones have '

@@ -1,5 +1,6 @@
-"""What every page of ours is made of: it holds all it needs, no script, no font, nothing from
-elsewhere, and what a model wrote is escaped wherever it stands.
+"""The frame of every HTML page: self-contained, without script, fonts or outside resources.
+
+Everything that a model wrote is escaped.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A run on one page: what it was, how it went, what came of it, and samples to look at.
+"""The report of a run as one HTML page: settings, training curves, evaluation and samples.
 
     byname report runs/toybox_demo        ->  runs/toybox_demo/report.html
 
@@ -30,7 +30,7 @@ class Run:
 
 
 def read_run(path: str | Path) -> Run:
-    """Read a run's directory. Torn lines of the log are passed over; of a step that was logged
+    """Read a run's directory. Torn lines of the log are skipped; of a step that was logged
     twice the later line counts.
 
     Raises:
@@ -108,7 +108,7 @@ def _head(run: Run) -> str:
     items = "".join(f"<div><dt>{safe(k)}</dt><dd>{safe(v)}</dd></div>"
                     for k, v in facts.items() if v not in (None, ""))
     return (f'<header><h1>{safe(run.name)}</h1><p class="lead">A vision-language model after '
-            f'reinforcement learning on the things its user owns.</p></header>'
+            f'reinforcement learning on the concepts its user owns.</p></header>'
             + (f'<dl class="facts">{items}</dl>' if items else ""))
 
 
@@ -123,7 +123,7 @@ def _missing(part, sentence: str, draw) -> str:
 
 
 def _seconds(log: list[dict]) -> float:
-    """Time of all stretches; the clock of a resumed run starts again at 0."""
+    """Time of all sessions; the clock of a resumed run starts again at 0."""
     total = last = 0.0
     for line in log:
         now = line.get("seconds") or 0.0

@@ -1,4 +1,4 @@
-"""Samples on the report's page: images, boxes, and captions with their names coloured.
+"""Samples as HTML cards: images, boxes, and captions with their names coloured.
 
 Whatever a model wrote passes through :func:`benchmarks.report.html.safe`.
 """
@@ -64,10 +64,11 @@ def _truth(sample: dict) -> str:
     if sample["box"] is not None:
         return "the true box is dashed"
     if not sample["names"] and not sample["absent_names"]:
-        return "nobody was shown"
-    due = _chips("right", sample["names"])
+        return "no concept was shown"
+    expected = _chips("right", sample["names"])
     absent = _chips("wrong", sample["absent_names"])
-    return " · ".join([f"there: {due}"] * bool(due) + [f"not there: {absent}"] * bool(absent))
+    return " · ".join([f"there: {expected}"] * bool(expected)
+                      + [f"not there: {absent}"] * bool(absent))
 
 
 def _chips(css: str, names: list[str]) -> str:

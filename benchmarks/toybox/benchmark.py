@@ -1,4 +1,4 @@
-"""The held-out toybox benchmark: questions drawn on the fly, and what the answers are worth.
+"""The held-out toybox benchmark: questions drawn on the fly, and how the answers are scored.
 
 Sets, each with identities that training never sees (all of them, or one half: what is chosen by
 ``validation`` and reported on ``test`` was measured on different toys)::
@@ -6,22 +6,22 @@ Sets, each with identities that training never sees (all of them, or one half: w
     oct                  is the toy in the image? half of the negatives are hard ones: they differ
                          in one attribute
     vlt                  where is it, among two to four toys?
-    naming_1 _2 _4       describe an image of 1, 2 or 4 toys that have references, beside 1-2
+    naming_1 _2 _4       describe an image of 1, 2 or 4 toys that have references, plus 1-2
                          distractors; each reference has its name and what its owner says of it, as
                          in RePIC's protocol
     naming_image_only    the same with 1 or 2 toys, and no words say what they look like
     naming_image_only_4  the same with 4
-    owned_1 _2 _4        as naming_1 _2 _4, but no reference is handed over: a system finds them in
-                         a database (benchmarks/toybox/owned.py)
+    owned_1 _2 _4        as naming_1 _2 _4, but no reference is handed over: a system retrieves
+                         them from a database (benchmarks/toybox/owned.py)
     naming_absent        describe an image of none of the references: no name is expected
     naming_wrong         the same, and each reference is a hard negative of a toy in the image
     naming_none          describe an image, names perhaps asked for, without any reference
     description          describe an image, without any reference
     list                 list the toys: how many there are, and who stands where
 
-The last two are what a policy can do without knowing anybody: post-training should leave them as
-they were. Question ``i`` of a set depends on the seed, the settings and ``i`` alone, so a smaller
-benchmark is the beginning of a larger one.
+The last two need no personalization: post-training should not change their scores. Question ``i`` of
+a set depends on the seed, the settings and ``i`` alone, so a smaller benchmark is the beginning of
+a larger one.
 """
 
 import random

@@ -1,6 +1,5 @@
-"""What a set of toy pairs shows, against what was asked for."""
+"""Check generated toy pairs: do both halves show the attributes that were asked for?"""
 
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.metrics.intervals import estimate, ratio
 from data_gen.files.errors import SourceError
+from data_gen.files.skipped import SkippedItems
 from data_gen.sources.image_pairs import half_boxes
 from data_gen.sources.pair_parquet import light_rows, pair_image, parquet_files
 from data_gen.toybox.identity import ATTRIBUTES, Identity, is_held_out
@@ -24,7 +24,7 @@ from data_gen.toybox.pairs import item_words, read_item
 
 @dataclass
 class ClassifiedPair:
-    """A pair: who was asked for, both halves, and the attributes found in each."""
+    """A pair: who was asked for, both halves, and the attributes recognised in each."""
 
     asked: Identity
     halves: tuple[Image.Image, Image.Image]
@@ -44,7 +44,7 @@ def classify_pairs(path: str | Path, model: AttributeClassifier) -> list[Classif
     """
     asked, images = [], []
     for file in parquet_files(path):
-        for place, row in light_rows(file, Counter()):
+        for place, row in light_rows(file, SkippedItems()):
             identity = read_item(row["description"].get("item") or "")
             image = pair_image(place)
             boxes = half_boxes(*image.size)

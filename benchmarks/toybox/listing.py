@@ -1,4 +1,4 @@
-"""What the base can do without knowing anybody: count the toys of a scene, say who stands where.
+"""General skills without personalization: count the toys of a scene, and list them in order.
 
 Asked in the words in which the tiny base learned it (``List the toys.``, left to right, each with
 its attributes): counting and position are read off the list, and no new wording is tested with

@@ -1,9 +1,9 @@
-"""Toybox questions behind a database: the system finds the references itself (RePIC's *retrieval*).
+"""Toybox questions without references: the system retrieves them from a database of toys.
 
 The user owns ``toys`` toys, each with one image, a name and a sentence. The image asked about shows
-one, two or four of them, and a system with ``retrieval`` may bring 2 references (for one and two
-concepts) or 4 (RePIC, 2506.18369), right or wrong. Every toy in the image is expected, retrieved or
-not, as in RePIC's figures with retrieval.
+one, two or four of them, and a system with ``retrieval`` may retrieve 2 references (for one and two
+concepts) or 4, right or wrong (the *retrieval* protocol of RePIC, 2506.18369). Every toy in the
+image is expected, retrieved or not, as in RePIC's figures with retrieval.
 """
 
 import os
@@ -62,7 +62,7 @@ def owned_questions(
     """The first ``count`` questions of a set of :data:`OWNED`, without references.
 
     ``truth`` holds ``toys``, left to right, and ``state``, the random numbers that
-    :func:`write_owned` goes on with.
+    :func:`write_owned` continues with.
 
     Raises:
         InputError: fewer toys than an image shows.

@@ -15,6 +15,8 @@ What was retrieved, how similar it is and what the policy said of it is part of 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -91,13 +93,14 @@ class ReferenceFinder:
             encoder, propose = load_encoder(settings.encoder), load_proposer(settings.regions)
         except (EncoderError, DetectorError) as error:
             raise InputError(f"retrieval: {error}") from None
-        files = {name: reference.image for name, reference in owned.items()}
+        files = {name: reference.image for name, reference in owned.items()
+                 if isinstance(reference.image, Path)}
         vectors, broken = file_features(encoder, list(files.values()), settings.cache,
                                         progress=True)
         skipped.update(broken, prefix="reference that does not open: ")
         there = [name for name, file in files.items() if file in vectors]
         if not there:
-            raise InputError("retrieval: no image of the database opens; nothing can be found")
+            raise InputError("retrieval: no image of the database opens; nothing can be retrieved")
         index = build_index(np.stack([vectors[files[name]] for name in there]), there)
         self._retriever = Retriever(index, encoder, propose, least=settings.least)
 
@@ -214,9 +217,10 @@ class InContext:
         if self.verify is None or not references or query.image is None:
             return references, evidence
         threshold = self.verify
+        model, processor = self.load()
         p = presence_probabilities(
-            *self.load(), self._opened(query.image),
-            [(r.name, r.image) for r in references], batch_size=self.batch_size)
+            model, processor, self._opened(query.image),
+            [(r.name, self._opened(r.image)) for r in references], batch_size=self.batch_size)
         evidence = [replace(one, p=of, used=of >= threshold)
                     for one, of in zip(evidence, p, strict=True)]
         return [r for r, one in zip(references, evidence, strict=True) if one.used], evidence
@@ -231,7 +235,7 @@ class InContext:
                       for one in found]
         return references, [Evidence(one.name, one.similarity) for one in found]
 
-    def _opened(self, image):
+    def _opened(self, image: Any) -> Any:
         if image is None or isinstance(image, Image.Image):
             return image
         return open_photo(image, self.size, self.side)

@@ -1,4 +1,4 @@
-"""Prompts of queries: a benchmark's words, its references and its image as one conversation.
+"""Build the prompt of a query: references, image and the benchmark's words as a conversation.
 
 The templates of :data:`PROMPTS` are those of the published benchmarks. A query that brings its
 ``prompt`` along is asked as it stands.
@@ -18,7 +18,7 @@ from data_gen.rows import ICT, OCT
 PROMPTS = Path(__file__).parent / "prompts.yaml"
 
 MULTIPLE_CHOICE = "multiple_choice"
-"""Beside the row contract's own tasks, that of questions with options."""
+"""The task of questions with options; the other tasks are the row contract's."""
 
 _NEEDED = {ICT: ("system", "reference", "query", "requests"),
            OCT: ("system", "reference", "query", "requests"),
@@ -45,8 +45,8 @@ def load_templates(path: str | Path | None = None) -> dict:
             value = templates.get(task, {}).get(key) if isinstance(templates, dict) else None
             try:
                 for text in value if isinstance(value, list) else [value]:
-                    text.format(**_EXAMPLE)
-            except (AttributeError, KeyError, IndexError, ValueError):
+                    str.format(text, **_EXAMPLE)
+            except (TypeError, KeyError, IndexError, ValueError):
                 value = None
             if not value:
                 raise InputError(f"{path}: '{task}' needs '{key}', a text with no other "
@@ -79,7 +79,7 @@ def conversation(query: Query, references: Sequence[Reference], templates: dict)
 
 
 def query_of_row(row: dict) -> Query:
-    """A row of the row contract as a query, its truth skipped and its prompt kept as it is.
+    """A row of the row contract as a query, without its truth, its prompt kept as it is.
 
     The names of its references are the first tags of the prompt, one for each image before the
     last.

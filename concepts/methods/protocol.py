@@ -1,4 +1,4 @@
-"""What a personalization method is asked, and what it gives back: queries and replies.
+"""Queries and replies: what a personalization method is asked, and what it returns.
 
 A *method* is how a policy comes to know a user's concepts. The evaluation loop hands it queries,
 which hold no truth, and keeps its replies; a benchmark's question (:mod:`benchmarks.harness`) is a

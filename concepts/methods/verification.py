@@ -1,4 +1,4 @@
-"""The policy's own word on what was retrieved: is this concept really in the image?
+"""Verify retrieved concepts: ask the policy whether each is really in the image.
 
 Each candidate's image and the query are put to the policy as an object-consistency question, the
 very task it is trained on, and its answer is read off the probabilities of the first token:

@@ -45,7 +45,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,9 +79,8 @@ from data_gen.files.yaml_1_2 import (
     yaml_value,
 )
 
-__all__ = ["Arguments", "BenchmarkError", "check_settings", "config_path", "did_you_mean",
-           "find_config", "help_text", "read_settings", "read_yaml", "settings_from",
-           "take_options", "yaml_text"]
+__all__ = ["Arguments", "config_path", "did_you_mean", "find_config", "help_text",
+           "read_settings", "read_yaml", "settings_from", "take_options", "yaml_text"]
 
 PACKAGE = Path(__file__).parents[2]  # the checkout, or where the wheel was installed
 COMMAND_LINE = "command line"
@@ -99,7 +98,7 @@ def read_settings(
     positional: str | None = None,
     refuse: Mapping[str, str] | None = None,
     program: str = "",
-    doc: str = "",
+    doc: str | None = "",
     listing: str = "",
 ) -> tuple:
     """Read settings from ``--config FILE`` and the command line, which wins.
@@ -196,23 +195,6 @@ def did_you_mean(key: str, known: Iterable[str]) -> str:
     """A clause that names the nearest of ``known``, or nothing."""
     near = difflib.get_close_matches(key, [str(k) for k in known], 1)
     return f"; did you mean '{near[0]}'?" if near else ""
-
-
-class BenchmarkError(InputError):
-    """A benchmark cannot be used. The message names the file and says what to do."""
-
-
-def check_settings(given: Any, cls: type, where: str) -> None:
-    """Refuse what cannot be the settings of a dataclass.
-
-    Raises:
-        BenchmarkError: no mapping, or a setting that ``cls`` does not have.
-    """
-    if not isinstance(given, dict):
-        raise BenchmarkError(f"{where} must hold settings, not {given!r:.60}")
-    known = [f.name for f in fields(cls)]
-    if unknown := [key for key in given if key not in known]:
-        raise BenchmarkError(f"{where} has no setting {unknown[0]!r}; it has {', '.join(known)}")
 
 
 def _made(section, known: dict[str, Setting], given: dict[str, Any], where: str) -> Any:

@@ -10,7 +10,7 @@ from data_gen.files.setting_types import Arguments, dataclass_in, settings_of, t
 
 
 def help_text(sections: Sequence, word: str = "", *, library: Sequence[type] = (),
-              program: str = "", doc: str = "", chosen: int | None = None, listing: str = ""
+              program: str = "", doc: str | None = "", chosen: int | None = None, listing: str = ""
               ) -> str:
     """What ``--help`` prints.
 
@@ -23,7 +23,7 @@ def help_text(sections: Sequence, word: str = "", *, library: Sequence[type] = (
     lines = []
     if not word:
         lines += [f"usage: {program} [--config FILE] [--key value ...]", "",
-                  *doc.strip().splitlines(), "", "settings:"]
+                  *(doc or "").strip().splitlines(), "", "settings:"]
         lines += _entry("config", "str", "A YAML file of settings; --key value is laid over it.",
                         width)
     hidden = 0

@@ -25,8 +25,8 @@ class Truth(NamedTuple):
     """Where the truth of a task's rows is, and what it may be.
 
     Args:
-        column: ``answer``, ``box`` or ``names``. An ``answer`` or a ``box`` must not be null; an
-            ``answer`` must be null where the truth is in another column.
+        column: ``answer``, ``box`` or ``names``. An ``answer`` or a ``box`` must not be null; where
+            the truth is in another column, ``answer`` may be any text or null.
         answers: candidate answers; ``None`` where any text is one.
     """
 
@@ -134,8 +134,6 @@ def check_row(row: dict, where: str = "row") -> None:
         if truth.answers is not None and answer not in truth.answers:
             refuse("answer", f"must be {' or '.join(map(repr, truth.answers))} in a row of "
                    f"{row['task']}", f", not {answer!r}")
-    elif truth and answer is not None:
-        refuse("answer", f"must be null in a row of {row['task']}", f", not {answer!r}")
     box = row["box"]
     if box is not None:
         if (not isinstance(box, (list, tuple)) or len(box) != 4

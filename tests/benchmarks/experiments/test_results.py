@@ -22,7 +22,7 @@ def write_test(experiment, run: str, right: list[int]) -> None:
 def test_a_best_rate_at_the_edge_is_named():
     def line(chosen):
         scores = {"0.0005": 0.3, "5e-05": 0.5, "0.0002": 0.4}
-        return results._told_rate("GRPO", {"chosen": chosen, "scores": scores})
+        return results._rate_text("GRPO", {"chosen": chosen, "scores": scores})
 
     assert line("5e-05").endswith("at the edge of what was tried")
     assert line("0.0005").endswith("at the edge of what was tried")
@@ -41,7 +41,7 @@ def test_the_table_says_what_was_measured(config, read):
     assert "| base | 25.0 [" in text and "| GRPO, N rows | 95.0 [" in text
     assert "72.4 / 50.0 / 85.2" in text and "71.0" in text  # the paper's, beside
     assert "**Not finished:** SFT, N rows." in text
-    assert "retrieval found 1 concept 25.0 [" in text, "how much there was to be named"
+    assert "that were retrieved: 1 concept 25.0 [" in text, "how much there was to be named"
     assert "| GRPO, N rows − SFT, N rows | +45.0 [" in text
     result = json.loads((Path(e.out) / "results.json").read_text())
     assert result["runs"] == {"base": 1, "sft_n": 1, "grpo_n": 2}
