@@ -23,7 +23,7 @@ from data_gen.tasks.views import Shares
 
 KINDS = {"mined": "mined negatives", "category": "negatives of the category",
          "random": "random negatives"}
-"""Set -> what tables call it."""
+"""Set -> its label in tables."""
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,6 @@
 """The concept database: a ``database.json`` that may be edited while a model is in use.
 
-The file is the truth. Every query looks whether it has changed, so an edit counts at the next
+The file is the truth. Every query checks whether it has changed, so an edit counts at the next
 query, also one by another process. An edit takes a lock, reads the file anew, changes one entry and
 puts a whole new file in place: two processes that edit at once lose nothing, and entries that could
 not be read here stay in the file as they are.

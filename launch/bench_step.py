@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"bench_step: {error}", file=sys.stderr)
         return 2
-    args.model = MODELS.get(args.model, args.model)
+    args.model = MODELS.get(args.model) or args.model
     if args.one:
         print(json.dumps(peak_of_one(args.model, args.one[0], Shape(**json.loads(args.one[1])))))
         return 0

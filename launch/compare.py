@@ -10,11 +10,11 @@ been measured, and a log of each command.
 """
 
 import sys
+from pathlib import Path
 from dataclasses import dataclass, field
 
 from benchmarks.experiments.config import (
     Experiment,
-    in_root,
     read_experiment,
 )
 from benchmarks.experiments.plan import plan
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def plan_text(experiment: Experiment, steps: list) -> str:
     """The plan as text: each step, whether it is done, and how long is left."""
-    out = in_root(experiment.out)
+    out = Path(experiment.out)
     left, _ = seconds_left(out, steps)
     lines = [f"{'done' if is_done(out, step) else f'{step.minutes:g} min':>8}  {step.name}"
              for step in steps]

@@ -11,14 +11,14 @@
 length               tokens, share of 100 tokens or more
 self_bleu            BLEU-4 of each with the others
 overlap              4-grams copied from the question
-bleu, cider, meteor  with the image's true captions          needs ``references``
+bleu, cider, meteor  with the image's true captions            needs ``references``
 sentence_similarity  with the nearest true caption             needs ``references``
-clip_score           image and caption                       needs ``encoder``, with a text side
-image_similarity     image and references                    needs ``encoder``
+clip_score           image and caption                         needs ``encoder``, with a text side
+image_similarity     image and references                      needs ``encoder``
 ==================== ========================================= ==============================
 
-The last one is the same for every system: it says how alike the references look, by which the
-others are to be read. Nothing here asks a policy: kept predictions are enough.
+The last one is the same for every system: it says how much query and references look
+alike, for comparison with the others. No policy is asked: kept replies are enough.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

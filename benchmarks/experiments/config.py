@@ -7,17 +7,16 @@ of its own: another training seed, other rows, and validation toys that are not 
 Its steps are planned in :mod:`benchmarks.experiments.plan`.
 """
 
-import hashlib
 import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 from benchmarks.harness.systems import policy_fingerprint
 from data_gen.files.errors import InputError
-from data_gen.files.settings import read_yaml
+from data_gen.files.files import fingerprint_of
+from data_gen.files.settings import find_config, read_yaml
 
-ROOT = Path(__file__).parents[2]
-PROGRAMS = {"grpo": "launch/grpo.py", "sft": "launch/sft.py"}
+PROGRAMS = {"grpo": "launch.grpo", "sft": "launch.sft"}
 
 
 class ExperimentError(InputError):
@@ -29,7 +28,7 @@ class Arm:
     """One kind of training.
 
     Attributes:
-        title: what tables call it.
+        title: its label in tables.
         program: a key of :data:`PROGRAMS`; ``None`` is the base as it is.
         config: of the program.
         rows: which of the row sets.
@@ -106,25 +105,24 @@ def identity(experiment: Experiment) -> dict:
     files = {e.rows["config"], *(arm.config for arm in e.arms.values() if arm.config)}
     labels = {"minutes", "paper", "title"}  # they do not change what an arm is
     parts = {
-        "policy": policy_fingerprint(_in_root_or_shipped(e.policy)),
+        "policy": policy_fingerprint(e.policy),
         "evaluate": e.evaluate, "sweep_seed": e.sweep_seed, "choose": e.choose,
         **{part: {k: v for k, v in getattr(e, part).items() if k != "minutes"}
            for part in ("test", "validation")},
         **{f"rows {name}": rows for name, rows in e.rows["sets"].items()},
         **{f"arm {name}": {k: v for k, v in asdict(arm).items() if k not in labels}
            for name, arm in e.arms.items()},
-        **{file: hashlib.sha256(in_root(file).read_bytes()).hexdigest()[:12] for file in files},
+        **{file: fingerprint_of(json.dumps(read_yaml(file), sort_keys=True))[:12] for file in files},
     }
     return json.loads(json.dumps(parts))
 
 
-def _in_root_or_shipped(policy: str) -> str:
-    return str(in_root(policy)) if in_root(policy).exists() else policy
+def config_file(path: str) -> Path:
+    """A file of the config: from the working directory, or the shipped one of that name.
 
-
-def in_root(path: str) -> Path:
-    """A path of the config: commands run in the repository's root."""
-    return ROOT / path
+    Everything is relative to the working directory, in which the commands run, too.
+    """
+    return find_config(path)
 
 
 def _check_keys(found, cls: type, where: str) -> None:
@@ -173,5 +171,5 @@ def _check(e: Experiment, where: str) -> None:
         if len(pair) != 2 or not set(pair) <= set(e.arms):
             raise ExperimentError(f"{where}: compare: {pair} are not two arms")
     for file in (e.rows["config"], e.accelerate, *(a.config for a in e.arms.values() if a.config)):
-        if not in_root(file).is_file():
+        if not config_file(file).is_file():
             raise ExperimentError(f"{where}: there is no file {file}")

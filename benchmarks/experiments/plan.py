@@ -7,13 +7,14 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.experiments.config import (
     PROGRAMS,
     Arm,
     Experiment,
+    config_file,
     ExperimentError,
-    in_root,
 )
 
 SPLITS = {"validate": "validation", "test": "test"}
@@ -102,7 +103,7 @@ def sweep_scores(experiment: Experiment, name: str) -> dict[float, float]:
     """Learning rate -> validation score, as far as measured; a score that is undefined is -1."""
     found = {}
     for rate in experiment.arms[name].rates:
-        file = in_root(experiment.out) / "validate" / f"{name}-{rate:g}" / "evaluation.json"
+        file = Path(experiment.out) / "validate" / f"{name}-{rate:g}" / "evaluation.json"
         if file.exists():
             metrics = json.loads(file.read_text())["metrics"]
             if experiment.choose not in metrics:
@@ -143,7 +144,7 @@ def _row_steps(e: Experiment, arm: Arm, seed: int) -> list[Step]:
 
         def command(changes=changes, out=out):
             # Its values are YAML, of which JSON is a part.
-            return [sys.executable, "launch/generate.py", "--config", e.rows["config"], "--out",
+            return [sys.executable, "-m", "launch.generate", "--config", e.rows["config"], "--out",
                     out, *(w for k, v in changes.items() for w in (f"--{k}", json.dumps(v)))]
 
         steps.append(Step(f"rows/{name}-{of_seed}", "", f"rows/{name}", command, (),
@@ -159,7 +160,8 @@ def _train(e: Experiment, name: str, seed: int, rate: float, place: str = "train
             for option, of in {"rows": arm.rows, **arm.extra_rows}.items()}
     sets = {option: f"{e.out}/rows/{of}-{rows[option]}"
             for option, of in {"rows": arm.rows, **arm.extra_rows}.items()}
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", e.accelerate,
+    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file",
+            str(config_file(e.accelerate)), "-m",
             PROGRAMS[arm.program], "--config", arm.config,
             *_options({"name": run or f"{name}-{seed}", "output_root": f"{e.out}/{place}",
                        "policy": e.policy, **sets, "seed": seed, "learning_rate": rate,
@@ -177,7 +179,7 @@ def _test(e: Experiment, name: str, seed: int | None, needs: tuple[str, ...]) ->
 
 
 def _evaluate(e: Experiment, place: str, run: str, what: dict, policy: str) -> list[str]:
-    return [sys.executable, "launch/evaluate.py", "--config", f"{e.out}/evaluate.yaml",
+    return [sys.executable, "-m", "launch.evaluate", "--config", f"{e.out}/evaluate.yaml",
             "--size", what["size"], "--seed", str(what["seed"]), "--split", SPLITS[place],
             "--out", f"{e.out}/{place}/{run}", "--policy", f"{run}={policy}"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.experiments.config import Experiment, in_root
+from benchmarks.experiments.config import Experiment
 from benchmarks.experiments.plan import rate_of, sweep_scores
 from benchmarks.experiments.run import write_whole
 from benchmarks.harness.table import row_line, show
@@ -30,7 +30,7 @@ GENERAL = {"description/attribute_accuracy": "captions: attributes true of those
            "list/counted": "counting", "list/placed": "position",
            "list/attribute_accuracy": "lists: attributes true of those claimed"}
 MARGIN = 0.02
-"""A general skill has stayed if it has moved by less."""
+"""A general skill counts as unchanged if it has moved by less."""
 
 Runs = dict[str, list[dict[str, Metric]]]
 """Arm -> for each of its runs, metric key -> metric."""
@@ -42,7 +42,7 @@ def read_runs(experiment: Experiment) -> Runs:
     for name, arm in experiment.arms.items():
         runs = [name] if arm.program is None else [f"{name}-{seed}" for seed in experiment.seeds]
         for run in runs:
-            file = in_root(experiment.out) / "test" / run / "columns.json"
+            file = Path(experiment.out) / "test" / run / "columns.json"
             if file.exists():
                 (metrics,) = json.loads(file.read_text()).values()
                 found.setdefault(name, []).append({
@@ -60,7 +60,7 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
     Returns:
         The Markdown; empty where nothing has been measured.
     """
-    out, runs = in_root(experiment.out), read_runs(experiment)
+    out, runs = Path(experiment.out), read_runs(experiment)
     if not runs:
         return ""
     shown = {*(f"{s}/f1" for s in (*NAMING, *OWNED)),
@@ -213,14 +213,12 @@ def plot(experiment: Experiment, figures: dict, path: Path) -> None:
     """F1 over the number of concepts, each arm a line with its intervals; references handed over
     on the left, retrieved on the right."""
     from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     palette = colormaps["tab20"]
-    assert isinstance(palette, ListedColormap)
-    colours = list(palette.colors)
+    colours = [palette(k) for k in range(palette.N)]
     for panel, sets, title in zip(panels, (NAMING, OWNED),
                                   ("references handed over", "references retrieved"), strict=True):
         panel.set_prop_cycle(color=[*colours[::2], *colours[1::2]])

@@ -22,11 +22,9 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from benchmarks.experiments.config import (
-    ROOT,
     Experiment,
     ExperimentError,
     identity,
-    in_root,
 )
 from benchmarks.experiments.plan import Step
 from data_gen.files.files import atomic_file
@@ -45,7 +43,7 @@ def claimed(experiment: Experiment):
     Raises:
         ExperimentError: another process runs it, or it holds another experiment.
     """
-    out = in_root(experiment.out)
+    out = Path(experiment.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / "lock", timeout=0):
@@ -118,7 +116,7 @@ def run_steps(
         after: called with every step that was done.
 
     Raises:
-        ExperimentError: a command failed; the others have been let finish.
+        ExperimentError: a command failed; the other running commands have finished first.
     """
     todo = [step for step in steps if not is_done(out, step)]
     done = {step.name for step in steps if is_done(out, step)}
@@ -196,13 +194,13 @@ def write_whole(path: Path, text: str) -> None:
 def _start(experiment: Experiment, out: Path, step: Step, command: list[str]) -> subprocess.Popen:
     log = _log(out, step)
     log.parent.mkdir(parents=True, exist_ok=True)
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, OURS: str(out.resolve()), "PYTHONPATH": os.pathsep.join(paths),
                    "OMP_NUM_THREADS": str(experiment.threads)}
     with log.open("ab") as file:
         file.write(f"\n$ {' '.join(command)}\n".encode())
         # In a session of its own: Ctrl-C is this process's to handle.
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
                                 stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
 
 

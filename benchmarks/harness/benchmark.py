@@ -62,7 +62,7 @@ def contract_row(question: Question, written: dict) -> dict:
 
 
 class Benchmark:
-    """The base of all benchmarks. What a subclass does not set has no meaning for it.
+    """The base of all benchmarks. What a subclass does not set does not apply to it.
 
     Class attributes:
         name: as in the registry.
@@ -80,7 +80,7 @@ class Benchmark:
     Attributes:
         settings: an instance of ``Settings``.
         sets: set -> questions.
-        titles: set, or pool of sets -> what tables call it.
+        titles: set, or pool of sets -> its label in tables.
         columns: head -> metric, for a table with a line for each system.
         skipped: what could not be asked, by reason.
         owned: name -> reference of every concept that can be retrieved.
@@ -137,7 +137,7 @@ class Benchmark:
         raise NotImplementedError
 
     def info(self, question: Question) -> str:
-        """All that a caption could copy instead of seeing it."""
+        """The given words that a caption could copy instead of describing the image."""
         return "\n".join(r.info for r in question.references or () if r.info)
 
     def true_captions(self, path: str) -> dict[str, Sequence[str]]:

@@ -108,7 +108,7 @@ class Times:
 
     @contextmanager
     def session_of(self, label: str) -> Iterator[None]:
-        """What is done here is the system's session."""
+        """Time spent inside counts as the system's session."""
         start = time.perf_counter()
         yield
         self.session[label] = self.session.get(label, 0.0) + time.perf_counter() - start
@@ -246,7 +246,7 @@ def score(
 
 
 def write(out: Path, result: dict, samples: list[dict], text: str) -> dict:
-    """The files of a result, which is given back."""
+    """Write the files of a result, and return it."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "gallery.json", json.dumps(samples, ensure_ascii=False))
     write_text(out / "evaluation.md", text)
@@ -279,7 +279,7 @@ def replies_folder(system: System, settings: EvaluateSettings) -> Path:
 
 
 def _finder(benchmark: Benchmark, retrieval: RetrievalSettings) -> ReferenceFinder:
-    """One for all systems of an evaluation that retrieve alike."""
+    """The finder, shared by all systems with the same retrieval settings."""
     kept = benchmark.__dict__.setdefault("_finders", {})
     key = repr(replace(retrieval, verify=None))
     if key not in kept:
@@ -326,7 +326,7 @@ def _check(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[S
 
 
 def _announce(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[System]) -> None:
-    """What is going to be asked of whom, once."""
+    """Print what will be asked of which systems, once."""
     if not PartialState().is_main_process:
         return
     total = sum(map(len, benchmark.sets.values()))
@@ -344,7 +344,7 @@ def _limit(name: str, benchmark: Benchmark, settings: EvaluateSettings) -> int:
 def _fingerprint(system: System, benchmark: Benchmark, settings: EvaluateSettings) -> str:
     parts = [settings.dtype, settings.box_convention, benchmark.size, benchmark.side]
     if system.retrieval is not None and benchmark.owned:
-        # Another database is searched with other results.
+        # Another database gives other references.
         owned = Query("owned", "", references=tuple(benchmark.owned.values()))
         parts.append(query_digest(owned))
     return system_fingerprint(system, *parts)

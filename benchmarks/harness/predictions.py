@@ -148,7 +148,7 @@ def query_digest(query: Query) -> str:
 
 
 def _join_parts(path: Path) -> None:
-    """Put what other processes wrote behind what the first one did."""
+    """Append the replies of the other processes to those of the first."""
     for part in sorted(path.parent.glob(f"{path.stem}.part*.jsonl")):
         _append(path, _read(part))
         part.unlink()

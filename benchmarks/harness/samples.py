@@ -1,7 +1,7 @@
 """Samples for the report: images, truth, and what each system replied, in one JSON file.
 
-The samples are the first of each set, not chosen. Everything a page needs is in the file, so that
-whoever draws the page knows nothing of benchmarks.
+The samples are the first of each set, not chosen. The file holds everything that a page needs,
+so pages are drawn without any code of the benchmarks.
 """
 
 import base64

@@ -25,7 +25,7 @@ class System:
     """A policy, and how it gets its references.
 
     Args:
-        label: how tables call it.
+        label: its name in tables.
         path: directory of the policy (model or LoRA adapter) or hub id.
         retrieval: ``None``: references are handed over with every query.
     """

@@ -54,8 +54,8 @@ TITLES = {
     "likelihood": "right by likelihood",
     "likelihood_per_token": "right by likelihood per token",
 }
-"""Last part of a metric's key -> what tables call it. All but ``tokens`` are shares in 0-1, or
-other figures that are usually given a hundredfold."""
+"""Last part of a metric's key -> its label in tables. All but ``tokens`` are shares in 0-1, or
+figures that are usually multiplied by 100."""
 
 
 def tabulate(

@@ -1,8 +1,8 @@
 """Attribute metrics: how much of what captions say about toys is true; and caption length.
 
 A caption's claims (:func:`data_gen.toybox.language.read_caption`) are matched one to one with the
-toys of the scene, in the way that makes most of them true. A toy that is described twice, or one
-that is not there, is a claim too many and its attributes are wrong.
+toys of the scene, in the way that makes most of them true. A second description of a toy,
+or one of a toy that is not there, is an extra claim whose attributes are all wrong.
 """
 
 from collections.abc import Sequence

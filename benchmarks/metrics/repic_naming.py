@@ -13,8 +13,8 @@ denominator is 0.
 
 What follows from it: a wrong name costs nothing where all expected names are present, and counts as
 one error for every expected name that is missing; possessives (``<bo>'s``), markup (``**<bo>**``)
-and names of several words never match; ``bond`` counts wherever the word stands alone. The file with captions
-for two concepts is read with case, all others without.
+and names of several words never match; ``bond`` counts wherever the word stands alone. The file
+with captions for two concepts is read with case, all others without.
 """
 
 from collections import defaultdict

@@ -23,7 +23,7 @@ from data_gen.rows import ICT, OCT
 
 TITLES = {"absent": "concept absent", "wrong": "wrong reference", "none": "no reference",
           "blind": "no reference, no image"}
-"""Control -> what tables call it."""
+"""Control -> its label in tables."""
 
 
 def concept_absent(questions: Sequence[Question], seed: int = 0) -> list[Question]:

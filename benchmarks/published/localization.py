@@ -4,7 +4,7 @@ Boxes are asked for as in training (:mod:`data_gen.sources.detection`: a referen
 subject where the set has one, words otherwise). A policy's own convention, pixels or thousandths,
 is known from its family or named by ``box_convention``; its frame is kept with each reply, so
 that kept replies of policies with different conventions are scored in one table (``score_only``).
-That needs no policy, but the images: what is right follows from how they are cut and mirrored.
+That needs no policy, but the images: the true boxes follow from how they are cropped and mirrored.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -77,7 +77,7 @@ class Localization(Benchmark):
                     truth={"index": index}))
 
     def open(self, question: Question) -> Question:
-        """Its image is cut once more: too many are asked about to be kept."""
+        """Crops its image again: there are too many to keep all of them."""
         row = self._rows.make(VLT, question.truth["index"])
         assert not isinstance(row, Skipped)  # it could be made before
         query = query_of_row(row)

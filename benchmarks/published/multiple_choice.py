@@ -36,8 +36,7 @@ class MultipleChoiceSettings(PublishedSettings):
 
 
 class MultipleChoice(Published):
-    """Options stand in an order that the seed and the question draw: 97.5 % of the released text
-    answers are A."""
+    """Options are shuffled, by seed and question: 97.5 % of the released text answers are A."""
 
     name, title = "multiple_choice", "multiple choice"
     Settings = MultipleChoiceSettings

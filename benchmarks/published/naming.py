@@ -122,7 +122,7 @@ class Naming(Published):
 
 
 def name_groups(names: Any) -> list[list]:
-    """Lists of names that one image is asked about with, one for each question."""
+    """The lists of names asked about for one image, one list for each question."""
     if isinstance(names, list) and names and all(isinstance(part, list) for part in names):
         return names
     return [names if isinstance(names, list) else [names]]

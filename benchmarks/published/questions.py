@@ -70,7 +70,7 @@ class Published(Benchmark):
     Subclasses read the questions (:meth:`load`) and score a set (:meth:`score_set`).
 
     Class attributes:
-        title: what tables call the set without a control.
+        title: label in tables of the set without a control.
     """
 
     title: str
@@ -81,7 +81,7 @@ class Published(Benchmark):
         questions = self.load()
         first = questions[:limit]
         self.sets = {self.name: first}
-        # All questions lend images and references to the controls of the first few.
+        # Controls of the first few questions may use images and references of all questions.
         controls: dict[str, list[Question]] = {}
         if settings.controls:
             controls = control_sets(questions, settings.controls, settings.seed)
@@ -233,7 +233,7 @@ def read_object(path: str | Path, skipped: SkippedItems, form: str) -> dict[str,
 
 
 def checked(questions: list[Question], path: str | Path, skipped: SkippedItems) -> list[Question]:
-    """The questions, of which there are some, and whose ids differ.
+    """The questions, after a check that there are some and that their ids differ.
 
     Raises:
         InputError: there is none.

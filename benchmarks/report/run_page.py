@@ -138,19 +138,3 @@ def _minutes(seconds: float) -> str:
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
-
-def main(argv: list[str]) -> int:
-    """``byname report runs/<name>``; returns the exit status."""
-    if len(argv) != 1 or argv[0].startswith("-"):
-        print("usage: byname report runs/<name>", file=sys.stderr)
-        return 2
-    try:
-        print(f"wrote {write_report(argv[0])}")
-    except (FileNotFoundError, ValueError) as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -17,11 +17,11 @@ Sets, each with identities that training never sees (all of them, or one half: w
     naming_wrong         the same, and each reference is a hard negative of a toy in the image
     naming_none          describe an image, names perhaps asked for, without any reference
     description          describe an image, without any reference
-    list                 list the toys: how many there are, and who stands where
+    list                 list the toys: how many there are, and in which order they stand
 
-The last two need no personalization: post-training should not change their scores. Question ``i`` of
-a set depends on the seed, the settings and ``i`` alone, so a smaller benchmark is the beginning of
-a larger one.
+The last two need no personalization: post-training should not change their scores. Question ``i``
+of a set depends on the seed, the settings and ``i`` alone, so a smaller benchmark is the beginning
+of a larger one.
 """
 
 import random
@@ -66,13 +66,13 @@ SETS = {
     "description": "plain description",
     "list": "toys listed",
 }
-"""Set -> what it is called in tables."""
+"""Set -> its label in tables."""
 
 POOLS = {
     "naming_all": "naming, 1, 2, 4 and absent pooled",
     "captions": "captions with an expected name",
 }
-"""Metrics over several sets: pool -> what it is called in tables."""
+"""Metrics over several sets: pool -> its label in tables."""
 
 SHOWN = {"naming_1": 4, "naming_2": 4, "naming_4": 2, "naming_absent": 2, "vlt": 6, "oct": 4,
          "description": 2}

@@ -24,7 +24,7 @@ from data_gen.toybox.pairs import item_words, read_item
 
 @dataclass
 class ClassifiedPair:
-    """A pair: who was asked for, both halves, and the attributes recognised in each."""
+    """A pair: the toy that was asked for, both halves, and the attributes recognised in each."""
 
     asked: Identity
     halves: tuple[Image.Image, Image.Image]

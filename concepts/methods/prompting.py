@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any
 
 import yaml
 
@@ -42,7 +43,7 @@ def load_templates(path: str | Path | None = None) -> dict:
         raise InputError(f"{path} cannot be read ({error})") from None
     for task, keys in _NEEDED.items():
         for key in keys:
-            value = templates.get(task, {}).get(key) if isinstance(templates, dict) else None
+            value: Any = templates.get(task, {}).get(key) if isinstance(templates, dict) else None
             try:
                 for text in value if isinstance(value, list) else [value]:
                     str.format(text, **_EXAMPLE)
