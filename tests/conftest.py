@@ -12,7 +12,7 @@ SLOW = (
     "tests/data_gen/rows/test_disk_space.py",
     "tests/data_gen/toybox/models/test_diffusion.py",
     "tests/data_gen/toybox/models/test_training.py",
-    "tests/data_gen/toybox/test_toybox_base.py",
+    "tests/benchmarks/toybox/test_toybox_base.py",
     "tests/launch/test_bench_data.py",
     "tests/launch/test_compare.py",
     "tests/launch/test_evaluate_processes.py",

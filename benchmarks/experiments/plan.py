@@ -13,8 +13,8 @@ from benchmarks.experiments.config import (
     PROGRAMS,
     Arm,
     Experiment,
-    config_file,
     ExperimentError,
+    config_file,
 )
 
 SPLITS = {"validate": "validation", "test": "test"}

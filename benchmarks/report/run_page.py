@@ -7,7 +7,6 @@ Read from the run's directory, each part if it is there: ``config.resolved.yaml`
 """
 
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 

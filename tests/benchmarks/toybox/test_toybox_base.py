@@ -2,11 +2,9 @@
 
 import pytest
 
-from benchmarks.harness.predictions import Prediction
 from benchmarks.metrics.intervals import value
-from benchmarks.toybox.benchmark import build_set, score, toybox_settings
-from rl.policy.boxes import box_frames
-from rl.policy.generation import generate
+from benchmarks.toybox.benchmark import Toybox, ToyboxBenchmarkSettings
+from concepts.methods.in_context import InContext
 from rl.policy.loading import load_policy
 from tests.places import ROOT
 
@@ -27,16 +25,13 @@ def test_it_is_small_and_holds_no_pickle(base):
 
 
 def test_it_describes_and_finds_held_out_toys_and_seldom_names_them(base):
-    model, processor = base
-    rows = {name: build_set(name, 24, 5, toybox_settings())
-            for name in ("description", "naming_1", "vlt")}
-    predictions = {}
-    for name, of_set in rows.items():
-        done = generate(model, processor, of_set, max_new_tokens=160, batch_size=24)
-        frames = box_frames(model, processor, of_set) if name == "vlt" else [None] * len(of_set)
-        predictions[name] = [Prediction(row["id"], text, n, frame) for row, (text, n), frame
-                             in zip(of_set, done, frames, strict=True)]
-    found = {key: value(metric) for key, metric in score(rows, predictions).items()}
+    sets = {"description": 24, "naming_1": 24, "vlt": 24}
+    benchmark = Toybox(ToyboxBenchmarkSettings(size="x", sizes={"x": sets}, seed=5))
+    system = InContext(lambda: base, benchmark.write, size=benchmark.size)
+    replies = {name: list(zip(questions, system.reply([q.query for q in questions], 160,
+                                                      name == "vlt"), strict=True))
+               for name, questions in benchmark.sets.items()}
+    found = {key: value(metric) for key, metric in benchmark.score(replies, {}).items()}
     assert found["description/attribute_accuracy"] > 0.8  # guessing gives 0.14
     assert found["naming_1/names_used"] < 0.3
     assert found["vlt/iou50"] > 0.25
