@@ -112,7 +112,8 @@ def identity(experiment: Experiment) -> dict:
         **{f"rows {name}": rows for name, rows in e.rows["sets"].items()},
         **{f"arm {name}": {k: v for k, v in asdict(arm).items() if k not in labels}
            for name, arm in e.arms.items()},
-        **{file: fingerprint_of(json.dumps(read_yaml(file), sort_keys=True))[:12] for file in files},
+        **{file: fingerprint_of(json.dumps(read_yaml(file), sort_keys=True))[:12]
+           for file in files},
     }
     return json.loads(json.dumps(parts))
 

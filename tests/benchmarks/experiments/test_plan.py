@@ -66,12 +66,13 @@ def test_commands_are_what_one_would_type(config, read):
     steps = {step.name: step for step in plan(e)}
     words = steps["train/grpo_n-2"].command()
     assert words[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
-    told = dict(zip(words[6::2], words[7::2], strict=True))
-    assert told["--config"] == "configs/grpo/rl_vs_sft.yaml" and told["--seed"] == "2"
-    assert told["--learning_rate"] == "0.0002"
-    assert told["--rows"] == f"{e.out}/rows/few-2"
+    assert words[5:7] == ["-m", "launch.grpo"]
+    options = dict(zip(words[7::2], words[8::2], strict=True))
+    assert options["--config"] == "configs/grpo/rl_vs_sft.yaml" and options["--seed"] == "2"
+    assert options["--learning_rate"] == "0.0002"
+    assert options["--rows"] == f"{e.out}/rows/few-2"
     sft = steps["train/sft_n-1"].command()
-    assert f"{e.out}/rows/general-900" in sft and "launch/sft.py" in sft
+    assert f"{e.out}/rows/general-900" in sft and "launch.sft" in sft
     rows = steps["rows/general-900"].command()
     assert json.loads(rows[rows.index("--counts") + 1]) == {"description": 1000}
     assert steps["test/sft_n-1"].command()[-1] == f"sft_n-1={e.out}/train/sft_n-1/policy"

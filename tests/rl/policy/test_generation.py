@@ -1,6 +1,7 @@
 """Greedy completions in batches."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,3 +52,74 @@ def test_the_size_of_a_row_counts_images_pixels_and_characters():
     row = tiny_rows(1)[0]
     characters = sum(len(part["text"] or "") for m in row["prompt"] for part in m["content"])
     assert row_size(row) == (2, 2 * 64 * 64, pytest.approx(characters))
+
+
+@pytest.fixture(scope="module")
+def varied(policy_path):
+    """A random policy whose answers depend on the question: at the usual scale of fresh weights it
+    only repeats the last token."""
+    model, processor = load_policy(policy_path)
+    for name, weight in model.named_parameters():
+        if weight.dim() >= 2 and "layers" in name:
+            weight.data.mul_(12.0)
+    return model, processor
+
+
+@pytest.fixture(scope="module")
+def mixed_rows():
+    """Rows of one to two references, and two without images."""
+    return tiny_rows(9, text_only=2)
+
+
+def test_a_batch_says_what_one_row_alone_says(varied, mixed_rows):
+    together = generate(*varied, mixed_rows, max_new_tokens=6, batch_size=5)
+    alone = [generate(*varied, [row], max_new_tokens=6, batch_size=1)[0] for row in mixed_rows]
+    assert together == alone
+    assert len({text for text, _ in together}) > 1  # else the order would not show
+    assert all(0 <= n <= 6 for _, n in together)
+
+
+def test_completions_are_in_the_order_of_the_rows(varied, mixed_rows):
+    forward = generate(*varied, mixed_rows, max_new_tokens=4, batch_size=3)
+    backward = generate(*varied, mixed_rows[::-1], max_new_tokens=4, batch_size=3)
+    assert forward == backward[::-1]
+
+
+def test_the_length_leaves_end_and_padding_out(varied, mixed_rows):
+    model, processor = varied
+    eos, pad = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
+    words = processor.tokenizer("yes no yes")["input_ids"]
+
+    class Ended:
+        """A model that says three tokens, the end, and padding."""
+
+        config, generation_config, device = model.config, model.generation_config, model.device
+
+        def eval(self):
+            return self
+
+        def generate(self, input_ids, **_):
+            new = torch.tensor([words + [eos, pad, pad]] * len(input_ids))
+            return torch.cat([input_ids, new], dim=1)
+
+    found = generate(Ended(), processor, mixed_rows[:1], max_new_tokens=9, batch_size=1)
+    assert found == [("yes no yes", len(words))]
+    assert eos == model.generation_config.eos_token_id
+
+
+def test_generation_is_greedy_and_suppresses_vision_tokens(varied, mixed_rows):
+    model, processor = varied
+    image = processor.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    seen = []
+    plain = model.generate
+
+    def spy(**kwargs):
+        seen.append(kwargs)
+        return plain(**kwargs)
+
+    model.generate = spy
+    try:
+        generate(model, processor, mixed_rows[:1], max_new_tokens=1, batch_size=1)
+    finally:
+        del model.generate
+    assert image in seen[0]["suppress_tokens"] and seen[0]["do_sample"] is False
