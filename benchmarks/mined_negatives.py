@@ -21,8 +21,11 @@ from data_gen.tasks.builder import SourceRows
 from data_gen.tasks.subjects import Source
 from data_gen.tasks.views import Shares
 
-KINDS = {"mined": "mined negatives", "category": "negatives of the category",
-         "random": "random negatives"}
+KINDS = {
+    "mined": "mined negatives",
+    "category": "negatives of the category",
+    "random": "random negatives",
+}
 """Set -> its label in tables."""
 
 
@@ -57,9 +60,12 @@ class MinedNegatives(Benchmark):
 
     def score(self, replies, likelihoods) -> dict[str, Metric]:
         return {
-            f"{kind}/{key}": metric for kind, pairs in replies.items()
+            f"{kind}/{key}": metric
+            for kind, pairs in replies.items()
             for key, metric in recognition_metrics(
-                [r.text for _, r in pairs], [q.answer or "" for q, _ in pairs]).items()}
+                [r.text for _, r in pairs], [q.answer or "" for q, _ in pairs]
+            ).items()
+        }
 
 
 def mined_rows(
@@ -75,8 +81,13 @@ def mined_rows(
     found = {}
     for kind in KINDS:
         rows = SourceRows(
-            source, seed, prefix="mined", size=size, nearest=nearest if kind == "mined" else None,
-            shares=Shares(hard=0.0 if kind == "random" else 1.0, info=0.0))
+            source,
+            seed,
+            prefix="mined",
+            size=size,
+            nearest=nearest if kind == "mined" else None,
+            shares=Shares(hard=0.0 if kind == "random" else 1.0, info=0.0),
+        )
         made = (rows.make(OCT, i) for i in range(count))
         found[kind] = [row for row in made if not isinstance(row, Skipped)]
     return found
@@ -84,5 +95,8 @@ def mined_rows(
 
 def _question(row: dict) -> Question:
     query = query_of_row(row)
-    return Question(**{f.name: getattr(query, f.name) for f in fields(query)},
-                    answer=row["answer"], source=row["source"])
+    return Question(
+        **{f.name: getattr(query, f.name) for f in fields(query)},
+        answer=row["answer"],
+        source=row["source"],
+    )

@@ -53,12 +53,15 @@ class RetrievalBenchSettings:
     what: Literal["recall", "speed"] = field(metadata={"help": "recall or speed."})
     root: str | None = field(default=None, metadata={"help": "recall: <subject>/*.jpg"})
     toys: int | None = field(default=None, metadata={"help": "recall: so many drawn toys."})
-    encoder: str = field(default="imagenet", metadata={
-        "help": "recall: as in data_gen/images/encoders.py."})
+    encoder: str = field(
+        default="imagenet", metadata={"help": "recall: as in data_gen/images/encoders.py."}
+    )
     cache: str | None = field(default=None, metadata={"help": "recall: directory of features."})
     regions: bool = field(default=False, metadata={"help": "recall: windows as well."})
-    concepts: list[int] = field(default_factory=lambda: [100, 10_000, 1_000_000], metadata={
-        "help": "speed: numbers of concepts."})
+    concepts: list[int] = field(
+        default_factory=lambda: [100, 10_000, 1_000_000],
+        metadata={"help": "speed: numbers of concepts."},
+    )
     dim: int = field(default=64, metadata={"help": "speed: dimensions of a vector."})
     queries: int = field(default=200, metadata={"help": "speed: queries."})
 
@@ -72,20 +75,32 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     try:
-        (s,) = read_settings(sys.argv[1:] if argv is None else argv, RetrievalBenchSettings,
-                             positional="what", program="retrieval", doc=__doc__)
+        (s,) = read_settings(
+            sys.argv[1:] if argv is None else argv,
+            RetrievalBenchSettings,
+            positional="what",
+            program="retrieval",
+            doc=__doc__,
+        )
         with redirect_stdout(sys.stderr):  # libraries log there when they are first imported
             if s.what == "recall":
                 with tempfile.TemporaryDirectory() as folder:
                     root = Path(s.root) if s.root else drawn_toys(Path(folder), s.toys or 0)
                     measured = leave_one_out(root, s.encoder, s.cache, regions=s.regions)
             else:
-                measured = {"dim": s.dim, "queries": s.queries, "sizes": [
-                    search_times(n, s.dim, s.queries) for n in s.concepts]}
+                measured = {
+                    "dim": s.dim,
+                    "queries": s.queries,
+                    "sizes": [search_times(n, s.dim, s.queries) for n in s.concepts],
+                }
     except ValueError as error:
         sys.exit(f"retrieval: {error}")
-    machine = {"threads": 1, "processor": platform.processor() or platform.machine(),
-               "faiss": faiss.__version__, "torch": torch.__version__}
+    machine = {
+        "threads": 1,
+        "processor": platform.processor() or platform.machine(),
+        "faiss": faiss.__version__,
+        "torch": torch.__version__,
+    }
     print(json.dumps({"measure": s.what, **machine, **measured}, indent=2))
 
 
@@ -144,11 +159,17 @@ def leave_one_out(
             hits[k] += owner in ranked[:k]
     if not asked:
         raise ValueError(f"{root}: no subject has two photos; no photo can be left out")
-    return {"encoder": spec, "dim": encoder.dim, "regions": regions, "photos": len(paths),
-            "subjects": len(set(owners)), "asked": asked,
-            "skipped": skipped.counts,
-            "recall": {f"@{k}": round(hits[k] / asked, 4) for k in KS},
-            "encode_ms_per_photo": None if cache else round(1000 * encoding / len(paths), 1)}
+    return {
+        "encoder": spec,
+        "dim": encoder.dim,
+        "regions": regions,
+        "photos": len(paths),
+        "subjects": len(set(owners)),
+        "asked": asked,
+        "skipped": skipped.counts,
+        "recall": {f"@{k}": round(hits[k] / asked, 4) for k in KS},
+        "encode_ms_per_photo": None if cache else round(1000 * encoding / len(paths), 1),
+    }
 
 
 def search_times(n: int, dim: int, queries: int, seed: int = 0) -> dict:
@@ -180,8 +201,14 @@ def search_times(n: int, dim: int, queries: int, seed: int = 0) -> dict:
             "p95_ms": round(float(np.percentile(times, 95)), 3),
             "finds_nearest_of_flat": _share(exact, answers, 1),
             "finds_10_nearest_of_flat": _share(exact, answers, 10),
-            "finds_concept": round(float(np.mean([
-                answer[0] == names[i] for answer, i in zip(answers, chosen, strict=True)])), 4),
+            "finds_concept": round(
+                float(
+                    np.mean(
+                        [answer[0] == names[i] for answer, i in zip(answers, chosen, strict=True)]
+                    )
+                ),
+                4,
+            ),
         }
         if kind == "ivf":
             cells: Any = index.faiss
@@ -217,8 +244,10 @@ def _timed(index: ConceptIndex, asked: np.ndarray) -> tuple[list[float], list[li
 
 def _share(exact: list[list[str]], answers: list[list[str]], k: int) -> float:
     """Share of the k exact nearest that are among the k retrieved."""
-    shares = [len(set(a[:k]) & set(b[:k])) / max(1, len(a[:k]))
-              for a, b in zip(exact, answers, strict=True)]
+    shares = [
+        len(set(a[:k]) & set(b[:k])) / max(1, len(a[:k]))
+        for a, b in zip(exact, answers, strict=True)
+    ]
     return round(float(np.mean(shares)), 4)
 
 
@@ -229,8 +258,11 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def _images(database: Database) -> tuple[list[str], list[Path]]:
     """Every image of a database, and whose it is."""
-    pairs = [(name, database.image_path(image)) for name, concept in database.concepts().items()
-             for image in concept.images]
+    pairs = [
+        (name, database.image_path(image))
+        for name, concept in database.concepts().items()
+        for image in concept.images
+    ]
     return [name for name, _ in pairs], [path for _, path in pairs]
 
 

@@ -65,9 +65,7 @@ def check_name(name) -> None:
         raise EntryError("the name holds unprintable characters, or blanks around it")
 
 
-def concept_of(
-    tag: str, entry, image: Callable[[str], str] = str
-) -> tuple[Concept, list[str]]:
+def concept_of(tag: str, entry, image: Callable[[str], str] = str) -> tuple[Concept, list[str]]:
     """The concept of an entry.
 
     Args:
@@ -102,8 +100,13 @@ def concept_of(
             usable.append(image(path))
         except EntryError as reason:
             wrong.append(str(reason))
-    return Concept(name, tuple(dict.fromkeys(usable)), texts["info"].strip(), texts["category"],
-                   tuple(attributes)), wrong
+    return Concept(
+        name,
+        tuple(dict.fromkeys(usable)),
+        texts["info"].strip(),
+        texts["category"],
+        tuple(attributes),
+    ), wrong
 
 
 def inside(path: str, root: Path, prefix: str = "") -> str:
@@ -141,8 +144,13 @@ def entry_of(concept: Concept, before: dict | None = None) -> dict:
     Args:
         before: the entry it takes the place of; keys that are not a concept's stay.
     """
-    entry = {**(before or {}), "name": concept.name, "image": (*concept.images, "")[0],
-             "info": with_tag(concept), "category": concept.category}
+    entry = {
+        **(before or {}),
+        "name": concept.name,
+        "image": (*concept.images, "")[0],
+        "info": with_tag(concept),
+        "category": concept.category,
+    }
     for key, several in (("images", concept.images), ("attributes", concept.attributes)):
         entry.pop(key, None)
         if len(several) > (key == "images"):

@@ -60,8 +60,14 @@ class Database:
         loaded: changes whenever :meth:`concepts` has read the file anew.
     """
 
-    def __init__(self, path: str | Path, root: str | Path | None = None, *, prefix: str = "",
-                 need_images: bool = True):
+    def __init__(
+        self,
+        path: str | Path,
+        root: str | Path | None = None,
+        *,
+        prefix: str = "",
+        need_images: bool = True,
+    ):
         self.path = Path(path)
         self.root = Path(root) if root is not None else self.path.parent
         self.prefix, self.need_images = prefix, need_images
@@ -83,8 +89,9 @@ class Database:
     def summary(self) -> str:
         """One line: how many concepts and images, and what is skipped and why."""
         images = sum(len(concept.images) for concept in self._concepts.values())
-        return (f"{self.path}: {len(self._concepts)} concepts, {images} images"
-                f"{self.skipped.clause()}")
+        return (
+            f"{self.path}: {len(self._concepts)} concepts, {images} images{self.skipped.clause()}"
+        )
 
     def image_path(self, image: str) -> Path:
         """Where a concept's image is."""
@@ -109,8 +116,10 @@ class Database:
             for concept in ready:
                 key = name_key(concept.name)
                 if key in taken:
-                    raise DatabaseError(f"{self.path}: the name {concept.name!r} is taken by "
-                                        f"{taken[key]}; edit that, or choose another name")
+                    raise DatabaseError(
+                        f"{self.path}: the name {concept.name!r} is taken by "
+                        f"{taken[key]}; edit that, or choose another name"
+                    )
                 taken[key] = tag_of(concept.name)
                 entries[tag_of(concept.name)] = entry_of(concept)
                 paths.update(dict.fromkeys(concept.images, tag_of(concept.name)))
@@ -146,6 +155,7 @@ class Database:
         Raises:
             DatabaseError: there is no such concept.
         """
+
         def change(entries: dict, paths: dict) -> None:
             tag = self._find(entries, name)
             del entries[tag]
@@ -160,12 +170,14 @@ class Database:
             try:
                 before, _ = concept_of(tag, entries[tag], self._inside)
             except EntryError as reason:
-                raise DatabaseError(f"{self.path}, {tag}: {reason}; remove it, and add it anew"
-                                    ) from None
+                raise DatabaseError(
+                    f"{self.path}, {tag}: {reason}; remove it, and add it anew"
+                ) from None
             after = alter(before)
             new_tag = tag_of(after.name)
-            clash = [t for t in entries if t != tag
-                     and name_key(t.strip("<>")) == name_key(after.name)]
+            clash = [
+                t for t in entries if t != tag and name_key(t.strip("<>")) == name_key(after.name)
+            ]
             if clash:
                 raise DatabaseError(f"{self.path}: the name {after.name!r} is taken by {clash[0]}")
             old = entries[tag]
@@ -196,13 +208,17 @@ class Database:
                 if self.path.exists():
                     content, twice = read_database(self.path)
                 if twice:
-                    raise DatabaseError(f"{self.path} gives {twice[0]!r} twice, and an edit would "
-                                        "lose one of them; rename or delete one by hand")
+                    raise DatabaseError(
+                        f"{self.path} gives {twice[0]!r} twice, and an edit would "
+                        "lose one of them; rename or delete one by hand"
+                    )
                 change(content["concept_dict"], content["path_to_concept"])
                 write_database(self.path, content)
         except Timeout:
-            raise DatabaseError(f"{self.path} has been locked by another process for "
-                                f"{LOCK_SECONDS} s; try again when it is done") from None
+            raise DatabaseError(
+                f"{self.path} has been locked by another process for "
+                f"{LOCK_SECONDS} s; try again when it is done"
+            ) from None
         except OSError as error:
             raise DatabaseError(f"{self.path} cannot be written ({error.strerror})") from None
 
@@ -257,8 +273,9 @@ class Database:
             try:
                 open_photo(path, 64)
             except PhotoError as reason:
-                raise DatabaseError(f"{self.path}, {concept.name!r}: image {image}: {reason}"
-                                    ) from None
+                raise DatabaseError(
+                    f"{self.path}, {concept.name!r}: image {image}: {reason}"
+                ) from None
             try:
                 images.append(inside(str(image), self.root))
             except EntryError:
@@ -306,10 +323,15 @@ def read_database(path: Path) -> tuple[dict, list[str]]:
         raise DatabaseError(f"{path} is no JSON (line {error.lineno}: {error.msg})") from None
     except (RecursionError, ValueError):  # nested too deeply; a number of too many digits
         raise DatabaseError(f"{path} is no concept database") from None
-    if (not isinstance(content, dict) or not isinstance(content.get("concept_dict"), dict)
-            or not isinstance(content.setdefault("path_to_concept", {}), dict)):
-        raise DatabaseError(f"{path} is no concept database: expected an object with "
-                            "'concept_dict' and 'path_to_concept'")
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("concept_dict"), dict)
+        or not isinstance(content.setdefault("path_to_concept", {}), dict)
+    ):
+        raise DatabaseError(
+            f"{path} is no concept database: expected an object with "
+            "'concept_dict' and 'path_to_concept'"
+        )
     return content, twice
 
 

@@ -61,8 +61,9 @@ def folder_concepts(
         images = tuple(photo.relative_to(root).as_posix() for photo in folder.photos)
         found.append(Concept(folder.name, images, category=kinds.get(folded(folder.name), "")))
     if not found:
-        raise DatabaseError(f"{root} holds no usable photo; give a directory with photos at "
-                            "<subject>/*.jpg")
+        raise DatabaseError(
+            f"{root} holds no usable photo; give a directory with photos at <subject>/*.jpg"
+        )
     return found, skipped
 
 
@@ -91,22 +92,30 @@ def write_folders(database: Database, out: str | Path) -> Path:
     _refuse_existing(out)
     for name in concepts:
         if "/" in name or name.startswith(".") or len(os.fsencode(name)) > 200:
-            raise DatabaseError(f"{database.path}: the name {name!r} cannot be a folder's; "
-                                "rename the concept first")
+            raise DatabaseError(
+                f"{database.path}: the name {name!r} cannot be a folder's; rename the concept first"
+            )
     for name, concept in concepts.items():
         (out / name).mkdir(parents=True)
         for i, image in enumerate(concept.images):
             source = database.image_path(image)
             shutil.copyfile(source, out / name / f"{i:02d}{source.suffix.lower()}")
-    lines = [f'{name},{concept.category}\n' for name, concept in concepts.items()
-             if concept.category]
+    lines = [
+        f"{name},{concept.category}\n" for name, concept in concepts.items() if concept.category
+    ]
     (out / "classes.csv").write_text("".join(lines), encoding="utf-8")
     return out
 
 
 def toybox_database(
-    out: str | Path, count: int, seed: int = 0, *, held_out: bool = True,
-    half: str | None = None, views: int = 1, size: int = TOY_PX,
+    out: str | Path,
+    count: int,
+    seed: int = 0,
+    *,
+    held_out: bool = True,
+    half: str | None = None,
+    views: int = 1,
+    size: int = TOY_PX,
 ) -> Database:
     """A new database of toys at ``out/database.json``, their images next to it.
 
@@ -144,8 +153,10 @@ def draw_toys(
 ) -> dict[str, Identity]:
     """Who is in a :func:`toybox_database` of the same arguments: name -> toy."""
     if not 1 <= count <= len(all_names()):
-        raise DatabaseError(f"a database of toys holds 1 to {len(all_names())} of them, not "
-                            f"{count}: there are no more names")
+        raise DatabaseError(
+            f"a database of toys holds 1 to {len(all_names())} of them, not "
+            f"{count}: there are no more names"
+        )
     rng = random.Random(f"toybox-database-{seed}-{half or held_out}")
     names = draw_names(rng, count)
     toys: list[Identity] = []

@@ -90,8 +90,10 @@ def nearest(index: ConceptIndex, vectors: np.ndarray, k: int) -> list[list[tuple
         ValueError: the vectors are of another length than the index's.
     """
     if vectors.shape[1] != index.faiss.d:
-        raise ValueError(f"the index holds vectors of {index.faiss.d} numbers, the encoder gives "
-                         f"{vectors.shape[1]}: it was made with another encoder")
+        raise ValueError(
+            f"the index holds vectors of {index.faiss.d} numbers, the encoder gives "
+            f"{vectors.shape[1]}: it was made with another encoder"
+        )
     rows = min(k * index.most, index.faiss.ntotal)  # k concepts however their images rank
     scores, places = index.faiss.search(np.ascontiguousarray(vectors, np.float32), rows)
     if index.faiss.metric_type == faiss.METRIC_L2:
@@ -128,8 +130,10 @@ def read_index(path: str | Path, ids: str | Path) -> ConceptIndex:
     if not owners or not all(isinstance(name, str) and name.strip() for name in owners):
         raise IndexFileError(f"ids {ids}: expected a list of names")
     if len(owners) != found.ntotal:
-        raise IndexFileError(f"index {path} holds {found.ntotal} vectors, its ids {ids} are "
-                             f"{len(owners)}; they do not belong together")
+        raise IndexFileError(
+            f"index {path} holds {found.ntotal} vectors, its ids {ids} are "
+            f"{len(owners)}; they do not belong together"
+        )
     owners = [_bare(name) for name in owners]
     return ConceptIndex(found, owners, max(Counter(owners).values()))
 
@@ -160,8 +164,15 @@ class LiveIndex:
         skipped: images that could not be opened, by reason.
     """
 
-    def __init__(self, database: Database, encoder: Encoder, cache: str | Path | None = None, *,
-                 kind: str = "flat", start: ConceptIndex | None = None):
+    def __init__(
+        self,
+        database: Database,
+        encoder: Encoder,
+        cache: str | Path | None = None,
+        *,
+        kind: str = "flat",
+        start: ConceptIndex | None = None,
+    ):
         self.database, self.encoder, self.cache, self.kind = database, encoder, cache, kind
         self.skipped = SkippedItems()
         self._known: dict[tuple, np.ndarray] = {}  # (path, time, size) -> vector
@@ -183,13 +194,16 @@ class LiveIndex:
         if self._index is not None and version == self._version:
             return self._index
         stamps = {name: self._stamps(concept.images) for name, concept in concepts.items()}
-        wanted = {stamp for found in stamps.values() if found not in self._given
-                  for stamp in found}
+        wanted = {stamp for found in stamps.values() if found not in self._given for stamp in found}
         new = sorted(stamp[0] for stamp in wanted - set(self._known))
-        vectors, self.skipped = file_features(self.encoder, new, self.cache,
-                                               progress=len(new) > 100)
-        self._known = {stamp: self._known[stamp] if stamp in self._known else vectors[stamp[0]]
-                       for stamp in wanted if stamp in self._known or stamp[0] in vectors}
+        vectors, self.skipped = file_features(
+            self.encoder, new, self.cache, progress=len(new) > 100
+        )
+        self._known = {
+            stamp: self._known[stamp] if stamp in self._known else vectors[stamp[0]]
+            for stamp in wanted
+            if stamp in self._known or stamp[0] in vectors
+        }
         owners, rows = [], []
         for name, found in stamps.items():
             own = self._given.get(found)
@@ -217,14 +231,17 @@ class LiveIndex:
     def _take(self, start: ConceptIndex) -> None:
         """Vectors of an existing index for the concepts as they are now."""
         if start.faiss.d != self.encoder.dim:
-            raise IndexFileError(f"the index holds vectors of {start.faiss.d} numbers, encoder "
-                                 f"{self.encoder.name!r} gives {self.encoder.dim}")
+            raise IndexFileError(
+                f"the index holds vectors of {start.faiss.d} numbers, encoder "
+                f"{self.encoder.name!r} gives {self.encoder.dim}"
+            )
         try:
             vectors = start.faiss.reconstruct_n(0, start.faiss.ntotal)
         except RuntimeError:
-            raise IndexFileError("the index does not give its vectors back; use it without a "
-                                 "database, or omit it and have the images encoded"
-                                 ) from None
+            raise IndexFileError(
+                "the index does not give its vectors back; use it without a "
+                "database, or omit it and have the images encoded"
+            ) from None
         rows: dict[str, list[int]] = {}
         for row, name in enumerate(start.owners):
             rows.setdefault(name, []).append(row)

@@ -56,8 +56,9 @@ def load_proposer(config: dict | None, device: str | None = None) -> Proposer | 
             return ultralytics_model(device=device, **settings)
     except TypeError as error:
         raise DetectorError(f"detector {kind!r}: {error}") from None
-    raise DetectorError(f"no detector is called {kind!r}; there are windows, transformers and "
-                        "ultralytics")
+    raise DetectorError(
+        f"no detector is called {kind!r}; there are windows, transformers and ultralytics"
+    )
 
 
 def windows(image: Image.Image, sides: Sequence[float] = WINDOWS, most: int = MOST) -> list[Box]:
@@ -86,7 +87,11 @@ def windows(image: Image.Image, sides: Sequence[float] = WINDOWS, most: int = MO
 
 
 def zero_shot_detector(
-    model: str, labels: Sequence[str], *, threshold: float = 0.1, most: int = MOST,
+    model: str,
+    labels: Sequence[str],
+    *,
+    threshold: float = 0.1,
+    most: int = MOST,
     device: str | None = None,
 ) -> Proposer:
     """An open-vocabulary detector of transformers (OWL-ViT, OWLv2, Grounding DINO, ...).
@@ -104,8 +109,9 @@ def zero_shot_detector(
     from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
     if not labels:
-        raise DetectorError(f"detector {model!r} has no labels to look for; give the concepts' "
-                            "categories")
+        raise DetectorError(
+            f"detector {model!r} has no labels to look for; give the concepts' categories"
+        )
     try:
         detector = AutoModelForZeroShotObjectDetection.from_pretrained(model, use_safetensors=True)
         processor = AutoProcessor.from_pretrained(model)
@@ -121,7 +127,8 @@ def zero_shot_detector(
         with torch.inference_mode():
             outputs = detector(**inputs)
         (found,) = processor.post_process_grounded_object_detection(
-            outputs, threshold=threshold, target_sizes=[(image.height, image.width)])
+            outputs, threshold=threshold, target_sizes=[(image.height, image.width)]
+        )
         return _kept(found["boxes"].tolist(), found["scores"].tolist(), image.size, most)
 
     return propose
@@ -139,20 +146,24 @@ def ultralytics_model(
         DetectorError: not an ONNX file, or ultralytics is not installed.
     """
     if Path(model).suffix != ".onnx" or not Path(model).is_file():
-        raise DetectorError(f"detector {model!r} is no .onnx file; export the detector to ONNX "
-                            "(its .pt files are pickles and are not opened)")
+        raise DetectorError(
+            f"detector {model!r} is no .onnx file; export the detector to ONNX "
+            "(its .pt files are pickles and are not opened)"
+        )
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would install packages unasked
     try:
         from ultralytics import YOLO  # type: ignore[reportMissingImports]
     except ImportError:
-        raise DetectorError("ultralytics is not installed; pip install ultralytics onnxruntime"
-                            ) from None
+        raise DetectorError(
+            "ultralytics is not installed; pip install ultralytics onnxruntime"
+        ) from None
     detector = YOLO(model, task="detect")
 
     def propose(image: Image.Image) -> list[Box]:
         image = image.convert("RGB")
-        (found,) = detector.predict(image, conf=threshold, max_det=most, device=device,
-                                    verbose=False)
+        (found,) = detector.predict(
+            image, conf=threshold, max_det=most, device=device, verbose=False
+        )
         boxes = found.boxes
         return _kept(boxes.xyxy.tolist(), boxes.conf.tolist(), image.size, most)
 

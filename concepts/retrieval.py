@@ -51,8 +51,14 @@ class Retriever:
         least: similarity below which a concept is not retrieved by an image.
     """
 
-    def __init__(self, index: LiveIndex | ConceptIndex, encoder: Encoder,
-                 propose: Proposer | None = None, *, least: float = -1.0):
+    def __init__(
+        self,
+        index: LiveIndex | ConceptIndex,
+        encoder: Encoder,
+        propose: Proposer | None = None,
+        *,
+        least: float = -1.0,
+    ):
         self.index, self.encoder, self.propose, self.least = index, encoder, propose, least
         self._keys: dict[str, str] = {}
         self._keys_of: object = None
@@ -94,8 +100,9 @@ class Retriever:
                 if name not in best or similarity > best[name][0]:
                     best[name] = similarity, Found(name, by, similarity, box)
         ranked = sorted(best.values(), key=lambda one: -one[0])
-        new = [one for similarity, one in ranked
-               if one.name not in found and similarity >= self.least]
+        new = [
+            one for similarity, one in ranked if one.name not in found and similarity >= self.least
+        ]
         return [*found.values(), *new[:places]]
 
 

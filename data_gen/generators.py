@@ -52,7 +52,9 @@ _NO_SETTINGS = frozenset({"seed", "counts", "templates", "report", "skipped", "g
 
 
 def _generator(name: str, function: Callable, make: Callable[..., IndexedRows]) -> Generator:
-    """Args:
+    """A generator whose settings are the arguments of a function.
+
+    Args:
         function: its arguments are the settings.
         make: counts, seed and settings as keywords -> rows.
     """
@@ -77,8 +79,9 @@ def _toybox(counts: dict, seed: int, **settings) -> IndexedRows:
 
 
 def _mixture(counts: dict, seed: int, sources: Mapping) -> IndexedRows:
-    generators = {name: made for name, made in GENERATORS.items()
-                  if name not in ("mixture", "diffusion")}  # which makes pairs, not rows
+    generators = {
+        name: made for name, made in GENERATORS.items() if name not in ("mixture", "diffusion")
+    }  # which makes pairs, not rows
     return mixture_rows(counts, seed, sources, generators)
 
 
@@ -94,8 +97,7 @@ GENERATORS = {
 
 
 class Opened(NamedTuple):
-    """A source, the fingerprint of what it was read from, and a line that says what is used of it.
-    """
+    """A source, the fingerprint of what it was read from, and a line on what of it is used."""
 
     source: Source
     fingerprint: str
@@ -124,13 +126,25 @@ def open_source(settings: Mapping) -> Opened:
     return opened
 
 
-def _subjects200k(path: str, quality: Mapping | None = None, keep_unassessed: bool = False,
-                  collections: list[str] | None = None, limit: int | None = None,
-                  cache: str = "runs/cache", inset: int = 1, size: int = 512) -> Opened:
+def _subjects200k(
+    path: str,
+    quality: Mapping | None = None,
+    keep_unassessed: bool = False,
+    collections: list[str] | None = None,
+    limit: int | None = None,
+    cache: str = "runs/cache",
+    inset: int = 1,
+    size: int = 512,
+) -> Opened:
     folder = fetch_pairs(path, cache, limit) if is_hub_id(path) else path
     pairs = Pairs(folder, inset, size, "long")
-    skipped = read_pairs(pairs, thresholds(quality), keep_unassessed=keep_unassessed,
-                          collections=collections, limit=limit)
+    skipped = read_pairs(
+        pairs,
+        thresholds(quality),
+        keep_unassessed=keep_unassessed,
+        collections=collections,
+        limit=limit,
+    )
     fingerprint = fingerprint_of(*(footer_digest(file) for file in pairs.files), f"{inset} {size}")
     return Opened(Source("subjects200k", pairs), fingerprint, pairs_summary(pairs, skipped))
 
@@ -139,34 +153,55 @@ def _folders(root: str, classes: str | None = None, size: int = 384, side: str =
     folder = Path(root)
     if not folder.is_dir():
         raise SourceError(f"{root} is no directory; give one that holds <subject>/*.jpg")
-    file = Path(classes) if classes else next(
-        (folder / name for name in CLASSES_FILES if (folder / name).is_file()), None)
+    file = (
+        Path(classes)
+        if classes
+        else next((folder / name for name in CLASSES_FILES if (folder / name).is_file()), None)
+    )
     folders, skipped = scan(folder, size, side, keep=file)
     kinds = read_classes(file) if file else {}
     for found in folders:
         found.kind = kinds.get(folded(found.name))
-    fingerprint = fingerprint_of(file_digest(p for f in folders for p in f.photos),
-                                 f"{size} {side}")
-    return Opened(folder_source(folder, folders, size, side), fingerprint,
-                  photos_summary(folders, skipped, classes=file))
+    fingerprint = fingerprint_of(
+        file_digest(p for f in folders for p in f.photos), f"{size} {side}"
+    )
+    return Opened(
+        folder_source(folder, folders, size, side),
+        fingerprint,
+        photos_summary(folders, skipped, classes=file),
+    )
 
 
-def _detection(annotations: str, images: str, references: str | None = None,
-               box_format: str = "xywh", categories: list[str] | None = None,
-               min_share: float = 0.02, max_share: float = 0.8, min_side: int = 48,
-               min_margin: int = 1, duplicate_iou: float = 0.9, max_overlap: float = 0.1
-               ) -> Opened:
+def _detection(
+    annotations: str,
+    images: str,
+    references: str | None = None,
+    box_format: str = "xywh",
+    categories: list[str] | None = None,
+    min_share: float = 0.02,
+    max_share: float = 0.8,
+    min_side: int = 48,
+    min_margin: int = 1,
+    duplicate_iou: float = 0.9,
+    max_overlap: float = 0.1,
+) -> Opened:
     limits = Limits(min_share, max_share, min_side, min_margin, duplicate_iou, max_overlap)
     found, kept = open_boxes(annotations, images, references, box_format, categories, limits)
     files = (file for file in (annotations, references) if file)
     fingerprint = fingerprint_of(file_digest(files), images)
-    return Opened(detection_source(found, kept, limits, "detection"), fingerprint,
-                  boxes_summary("detection", kept))
+    return Opened(
+        detection_source(found, kept, limits, "detection"),
+        fingerprint,
+        boxes_summary("detection", kept),
+    )
 
 
 def _toys(count: int, seed: int = 0, split: str = "heldout", size: int = 64) -> Opened:
-    return Opened(toy_source(count, seed, split, size), f"{seed} {split} {size}",
-                  f"toys: {count} of the split '{split}'")
+    return Opened(
+        toy_source(count, seed, split, size),
+        f"{seed} {split} {size}",
+        f"toys: {count} of the split '{split}'",
+    )
 
 
 KINDS: dict[str, Callable[..., Opened]] = {

@@ -44,17 +44,21 @@ MIB = 2**20
 class BenchDataSettings:
     """What to measure; all other options are the generate command's."""
 
-    rows: list[int] = field(default_factory=lambda: [2_000, 20_000, 200_000], metadata={
-        "help": "Sizes of sets."})
+    rows: list[int] = field(
+        default_factory=lambda: [2_000, 20_000, 200_000], metadata={"help": "Sizes of sets."}
+    )
     out: str = field(default="runs/measure", metadata={"help": "Output directory."})
-    pairs: str | None = field(default=None, metadata={
-        "help": "A small set of image pairs, repeated until it has as many as rows."})
+    pairs: str | None = field(
+        default=None,
+        metadata={"help": "A small set of image pairs, repeated until it has as many as rows."},
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure every size, write the results, print the table."""
-    own, rest = take_options(sys.argv[1:] if argv is None else argv,
-                             *(f.name for f in fields(BenchDataSettings)), "help")
+    own, rest = take_options(
+        sys.argv[1:] if argv is None else argv, *(f.name for f in fields(BenchDataSettings)), "help"
+    )
     try:
         (args,) = read_settings(own, BenchDataSettings, program="bench_data", doc=__doc__)
         out = Path(args.out)
@@ -74,11 +78,14 @@ def main(argv: list[str] | None = None) -> None:
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "sizes": sizes,
-        "peak_of_last_to_that_before": round(sizes[-1]["generate"]["peak_mib"]
-                                             / sizes[-2]["generate"]["peak_mib"], 3)
-        if len(sizes) > 1 else None,
-        "reading_and_cropping_to_decoding":
-            crops_to_decoding(out / "pairs") if args.pairs else None,
+        "peak_of_last_to_that_before": round(
+            sizes[-1]["generate"]["peak_mib"] / sizes[-2]["generate"]["peak_mib"], 3
+        )
+        if len(sizes) > 1
+        else None,
+        "reading_and_cropping_to_decoding": crops_to_decoding(out / "pairs")
+        if args.pairs
+        else None,
     }
     (out / "measured.json").write_text(json.dumps(report, indent=2) + "\n")
     print(table(report))
@@ -107,8 +114,13 @@ def measure(options: list[str], counts: dict[str, int], out: Path) -> dict:
     rows, size = manifest["rows"], sum(shard["bytes"] for shard in manifest["shards"])
     for part in (made, seen):
         part["rows_per_cpu_s"] = round(rows / part["cpu_s"], 1)
-    return {"rows": rows, "shards": len(manifest["shards"]), "bytes_per_row": round(size / rows),
-            "generate": made, "inspect": seen}
+    return {
+        "rows": rows,
+        "shards": len(manifest["shards"]),
+        "bytes_per_row": round(size / rows),
+        "generate": made,
+        "inspect": seen,
+    }
 
 
 def repeat_pairs(path: Path, out: Path, rows: int) -> None:
@@ -120,8 +132,9 @@ def repeat_pairs(path: Path, out: Path, rows: int) -> None:
     few = pa.concat_tables([pq.read_table(file) for file in parquet_files(path)])
 
     def write(name: str, n: int) -> None:
-        pq.write_table(few.take([i % len(few) for i in range(n)]), out / name,
-                       row_group_size=GROUP_ROWS)
+        pq.write_table(
+            few.take([i % len(few) for i in range(n)]), out / name, row_group_size=GROUP_ROWS
+        )
 
     whole, rest = divmod(rows, PART_ROWS)
     if whole:
@@ -156,31 +169,42 @@ def measured(arguments: list[str]) -> dict:
     """Run the generate command to its end. What it took, as the operating system counts."""
     start = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-m", "launch.generate", *arguments], stdout=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"})
+        [sys.executable, "-m", "launch.generate", *arguments],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit("bench_data: the generate command failed; it says why above")
     # ru_maxrss is in KiB on Linux.
-    return {"wall_s": round(time.monotonic() - start, 2),
-            "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-            "peak_mib": round(usage.ru_maxrss * 1024 / MIB, 1)}
+    return {
+        "wall_s": round(time.monotonic() - start, 2),
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
+        "peak_mib": round(usage.ru_maxrss * 1024 / MIB, 1),
+    }
 
 
 def table(report: dict) -> str:
     """The results as Markdown."""
-    lines = ["| rows | rows/s per core | peak MiB | bytes per row | inspecting: rows/s | peak MiB "
-             "|", "|---|---|---|---|---|---|"]
+    lines = [
+        "| rows | rows/s per core | peak MiB | bytes per row | inspecting: rows/s | peak MiB |",
+        "|---|---|---|---|---|---|",
+    ]
     for size in report["sizes"]:
         made, seen = size["generate"], size["inspect"]
-        lines.append(f"| {size['rows']:,} | {made['rows_per_cpu_s']:,.0f} | {made['peak_mib']:.0f} "
-                     f"| {size['bytes_per_row']:,} | {seen['rows_per_cpu_s']:,.0f} "
-                     f"| {seen['peak_mib']:.0f} |")
+        lines.append(
+            f"| {size['rows']:,} | {made['rows_per_cpu_s']:,.0f} | {made['peak_mib']:.0f} "
+            f"| {size['bytes_per_row']:,} | {seen['rows_per_cpu_s']:,.0f} "
+            f"| {seen['peak_mib']:.0f} |"
+        )
     if report["reading_and_cropping_to_decoding"]:
-        lines += ["", "Reading and cropping goes at "
-                  f"{100 * report['reading_and_cropping_to_decoding']:.0f} % of the rate of "
-                  "decoding."]
+        lines += [
+            "",
+            "Reading and cropping goes at "
+            f"{100 * report['reading_and_cropping_to_decoding']:.0f} % of the rate of "
+            "decoding.",
+        ]
     return "\n".join(lines)
 
 

@@ -64,14 +64,24 @@ CASES = {
         "500 / 64, reference": Shape(prompt=500, completion=64, beta=0.04),
     },
     "G": {f"G {g}": replace(BASE, prompt=250, completion=64, G=g) for g in (2, 4, 8, 16, 32)},
-    "prompt": {f"prompt {p}": replace(BASE, prompt=p, completion=64)
-               for p in (60, 125, 250, 500, 1000, 2000, 4000)},
-    "completion": {f"completion {c}": replace(BASE, prompt=250, completion=c)
-                   for c in (2, 8, 32, 128, 512)},
-    "large": {f"{what}, {p} / {c}": Shape(prompt=p, completion=c, image_px=448, beta=0.04,
-                                          checkpointing=True, lora=True)
-              for what, p, c in (("yes or no", 700, 2), ("box", 700, 26), ("caption", 800, 128),
-                                 ("long prompt", 2000, 128))},
+    "prompt": {
+        f"prompt {p}": replace(BASE, prompt=p, completion=64)
+        for p in (60, 125, 250, 500, 1000, 2000, 4000)
+    },
+    "completion": {
+        f"completion {c}": replace(BASE, prompt=250, completion=c) for c in (2, 8, 32, 128, 512)
+    },
+    "large": {
+        f"{what}, {p} / {c}": Shape(
+            prompt=p, completion=c, image_px=448, beta=0.04, checkpointing=True, lora=True
+        )
+        for what, p, c in (
+            ("yes or no", 700, 2),
+            ("box", 700, 26),
+            ("caption", 800, 128),
+            ("long prompt", 2000, 128),
+        )
+    },
 }
 MODELS = {"tiny": "toybox_base"}
 RANDOM_3B = "qwen2_5_vl_3b_random"
@@ -81,19 +91,29 @@ RANDOM_3B = "qwen2_5_vl_3b_random"
 class BenchStepSettings:
     """What to measure."""
 
-    model: str = field(default="tiny", metadata={
-        "help": f"tiny, {RANDOM_3B}, or a policy directory or hub id."})
-    cases: list[str] = field(default_factory=lambda: [k for k in CASES if k != "large"], metadata={
-        "help": f"Of {', '.join(CASES)}."})
-    dtype: Literal["float32", "bfloat16"] = field(default="float32", metadata={
-        "help": "Of the weights."})
-    share: Literal["auto", "on"] = field(default="auto", metadata={
-        "help": "Whether our trainer shares prompts: where it pays, or always."})
+    model: str = field(
+        default="tiny", metadata={"help": f"tiny, {RANDOM_3B}, or a policy directory or hub id."}
+    )
+    cases: list[str] = field(
+        default_factory=lambda: [k for k in CASES if k != "large"],
+        metadata={"help": f"Of {', '.join(CASES)}."},
+    )
+    dtype: Literal["float32", "bfloat16"] = field(
+        default="float32", metadata={"help": "Of the weights."}
+    )
+    share: Literal["auto", "on"] = field(
+        default="auto",
+        metadata={"help": "Whether our trainer shares prompts: where it pays, or always."},
+    )
     rounds: int = field(default=5, metadata={"help": "Steps that are timed."})
     out: str = field(default="runs/speed", metadata={"help": "Output directory."})
     peak: bool = field(default=False, metadata={"help": "Measure peak memory instead."})
-    one: list[str] | None = field(default=None, metadata={
-        "help": "TRAINER SHAPE: peak memory of one, which --peak runs in a process each."})
+    one: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "TRAINER SHAPE: peak memory of one, which --peak runs in a process each."
+        },
+    )
 
     def __post_init__(self):
         if unknown := [case for case in self.cases if case not in CASES]:
@@ -103,8 +123,12 @@ class BenchStepSettings:
 def main(argv: list[str] | None = None) -> int:
     """Measure, write the tables and curves. Returns the exit status."""
     try:
-        (args,) = read_settings(sys.argv[1:] if argv is None else argv, BenchStepSettings,
-                                program="bench_step", doc=__doc__)
+        (args,) = read_settings(
+            sys.argv[1:] if argv is None else argv,
+            BenchStepSettings,
+            program="bench_step",
+            doc=__doc__,
+        )
     except InputError as error:
         print(f"bench_step: {error}", file=sys.stderr)
         return 2
@@ -119,8 +143,10 @@ def main(argv: list[str] | None = None) -> int:
         if not (out / RANDOM_3B / "processor_config.json").is_file():  # written last
             save_qwen2_5_vl_3b_random(args.model)
     if args.peak:
-        lines = [f"| {name} | {a / 2**20:.0f} | {b / 2**20:.0f} | {b / a:.2f} |"
-                 for name, a, b in peaks(args.model)]
+        lines = [
+            f"| {name} | {a / 2**20:.0f} | {b / 2**20:.0f} | {b / a:.2f} |"
+            for name, a, b in peaks(args.model)
+        ]
         head = ["| case | stock, MiB | ours, MiB | ratio |", "|---|---|---|---|"]
         table = "\n".join([*head, *lines])
         (out / "memory.md").write_text(table + "\n")
@@ -132,10 +158,20 @@ def main(argv: list[str] | None = None) -> int:
             found = measure(args.model, shape, args.rounds, args.share, args.dtype)
             results.append({"kind": kind, "case": name, **found})
             print(line(results[-1]), flush=True)
-            (out / "speed.json").write_text(json.dumps(
-                {"model": args.model, "dtype": args.dtype, "device": device(),
-                 "torch": torch.__version__, "threads": torch.get_num_threads(),
-                 "fit": fitted(results), "results": results}, indent=1))
+            (out / "speed.json").write_text(
+                json.dumps(
+                    {
+                        "model": args.model,
+                        "dtype": args.dtype,
+                        "device": device(),
+                        "torch": torch.__version__,
+                        "threads": torch.get_num_threads(),
+                        "fit": fitted(results),
+                        "results": results,
+                    },
+                    indent=1,
+                )
+            )
     text = f"{table_of(results)}\n{device()}, {args.dtype}. {fit_line(results)}\n"
     (out / "speed.md").write_text(text)
     print(fit_line(results))
@@ -146,12 +182,23 @@ def main(argv: list[str] | None = None) -> int:
 
 def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> dict:
     """Both trainers on one shape: medians per phase, tokens, images, bound and prediction."""
-    both = compare(model, shape, rounds=rounds, dtype=getattr(torch, dtype),
-                   options=TrainerOptions(share_prompt=share, share_vision="auto"))
+    both = compare(
+        model,
+        shape,
+        rounds=rounds,
+        dtype=getattr(torch, dtype),
+        options=TrainerOptions(share_prompt=share, share_vision="auto"),
+    )
     prompt = prompt_length(model, shape)
-    found = {name: {"seconds": {phase: run.median(phase) for phase in PHASES},
-                    "tokens": run.tokens, "images": run.images, "loss": run.losses[-1]}
-             for name, run in both.items()}
+    found = {
+        name: {
+            "seconds": {phase: run.median(phase) for phase in PHASES},
+            "tokens": run.tokens,
+            "images": run.images,
+            "loss": run.losses[-1],
+        }
+        for name, run in both.items()
+    }
     groups = [list(range(i * shape.G, (i + 1) * shape.G)) for i in range(shape.prompts)]
     config = AutoConfig.from_pretrained(local_weights(model))
     prices, image = prices_of(config), image_price(config, shape.image_px)
@@ -159,10 +206,15 @@ def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> di
     whole = [ForwardPass(groups, prompt, shape.completion)]
     ratio = predicted_ratio(whole, prompt, shape.completion, prices)
     shared = share == "on" or ratio <= MAX_COST_RATIO
-    return {"shape": {**asdict(shape), "prompt": prompt}, "bound": bound(shape, prompt),
-            "prices": asdict(prices), "image_price": image, "shared": shared,
-            "predicted": (OVERHEAD + cost["stock"]) / (OVERHEAD + cost["ours"]) if shared else 1.0,
-            **found}
+    return {
+        "shape": {**asdict(shape), "prompt": prompt},
+        "bound": bound(shape, prompt),
+        "prices": asdict(prices),
+        "image_price": image,
+        "shared": shared,
+        "predicted": (OVERHEAD + cost["stock"]) / (OVERHEAD + cost["ours"]) if shared else 1.0,
+        **found,
+    }
 
 
 def device() -> str:
@@ -177,17 +229,34 @@ def peaks(model: str):
     """(case, stock bytes, our bytes): what a step adds to a process that has loaded the model."""
     for name in ("500 / 64", "500 / 128"):
         shape = json.dumps(asdict(CASES["tasks"][name]))
-        found = [json.loads(subprocess.run(
-            [sys.executable, "-m", "launch.bench_step", "--model", model, "--one", which, shape],
-            check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-            for which in ("stock", "ours")]
+        found = [
+            json.loads(
+                subprocess.run(
+                    [
+                        sys.executable,
+                        "-m",
+                        "launch.bench_step",
+                        "--model",
+                        model,
+                        "--one",
+                        which,
+                        shape,
+                    ],
+                    check=True,
+                    capture_output=True,
+                    text=True,
+                ).stdout.splitlines()[-1]
+            )
+            for which in ("stock", "ours")
+        ]
         yield name, *found
 
 
 def peak_of_one(model: str, which: str, shape: Shape) -> int:
     """Bytes at the peak above what the loaded model needs."""
     if torch.cuda.is_available():
-        load_policy(model)[0].cuda()
+        policy: Any = load_policy(model)[0]
+        policy.cuda()
         before = torch.cuda.max_memory_allocated()
         compare(model, shape, rounds=1, warmup=1, which=(which,))
         return torch.cuda.max_memory_allocated() - before

@@ -20,8 +20,19 @@ from pathlib import Path
 from data_gen.files.errors import InputError
 from data_gen.files.settings import did_you_mean, find_config, read_yaml, take_options
 
-PROGRAMS = ("generate", "grpo", "sft", "evaluate", "compare", "mine_negatives", "tiny_model",
-            "report", "export_benchmark", "bench_step", "bench_data")
+PROGRAMS = (
+    "generate",
+    "grpo",
+    "sft",
+    "evaluate",
+    "compare",
+    "mine_negatives",
+    "tiny_model",
+    "report",
+    "export_benchmark",
+    "bench_step",
+    "bench_data",
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,8 +44,10 @@ def main(argv: list[str] | None = None) -> int:
     program, rest = argv[0], argv[1:]
     try:
         if program not in available():
-            raise InputError(f"there is no program '{program}' (byname alone lists them)"
-                             + did_you_mean(program, available()))
+            raise InputError(
+                f"there is no program '{program}' (byname alone lists them)"
+                + did_you_mean(program, available())
+            )
         named, rest = take_options(rest, "accelerate")
         if named and "LOCAL_RANK" not in os.environ:
             # In place of this process, so that signals reach the launcher itself.
@@ -58,21 +71,31 @@ def launcher(named: list[str]) -> list[str]:
     words = [part for word in named[:1] for part in word.split("=", 1)][1:] + named[1:]
     pairs = [word.partition("=") for word in words[1:]]
     if not words or any(not equals for _, equals, _ in pairs):
-        raise InputError("--accelerate needs a file or the name of one in configs/accelerate/, "
-                         "and perhaps options of accelerate launch as name=value")
+        raise InputError(
+            "--accelerate needs a file or the name of one in configs/accelerate/, "
+            "and perhaps options of accelerate launch as name=value"
+        )
     config = find_config(words[0])
     if not config.is_file():
         config = find_config(f"configs/accelerate/{words[0]}.yaml")
     if not config.is_file():
         names = sorted(f.stem for f in find_config("configs/accelerate").glob("*.yaml"))
-        raise InputError(f"--accelerate {words[0]}: there is no such file, and configs/accelerate/ "
-                         f"has {', '.join(names)}")
+        raise InputError(
+            f"--accelerate {words[0]}: there is no such file, and configs/accelerate/ "
+            f"has {', '.join(names)}"
+        )
     options = {name.removeprefix("--"): value for name, _, value in pairs}
     several = read_yaml(config)
     if several.get("num_machines") == 1 and several.get("distributed_type") != "NO":
         options.setdefault("main_process_port", "0")  # any free one, so that two runs do not meet
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config),
-            *(part for name, value in options.items() for part in (f"--{name}", value))]
+    return [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(config),
+        *(part for name, value in options.items() for part in (f"--{name}", value)),
+    ]
 
 
 def available() -> list[str]:
@@ -88,7 +111,8 @@ def overview() -> str:
         first = (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
         lines.append(f"  {name:<15} {first}")
     return "\n".join(
-        [*lines, "", "byname PROGRAM --help shows its settings; configs are in configs/"])
+        [*lines, "", "byname PROGRAM --help shows its settings; configs are in configs/"]
+    )
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ been measured, and a log of each command.
 """
 
 import sys
-from pathlib import Path
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks.experiments.config import (
     Experiment,
     read_experiment,
 )
-from benchmarks.experiments.plan import plan
+from benchmarks.experiments.plan import Step, plan
 from benchmarks.experiments.results import write_results
 from benchmarks.experiments.run import (
     claimed,
@@ -36,8 +36,7 @@ class CompareSettings:
 
     plan: bool = field(default=False, metadata={"help": "Print the plan and stop."})
     only: list[str] | None = field(default=None, metadata={"help": "Arms; null: all."})
-    out: str | None = field(default=None, metadata={
-        "help": "Another directory than the config's."})
+    out: str | None = field(default=None, metadata={"help": "Another directory than the config's."})
     jobs: int | None = field(default=None, metadata={"help": "Commands at a time."})
 
 
@@ -46,8 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     config, rest = take_options(sys.argv[1:] if argv is None else argv, "config")
     try:
         (settings,) = read_settings(rest, CompareSettings, program="compare", doc=__doc__)
-        changes = {key: value for key in ("out", "jobs")
-                   if (value := getattr(settings, key)) is not None}
+        changes = {
+            key: value for key in ("out", "jobs") if (value := getattr(settings, key)) is not None
+        }
         experiment = read_experiment(config_path(config) or DEFAULT, changes)
         steps = plan(experiment, settings.only)
         if settings.plan:
@@ -55,8 +55,12 @@ def main(argv: list[str] | None = None) -> None:
             return
         with claimed(experiment) as out:
             print(plan_text(experiment, steps), flush=True)
-            run_steps(experiment, out, steps, lambda step: step.kind == "test"
-                      and write_results(experiment, every=False))
+            run_steps(
+                experiment,
+                out,
+                steps,
+                lambda step: write_tables(experiment, step),
+            )
             print(write_results(experiment))
             print(f"wrote {out}/results.md, results.json and results.png")
     except (ValueError, OSError) as error:
@@ -65,18 +69,30 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit("compare: stopped; the same command resumes it")
 
 
+def write_tables(experiment: Experiment, step: Step) -> None:
+    """Write the tables again after a step that measured something."""
+    if step.kind == "test":
+        write_results(experiment, every=False)
+
+
 def plan_text(experiment: Experiment, steps: list) -> str:
     """The plan as text: each step, whether it is done, and how long is left."""
     out = Path(experiment.out)
     left, _ = seconds_left(out, steps)
-    lines = [f"{'done' if is_done(out, step) else f'{step.minutes:g} min':>8}  {step.name}"
-             for step in steps]
+    lines = [
+        f"{'done' if is_done(out, step) else f'{step.minutes:g} min':>8}  {step.name}"
+        for step in steps
+    ]
     done = sum(is_done(out, step) for step in steps)
-    return "\n".join([
-        *lines, "",
-        f"{len(steps)} steps, {done} done; about {left / 60:.0f} minutes of one core left, "
-        f"{left / 60 / experiment.jobs:.0f} with {experiment.jobs} at a time",
-        f"output: {out}"])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{len(steps)} steps, {done} done; about {left / 60:.0f} minutes of one core left, "
+            f"{left / 60 / experiment.jobs:.0f} with {experiment.jobs} at a time",
+            f"output: {out}",
+        ]
+    )
 
 
 if __name__ == "__main__":

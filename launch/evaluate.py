@@ -36,11 +36,14 @@ def main(argv: list[str] | None = None) -> None:
     logging.disable_progress_bar()
     try:
         settings, own = read_settings(
-            sys.argv[1:] if argv is None else argv, EvaluateSettings,
+            sys.argv[1:] if argv is None else argv,
+            EvaluateSettings,
             choose=lambda values: benchmark_class(values["benchmark"]).Settings,
-            program="evaluate", doc=__doc__,
+            program="evaluate",
+            doc=__doc__,
             listing=f"Benchmarks: {', '.join(BENCHMARKS)}; each has settings of its own, which "
-                    f"--benchmark NAME --help shows.")
+            f"--benchmark NAME --help shows.",
+        )
         # Launchers do not tell processes on a CPU that they are to talk over gloo.
         PartialState(cpu=settings.device == "cpu" or not torch.accelerator.is_available())
         benchmark = benchmark_class(settings.benchmark)(own, settings.limit)
@@ -52,10 +55,15 @@ def main(argv: list[str] | None = None) -> None:
     if result is not None:
         print("\n" + markdown(result, result["headlines"]))
         seconds = result["seconds"]
-        print(f"{seconds['all']:.1f} s, of which {sum(seconds['generate'].values()):.1f} s in "
-              f"generate")
-        print(f"wrote {settings.out}/evaluation.html (to look at), evaluation.md (all metrics) and "
-              f"evaluation.json", flush=True)
+        print(
+            f"{seconds['all']:.1f} s, of which {sum(seconds['generate'].values()):.1f} s in "
+            f"generate"
+        )
+        print(
+            f"wrote {settings.out}/evaluation.html (to look at), evaluation.md (all metrics) and "
+            f"evaluation.json",
+            flush=True,
+        )
     shutdown_distributed()
 
 

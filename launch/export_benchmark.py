@@ -22,8 +22,12 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     try:
         settings, own = read_settings(
-            argv, EvaluateSettings, program="export_benchmark", doc=__doc__,
-            choose=lambda values: benchmark_class(values["benchmark"]).Settings)
+            argv,
+            EvaluateSettings,
+            program="export_benchmark",
+            doc=__doc__,
+            choose=lambda values: benchmark_class(values["benchmark"]).Settings,
+        )
         benchmark = benchmark_class(settings.benchmark)(own, settings.limit)
         counts = export(benchmark, settings.out, settings.benchmark, settings.retrieval)
     except (ValueError, OSError) as error:

@@ -48,8 +48,9 @@ class GenerateSettings:
         if self.format not in FORMATS:
             raise InputError(f"format must be {' or '.join(FORMATS)}, not {self.format!r}")
         if self.rows_per_shard < 1:
-            raise InputError("rows_per_shard must be a whole number from 1, not "
-                             f"{self.rows_per_shard}")
+            raise InputError(
+                f"rows_per_shard must be a whole number from 1, not {self.rows_per_shard}"
+            )
 
 
 @dataclass(kw_only=True)
@@ -57,8 +58,12 @@ class InspectSettings:
     """What ``--inspect`` is told."""
 
     inspect: str = field(metadata={"help": "A row set, or a file of one: print what it holds."})
-    out: str | None = field(default=None, metadata={
-        "help": "Directory of report.json and contact_sheet.png; null: runs/inspect/<the set>."})
+    out: str | None = field(
+        default=None,
+        metadata={
+            "help": "Directory of report.json and contact_sheet.png; null: runs/inspect/<the set>."
+        },
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -82,19 +87,32 @@ def generate(settings: GenerateSettings, of_generator: dict) -> dict | None:
     start, out = time.monotonic(), Path(settings.out)
     rows = GENERATORS[settings.generator].rows(settings.counts, settings.seed, of_generator)
     manifest = build_rows(
-        rows, out, seed=settings.seed, generator=settings.generator, form=settings.format,
-        rank=rank, world=world, rows_per_shard=settings.rows_per_shard,
-        settings={"counts": settings.counts, **of_generator})
+        rows,
+        out,
+        seed=settings.seed,
+        generator=settings.generator,
+        form=settings.format,
+        rank=rank,
+        world=world,
+        rows_per_shard=settings.rows_per_shard,
+        settings={"counts": settings.counts, **of_generator},
+    )
     if manifest:
-        print(f"{manifest['rows']} rows {manifest['tasks']} in {out}, "
-              f"{time.monotonic() - start:.0f} s")
+        print(
+            f"{manifest['rows']} rows {manifest['tasks']} in {out}, "
+            f"{time.monotonic() - start:.0f} s"
+        )
     return manifest
 
 
 def inspect(argv: list[str]) -> None:
     """Print what a set holds; its report and contact sheet go to ``--out``."""
-    (settings,) = read_settings(argv, InspectSettings, program="generate --inspect",
-                                doc=cleandoc(inspect_rows.__doc__ or ""))
+    (settings,) = read_settings(
+        argv,
+        InspectSettings,
+        program="generate --inspect",
+        doc=cleandoc(inspect_rows.__doc__ or ""),
+    )
     out = settings.out or Path("runs/inspect") / (Path(settings.inspect).resolve().stem or "rows")
     print(inspect_rows(Path(settings.inspect), Path(out)))
 
@@ -106,17 +124,25 @@ def read(argv: list[str]) -> tuple[GenerateSettings, dict]:
         InputError: an unknown generator; an unknown, missing or unfitting setting.
     """
     return read_settings(
-        argv, GenerateSettings, default_config=DEFAULT, choose=chosen, program="generate",
-        doc=__doc__, listing="generate --generator NAME --help shows the settings of a generator\n"
-        "generate --inspect PATH prints what a row set holds; --out: where its report goes")
+        argv,
+        GenerateSettings,
+        default_config=DEFAULT,
+        choose=chosen,
+        program="generate",
+        doc=__doc__,
+        listing="generate --generator NAME --help shows the settings of a generator\n"
+        "generate --inspect PATH prints what a row set holds; --out: where its report goes",
+    )
 
 
 def chosen(values: dict) -> Arguments:
     """The settings of the generator that is named."""
     name = values.get("generator")
     if name not in GENERATORS:
-        raise InputError(f"generator must be one of {', '.join(GENERATORS)}, not {name!r}"
-                         f"{did_you_mean(str(name), GENERATORS)}")
+        raise InputError(
+            f"generator must be one of {', '.join(GENERATORS)}, not {name!r}"
+            f"{did_you_mean(str(name), GENERATORS)}"
+        )
     return GENERATORS[name].arguments
 
 

@@ -12,6 +12,7 @@ that was stopped, from its last complete checkpoint; see --resume.
 import os
 import sys
 import warnings
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a run reports to nobody unless asked
 
@@ -51,8 +52,11 @@ def main(argv: list[str]) -> int:
 def build(settings: RunSettings, args, ready) -> PolicyTrainer:
     """Load the weights and make the trainer."""
     model, _ = load_policy(
-        settings.policy, dtype=settings.dtype, freeze_vision=settings.freeze_vision,
-        freeze_projector=settings.freeze_projector, trust_remote_code=args.trust_remote_code,
+        settings.policy,
+        dtype=settings.dtype,
+        freeze_vision=settings.freeze_vision,
+        freeze_projector=settings.freeze_projector,
+        trust_remote_code=args.trust_remote_code,
         attn_implementation=settings.attn_implementation,
     )
     use_attention_by_length(model)
@@ -67,15 +71,23 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         task_mix=settings.task_mix,
         completions_dir=settings.output / "completions",
         completions_every=settings.completions_every,
-        replay_completions=settings.replay_completions,
+        replay_completions=Path(settings.replay_completions)
+        if settings.replay_completions
+        else None,
         share_prompt=settings.share_prompt,
         share_vision=settings.share_vision,
         drop_finished=settings.drop_finished,
     )
     try:
         return PolicyTrainer(
-            model, ready.rewards, args, ready.rows, ready.processor, options=options,
-            eval_dataset=ready.eval_rows, peft_config=lora,
+            model,
+            ready.rewards,
+            args,
+            ready.rows,
+            ready.processor,
+            options=options,
+            eval_dataset=ready.eval_rows,
+            peft_config=lora,
             callbacks=[RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm)],
         )
     except ValueError as error:

@@ -49,8 +49,10 @@ def make_table(settings: NegativesSettings) -> Opened:
     """Embed, search, write; print what was found."""
     mining = settings.mining
     if is_missing_path(settings.encoder):
-        raise SourceError(f"encoder {settings.encoder} is not there; the toybox's is made by "
-                          "byname tiny_model, and 'imagenet' installs as a package")
+        raise SourceError(
+            f"encoder {settings.encoder} is not there; the toybox's is made by "
+            "byname tiny_model, and 'imagenet' installs as a package"
+        )
     opened = open_source(settings.source)
     print(f"{opened.line}; output: {settings.out}", flush=True)
     encoder = load_encoder(settings.encoder)
@@ -58,11 +60,21 @@ def make_table(settings: NegativesSettings) -> Opened:
     vectors = embed(subjects, encoder, Path(settings.cache), opened.fingerprint, skipped)
     found = mine(subjects, vectors, mining)
     found.skipped.update(skipped)
-    write_mined(found, Path(settings.out), {"source": settings.source, "encoder": settings.encoder,
-                                        "fingerprint": encoder.fingerprint, **asdict(mining)})
-    print(f"{len(found.nearest)} of {len(subjects)} subjects have neighbours"
-          f"{found.skipped.clause()}; {len(found.duplicates)} pairs may be the same "
-          f"(cosine from {mining.near_duplicate})")
+    write_mined(
+        found,
+        Path(settings.out),
+        {
+            "source": settings.source,
+            "encoder": settings.encoder,
+            "fingerprint": encoder.fingerprint,
+            **asdict(mining),
+        },
+    )
+    print(
+        f"{len(found.nearest)} of {len(subjects)} subjects have neighbours"
+        f"{found.skipped.clause()}; {len(found.duplicates)} pairs may be the same "
+        f"(cosine from {mining.near_duplicate})"
+    )
     for name, measured in found.measured.items():
         print(f"  cosine, {name}: {json.dumps(measured)}")
     return opened
@@ -71,11 +83,24 @@ def make_table(settings: NegativesSettings) -> Opened:
 def ask_policy(settings: NegativesSettings) -> None:
     """Evaluate the policy on the three kinds of negatives; its files lie beside the table."""
     asked = EvaluateSettings(
-        benchmark="mined_negatives", policy=[settings.policy or ""], dtype=settings.dtype,
-        out=str(Path(settings.out).with_suffix(".evaluation")), batch_size=settings.batch_size)
-    result = evaluate(asked, MinedNegatives(MinedNegativesSettings(
-        source=settings.source, table=settings.out, rows=settings.rows, size=settings.size,
-        seed=settings.seed)))
+        benchmark="mined_negatives",
+        policy=[settings.policy or ""],
+        dtype=settings.dtype,
+        out=str(Path(settings.out).with_suffix(".evaluation")),
+        batch_size=settings.batch_size,
+    )
+    result = evaluate(
+        asked,
+        MinedNegatives(
+            MinedNegativesSettings(
+                source=settings.source,
+                table=settings.out,
+                rows=settings.rows,
+                size=settings.size,
+                seed=settings.seed,
+            )
+        ),
+    )
     if result is not None:
         print("\n" + markdown(result))
         print(f"wrote {asked.out}/evaluation.html")
@@ -85,10 +110,13 @@ def main(argv: list[str] | None = None) -> None:
     """Read the settings, make the table, test a policy where one is given."""
     try:
         (settings,) = read_settings(
-            sys.argv[1:] if argv is None else argv, NegativesSettings,
-            program="mine_negatives", doc=__doc__,
+            sys.argv[1:] if argv is None else argv,
+            NegativesSettings,
+            program="mine_negatives",
+            doc=__doc__,
             listing=f"source.kind is one of {', '.join(KINDS)}; the settings of each are "
-                    "--source.KEY VALUE")
+            "--source.KEY VALUE",
+        )
         make_table(settings)
         if settings.policy:
             ask_policy(settings)

@@ -1,6 +1,6 @@
 """Draw a run's page: curves, completions, evaluation, settings, in one HTML file.
 
-    byname report runs/toybox_demo
+byname report runs/toybox_demo
 """
 
 import sys
@@ -20,8 +20,13 @@ class ReportSettings:
 def main(argv: list[str] | None = None) -> None:
     """Write the page, say where."""
     try:
-        (settings,) = read_settings(sys.argv[1:] if argv is None else argv, ReportSettings,
-                                    positional="run", program="report", doc=__doc__)
+        (settings,) = read_settings(
+            sys.argv[1:] if argv is None else argv,
+            ReportSettings,
+            positional="run",
+            program="report",
+            doc=__doc__,
+        )
         print(f"wrote {write_report(settings.run)}")
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"report: {error}")

@@ -36,8 +36,9 @@ def main(argv: list[str]) -> int:
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     try:
-        settings, args = parse(argv, SupervisedSettings, TrainingArguments, DEFAULT,
-                               program="sft", doc=__doc__)
+        settings, args = parse(
+            argv, SupervisedSettings, TrainingArguments, DEFAULT, program="sft", doc=__doc__
+        )
         ready = prepare(settings, args)
         config = resolved(settings, args)
         trainer = build(settings, args, ready)
@@ -54,8 +55,11 @@ def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> SFTTr
     """Load the weights and make the trainer."""
     set_seed(args.seed)
     model, _ = load_policy(
-        settings.policy, dtype=settings.dtype, freeze_vision=settings.freeze_vision,
-        freeze_projector=settings.freeze_projector, trust_remote_code=settings.trust_remote_code,
+        settings.policy,
+        dtype=settings.dtype,
+        freeze_vision=settings.freeze_vision,
+        freeze_projector=settings.freeze_projector,
+        trust_remote_code=settings.trust_remote_code,
         attn_implementation=settings.attn_implementation,
     )
     use_attention_by_length(model)
@@ -67,8 +71,9 @@ def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> SFTTr
         model=model,
         args=args,
         train_dataset=examples(ready.rows),
-        data_collator=DataCollatorForVisionLanguageModeling(ready.processor,
-                                                            completion_only_loss=True),
+        data_collator=DataCollatorForVisionLanguageModeling(
+            ready.processor, completion_only_loss=True
+        ),
         processing_class=ready.processor,
         callbacks=[RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm)],
     )

@@ -84,10 +84,12 @@ class PolicySettings:
     """The tiny policy, from nothing or from an earlier one. Optimisation: TrainingArguments'."""
 
     policy: str | None = field(
-        default=None, metadata={"help": "Path or hub id to start from; null: from nothing."})
+        default=None, metadata={"help": "Path or hub id to start from; null: from nothing."}
+    )
     tiny: TinyPolicy = field(default_factory=TinyPolicy, metadata={"help": "Its shape."})
-    toybox: ToyboxSettings = field(default_factory=ToyboxSettings, metadata={
-        "help": "What the rows are like."})
+    toybox: ToyboxSettings = field(
+        default_factory=ToyboxSettings, metadata={"help": "What the rows are like."}
+    )
     stages: list[dict] = field(metadata={"help": "Curriculum stages."})
     n_rows: int = field(default=500_000, metadata={"help": "Rows to train on; each is seen once."})
     rows_seed: int = field(default=17, metadata={"help": "Seed of the rows."})
@@ -109,8 +111,9 @@ def conversations(settings: PolicySettings) -> Dataset:
 def start_policy(settings: PolicySettings):
     """The model and its processor, loaded or made."""
     if settings.policy:
-        return load_policy(settings.policy, dtype=torch.float32, freeze_vision=False,
-                           freeze_projector=False)
+        return load_policy(
+            settings.policy, dtype=torch.float32, freeze_vision=False, freeze_projector=False
+        )
     tokenizer = train_tokenizer(toybox_corpus(), settings.tiny.vocab_size)
     return build_model(tokenizer, settings.tiny), build_processor(tokenizer, settings.tiny)
 
@@ -123,8 +126,11 @@ def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
     if args.use_cpu:
         model.set_attn_implementation({"text_config": "eager"})  # faster there, backward included
     use_attention_by_length(model)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.n_rows:,} rows, "
-          f"output in {folder}", flush=True)
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.n_rows:,} rows, "
+        f"output in {folder}",
+        flush=True,
+    )
     trainer = SFTTrainer(
         model=model,
         args=args,
@@ -132,8 +138,10 @@ def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
         data_collator=DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True),
         processing_class=processor,
     )
-    checkpoints = sorted(folder.glob("checkpoint-*/trainer_state.json"),
-                         key=lambda p: int(p.parent.name.split("-")[1]))
+    checkpoints = sorted(
+        folder.glob("checkpoint-*/trainer_state.json"),
+        key=lambda p: int(p.parent.name.split("-")[1]),
+    )
     resume = {"none": None, "auto": str(checkpoints[-1].parent) if checkpoints else None}
     trainer.train(resume_from_checkpoint=resume.get(settings.resume, settings.resume))
     if trainer.is_world_process_zero():
@@ -142,9 +150,17 @@ def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
         trained.set_attn_implementation("sdpa")
         trained.to(getattr(torch, settings.save_dtype)).save_pretrained(out)
         processor.save_pretrained(out)
-        (out / "recipe.json").write_text(json.dumps(
-            {"arguments": asdict(settings), "command": sys.argv, "log": trainer.state.log_history},
-            indent=1, default=str))
+        (out / "recipe.json").write_text(
+            json.dumps(
+                {
+                    "arguments": asdict(settings),
+                    "command": sys.argv,
+                    "log": trainer.state.log_history,
+                },
+                indent=1,
+                default=str,
+            )
+        )
         print(f"saved {out}", flush=True)
     shutdown_distributed()
 
@@ -161,8 +177,10 @@ class ClipSettings:
     schedule: Schedule = field(metadata={"help": "Its training."})
     images: int = field(default=60_000, metadata={"help": "Images to train on."})
     images_seed: int = field(default=41, metadata={"help": "Seed of the images."})
-    toys: dict[int, float] = field(default_factory=lambda: {0: 0.4, 1: 0.48, 2: 0.12}, metadata={
-        "help": "Toys in an image -> weight; 0: half of a pair."})
+    toys: dict[int, float] = field(
+        default_factory=lambda: {0: 0.4, 1: 0.48, 2: 0.12},
+        metadata={"help": "Toys in an image -> weight; 0: half of a pair."},
+    )
     held_out: int = field(default=2000, metadata={"help": "Held-out images to measure with."})
 
 
@@ -171,13 +189,22 @@ def make_clip(settings: ClipSettings) -> None:
     shape, schedule, out = settings.shape, settings.schedule, Path(settings.out)
     torch.manual_seed(schedule.seed)
     model, tokenizer, config = build_clip(shape)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.images:,} images "
-          f"of {shape.image_px} px, {schedule.steps:,} steps of {schedule.batch_size}; output in "
-          f"{out}", flush=True)
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.images:,} images "
+        f"of {shape.image_px} px, {schedule.steps:,} steps of {schedule.batch_size}; output in "
+        f"{out}",
+        flush=True,
+    )
 
     def scenes(count: int, held_out: bool) -> DrawnImages:
-        return drawn_scenes(out / "images", count, shape.image_px, settings.images_seed,
-                            settings.toys, held_out=held_out)
+        return drawn_scenes(
+            out / "images",
+            count,
+            shape.image_px,
+            settings.images_seed,
+            settings.toys,
+            held_out=held_out,
+        )
 
     data = scenes(settings.images, False)
 
@@ -187,8 +214,9 @@ def make_clip(settings: ClipSettings) -> None:
 
     train(model, loss_of, schedule, out, "clip")
     measured = retrieval(model, tokenizer, scenes(settings.held_out, True))
-    save_clip(model, tokenizer, config, out / "model",
-              recipe_of(shape, schedule, measured, sys.argv))
+    save_clip(
+        model, tokenizer, config, out / "model", recipe_of(shape, schedule, measured, sys.argv)
+    )
     print(f"held-out toys: {measured}; saved {out / 'model'}")
 
 
@@ -204,8 +232,9 @@ class DiffusionSettings:
     images: int = field(default=40_960, metadata={"help": "Pairs to train on."})
     images_seed: int = field(default=51, metadata={"help": "Seed of the pairs."})
     half_px: int = field(default=48, metadata={"help": "Side of half an image, in pixels."})
-    autoencoder: AutoencoderShape = field(default_factory=AutoencoderShape, metadata={
-        "help": "The autoencoder's shape."})
+    autoencoder: AutoencoderShape = field(
+        default_factory=AutoencoderShape, metadata={"help": "The autoencoder's shape."}
+    )
     autoencoder_schedule: Schedule = field(metadata={"help": "The autoencoder's training."})
     flow: FlowShape = field(default_factory=FlowShape, metadata={"help": "The flow's shape."})
     flow_schedule: Schedule = field(metadata={"help": "The flow's training."})
@@ -214,33 +243,45 @@ class DiffusionSettings:
 def make_diffusion(settings: DiffusionSettings) -> None:
     """Draw, train both parts, save the pipeline."""
     out, schedule = Path(settings.out), settings.flow_schedule
-    data = drawn_pairs(Path(settings.cache), settings.images, settings.half_px,
-                       settings.images_seed)
+    data = drawn_pairs(
+        Path(settings.cache), settings.images, settings.half_px, settings.images_seed
+    )
     autoencoder = trained_autoencoder(settings, data, out)
     latents = encode_all(autoencoder, data)
     standardise(autoencoder, latents)
-    prompts = [pair_words(item_words(from_number(fact["toy"])), fact["scenes"])
-               for fact in data.facts]
+    prompts = [
+        pair_words(item_words(from_number(fact["toy"])), fact["scenes"]) for fact in data.facts
+    ]
     torch.manual_seed(schedule.seed)
     pipeline = build_pipeline(settings.flow, autoencoder)
     parts = trained_parts(pipeline)
-    print(f"{sum(p.numel() for p in parts.parameters()):,} parameters and "
-          f"{sum(p.numel() for p in autoencoder.parameters()):,} of the autoencoder, "
-          f"{schedule.steps:,} steps of {schedule.batch_size}; output in {out}", flush=True)
+    print(
+        f"{sum(p.numel() for p in parts.parameters()):,} parameters and "
+        f"{sum(p.numel() for p in autoencoder.parameters()):,} of the autoencoder, "
+        f"{schedule.steps:,} steps of {schedule.batch_size}; output in {out}",
+        flush=True,
+    )
     shift, scale = (autoencoder.config[key] for key in ("shift_factor", "scaling_factor"))
 
     def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
         picks = rows_of(step, schedule.batch_size, len(data), schedule.seed)
-        return flow_loss(pipeline, (latents[picks].float() - shift) * scale,
-                         [prompts[i] for i in picks], generator)
+        return flow_loss(
+            pipeline,
+            (latents[picks].float() - shift) * scale,
+            [prompts[i] for i in picks],
+            generator,
+        )
 
     train(parts, loss_of, schedule, out, "flow")
-    unseen = drawn_pairs(Path(settings.cache), 512, settings.half_px, settings.images_seed,
-                         held_out=True)
+    unseen = drawn_pairs(
+        Path(settings.cache), 512, settings.half_px, settings.images_seed, held_out=True
+    )
     measured = {"autoencoder's PSNR on held-out toys, dB": restoration(autoencoder, unseen)}
     pipeline.to(dtype=torch.float16).save_pretrained(out / "model", safe_serialization=True)
-    write_json(out / "model" / "recipe.json", {
-        "arguments": asdict(settings), "measured": measured, "command": sys.argv})
+    write_json(
+        out / "model" / "recipe.json",
+        {"arguments": asdict(settings), "measured": measured, "command": sys.argv},
+    )
     print(f"{measured}; saved {out / 'model'}")
 
 
@@ -266,19 +307,23 @@ def trained_autoencoder(settings: DiffusionSettings, data: DrawnImages, out: Pat
 class AttributeClassifierSettings:
     """The attribute classifier, which measures what the diffusion model draws."""
 
-    out: str = field(default="runs/toybox_attribute_classifier", metadata={
-        "help": "Output directory."})
+    out: str = field(
+        default="runs/toybox_attribute_classifier", metadata={"help": "Output directory."}
+    )
     cache: str = field(default="runs/toybox_images", metadata={"help": "Drawn pairs."})
     shape: ClassifierShape = field(default_factory=ClassifierShape, metadata={"help": "Its shape."})
-    schedule: Schedule = field(default_factory=lambda: Schedule(6000, 64), metadata={
-        "help": "Its training."})
+    schedule: Schedule = field(
+        default_factory=lambda: Schedule(6000, 64), metadata={"help": "Its training."}
+    )
     images: int = field(default=40_960, metadata={"help": "Pairs to train on."})
     images_seed: int = field(default=51, metadata={"help": "Seed of the pairs."})
     held_out: int = field(default=2048, metadata={"help": "Held-out pairs to measure with."})
-    pairs: str | None = field(default=None, metadata={
-        "help": "A set of pairs to classify; nothing is trained then."})
-    classifier: str = field(default="toybox_attribute_classifier", metadata={
-        "help": "To classify `pairs` with."})
+    pairs: str | None = field(
+        default=None, metadata={"help": "A set of pairs to classify; nothing is trained then."}
+    )
+    classifier: str = field(
+        default="toybox_attribute_classifier", metadata={"help": "To classify `pairs` with."}
+    )
     sheet: str | None = field(default=None, metadata={"help": "File to draw some of `pairs` to."})
 
 
@@ -293,8 +338,11 @@ def make_attribute_classifier(settings: AttributeClassifierSettings) -> None:
     shape, schedule, out = settings.shape, settings.schedule, Path(settings.out)
     torch.manual_seed(schedule.seed)
     model = AttributeClassifier(shape)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.images:,} pairs "
-          f"of {shape.image_px} px, {schedule.steps:,} steps; output in {out}", flush=True)
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.images:,} pairs "
+        f"of {shape.image_px} px, {schedule.steps:,} steps; output in {out}",
+        flush=True,
+    )
     data = drawn_pairs(Path(settings.cache), settings.images, shape.image_px, settings.images_seed)
 
     def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
@@ -302,12 +350,16 @@ def make_attribute_classifier(settings: AttributeClassifierSettings) -> None:
         return classifier_loss(model, data, picks, generator)
 
     train(model, loss_of, schedule, out, "attribute_classifier")
-    unseen = drawn_pairs(Path(settings.cache), settings.held_out, shape.image_px,
-                         settings.images_seed, held_out=True)
+    unseen = drawn_pairs(
+        Path(settings.cache), settings.held_out, shape.image_px, settings.images_seed, held_out=True
+    )
     images, truth = pair_halves(unseen, range(len(unseen)))
     measured = classifier_accuracy(classify_toys(model, images), truth) | {"images": len(truth)}
-    save_attribute_classifier(model, out / "model", {
-        "schedule": asdict(schedule), "measured": measured, "command": sys.argv})
+    save_attribute_classifier(
+        model,
+        out / "model",
+        {"schedule": asdict(schedule), "measured": measured, "command": sys.argv},
+    )
     print(f"held-out drawn toys: {json.dumps(measured)}; saved {out / 'model'}")
 
 
@@ -333,9 +385,11 @@ def chosen(values: dict) -> Sequence[type]:
     """The settings of the model that is named."""
     name = values.get("model")
     if name not in MODELS:
-        raise InputError(f"model must be one of {', '.join(MODELS)}, not {name!r}"
-                         f"{did_you_mean(str(name), MODELS)}; shipped configs are in "
-                         "configs/tiny_models/")
+        raise InputError(
+            f"model must be one of {', '.join(MODELS)}, not {name!r}"
+            f"{did_you_mean(str(name), MODELS)}; shipped configs are in "
+            "configs/tiny_models/"
+        )
     return MODELS[name][1]
 
 
@@ -343,9 +397,14 @@ def main(argv: list[str] | None = None) -> None:
     """Read the settings, make the model."""
     try:
         which, *settings = read_settings(
-            sys.argv[1:] if argv is None else argv, TinyModelSettings, choose=chosen,
-            library=(TrainingArguments,), program="tiny_model", doc=__doc__,
-            listing="tiny_model --model NAME --help shows the settings of a model")
+            sys.argv[1:] if argv is None else argv,
+            TinyModelSettings,
+            choose=chosen,
+            library=(TrainingArguments,),
+            program="tiny_model",
+            doc=__doc__,
+            listing="tiny_model --model NAME --help shows the settings of a model",
+        )
         MODELS[which.model][0](*settings)
     except (ValueError, OSError) as error:
         sys.exit(f"tiny_model: {error}")

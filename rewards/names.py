@@ -146,8 +146,7 @@ def _bare_names(text: str, listed: dict[str, set[str]]) -> set[str]:
 
 
 def _fold_with_origin(text: str) -> tuple[str, list[int] | None]:
-    """Case-folded text and, where folding made it longer, each character's index in the original.
-    """
+    """Case-folded text and, where folding made it longer, each character's original index."""
     folded = text.casefold()
     if len(folded) == len(text):
         return folded, None
@@ -231,8 +230,7 @@ class Tally:
 
     @property
     def recall(self) -> float:
-        """hits / (hits + missed), in 0…1; 1 where nothing was expected, because nothing is missed.
-        """
+        """hits / (hits + missed), 0-1; 1 where nothing was expected, because nothing is missed."""
         expected = self.hits + self.missed
         return self.hits / expected if expected else 1.0
 

@@ -50,8 +50,9 @@ class AtomicCheckpointMixin(_Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         if isinstance(self.model, PeftModel):
             return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        saved = type(self.model).from_pretrained(resume_from_checkpoint, dtype=self.model.dtype,
-                                                 use_safetensors=True)
+        saved = type(self.model).from_pretrained(
+            resume_from_checkpoint, dtype=self.model.dtype, use_safetensors=True
+        )
         self.model.load_state_dict(saved.state_dict())
 
     # Why: resuming at max_steps would train one extra step, because transformers compares only
@@ -82,8 +83,11 @@ def is_complete(checkpoint: str | Path) -> bool:
 def mark_complete(checkpoint: str | Path, processes: int) -> None:
     """Write the mark. Call it when all processes have written their files."""
     checkpoint = Path(checkpoint)
-    files = {str(path.relative_to(checkpoint)): path.stat().st_size
-             for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != MARK}
+    files = {
+        str(path.relative_to(checkpoint)): path.stat().st_size
+        for path in sorted(checkpoint.rglob("*"))
+        if path.is_file() and path.name != MARK
+    }
     write_json(checkpoint / MARK, {"processes": processes, "files": files})
 
 
@@ -113,13 +117,17 @@ def choose(resume: str, directory: str | Path, processes: int) -> Path | None:
     else:
         chosen = Path(resume)
         if not is_complete(chosen):
-            raise InputError(f"--resume {resume}: no complete checkpoint there; use `auto`, `none` "
-                             f"or a checkpoint directory that holds {MARK}")
+            raise InputError(
+                f"--resume {resume}: no complete checkpoint there; use `auto`, `none` "
+                f"or a checkpoint directory that holds {MARK}"
+            )
     if chosen is not None:
         written_by = json.loads((chosen / MARK).read_text())["processes"]
         if written_by != processes:
-            raise InputError(f"{chosen} was written by {written_by} process(es) and cannot be "
-                             f"resumed by {processes}; use as many, or --resume none")
+            raise InputError(
+                f"{chosen} was written by {written_by} process(es) and cannot be "
+                f"resumed by {processes}; use as many, or --resume none"
+            )
     return chosen
 
 

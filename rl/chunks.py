@@ -14,8 +14,15 @@ from safetensors.torch import save_file
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 _LEFT = ("prompt_ids", "prompt_mask")
-_RIGHT = ("completion_ids", "completion_mask", "tool_mask", "old_per_token_logps",
-          "ref_per_token_logps", "sampling_per_token_logps", "importance_sampling_ratio")
+_RIGHT = (
+    "completion_ids",
+    "completion_mask",
+    "tool_mask",
+    "old_per_token_logps",
+    "ref_per_token_logps",
+    "sampling_per_token_logps",
+    "importance_sampling_ratio",
+)
 _WHOLE = ("token_type_ids", "mm_token_type_ids")
 
 
@@ -27,8 +34,11 @@ def split(batch: dict, rows: int) -> list[dict]:
     batch = split_pixel_values_by_grid(batch)
     total = batch["prompt_ids"].size(0)
     return [
-        {key: value if _is_scalar(value) else value[start : start + rows]
-         for key, value in batch.items() if value is not None}
+        {
+            key: value if _is_scalar(value) else value[start : start + rows]
+            for key, value in batch.items()
+            if value is not None
+        }
         for start in range(0, total, rows)
     ]
 
@@ -53,13 +63,13 @@ def collate(chunks: list[dict], pad_token_id: int, *, trim: bool = True) -> dict
         else:
             fill = pad_token_id if key.endswith("_ids") and key not in _WHOLE else 0
             batch[key] = torch.cat(
-                [_fit(chunk, key, prompts, completions, fill) for chunk in chunks])
+                [_fit(chunk, key, prompts, completions, fill) for chunk in chunks]
+            )
     return unsplit_pixel_values_by_grid(batch)
 
 
 def save_chunks(batches: list[list[dict]], path: Path) -> None:
-    """Write batches of chunks to a safetensors file; values that are no tensors go to its header.
-    """
+    """Write batches of chunks to a safetensors file; other values go to its header."""
     tensors, plain = {}, {}
     for b, chunks in enumerate(batches):
         for c, chunk in enumerate(chunks):
@@ -115,13 +125,15 @@ def _fit(chunk: dict, key: str, prompts: int, completions: int, fill: int) -> to
         return _fit_right(value, completions, fill)
     if key in _WHOLE:
         width = chunk["prompt_ids"].size(1)
-        return torch.cat([_fit_left(value[:, :width], prompts, 0),
-                          _fit_right(value[:, width:], completions, 0)], dim=1)
+        return torch.cat(
+            [_fit_left(value[:, :width], prompts, 0), _fit_right(value[:, width:], completions, 0)],
+            dim=1,
+        )
     return value
 
 
 def _fit_left(value: torch.Tensor, width: int, fill: int) -> torch.Tensor:
-    value = value[:, max(value.size(1) - width, 0):]
+    value = value[:, max(value.size(1) - width, 0) :]
     return torch.nn.functional.pad(value, (width - value.size(1), 0), value=fill)
 
 

@@ -99,14 +99,20 @@ class DynamicSamplingMixin(_Trainer):
             unusable = self._zero_variance_slots(len(rows))
             # Spare groups at the end have no slot: zip drops them.
             for n, (slot, group) in enumerate(
-                    zip(list(zero_variance_slots), split(fresh, G), strict=False)):
+                zip(list(zero_variance_slots), split(fresh, G), strict=False)
+            ):
                 if n not in unusable:
                     groups[slot] = group
                     zero_variance_slots.remove(slot)
             rounds, drawn = number, drawn + most * len(wanted)
         left = gather_object([len(zero_variance_slots)])
-        counts = {"zero_variance": sum(asked), "replaced": sum(asked) - sum(left),
-                  "left": sum(left), "drawn": drawn, "rounds": rounds}
+        counts = {
+            "zero_variance": sum(asked),
+            "replaced": sum(asked) - sum(left),
+            "left": sum(left),
+            "drawn": drawn,
+            "rounds": rounds,
+        }
         for key, value in counts.items():
             self._metrics["train"][f"dynamic_sampling/{key}"].append(float(value))
         output = collate(groups, self._tokenizer.pad_token_id, trim=self.pad_to_multiple_of is None)
@@ -141,7 +147,10 @@ def check_dynamic_sampling(args: GRPOConfig, wanted: bool) -> None:
         raise InputError(
             f"dynamic_sampling needs whole groups on every process: per_device_train_batch_size x "
             f"steps_per_generation is {local}, which num_generations {args.num_generations} does "
-            f"not divide")
+            f"not divide"
+        )
     if wanted and args.scale_rewards == "batch":
-        raise InputError("dynamic_sampling needs scale_rewards 'group' or 'none', because it "
-                         "judges groups one by one")
+        raise InputError(
+            "dynamic_sampling needs scale_rewards 'group' or 'none', because it "
+            "judges groups one by one"
+        )

@@ -87,8 +87,12 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
     config, processor = policy_parts(settings, args.trust_remote_code)
     rows = add_box_frame(rows, processor, config.model_type, settings.box_convention)
     tokenizer = processor.tokenizer
-    rewards = load_rewards(settings.rewards, settings.reward_settings,
-                           weights=args.reward_weights, uncounted_ids=tokenizer.all_special_ids)
+    rewards = load_rewards(
+        settings.rewards,
+        settings.reward_settings,
+        weights=args.reward_weights,
+        uncounted_ids=tokenizer.all_special_ids,
+    )
     check_columns(rewards, rows.column_names)
 
     context = config.get_text_config().max_position_embeddings
@@ -100,28 +104,49 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
         raise StartupError(
             f"every prompt of {settings.rows} is too long: the shortest has {min(tokens)} tokens, "
             f"and a context of {context} less max_completion_length "
-            f"{args.max_completion_length} leaves {room}")
+            f"{args.max_completion_length} leaves {room}"
+        )
     skipped = len(tokens) - len(keep)
     rows = rows.select(keep)
     group = args.num_generations or 1
     prompts = (args.generation_batch_size or 1) // group
     if len(rows) < prompts:
-        raise StartupError(f"{settings.rows} has {len(rows)} usable rows, fewer than the {prompts} "
-                           f"prompts of one generation batch")
-    sampler = GroupSampler(row_types(rows), prompts=prompts, group=group,
-                           repeat=args.num_iterations, mix=settings.task_mix)
+        raise StartupError(
+            f"{settings.rows} has {len(rows)} usable rows, fewer than the {prompts} "
+            f"prompts of one generation batch"
+        )
+    sampler = GroupSampler(
+        row_types(rows),
+        prompts=prompts,
+        group=group,
+        repeat=args.num_iterations,
+        mix=settings.task_mix,
+    )
     if eval_rows is not None:
         eval_rows = add_box_frame(eval_rows, processor, config.model_type, settings.box_convention)
         lengths = prompt_tokens(eval_rows, processor, meter)
         eval_rows = eval_rows.select([i for i, n in enumerate(lengths) if n <= room])
-    images = [sum(part["type"] == "image" for m in prompt for part in m["content"])
-              for prompt in rows["prompt"]]
-    return Ready(rows, eval_rows, [tokens[i] for i in keep], images, skipped, context,
-                 len(sampler), rewards, processor, checkpoint)
+    images = [
+        sum(part["type"] == "image" for m in prompt for part in m["content"])
+        for prompt in rows["prompt"]
+    ]
+    return Ready(
+        rows,
+        eval_rows,
+        [tokens[i] for i in keep],
+        images,
+        skipped,
+        context,
+        len(sampler),
+        rewards,
+        processor,
+        checkpoint,
+    )
 
 
-def open_run(settings: PolicySettings, args: TrainingArguments, other_rows: str | None = None
-             ) -> tuple[Dataset, Dataset | None, Path | None]:
+def open_run(
+    settings: PolicySettings, args: TrainingArguments, other_rows: str | None = None
+) -> tuple[Dataset, Dataset | None, Path | None]:
     """Create the output directory, find the checkpoint to resume from, read the rows.
 
     Args:
@@ -151,8 +176,10 @@ def policy_parts(settings: PolicySettings, trust_remote_code: bool):
     """
     path = settings.policy
     if is_adapter(path) and settings.lora_r:
-        raise StartupError(f"{path} already is an adapter: set lora_r to 0 to train it on, or name "
-                           f"its base model as the policy")
+        raise StartupError(
+            f"{path} already is an adapter: set lora_r to 0 to train it on, or name "
+            f"its base model as the policy"
+        )
     base = base_path(path) if is_adapter(path) else local_weights(path)
     try:
         processor = load_processor(path, trust_remote_code=trust_remote_code)
@@ -193,7 +220,8 @@ def check_same_run(settings: PolicySettings, args: TrainingArguments) -> None:
         if differ:
             raise StartupError(
                 f"{settings.output} was started with other settings ({'; '.join(differ)}): give "
-                f"another --name, or --resume none to start over")
+                f"another --name, or --resume none to start over"
+            )
 
 
 def write_config(output: Path, config: dict, program: str = "grpo") -> None:
@@ -211,17 +239,24 @@ def plan(settings: RunSettings, args: GRPOConfig, ready: Ready, trainable: Train
     steps, per_step = steps_of(ready.epoch, args)
     tokens, images = ready.tokens, ready.images
     weights = args.reward_weights or [1.0] * len(settings.rewards)
-    return plan_text(settings, trainable, ready.checkpoint, {
-        "rows": f"{len(ready.rows)} of {settings.rows}: {tasks}",
-        "skipped": f"{ready.skipped} prompts too long for the context of {ready.context} tokens "
-                   f"with room for {args.max_completion_length} more",
-        "prompts": f"{_mean(tokens):.0f} tokens (longest {max(tokens)}), "
-                   f"{_mean(images):.1f} images (most {max(images)})",
-        "rewards": ", ".join(f"{spec} x{weight:g}" for spec, weight
-                             in zip(settings.rewards, weights, strict=True)),
-        "steps": f"{steps} of {per_step / G:g} prompts x {G} completions, up to "
-                 f"{args.max_completion_length} tokens each, on {args.world_size} process(es)",
-    })
+    return plan_text(
+        settings,
+        trainable,
+        ready.checkpoint,
+        {
+            "rows": f"{len(ready.rows)} of {settings.rows}: {tasks}",
+            "skipped": f"{ready.skipped} prompts are too long for the context of {ready.context} "
+            f"tokens with room for {args.max_completion_length} more",
+            "prompts": f"{_mean(tokens):.0f} tokens (longest {max(tokens)}), "
+            f"{_mean(images):.1f} images (most {max(images)})",
+            "rewards": ", ".join(
+                f"{spec} x{weight:g}"
+                for spec, weight in zip(settings.rewards, weights, strict=True)
+            ),
+            "steps": f"{steps} of {per_step / G:g} prompts x {G} completions, up to "
+            f"{args.max_completion_length} tokens each, on {args.world_size} process(es)",
+        },
+    )
 
 
 def steps_of(epoch: int, args: TrainingArguments) -> tuple[int, int]:
@@ -237,15 +272,16 @@ def steps_of(epoch: int, args: TrainingArguments) -> tuple[int, int]:
     return int(steps), per_step
 
 
-def plan_text(settings: PolicySettings, trainable: Trainable, checkpoint: Path | None,
-              lines: dict[str, str]) -> str:
+def plan_text(
+    settings: PolicySettings, trainable: Trainable, checkpoint: Path | None, lines: dict[str, str]
+) -> str:
     """A plan as text: the policy, then ``lines``, then the output directory."""
     lines = {
         "policy": f"{settings.policy} ({settings.dtype})",
         "trainable": str(trainable),
         **lines,
         "output": f"{settings.output}/"
-                  + (f" (resuming from {checkpoint.name})" if checkpoint else ""),
+        + (f" (resuming from {checkpoint.name})" if checkpoint else ""),
     }
     return "\n".join(f"{key:>10}  {value}" for key, value in lines.items())
 

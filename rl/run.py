@@ -22,8 +22,11 @@ def train_and_save(trainer: Trainer, settings: PolicySettings, checkpoint: Path 
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
-        print(f"\nstopped at step {trainer.state.global_step}; the same command resumes from the "
-              f"last checkpoint in {settings.checkpoints}/", file=sys.stderr)
+        print(
+            f"\nstopped at step {trainer.state.global_step}; the same command resumes from the "
+            f"last checkpoint in {settings.checkpoints}/",
+            file=sys.stderr,
+        )
         return 130
     policy = settings.output / "policy"
     trainer.save_model(str(policy))

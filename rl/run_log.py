@@ -96,15 +96,20 @@ class CompletionLog:
         table = pa.Table.from_pylist(rows)
         # A reward that returned None for all of a step's rows is a column of nulls; its type stays
         # that of numbers, so that all files have one schema.
-        schema = pa.schema([(f.name, pa.float64() if pa.types.is_null(f.type) else f.type)
-                            for f in table.schema])
+        schema = pa.schema(
+            [(f.name, pa.float64() if pa.types.is_null(f.type) else f.type) for f in table.schema]
+        )
         with atomic_file(file) as out:
             pq.write_table(table.cast(schema), out)
 
 
 def completion_rows(
-    scored: Scored, reward_names: list[str], texts: list[tuple[str, str, list[int]]],
-    advantages: list[float], when: dict, first: int = 0,
+    scored: Scored,
+    reward_names: list[str],
+    texts: list[tuple[str, str, list[int]]],
+    advantages: list[float],
+    when: dict,
+    first: int = 0,
 ) -> list[dict]:
     """The rows of a completion file.
 
@@ -117,12 +122,24 @@ def completion_rows(
         first: number of completions that the same step has logged before.
     """
     return [
-        {**when, "place": first + i, "id": scored.ids[i], "index": i % scored.group,
-         "task": scored.tasks[i], "prompt": prompt, "completion": text, "completion_ids": tokens,
-         **{f"reward/{name}": _number(value) for name, value
-            in zip(reward_names, scored.rewards[i], strict=True)},
-         "reward": _number(scored.totals[i]), "advantage": advantages[i],
-         "length": scored.lengths[i], "cut_off": scored.cut_off[i]}
+        {
+            **when,
+            "place": first + i,
+            "id": scored.ids[i],
+            "index": i % scored.group,
+            "task": scored.tasks[i],
+            "prompt": prompt,
+            "completion": text,
+            "completion_ids": tokens,
+            **{
+                f"reward/{name}": _number(value)
+                for name, value in zip(reward_names, scored.rewards[i], strict=True)
+            },
+            "reward": _number(scored.totals[i]),
+            "advantage": advantages[i],
+            "length": scored.lengths[i],
+            "cut_off": scored.cut_off[i],
+        }
         for i, (prompt, text, tokens) in enumerate(texts)
     ]
 
@@ -147,8 +164,9 @@ def transcript(prompt: list[dict]) -> str:
     for message in prompt:
         content = message["content"]
         if not isinstance(content, str):
-            content = "".join("[image]" if part["type"] == "image" else part["text"] or ""
-                              for part in content)
+            content = "".join(
+                "[image]" if part["type"] == "image" else part["text"] or "" for part in content
+            )
         lines.append(f"{message['role']}: {content}")
     return "\n".join(lines)
 
@@ -169,8 +187,13 @@ class RunLog(TrainerCallback):
         self.started = time.monotonic()
         if state.is_world_process_zero:
             trim_log(self.path, state.global_step)
-            self.bar = tqdm(total=state.max_steps, initial=state.global_step, unit="step",
-                            disable=not self.show, dynamic_ncols=True)
+            self.bar = tqdm(
+                total=state.max_steps,
+                initial=state.global_step,
+                unit="step",
+                disable=not self.show,
+                dynamic_ncols=True,
+            )
 
     def on_step_end(self, args, state, control, **_):
         if self.bar is not None:
@@ -179,18 +202,30 @@ class RunLog(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **_):
         if not state.is_world_process_zero or not logs:
             return
-        numbers = {key: None if isinstance(value, float) and not math.isfinite(value) else value
-                   for key, value in logs.items()}
-        line = {"step": state.global_step, **numbers,
-                "seconds": round(time.monotonic() - self.started, 2)}
+        numbers = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in logs.items()
+        }
+        line = {
+            "step": state.global_step,
+            **numbers,
+            "seconds": round(time.monotonic() - self.started, 2),
+        }
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        shown = {"reward": "reward", "tokens": "completions/mean_length",
-                 "zero_var": "groups/zero_variance", "kl": "kl"}
+        shown = {
+            "reward": "reward",
+            "tokens": "completions/mean_length",
+            "zero_var": "groups/zero_variance",
+            "kl": "kl",
+        }
         if "reward" not in numbers:
             shown = {"loss": "loss"}  # supervised training has nothing else to show
-        parts = {short: f"{numbers[key]:.3g}" for short, key in shown.items()
-                 if numbers.get(key) is not None}
+        parts = {
+            short: f"{numbers[key]:.3g}"
+            for short, key in shown.items()
+            if numbers.get(key) is not None
+        }
         if self.bar is not None and parts:
             self.bar.set_postfix(parts)
 

@@ -30,8 +30,12 @@ def type_of(row: dict) -> RowType:
 def plain_row(row: dict) -> dict:
     """A row as TRL and processors expect it: a list of images, no null keys in content parts."""
     prompt = [
-        {**message, "content": message["content"] if isinstance(message["content"], str) else [
-            {k: v for k, v in part.items() if v is not None} for part in message["content"]]}
+        {
+            **message,
+            "content": message["content"]
+            if isinstance(message["content"], str)
+            else [{k: v for k, v in part.items() if v is not None} for part in message["content"]],
+        }
         for message in row["prompt"]
     ]
     return {**row, "prompt": prompt, "images": row["images"] or []}
@@ -131,8 +135,9 @@ def _quota(types: Sequence[RowType], mix: dict[str, float]) -> dict[RowType, int
         counts[type_] = counts.get(type_, 0) + 1
     tasks = {type_.task for type_ in counts}
     if unknown := sorted(set(mix) - tasks):
-        raise InputError(f"task_mix names '{unknown[0]}', but the rows hold: "
-                         f"{', '.join(sorted(tasks))}")
+        raise InputError(
+            f"task_mix names '{unknown[0]}', but the rows hold: {', '.join(sorted(tasks))}"
+        )
     total = sum(mix.values())
     quota = {}
     for type_, n in counts.items():

@@ -50,20 +50,29 @@ class PolicySettings:
     output_root: str = field(default="runs", metadata={"help": "Directory of all runs."})
     dtype: str = field(default="float32", metadata={"help": "Of the weights."})
     attn_implementation: str | None = field(
-        default=None, metadata={"help": "sdpa, flash_attention_2, ...; default: transformers'."})
+        default=None, metadata={"help": "sdpa, flash_attention_2, ...; default: transformers'."}
+    )
     freeze_vision: bool = field(default=True, metadata={"help": "No gradient in the tower."})
     freeze_projector: bool = field(
-        default=True, metadata={"help": "No gradient between tower and language model."})
-    lora_r: int = field(default=0, metadata={"help": "Rank of LoRA, which freezes everything "
-                                             "else; 0 trains all that is not frozen."})
+        default=True, metadata={"help": "No gradient between tower and language model."}
+    )
+    lora_r: int = field(
+        default=0,
+        metadata={
+            "help": "Rank of LoRA, which freezes everything else; 0 trains all that is not frozen."
+        },
+    )
     lora_alpha: int = field(default=128, metadata={"help": "LoRA's scale is alpha / r."})
     lora_dropout: float = field(default=0.05, metadata={"help": "On the adapter's input."})
     min_pixels: int | None = field(
-        default=None, metadata={"help": "Smaller images are enlarged to this many pixels."})
+        default=None, metadata={"help": "Smaller images are enlarged to this many pixels."}
+    )
     max_pixels: int | None = field(
-        default=None, metadata={"help": "Larger images are reduced to this many pixels."})
+        default=None, metadata={"help": "Larger images are reduced to this many pixels."}
+    )
     box_convention: str | None = field(
-        default=None, metadata={"help": "pixels, thousand or unit; default: the family's."})
+        default=None, metadata={"help": "pixels, thousand or unit; default: the family's."}
+    )
     resume: str = field(default="auto", metadata={"help": "auto, none or a checkpoint's path."})
 
     @property
@@ -83,29 +92,47 @@ class RunSettings(PolicySettings):
 
     rewards: list[str] = field(metadata={"help": "Reward functions, such as rewards:mention_f1."})
     reward_settings: dict[str, dict] | None = field(
-        default=None, metadata={"help": "Function name -> its settings."})
+        default=None, metadata={"help": "Function name -> its settings."}
+    )
     eval_rows: str | None = field(
-        default=None, metadata={"help": "Row set for the trainer's own evaluation; see "
-                                "eval_strategy and eval_steps."})
+        default=None,
+        metadata={
+            "help": "Row set for the trainer's own evaluation; see eval_strategy and eval_steps."
+        },
+    )
     task_mix: dict[str, float] | None = field(
-        default=None, metadata={"help": "Task -> share of the prompts; default: as in the rows."})
+        default=None, metadata={"help": "Task -> share of the prompts; default: as in the rows."}
+    )
     dynamic_sampling: bool = field(
-        default=False, metadata={"help": "Replace groups whose rewards do not vary by others."})
+        default=False, metadata={"help": "Replace groups whose rewards do not vary by others."}
+    )
     dynamic_sampling_limit: int = field(
-        default=3, metadata={"help": "Rounds of replacement per generation batch."})
+        default=3, metadata={"help": "Rounds of replacement per generation batch."}
+    )
     share_prompt: str = field(
-        default="auto", metadata={"help": "auto, on or off: a group's prompt goes through the "
-                                  "model once."})
+        default="auto",
+        metadata={"help": "auto, on or off: a group's prompt goes through the model once."},
+    )
     share_vision: str = field(
-        default="auto", metadata={"help": "auto, on or off: each distinct image goes through "
-                                  "processor and frozen tower once."})
+        default="auto",
+        metadata={
+            "help": "auto, on or off: each distinct image goes through "
+            "processor and frozen tower once."
+        },
+    )
     drop_finished: bool = field(
-        default=True, metadata={"help": "Remove completions that have ended from the batch while "
-                                "others are sampled; needs share_prompt."})
+        default=True,
+        metadata={
+            "help": "Remove completions that have ended from the batch while "
+            "others are sampled; needs share_prompt."
+        },
+    )
     completions_every: int = field(
-        default=1, metadata={"help": "Log completions of every n-th step; 0 logs none."})
+        default=1, metadata={"help": "Log completions of every n-th step; 0 logs none."}
+    )
     replay_completions: str | None = field(
-        default=None, metadata={"help": "Train on the logged completions of another run."})
+        default=None, metadata={"help": "Train on the logged completions of another run."}
+    )
 
 
 # Set from `name` and `resume`, so that a run has one place and one way to be resumed.
@@ -113,15 +140,33 @@ _OURS = {"output_dir": "name", "resume_from_checkpoint": "resume"}
 _REFUSED = {key: f"is set from '{own}': give that instead" for key, own in _OURS.items()}
 # Not part of what a run *is*: they may differ when it is resumed.
 _MAY_DIFFER = {
-    "resume", "completions_every", "max_steps", "num_train_epochs", "save_steps", "save_strategy",
-    "save_total_limit", "logging_steps", "report_to", "eval_strategy", "eval_steps", "eval_rows",
-    "output_root", "disable_tqdm", "share_prompt", "share_vision",
+    "resume",
+    "completions_every",
+    "max_steps",
+    "num_train_epochs",
+    "save_steps",
+    "save_strategy",
+    "save_total_limit",
+    "logging_steps",
+    "report_to",
+    "eval_strategy",
+    "eval_steps",
+    "eval_rows",
+    "output_root",
+    "disable_tqdm",
+    "share_prompt",
+    "share_vision",
 }
 
 
 def parse(
-    argv: list[str], ours: type = RunSettings, theirs: type = GRPOConfig,
-    default: str | Path = DEFAULT_CONFIG, *, program: str = "grpo", doc: str | None = "",
+    argv: list[str],
+    ours: type = RunSettings,
+    theirs: type = GRPOConfig,
+    default: str | Path = DEFAULT_CONFIG,
+    *,
+    program: str = "grpo",
+    doc: str | None = "",
 ) -> tuple:
     """Read settings from ``--config FILE`` (default: the demo's) and the command line.
 
@@ -140,13 +185,21 @@ def parse(
             together (such as a group size that does not divide the batch).
     """
     if not torch.accelerator.is_available() and not any(
-            arg.split("=")[0] == "--use_cpu" for arg in argv):
+        arg.split("=")[0] == "--use_cpu" for arg in argv
+    ):
         # Launchers of several processes do not pass accelerate's own `use_cpu` on.
         argv = [*argv, "--use_cpu", "true"]
     with one_sentence():
         settings, args = read_settings(
-            argv, ours, theirs, default_config=default, library=(theirs,), refuse=_REFUSED,
-            program=program, doc=doc)
+            argv,
+            ours,
+            theirs,
+            default_config=default,
+            library=(theirs,),
+            refuse=_REFUSED,
+            program=program,
+            doc=doc,
+        )
     args.output_dir = str(settings.checkpoints)
     if args.report_to is None:
         args.report_to = []
@@ -156,15 +209,27 @@ def parse(
 def resolved(settings: PolicySettings, args: TrainingArguments) -> dict:
     """Every setting of the run and every argument that is not the library's default; ``--config``
     reads it back."""
-    skip = {"output_dir", "use_cpu", "generation_batch_size", "accelerator_config", "logging_dir",
-            "deepspeed", "deepspeed_plugin", "distributed_state", "parallelism_config"}
+    skip = {
+        "output_dir",
+        "use_cpu",
+        "generation_batch_size",
+        "accelerator_config",
+        "logging_dir",
+        "deepspeed",
+        "deepspeed_plugin",
+        "distributed_state",
+        "parallelism_config",
+    }
     plain = (bool, int, float, str, list, dict, type(None))
     trl = {}
     for f in fields(args):
         value = getattr(args, f.name, None)
         value = getattr(value, "value", value)  # enums
-        default = f.default if f.default is not MISSING else (
-            f.default_factory() if f.default_factory is not MISSING else None)
+        default = (
+            f.default
+            if f.default is not MISSING
+            else (f.default_factory() if f.default_factory is not MISSING else None)
+        )
         default = getattr(default, "value", default)
         if f.init and f.name not in skip and value != default and isinstance(value, plain):
             trl[f.name] = value
@@ -173,5 +238,8 @@ def resolved(settings: PolicySettings, args: TrainingArguments) -> dict:
 
 def changed(old: dict, new: dict) -> list[str]:
     """Settings that make ``new`` another run than ``old``, as ``key: old -> new``."""
-    return [f"{key}: {old.get(key)!r} -> {new.get(key)!r}" for key in sorted({*old, *new})
-            if key not in _MAY_DIFFER and old.get(key) != new.get(key)]
+    return [
+        f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
+        for key in sorted({*old, *new})
+        if key not in _MAY_DIFFER and old.get(key) != new.get(key)
+    ]

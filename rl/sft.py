@@ -61,8 +61,9 @@ def target_of(row: dict) -> str | None:
     if row["box"] is not None:
         width, height = row["box_frame"]
         digits = 3 if width <= 1 else None  # a frame of 0-1 needs decimals
-        scaled = [round(v * side, digits) for v, side
-                  in zip(row["box"], (width, height) * 2, strict=True)]
+        scaled = [
+            round(v * side, digits) for v, side in zip(row["box"], (width, height) * 2, strict=True)
+        ]
         return json.dumps({"bbox_2d": scaled})
     if row["answer"] is not None:
         return row["answer"]
@@ -78,8 +79,9 @@ def examples(rows: Dataset) -> Dataset:
         for values in zip(*batch.values(), strict=True):
             row = plain_row(dict(zip(batch, values, strict=True)))
             made["prompt"].append(row["prompt"])
-            made["completion"].append([{"role": "assistant", "content": [
-                {"type": "text", "text": target_of(row)}]}])
+            made["completion"].append(
+                [{"role": "assistant", "content": [{"type": "text", "text": target_of(row)}]}]
+            )
             made["images"].append(row["images"])
         return made
 
@@ -100,24 +102,31 @@ def mixed(rows: Dataset, general: Dataset | None, share: float) -> Dataset:
     n = round(len(rows) * share / (1 - share))
     columns = [c for c in rows.column_names if c in general.column_names]
     taken = general.select([i % len(general) for i in range(n)]).select_columns(columns)
-    return concatenate_datasets([rows.select_columns(columns), taken.cast(
-        rows.select_columns(columns).features)])
+    return concatenate_datasets(
+        [rows.select_columns(columns), taken.cast(rows.select_columns(columns).features)]
+    )
 
 
 @dataclass(kw_only=True)
 class SupervisedSettings(PolicySettings):
     """Supervised fine-tuning on a row set, as in RAP (arXiv 2410.13360)."""
 
-    general_rows: str | None = field(default=None, metadata={
-        "help": "Row set without names, mixed in against forgetting."})
-    general_share: float = field(default=0.2, metadata={
-        "help": "Share of the rows trained on that are general ones, where there are any."})
+    general_rows: str | None = field(
+        default=None, metadata={"help": "Row set without names, mixed in against forgetting."}
+    )
+    general_share: float = field(
+        default=0.2,
+        metadata={
+            "help": "Share of the rows trained on that are general ones, where there are any."
+        },
+    )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code of the model."})
 
     def __post_init__(self):
         if not 0 <= self.general_share < 1:
-            raise StartupError(f"general_share is {self.general_share:g}; it must be a share from "
-                               f"0 to less than 1")
+            raise StartupError(
+                f"general_share is {self.general_share:g}; it must be a share from 0 to less than 1"
+            )
 
 
 @dataclass
@@ -181,8 +190,9 @@ def prepare(settings: SupervisedSettings, args: TrainingArguments) -> Supervised
         tokens = tokens + [more[i % len(more)] for i in range(len(rows) - personal)]
     batch = args.per_device_train_batch_size * args.world_size
     if len(rows) < batch:
-        raise StartupError(f"{settings.rows} has {len(rows)} usable rows, fewer than the {batch} "
-                           f"of one batch")
+        raise StartupError(
+            f"{settings.rows} has {len(rows)} usable rows, fewer than the {batch} of one batch"
+        )
     return SupervisedReady(rows, personal, tokens, skipped, processor, checkpoint)
 
 
@@ -193,8 +203,12 @@ def _check_targets(rows: Dataset, path: str) -> None:
         StartupError: the row and what it lacks.
     """
     light: Any = rows.select_columns(
-        [c for c in ("id", "task", "answer", "box", "box_frame", "target")
-         if c in rows.column_names])
+        [
+            c
+            for c in ("id", "task", "answer", "box", "box_frame", "target")
+            if c in rows.column_names
+        ]
+    )
     for row in light:
         if row["box"] is not None and row["box_frame"] is None:
             raise StartupError(f"{path}: row {row['id']!r} has a box, but no image for it")
@@ -202,29 +216,41 @@ def _check_targets(rows: Dataset, path: str) -> None:
             raise StartupError(
                 f"{path}: row {row['id']!r} ({row['task']}) has no answer to imitate: its column "
                 f"'target' is {'empty' if 'target' in row else 'missing'}; make the rows with "
-                f"`targets: true`, or without that task")
+                f"`targets: true`, or without that task"
+            )
 
 
 def _lengths(rows: Dataset, processor, meter: ImageMeter) -> list[int]:
     """Tokens of each row's prompt, answer and end of turn."""
     prompts = prompt_tokens(rows, processor, meter)
     light: Any = rows.remove_columns([c for c in ("images", "prompt") if c in rows.column_names])
-    return [n + len(processor.tokenizer(target_of(row))["input_ids"]) + END_TOKENS
-            for n, row in zip(prompts, light, strict=True)]
+    return [
+        n + len(processor.tokenizer(target_of(row))["input_ids"]) + END_TOKENS
+        for n, row in zip(prompts, light, strict=True)
+    ]
 
 
-def plan(settings: SupervisedSettings, args: TrainingArguments, ready: SupervisedReady,
-         trainable: Trainable) -> str:
+def plan(
+    settings: SupervisedSettings,
+    args: TrainingArguments,
+    ready: SupervisedReady,
+    trainable: Trainable,
+) -> str:
     """The resolved plan of a supervised run as text, printed before the first step."""
     tasks = Counter(ready.rows[: ready.personal]["task"])
     listed = ", ".join(f"{task} {n}" for task, n in sorted(tasks.items()))
     general = len(ready.rows) - ready.personal
     steps, per_step = steps_of(len(ready.rows), args)
-    return plan_text(settings, trainable, ready.checkpoint, {
-        "rows": f"{ready.personal} of {settings.rows}: {listed}",
-        "general": f"{general} of {settings.general_rows} mixed in" if general else "none",
-        "skipped": ", ".join(f"{n} {why}" for why, n in ready.skipped.counts.items()) or "none",
-        "tokens": f"{sum(ready.tokens) / len(ready.tokens):.0f} with the answer (longest "
-                  f"{max(ready.tokens)})",
-        "steps": f"{steps} of {per_step} rows on {args.world_size} process(es)",
-    })
+    return plan_text(
+        settings,
+        trainable,
+        ready.checkpoint,
+        {
+            "rows": f"{ready.personal} of {settings.rows}: {listed}",
+            "general": f"{general} of {settings.general_rows} mixed in" if general else "none",
+            "skipped": ", ".join(f"{n} {why}" for why, n in ready.skipped.counts.items()) or "none",
+            "tokens": f"{sum(ready.tokens) / len(ready.tokens):.0f} with the answer (longest "
+            f"{max(ready.tokens)})",
+            "steps": f"{steps} of {per_step} rows on {args.world_size} process(es)",
+        },
+    )

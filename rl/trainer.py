@@ -29,9 +29,16 @@ from rl.sampler import GroupSampler, plain_row, row_types
 from rl.sharing.sharing import Sharing
 
 OVERRIDDEN = (
-    "_get_train_sampler", "_get_eval_sampler", "_prepare_inputs", "_calculate_rewards",
-    "_generate_and_score_completions", "_generate_single_turn", "_save_checkpoint",
-    "_load_optimizer_and_scheduler", "_load_from_checkpoint", "_run_epoch",
+    "_get_train_sampler",
+    "_get_eval_sampler",
+    "_prepare_inputs",
+    "_calculate_rewards",
+    "_generate_and_score_completions",
+    "_generate_single_turn",
+    "_save_checkpoint",
+    "_load_optimizer_and_scheduler",
+    "_load_from_checkpoint",
+    "_run_epoch",
     "_get_per_token_logps_and_entropies",
 )
 
@@ -78,12 +85,22 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
 
     _name = "byname GRPO"
 
-    def __init__(self, model, reward_funcs, args, train_dataset, processing_class, *,
-                 options: TrainerOptions | None = None, **kwargs):
+    def __init__(
+        self,
+        model,
+        reward_funcs,
+        args,
+        train_dataset,
+        processing_class,
+        *,
+        options: TrainerOptions | None = None,
+        **kwargs,
+    ):
         self.options = options or TrainerOptions()
         check_dynamic_sampling(args, self.options.dynamic_sampling)
         args.generation_kwargs = suppress_vision_tokens(
-            args.generation_kwargs, model, processing_class, vllm=args.use_vllm)
+            args.generation_kwargs, model, processing_class, vllm=args.use_vllm
+        )
         parts = trainable_parameters(model).parts
         trains_vision = kwargs.get("peft_config") is None and parts["vision"] + parts["projector"]
         if args.ddp_find_unused_parameters is None and not trains_vision:
@@ -93,17 +110,28 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
             # passes. Torch warns that the option has a new name, which accelerate does not pass on.
             args.ddp_broadcast_buffers = False
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
-        super().__init__(model=model, reward_funcs=reward_funcs, args=args,
-                         train_dataset=train_dataset, processing_class=processing_class, **kwargs)
+        super().__init__(
+            model=model,
+            reward_funcs=reward_funcs,
+            args=args,
+            train_dataset=train_dataset,
+            processing_class=processing_class,
+            **kwargs,
+        )
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
 
         # After TRL's own patches of the model, and before its first forward pass.
-        self.sharing = Sharing(self.model, processing_class, prompt=self.options.share_prompt,
-                               vision=self.options.share_vision,
-                               drop_finished=self.options.drop_finished,
-                               in_step=is_deepspeed_zero3_enabled() or self.is_fsdp_enabled
-                               or args.ddp_broadcast_buffers)
+        self.sharing = Sharing(
+            self.model,
+            processing_class,
+            prompt=self.options.share_prompt,
+            vision=self.options.share_vision,
+            drop_finished=self.options.drop_finished,
+            in_step=is_deepspeed_zero3_enabled()
+            or self.is_fsdp_enabled
+            or args.ddp_broadcast_buffers,
+        )
         if self.ref_model is not None:
             self.sharing.with_reference(self.accelerator.unwrap_model(self.ref_model))
         self._group = self.num_generations or 1  # completions per prompt, G
@@ -141,7 +169,9 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
             prompts=(args.generation_batch_size or 1) // self._group,
             group=self._group,
             repeat=self.num_iterations * (args.steps_per_generation or 1),
-            shuffle=bool(self.shuffle_dataset), seed=args.seed, mix=self.options.task_mix,
+            shuffle=bool(self.shuffle_dataset),
+            seed=args.seed,
+            mix=self.options.task_mix,
             epoch=lambda: int(self.state.epoch or 0),
         )
 
@@ -153,8 +183,7 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
             return super()._get_eval_sampler(eval_dataset)
         group = self.num_generations_eval or 1
         batch = self.args.eval_batch_size * self.accelerator.num_processes
-        return GroupSampler(types, prompts=max(batch // group, 1), group=group,
-                            seed=self.args.seed)
+        return GroupSampler(types, prompts=max(batch // group, 1), group=group, seed=self.args.seed)
 
     # Why: TRL shuffles the rows of a generation batch over its micro-batches, which would tear
     # groups apart. It is given chunks of groups to shuffle instead, which are collated here.
@@ -162,8 +191,9 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
     def _prepare_inputs(self, generation_batch):
         inputs = super()._prepare_inputs(generation_batch)
         if "chunk" in inputs:
-            return collate(inputs["chunk"], self._tokenizer.pad_token_id,
-                           trim=self.pad_to_multiple_of is None)
+            return collate(
+                inputs["chunk"], self._tokenizer.pad_token_id, trim=self.pad_to_multiple_of is None
+            )
         return inputs
 
     # Why: dynamic sampling, and chunks (see `_prepare_inputs`). Equal to: TRL's output, split.
@@ -174,7 +204,8 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
             return output
         if self.options.dynamic_sampling:
             output = self._replace_zero_variance_groups(
-                inputs, output, self.options.dynamic_sampling_limit)
+                inputs, output, self.options.dynamic_sampling_limit
+            )
         chunks = split(output, self._chunk_rows)
         return {"order": torch.arange(len(chunks)), "chunk": chunks}
 
@@ -193,29 +224,72 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
     # Why: the prompt of a group goes through the model once. Equal to: TRL's pass over whole
     # sequences, within `rl.sharing.sharing.TOLERANCE`.
     def _get_per_token_logps_and_entropies(
-        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None,
-        compute_entropy=False, compute_aux_loss=False, pixel_values=None, image_grid_thw=None,
-        num_images=None, pixel_attention_mask=None, spatial_shapes=None, num_tiles=None,
-        image_sizes=None, token_type_ids=None, mm_token_type_ids=None, image_position_ids=None,
+        self,
+        model,
+        input_ids,
+        attention_mask,
+        logits_to_keep,
+        batch_size=None,
+        compute_entropy=False,
+        compute_aux_loss=False,
+        pixel_values=None,
+        image_grid_thw=None,
+        num_images=None,
+        pixel_attention_mask=None,
+        spatial_shapes=None,
+        num_tiles=None,
+        image_sizes=None,
+        token_type_ids=None,
+        mm_token_type_ids=None,
+        image_position_ids=None,
     ):
-        others = dict(pixel_attention_mask=pixel_attention_mask, spatial_shapes=spatial_shapes,
-                      num_tiles=num_tiles, image_sizes=image_sizes, token_type_ids=token_type_ids,
-                      image_position_ids=image_position_ids)
-        fields = dict(pixel_values=pixel_values, image_grid_thw=image_grid_thw,
-                      mm_token_type_ids=mm_token_type_ids)
+        others = dict(
+            pixel_attention_mask=pixel_attention_mask,
+            spatial_shapes=spatial_shapes,
+            num_tiles=num_tiles,
+            image_sizes=image_sizes,
+            token_type_ids=token_type_ids,
+            image_position_ids=image_position_ids,
+        )
+        fields = dict(
+            pixel_values=pixel_values,
+            image_grid_thw=image_grid_thw,
+            mm_token_type_ids=mm_token_type_ids,
+        )
 
         def usual(ids, mask, fields, num_images):
             return GRPOTrainer._get_per_token_logps_and_entropies(
-                self, model, ids, mask, logits_to_keep, batch_size, compute_entropy,
-                compute_aux_loss, num_images=num_images, **fields, **others)
+                self,
+                model,
+                ids,
+                mask,
+                logits_to_keep,
+                batch_size,
+                compute_entropy,
+                compute_aux_loss,
+                num_images=num_images,
+                **fields,
+                **others,
+            )
 
-        if not self.sharing.prompt or compute_aux_loss or any(
-                value is not None for value in others.values()):
+        if (
+            not self.sharing.prompt
+            or compute_aux_loss
+            or any(value is not None for value in others.values())
+        ):
             return usual(input_ids, attention_mask, fields, num_images)
         logps, entropies = self.sharing.log_probabilities(
-            model, lambda *rows: usual(*rows)[:2], input_ids, attention_mask, logits_to_keep,
-            fields, num_images, batch_size or input_ids.size(0), self.accelerator.autocast,
-            compute_entropy)
+            model,
+            lambda *rows: usual(*rows)[:2],
+            input_ids,
+            attention_mask,
+            logits_to_keep,
+            fields,
+            num_images,
+            batch_size or input_ids.size(0),
+            self.accelerator.autocast,
+            compute_entropy,
+        )
         return logps, entropies, None
 
     # Why: the one place that has rewards, rows and completions, gathered from all processes, for
@@ -223,36 +297,43 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         ended = {*self.eos_token_ids, self._tokenizer.pad_token_id}
-        rows = gather_object([
-            (row["task"], row["id"], len(ids), ids[-1] not in ended)
-            for row, ids in zip(inputs, completion_ids_list, strict=True)
-        ])
+        rows = gather_object(
+            [
+                (row["task"], row["id"], len(ids), ids[-1] not in ended)
+                for row, ids in zip(inputs, completion_ids_list, strict=True)
+            ]
+        )
         tasks, ids, lengths, cut_off = (list(column) for column in zip(*rows, strict=True))
         totals = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
         totals[torch.isnan(rewards).all(dim=1)] = torch.nan
         group = self._group if self._mode == "train" else self.num_generations_eval or 1
-        self._scored = Scored(tasks, ids, lengths, cut_off, rewards.tolist(), totals.tolist(),
-                              group)
+        self._scored = Scored(
+            tasks, ids, lengths, cut_off, rewards.tolist(), totals.tolist(), group
+        )
         for key, value in self._scored.metrics().items():
             self._metrics[self._mode][key].append(value)
         self._texts = (completions, completion_ids_list)
         return rewards
 
     # Why: trains on logged completions (`replay_completions`). Equal to: TRL's without them.
-    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations,
-                              has_tool_images=False):
+    def _generate_single_turn(
+        self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False
+    ):
         if self._recorded is None or self._mode == "eval":
             return super()._generate_single_turn(
-                prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
         ids = []
         for place, row in enumerate(self._rows, start=self._place + self._offset()):
             found, tokens = self._recorded.get(
-                (self.state.global_step, self._round, place), (None, None))
+                (self.state.global_step, self._round, place), (None, None)
+            )
             if found != row["id"]:
                 raise RuntimeError(
                     f"{self.options.replay_completions} holds no completion of row {row['id']!r} "
                     f"at step {self.state.global_step}: are rows, order, batch and group size "
-                    f"those of the recording?")
+                    f"those of the recording?"
+                )
             ids.append(tokens)
         return ids, None
 
@@ -265,8 +346,9 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
     # position and the sampling cursors.
     def _add_to_checkpoint(self, path: Path) -> None:
         if self._mid_generation():
-            save_chunks([batch["chunk"] for batch in self._buffered_inputs or []],
-                        self._buffer_file(path))
+            save_chunks(
+                [batch["chunk"] for batch in self._buffered_inputs or []], self._buffer_file(path)
+            )
             if self.sharing.image_cache:
                 self.sharing.image_cache.save(self._features_file(path))
         if self.args.should_save:
@@ -304,13 +386,24 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
             return
         advantages = self.accelerator.gather(output["advantages"]).tolist()
         texts, ids = self._texts
-        local = gather_object([
-            (transcript(row["prompt"]), text[0]["content"], tokens)
-            for row, text, tokens in zip(self._rows, texts, ids, strict=True)
-        ])
+        local = gather_object(
+            [
+                (transcript(row["prompt"]), text[0]["content"], tokens)
+                for row, text, tokens in zip(self._rows, texts, ids, strict=True)
+            ]
+        )
         if not self.accelerator.is_main_process:
             return
         assert self._scored is not None
-        self._completions.add(self._mode, step, completion_rows(
-            self._scored, self.reward_func_names, local, advantages,
-            {"step": step, "round": self._round}, first=self._place))
+        self._completions.add(
+            self._mode,
+            step,
+            completion_rows(
+                self._scored,
+                self.reward_func_names,
+                local,
+                advantages,
+                {"step": step, "round": self._round},
+                first=self._place,
+            ),
+        )

@@ -3,10 +3,10 @@
     python tests/files_entered.py launch/evaluate.py --config configs/benchmarks/repic_naming.yaml \
         --policy toybox_base --limit 1 --controls "[]" --max_new_tokens.naming 4 --out /tmp/entered
 
-Runs the program with ``sys.setprofile`` and notes every function of ours that is called, until the
-first bootstrap estimate (``estimate`` of ``benchmarks/metrics/intervals.py``). Code that runs when a
-file is imported does not count. Prints the files in the order in which they are first entered, and
-how often the way leads back into a file that it has left for another room.
+Runs the program with ``sys.setprofile`` and notes every function of ours that is called until the
+first metric is made of a reply (``ratio`` of ``benchmarks/metrics/intervals.py``). Code that runs
+when a file is imported does not count. Prints the files in the order in which they are first
+entered, and how often the way leads back into a file of another room.
 """
 
 import runpy
@@ -56,8 +56,11 @@ def main(argv: list[str]) -> None:
         sys.setprofile(None)
     first = list(dict.fromkeys(way))
     # Backwards: to a file that was entered before the one that is left.
-    back = {(a, b) for a, b in zip(way, way[1:], strict=False)
-            if first.index(b) < first.index(a) and a.split("/")[0] != b.split("/")[0]}
+    back = {
+        (a, b)
+        for a, b in zip(way, way[1:], strict=False)
+        if first.index(b) < first.index(a) and a.split("/")[0] != b.split("/")[0]
+    }
     print(f"\n{len(first)} files, {len(back)} ways back into another room")
     for file in first:
         print(f"  {file} ({files[file]} calls)")

@@ -6,11 +6,19 @@ import pytest
 
 from tests.places import ROOT
 
-CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml")
-                 if path.parts[-2] not in ("accelerate", "lmms_eval", "base"))
-TABLE = {match[1]: match[2] for match in re.finditer(
-    r"^\| `(\S+\.yaml)` \| `(byname \w+)` \|", (ROOT / "configs" / "README.md").read_text(),
-    re.MULTILINE)}
+CONFIGS = sorted(
+    path
+    for path in (ROOT / "configs").rglob("*.yaml")
+    if path.parts[-2] not in ("accelerate", "lmms_eval", "base")
+)
+TABLE = {
+    match[1]: match[2]
+    for match in re.finditer(
+        r"^\| `(\S+\.yaml)` \| `(byname \w+)` \|",
+        (ROOT / "configs" / "README.md").read_text(),
+        re.MULTILINE,
+    )
+}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -9,8 +9,10 @@ from tests.tree import tree
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PATH = re.compile(r"(?<![\w./-])(?:configs|launch|docs|rl|data_gen|rewards|benchmarks|concepts|tests)/"
-                  r"[\w/]+\.(?:yaml|py|png|md|json)")
+PATH = re.compile(
+    r"(?<![\w./-])(?:configs|launch|docs|rl|data_gen|rewards|benchmarks|concepts|tests)/"
+    r"[\w/]+\.(?:yaml|py|png|md|json)"
+)
 
 
 def test_the_quoted_reward_is_the_tested_one():
@@ -35,4 +37,5 @@ def test_the_readme_is_short():
 
 def test_the_tree_is_what_the_docstrings_say():
     assert (ROOT / "docs" / "tree.md").read_text(encoding="utf-8") == tree(), (
-        "python tests/tree.py > docs/tree.md")
+        "python tests/tree.py > docs/tree.md"
+    )

@@ -15,15 +15,58 @@ side, but ``data_gen`` may use what ``rewards`` says of names and boxes."""
 
 INSIDE = {
     "launch": ["__main__", "cli", "bench_data", "generate"],
-    "benchmarks": ["registry", "experiments", "mined_negatives", "retrieval", "toybox", "published",
-                   "harness", "report", "captions", "formats", "metrics"],
+    "benchmarks": [
+        "registry",
+        "experiments",
+        "mined_negatives",
+        "retrieval",
+        "toybox",
+        "published",
+        "harness",
+        "report",
+        "captions",
+        "formats",
+        "metrics",
+    ],
     "concepts": ["methods", "retrieval", "index", "importers", "regions", "database", "concept"],
-    "rl": ["speed", "trainer", "sft", "run", "preflight", "dynamic_sampling", "checkpoints",
-           "sharing", "chunks", "sampler", "policy", "run_log", "settings"],
-    "data_gen": ["generators", "synthesis", "sources", "negatives", "toybox", "tasks", "rows",
-                 "images", "files", "toybox.weights"],
-    "rewards": ["loading", "identity_consistency", "object_consistency", "visual_localization",
-                "penalties", "names", "ordinary_words", "parsing", "unicode_text"],
+    "rl": [
+        "speed",
+        "trainer",
+        "sft",
+        "run",
+        "preflight",
+        "dynamic_sampling",
+        "checkpoints",
+        "sharing",
+        "chunks",
+        "sampler",
+        "policy",
+        "run_log",
+        "settings",
+    ],
+    "data_gen": [
+        "generators",
+        "synthesis",
+        "sources",
+        "negatives",
+        "toybox",
+        "tasks",
+        "rows",
+        "images",
+        "files",
+        "toybox.weights",
+    ],
+    "rewards": [
+        "loading",
+        "identity_consistency",
+        "object_consistency",
+        "visual_localization",
+        "penalties",
+        "names",
+        "ordinary_words",
+        "parsing",
+        "unicode_text",
+    ],
 }
 """Sub-rooms and files of each room, from the top down: each may import those behind it."""
 
@@ -65,26 +108,38 @@ def imports() -> dict[str, set[str]]:
 def sub_room(module: str, room: str) -> str:
     """The longest entry of ``INSIDE[room]`` that a module belongs to."""
     inside = module.removeprefix(room).removeprefix(".")
-    fitting = [entry for entry in INSIDE[room]
-               if inside == entry or inside.startswith(f"{entry}.")]
+    fitting = [entry for entry in INSIDE[room] if inside == entry or inside.startswith(f"{entry}.")]
     return max(fitting, key=len, default=inside)
 
 
 def test_no_import_runs_up_between_rooms():
-    up = [f"{module} -> {target}" for module, targets in imports().items() for target in targets
-          if TOP.index(target.split(".")[0]) < TOP.index(module.split(".")[0])]
+    up = [
+        f"{module} -> {target}"
+        for module, targets in imports().items()
+        for target in targets
+        if TOP.index(target.split(".")[0]) < TOP.index(module.split(".")[0])
+    ]
     assert not up
 
 
 def test_rewards_import_nothing_of_ours():
-    assert not [f"{module} -> {target}" for module, targets in imports().items()
-                if module.split(".")[0] == "rewards" for target in targets
-                if target.split(".")[0] != "rewards"]
+    assert not [
+        f"{module} -> {target}"
+        for module, targets in imports().items()
+        if module.split(".")[0] == "rewards"
+        for target in targets
+        if target.split(".")[0] != "rewards"
+    ]
 
 
 def test_nothing_imports_launch():
-    assert not [module for module, targets in imports().items() if not module.startswith("launch")
-                for target in targets if target.startswith("launch")]
+    assert not [
+        module
+        for module, targets in imports().items()
+        if not module.startswith("launch")
+        for target in targets
+        if target.startswith("launch")
+    ]
 
 
 @pytest.mark.parametrize("room", TOP)
@@ -116,6 +171,9 @@ def test_rooms_are_small():
     for path in modules().values():
         if path.name != "__init__.py":
             files[path.parent].append(path.name)
-    large = {str(folder.relative_to(ROOT)): len(of) for folder, of in files.items()
-             if len(of) > MOST_FILES}
+    large = {
+        str(folder.relative_to(ROOT)): len(of)
+        for folder, of in files.items()
+        if len(of) > MOST_FILES
+    }
     assert not large

@@ -47,23 +47,55 @@ def installed(tmp_path_factory):
     """The folder of an environment in which the wheel is installed, and the checkout is not."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-                            cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file() and not name.startswith("tests/"):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, source / name)
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation",
-                    "--quiet", "--wheel-dir", str(folder), str(source)], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--no-deps",
+            "--no-build-isolation",
+            "--quiet",
+            "--wheel-dir",
+            str(folder),
+            str(source),
+        ],
+        check=True,
+    )
     (wheel,) = folder.glob("byname-*.whl")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")],
-                   check=True)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True
+    )
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder / "venv")}))
     # The libraries of this environment; a path alone, so that no .pth of its own (such as that of
     # an editable install) is followed.
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    subprocess.run([sys.executable, "-m", "pip", "--python", str(folder / "venv/bin/python"),
-                    "install", "--no-deps", "--no-index", "--quiet", str(wheel)], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            str(folder / "venv/bin/python"),
+            "install",
+            "--no-deps",
+            "--no-index",
+            "--quiet",
+            str(wheel),
+        ],
+        check=True,
+    )
     return folder
 
 
@@ -72,9 +104,14 @@ def run(installed: Path, *command: str) -> str:
     empty = installed / "empty"
     empty.mkdir(exist_ok=True)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([str(installed / "venv/bin" / command[0]), *command[1:]], cwd=empty,
-                          env={**environment, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-                          capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [str(installed / "venv/bin" / command[0]), *command[1:]],
+        cwd=empty,
+        env={**environment, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return done.stdout
 
@@ -85,8 +122,17 @@ def test_every_module_imports_and_what_ships_is_found(installed):
 
 def test_the_command_lists_its_programs_and_makes_rows(installed):
     assert "grpo" in run(installed, "byname")
-    said = run(installed, "byname", "generate", "--config", "configs/data/toybox.yaml", "--counts",
-               "{object_consistency: 2, identity_consistency: 1}", "--out", "rows")
+    said = run(
+        installed,
+        "byname",
+        "generate",
+        "--config",
+        "configs/data/toybox.yaml",
+        "--counts",
+        "{object_consistency: 2, identity_consistency: 1}",
+        "--out",
+        "rows",
+    )
     assert "3 rows" in said and (installed / "empty/rows/manifest.json").is_file()
 
 

@@ -29,8 +29,16 @@ from data_gen.toybox.models.policy import (
 )
 
 SHAPE = TinyPolicy(
-    vocab_size=384, hidden_size=48, layers=2, heads=4, kv_heads=2, intermediate_size=96,
-    vision_hidden_size=32, vision_layers=2, vision_intermediate_size=64, max_image_px=64,
+    vocab_size=384,
+    hidden_size=48,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    intermediate_size=96,
+    vision_hidden_size=32,
+    vision_layers=2,
+    vision_intermediate_size=64,
+    max_image_px=64,
 )
 
 
@@ -78,20 +86,34 @@ def tiny_rows(n: int = 24, seed: int = 0, text_only: int = 0, size: int = 64) ->
         if task == OCT:
             same = i % 2 == 0
             shown = query if same else drawing(rng, other, size)[0]
-            rows.append(object_consistency_row(rng, row_id, reference, shown, same=same,
-                                               source="tiny"))
+            rows.append(
+                object_consistency_row(rng, row_id, reference, shown, same=same, source="tiny")
+            )
         elif task == VLT:
             rows.append(visual_localization_row(rng, row_id, reference, query, box, source="tiny"))
         else:
             distractor = Reference(drawing(rng, other, size)[0], absent)
-            rows.append(identity_consistency_row(rng, row_id, [reference, distractor],
-                                                 [True, False], query, source="tiny"))
+            rows.append(
+                identity_consistency_row(
+                    rng, row_id, [reference, distractor], [True, False], query, source="tiny"
+                )
+            )
     for i in range(text_only):
         name = draw_names(rng, 1)[0]
         prompt = [{"role": "user", "content": [{"type": "text", "text": f"Say <{name}>."}]}]
-        rows.append({"id": f"text-{seed}-{i}", "task": ICT, "prompt": prompt, "images": [],
-                     "answer": None, "box": None, "names": [name], "absent_names": [],
-                     "source": "tiny"})
+        rows.append(
+            {
+                "id": f"text-{seed}-{i}",
+                "task": ICT,
+                "prompt": prompt,
+                "images": [],
+                "answer": None,
+                "box": None,
+                "names": [name],
+                "absent_names": [],
+                "source": "tiny",
+            }
+        )
     return rows
 
 

@@ -29,10 +29,14 @@ def first_line(path: Path) -> str:
 
 def tree() -> str:
     """The page."""
-    lines = ["# The tree", "",
-             "A line for each file: the first sentence of its docstring "
-             "(`python tests/tree.py > docs/tree.md`). Imports run downwards only, from room to "
-             "room; `tests/test_layers.py` holds the order inside each.", ""]
+    lines = [
+        "# The tree",
+        "",
+        "A line for each file: the first sentence of its docstring "
+        "(`python tests/tree.py > docs/tree.md`). Imports run downwards only, from room to "
+        "room; `tests/test_layers.py` holds the order inside each.",
+        "",
+    ]
     for room, purpose in ROOMS.items():
         lines += [f"## {room}/: {purpose}", "", "| file | |", "|---|---|"]
         for path in sorted((ROOT / room).rglob("*.py"), key=lambda p: (p.parent, p.name)):

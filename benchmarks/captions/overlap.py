@@ -37,8 +37,10 @@ def bleus(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[
     caption has no four words. Its mean is not corpus BLEU. Arguments as for :func:`bleu`."""
     check_pairs(captions, references)
     metric = _bleu(effective_order=True)
-    return [metric.sentence_score(caption, list(of)).score / 100
-            for caption, of in zip(captions, references, strict=True)]
+    return [
+        metric.sentence_score(caption, list(of)).score / 100
+        for caption, of in zip(captions, references, strict=True)
+    ]
 
 
 def self_bleus(captions: Sequence[str], seed: int = 0) -> list[float]:
@@ -81,14 +83,17 @@ def check_pairs(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
         InputError: so.
     """
     if not captions or len(captions) != len(references) or not all(references):
-        raise InputError(f"{len(captions)} captions and {len(references)} lists of references; "
-                             f"each caption needs at least one reference")
+        raise InputError(
+            f"{len(captions)} captions and {len(references)} lists of references; "
+            f"each caption needs at least one reference"
+        )
 
 
 def _bleu(**settings):
     try:
         from sacrebleu.metrics.bleu import BLEU
     except ImportError:
-        raise InputError("BLEU and Self-BLEU need sacrebleu: pip install "
-                             "'byname[benchmarks]'") from None
+        raise InputError(
+            "BLEU and Self-BLEU need sacrebleu: pip install 'byname[benchmarks]'"
+        ) from None
     return BLEU(**settings)

@@ -41,8 +41,9 @@ def score_file(
     twice = repeated(captions)
     if match == "published":
         # Every row counts, as in the released scorer, also one that stands there twice.
-        tallies = published_tallies([c.text for c in captions], [c.names for c in captions],
-                                    variant)
+        tallies = published_tallies(
+            [c.text for c in captions], [c.names for c in captions], variant
+        )
     else:
         captions = first_of_each(captions, skipped)
         known = set()
@@ -50,8 +51,9 @@ def score_file(
             concepts, broken = read_database(database)
             known = set(concepts)
             skipped.update(broken, prefix="database: ")
-        tallies = strict_tallies([c.text for c in captions],
-                                 [[bare(name) for name in c.names] for c in captions], known)
+        tallies = strict_tallies(
+            [c.text for c in captions], [[bare(name) for name in c.names] for c in captions], known
+        )
     total = sum(tallies, Tally())
     exact = _shares(total, empty=0.0 if match == "published" else None)
     return {
@@ -80,19 +82,28 @@ class ScoreFileSettings:
     """Which captions to score, and how."""
 
     captions: str = field(metadata={"help": "[[image, names, caption, question], ...]"})
-    variant: Literal["2", "n"] = field(metadata={
-        "help": "2: two concepts, with case; n: every other number, without."})
-    match: Literal["published", "strict"] = field(default="published", metadata={
-        "help": "RePIC's own metric, or ours."})
-    database: str | None = field(default=None, metadata={
-        "help": "strict: a database whose names are wrong where they are not expected."})
+    variant: Literal["2", "n"] = field(
+        metadata={"help": "2: two concepts, with case; n: every other number, without."}
+    )
+    match: Literal["published", "strict"] = field(
+        default="published", metadata={"help": "RePIC's own metric, or ours."}
+    )
+    database: str | None = field(
+        default=None,
+        metadata={"help": "strict: a database whose names are wrong where they are not expected."},
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the settings, print the scores."""
     try:
-        (s,) = read_settings(sys.argv[1:] if argv is None else argv, ScoreFileSettings,
-                             positional="captions", program="score_file", doc=__doc__)
+        (s,) = read_settings(
+            sys.argv[1:] if argv is None else argv,
+            ScoreFileSettings,
+            positional="captions",
+            program="score_file",
+            doc=__doc__,
+        )
         print(json.dumps(score_file(s.captions, s.variant, s.match, s.database), indent=1))
     except InputError as error:
         sys.exit(f"score_file: {error}")

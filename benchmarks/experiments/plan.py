@@ -56,8 +56,9 @@ def plan(experiment: Experiment, only: list[str] | None = None) -> list[Step]:
     for name in only or []:
         if name not in e.arms:
             raise ExperimentError(f"no arm {name!r}; there are {', '.join(e.arms)}")
-    chosen = [name for name, arm in e.arms.items()
-              if not only or name in only or arm.program is None]
+    chosen = [
+        name for name, arm in e.arms.items() if not only or name in only or arm.program is None
+    ]
     steps: dict[str, Step] = {}
 
     def add(step: Step) -> str:
@@ -75,11 +76,19 @@ def plan(experiment: Experiment, only: list[str] | None = None) -> list[Step]:
         for name in (n for n in chosen if e.arms[n].program):
             arm, rate = e.arms[name], _rate_arm(e, name)
             needs = tuple(add(step) for step in _row_steps(e, arm, seed))
-            needs += tuple(f"validate/{rate}-{r:g}" for r in e.arms[rate].rates
-                           if len(e.arms[rate].rates) > 1)
-            run = add(Step(f"train/{name}-{seed}", name, f"train/{name}",
-                           lambda n=name, s=seed, r=rate: _train(e, n, s, rate_of(e, r)),
-                           needs, arm.minutes))
+            needs += tuple(
+                f"validate/{rate}-{r:g}" for r in e.arms[rate].rates if len(e.arms[rate].rates) > 1
+            )
+            run = add(
+                Step(
+                    f"train/{name}-{seed}",
+                    name,
+                    f"train/{name}",
+                    lambda n=name, s=seed, r=rate: _train(e, n, s, rate_of(e, r)),
+                    needs,
+                    arm.minutes,
+                )
+            )
             add(_test(e, name, seed, (run,)))
     return list(steps.values())
 
@@ -107,8 +116,9 @@ def sweep_scores(experiment: Experiment, name: str) -> dict[float, float]:
         if file.exists():
             metrics = json.loads(file.read_text())["metrics"]
             if experiment.choose not in metrics:
-                raise ExperimentError(f"choose: {experiment.choose!r} is not measured; there are "
-                                      f"{', '.join(metrics)}")
+                raise ExperimentError(
+                    f"choose: {experiment.choose!r} is not measured; there are {', '.join(metrics)}"
+                )
             (values,) = metrics[experiment.choose]["values"].values()
             found[rate] = -1.0 if values["value"] is None else values["value"]
     return found
@@ -125,13 +135,28 @@ def _sweep(e: Experiment, name: str) -> list[Step]:
     needs = tuple(step.name for step in steps)
     for rate in arm.rates:
         run = f"{name}-{rate:g}"
-        steps.append(Step(f"sweep/{run}", name, f"train/{name}",
-                          lambda r=rate: _train(e, name, e.sweep_seed, r, place="sweep",
-                                                run=f"{name}-{r:g}"), needs, arm.minutes))
-        steps.append(Step(f"validate/{run}", name, "validate",
-                          lambda r=run: _evaluate(e, "validate", r, e.validation,
-                                                  f"{e.out}/sweep/{r}/policy"),
-                          (f"sweep/{run}",), e.validation.get("minutes", 1.0)))
+        steps.append(
+            Step(
+                f"sweep/{run}",
+                name,
+                f"train/{name}",
+                lambda r=rate: _train(e, name, e.sweep_seed, r, place="sweep", run=f"{name}-{r:g}"),
+                needs,
+                arm.minutes,
+            )
+        )
+        steps.append(
+            Step(
+                f"validate/{run}",
+                name,
+                "validate",
+                lambda r=run: _evaluate(
+                    e, "validate", r, e.validation, f"{e.out}/sweep/{r}/policy"
+                ),
+                (f"sweep/{run}",),
+                e.validation.get("minutes", 1.0),
+            )
+        )
     return steps
 
 
@@ -144,28 +169,65 @@ def _row_steps(e: Experiment, arm: Arm, seed: int) -> list[Step]:
 
         def command(changes=changes, out=out):
             # Its values are YAML, of which JSON is a part.
-            return [sys.executable, "-m", "launch.generate", "--config", e.rows["config"], "--out",
-                    out, *(w for k, v in changes.items() for w in (f"--{k}", json.dumps(v)))]
+            return [
+                sys.executable,
+                "-m",
+                "launch.generate",
+                "--config",
+                e.rows["config"],
+                "--out",
+                out,
+                *(w for k, v in changes.items() for w in (f"--{k}", json.dumps(v))),
+            ]
 
-        steps.append(Step(f"rows/{name}-{of_seed}", "", f"rows/{name}", command, (),
-                          e.rows.get("minutes", 0.5)))
+        steps.append(
+            Step(
+                f"rows/{name}-{of_seed}",
+                "",
+                f"rows/{name}",
+                command,
+                (),
+                e.rows.get("minutes", 0.5),
+            )
+        )
     return steps
 
 
-def _train(e: Experiment, name: str, seed: int, rate: float, place: str = "train",
-           run: str = "") -> list[str]:
+def _train(
+    e: Experiment, name: str, seed: int, rate: float, place: str = "train", run: str = ""
+) -> list[str]:
     arm = e.arms[name]
     assert arm.program is not None
-    rows = {option: (e.rows["sets"][of] or {}).get("seed", seed)
-            for option, of in {"rows": arm.rows, **arm.extra_rows}.items()}
-    sets = {option: f"{e.out}/rows/{of}-{rows[option]}"
-            for option, of in {"rows": arm.rows, **arm.extra_rows}.items()}
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file",
-            str(config_file(e.accelerate)), "-m",
-            PROGRAMS[arm.program], "--config", arm.config,
-            *_options({"name": run or f"{name}-{seed}", "output_root": f"{e.out}/{place}",
-                       "policy": e.policy, **sets, "seed": seed, "learning_rate": rate,
-                       **arm.set})]
+    rows = {
+        option: (e.rows["sets"][of] or {}).get("seed", seed)
+        for option, of in {"rows": arm.rows, **arm.extra_rows}.items()
+    }
+    sets = {
+        option: f"{e.out}/rows/{of}-{rows[option]}"
+        for option, of in {"rows": arm.rows, **arm.extra_rows}.items()
+    }
+    return [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(config_file(e.accelerate)),
+        "-m",
+        PROGRAMS[arm.program],
+        "--config",
+        arm.config,
+        *_options(
+            {
+                "name": run or f"{name}-{seed}",
+                "output_root": f"{e.out}/{place}",
+                "policy": e.policy,
+                **sets,
+                "seed": seed,
+                "learning_rate": rate,
+                **arm.set,
+            }
+        ),
+    ]
 
 
 def _test(e: Experiment, name: str, seed: int | None, needs: tuple[str, ...]) -> Step:
@@ -174,14 +236,34 @@ def _test(e: Experiment, name: str, seed: int | None, needs: tuple[str, ...]) ->
     base = [f"test/{n}" for n, arm in e.arms.items() if arm.program is None and n != name]
     # The database and its features are made once, in the base's test; the others read them.
     needs += tuple(base) if seed is not None else ()
-    return Step(f"test/{run}", name, "test", lambda: _evaluate(e, "test", run, e.test, policy),
-                needs, e.test.get("minutes", 1.0))
+    return Step(
+        f"test/{run}",
+        name,
+        "test",
+        lambda: _evaluate(e, "test", run, e.test, policy),
+        needs,
+        e.test.get("minutes", 1.0),
+    )
 
 
 def _evaluate(e: Experiment, place: str, run: str, what: dict, policy: str) -> list[str]:
-    return [sys.executable, "-m", "launch.evaluate", "--config", f"{e.out}/evaluate.yaml",
-            "--size", what["size"], "--seed", str(what["seed"]), "--split", SPLITS[place],
-            "--out", f"{e.out}/{place}/{run}", "--policy", f"{run}={policy}"]
+    return [
+        sys.executable,
+        "-m",
+        "launch.evaluate",
+        "--config",
+        f"{e.out}/evaluate.yaml",
+        "--size",
+        what["size"],
+        "--seed",
+        str(what["seed"]),
+        "--split",
+        SPLITS[place],
+        "--out",
+        f"{e.out}/{place}/{run}",
+        "--policy",
+        f"{run}={policy}",
+    ]
 
 
 def _options(values: dict) -> list[str]:

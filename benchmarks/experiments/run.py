@@ -58,11 +58,18 @@ def _claim(experiment: Experiment, out: Path) -> None:
     what, file = identity(experiment), out / "experiment.json"
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
-        differ = sorted(key for key in what if key in before and before[key] != what[key]
-                        and not _longer_sweep(experiment, key, before[key], out))
+        differ = sorted(
+            key
+            for key in what
+            if key in before
+            and before[key] != what[key]
+            and not _longer_sweep(experiment, key, before[key], out)
+        )
         if differ:
-            raise ExperimentError(f"{out} holds another experiment (other {', '.join(differ)}); "
-                                  f"name another `out`, or delete it")
+            raise ExperimentError(
+                f"{out} holds another experiment (other {', '.join(differ)}); "
+                f"name another `out`, or delete it"
+            )
         what = before | what
     write_whole(file, json.dumps(what, indent=1))
     write_whole(out / "evaluate.yaml", yaml.safe_dump(experiment.evaluate, sort_keys=False))
@@ -76,8 +83,12 @@ def _longer_sweep(experiment: Experiment, key: str, before: dict, out: Path) -> 
     if arm is None or len(before["rates"]) < 2 or not set(before["rates"]) < set(arm.rates):
         return False
     same = identity(experiment)[key] == before | {"rates": arm.rates}
-    trained = [path for other, one in experiment.arms.items() if name in (other, one.rate_of)
-               for path in (out / "train").glob(f"{other}-*")]
+    trained = [
+        path
+        for other, one in experiment.arms.items()
+        if name in (other, one.rate_of)
+        for path in (out / "train").glob(f"{other}-*")
+    ]
     return same and not trained
 
 
@@ -101,8 +112,7 @@ def seconds_left(out: Path, steps: list[Step]) -> tuple[float, float]:
         known = measured.get(step.kind)
         return sum(known) / len(known) if known else 60 * step.minutes
 
-    return (sum(guess(step) for step in steps if not is_done(out, step)),
-            sum(map(guess, steps)))
+    return (sum(guess(step) for step in steps if not is_done(out, step)), sum(map(guess, steps)))
 
 
 def run_steps(
@@ -123,31 +133,46 @@ def run_steps(
     running: dict[str, tuple[Step, subprocess.Popen, float, list[str]]] = {}
     failed: list[str] = []
     left, total = seconds_left(out, steps)
-    bar = tqdm(total=round(total), initial=round(total - left), unit="s", dynamic_ncols=True,
-               desc=f"{len(done)}/{len(steps)} steps")
+    bar = tqdm(
+        total=round(total),
+        initial=round(total - left),
+        unit="s",
+        dynamic_ncols=True,
+        desc=f"{len(done)}/{len(steps)} steps",
+    )
     try:
         while running or (todo and not failed):
             for step in [s for s in todo if set(s.needs) <= done]:
                 if len(running) < experiment.jobs and not failed:
                     todo.remove(step)
                     command = step.command()
-                    running[step.name] = (step, _start(experiment, out, step, command),
-                                          time.monotonic(), command)
+                    running[step.name] = (
+                        step,
+                        _start(experiment, out, step, command),
+                        time.monotonic(),
+                        command,
+                    )
             if not running:
-                raise ExperimentError(f"no step can start: {todo[0].name} waits for "
-                                      f"{', '.join(set(todo[0].needs) - done)}")
+                raise ExperimentError(
+                    f"no step can start: {todo[0].name} waits for "
+                    f"{', '.join(set(todo[0].needs) - done)}"
+                )
             for name, (step, process, started, command) in list(running.items()):
                 if process.poll() is None:
                     continue
                 del running[name]
                 seconds = time.monotonic() - started
                 if process.returncode:
-                    failed.append(f"{name} ended with {process.returncode}; its log is "
-                                  f"{_log(out, step)}:\n{_tail(_log(out, step))}")
+                    failed.append(
+                        f"{name} ended with {process.returncode}; its log is "
+                        f"{_log(out, step)}:\n{_tail(_log(out, step))}"
+                    )
                     continue
                 # The time of the last session: a resumed step looks shorter than it was.
-                write_whole(_marker(out, step), json.dumps({"seconds": round(seconds, 1),
-                                                          "command": command}))
+                write_whole(
+                    _marker(out, step),
+                    json.dumps({"seconds": round(seconds, 1), "command": command}),
+                )
                 done.add(name)
                 tqdm.write(f"{name}: {seconds:.0f} s")
                 after(step)
@@ -155,13 +180,21 @@ def run_steps(
             spent = sum(time.monotonic() - started for *_, started, _ in running.values())
             bar.total, bar.n = round(total), round(min(total, total - left + min(spent, left)))
             bar.set_description_str(f"{len(done)}/{len(steps)} steps", refresh=False)
-            bar.set_postfix_str("; ".join(f"{name} {_last(_log(out, step))}" for
-                                          name, (step, *_) in running.items())[:160])
+            bar.set_postfix_str(
+                "; ".join(
+                    f"{name} {_last(_log(out, step))}" for name, (step, *_) in running.items()
+                )[:160]
+            )
             time.sleep(0.3)
     finally:
         bar.close()
-        end([psutil.Process(process.pid) for _, process, *_ in running.values()
-             if process.poll() is None])
+        end(
+            [
+                psutil.Process(process.pid)
+                for _, process, *_ in running.values()
+                if process.poll() is None
+            ]
+        )
     if failed:
         raise ExperimentError("\n".join(failed))
 
@@ -195,13 +228,23 @@ def _start(experiment: Experiment, out: Path, step: Step, command: list[str]) ->
     log = _log(out, step)
     log.parent.mkdir(parents=True, exist_ok=True)
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, OURS: str(out.resolve()), "PYTHONPATH": os.pathsep.join(paths),
-                   "OMP_NUM_THREADS": str(experiment.threads)}
+    environment = {
+        **os.environ,
+        OURS: str(out.resolve()),
+        "PYTHONPATH": os.pathsep.join(paths),
+        "OMP_NUM_THREADS": str(experiment.threads),
+    }
     with log.open("ab") as file:
         file.write(f"\n$ {' '.join(command)}\n".encode())
         # In a session of its own: Ctrl-C is this process's to handle.
-        return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
-                                stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def _survivors(out: Path) -> list[psutil.Process]:

@@ -36,9 +36,11 @@ def read_captions(path: str | Path) -> tuple[list[Caption], SkippedItems]:
     skipped = SkippedItems()
     rows = read_json(path, skipped)
     if not isinstance(rows, list):
-        raise InputError(f"{path}: expected a list of [image, names, caption, question], found "
-                             f"{type(rows).__name__}; a captions file is needed, not its queries "
-                             f"or database")
+        raise InputError(
+            f"{path}: expected a list of [image, names, caption, question], found "
+            f"{type(rows).__name__}; a captions file is needed, not its queries "
+            f"or database"
+        )
     found = []
     for number, row in enumerate(rows):
         image = row[0] if isinstance(row, list) and row else None
@@ -49,8 +51,9 @@ def read_captions(path: str | Path) -> tuple[list[Caption], SkippedItems]:
         else:
             skipped.add(caption, where)
     if not found:
-        raise InputError(f"{path} holds no caption that can be scored; "
-                             f"{skipped.line() or 'it is empty'}")
+        raise InputError(
+            f"{path} holds no caption that can be scored; {skipped.line() or 'it is empty'}"
+        )
     return found, skipped
 
 
@@ -68,12 +71,17 @@ def read_true_captions(
     """
     data = read_json(path, skipped)
     if not isinstance(data, dict):
-        raise InputError(f"{path}: expected an object {{image: caption or [captions]}}, "
-                             f"found {type(data).__name__}")
+        raise InputError(
+            f"{path}: expected an object {{image: caption or [captions]}}, "
+            f"found {type(data).__name__}"
+        )
     found = {}
     for image, texts in data.items():
-        texts = [text for text in (texts if isinstance(texts, list) else [texts])
-                 if is_text(text) and text.strip()]
+        texts = [
+            text
+            for text in (texts if isinstance(texts, list) else [texts])
+            if is_text(text) and text.strip()
+        ]
         file = find_image(image, roots)
         if not texts:
             skipped.add("image without a true caption", printable(image))
@@ -82,8 +90,10 @@ def read_true_captions(
         else:
             found[file.resolve()] = tuple(texts)
     if not found:
-        raise InputError(f"{path} has no true caption of an image that is there; "
-                             f"{skipped.line() or 'it is empty'}")
+        raise InputError(
+            f"{path} has no true caption of an image that is there; "
+            f"{skipped.line() or 'it is empty'}"
+        )
     return found
 
 

@@ -25,6 +25,7 @@ def read_json(path: str | Path, skipped: SkippedItems | None = None) -> Any:
     Raises:
         InputError: the file is missing, empty or no JSON, with the line.
     """
+
     def once(pairs: list[tuple[str, Any]]) -> dict:
         found: dict[str, Any] = {}
         for key, value in pairs:
@@ -40,8 +41,9 @@ def read_json(path: str | Path, skipped: SkippedItems | None = None) -> Any:
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: is not readable JSON ({error.msg}); is "
-                             f"the file whole?") from None
+        raise InputError(
+            f"{path}, line {error.lineno}: is not readable JSON ({error.msg}); is the file whole?"
+        ) from None
     except RecursionError:
         raise InputError(f"{path} is nested too deeply to be a benchmark") from None
 
@@ -113,6 +115,5 @@ def read_database(path: str | Path) -> tuple[dict[str, Concept], SkippedItems]:
         taken.add(name_key(concept.name))
         found[concept.name] = concept
     if not found:
-        raise InputError(f"{path} holds no usable concept; "
-                             f"{skipped.line() or 'it is empty'}")
+        raise InputError(f"{path} holds no usable concept; {skipped.line() or 'it is empty'}")
     return found, skipped

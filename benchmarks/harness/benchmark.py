@@ -53,11 +53,17 @@ def contract_row(question: Question, written: dict) -> dict:
         written: ``prompt`` and ``images`` as a system was asked.
     """
     return {
-        "id": question.id, "task": question.task, "prompt": written["prompt"],
-        "images": written["images"], "answer": question.answer,
-        "box": list(question.box) if question.box else None, "names": list(question.names),
-        "absent_names": list(question.absent_names), "source": question.source,
-        "options": list(question.options), "correct": question.correct,
+        "id": question.id,
+        "task": question.task,
+        "prompt": written["prompt"],
+        "images": written["images"],
+        "answer": question.answer,
+        "box": list(question.box) if question.box else None,
+        "names": list(question.names),
+        "absent_names": list(question.absent_names),
+        "source": question.source,
+        "options": list(question.options),
+        "correct": question.correct,
     }
 
 
@@ -125,8 +131,11 @@ class Benchmark:
         """The conversation that asks a query without a prompt of its own."""
         raise NotImplementedError(f"{self.name}: its questions come with their prompts")
 
-    def score(self, replies: Mapping[str, Sequence[tuple[Question, Reply]]],
-              likelihoods: Mapping[str, Sequence[list]]) -> dict[str, Metric]:
+    def score(
+        self,
+        replies: Mapping[str, Sequence[tuple[Question, Reply]]],
+        likelihoods: Mapping[str, Sequence[list]],
+    ) -> dict[str, Metric]:
         """All metrics of one system, ``<set or pool>/<metric>``.
 
         Args:

@@ -46,32 +46,60 @@ from data_gen.rows import RowError, check_row
 class EvaluateSettings:
     """What to measure, on which systems, and where to write. A benchmark adds its own settings."""
 
-    benchmark: str = field(default="toybox", metadata={
-        "help": "toybox, naming, recognition, multiple_choice, localization, mined_negatives."})
-    policy: list[str] = field(default_factory=list, metadata={
-        "help": "PATH or LABEL=PATH of a model, LoRA adapter or hub id; once for each. Systems "
-                "after the first are compared with it."})
-    system: list[str] = field(default_factory=list, metadata={
-        "help": "LABEL=FILE of a YAML file with `policy` and `retrieval`; once for each."})
-    retrieval: RetrievalSettings | None = field(default=None, metadata={
-        "help": "How the systems of --policy find references, where a benchmark has a database: "
-                "encoder, regions, k, verify; null: references are handed over."})
+    benchmark: str = field(
+        default="toybox",
+        metadata={
+            "help": "toybox, naming, recognition, multiple_choice, localization, mined_negatives."
+        },
+    )
+    policy: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "PATH or LABEL=PATH of a model, LoRA adapter or hub id; once for each. Systems "
+            "after the first are compared with it."
+        },
+    )
+    system: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "LABEL=FILE of a YAML file with `policy` and `retrieval`; once for each."
+        },
+    )
+    retrieval: RetrievalSettings | None = field(
+        default=None,
+        metadata={
+            "help": "How the systems of --policy find references where a benchmark has a database: "
+            "encoder, regions, k, verify; null: references are handed over."
+        },
+    )
     out: str = field(default="runs/evaluation", metadata={"help": "Output directory."})
     limit: int | None = field(default=None, metadata={"help": "The first so many questions."})
-    score_only: bool = field(default=False, metadata={
-        "help": "Score the replies under `out`; load no policy."})
-    max_new_tokens: dict[str, int] = field(default_factory=dict, metadata={
-        "help": "Where completions of a set are cut, in tokens; the benchmark's own by default."})
+    score_only: bool = field(
+        default=False, metadata={"help": "Score the replies under `out`; load no policy."}
+    )
+    max_new_tokens: dict[str, int] = field(
+        default_factory=dict,
+        metadata={
+            "help": "Where completions of a set are cut, in tokens; the benchmark's own by default."
+        },
+    )
     batch_size: int = field(default=64, metadata={"help": "Questions per call of the model."})
-    captions: CaptionSettings = field(default_factory=CaptionSettings, metadata={
-        "help": "Further scores of captions; see benchmarks/captions/scores.py."})
-    shown: int | None = field(default=None, metadata={
-        "help": "Samples of each set in evaluation.html, with their images; default: a few."})
+    captions: CaptionSettings = field(
+        default_factory=CaptionSettings,
+        metadata={"help": "Further scores of captions; see benchmarks/captions/scores.py."},
+    )
+    shown: int | None = field(
+        default=None,
+        metadata={
+            "help": "Samples of each set in evaluation.html, with their images; default: a few."
+        },
+    )
     resamples: int = field(default=2000, metadata={"help": "Bootstrap resamples."})
     dtype: str = field(default="float32", metadata={"help": "Of the weights."})
     device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1 ... or auto."})
-    box_convention: str | None = field(default=None, metadata={
-        "help": "pixels, thousand or unit; default: the family's."})
+    box_convention: str | None = field(
+        default=None, metadata={"help": "pixels, thousand or unit; default: the family's."}
+    )
     attn_implementation: str | None = field(default=None, metadata={"help": "As in transformers."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code of the model."})
 
@@ -96,13 +124,13 @@ class Times:
 
     def timed(self, call: Callable, label: str) -> Callable:
         """``call``, whose seconds count as generating of the system ``label``."""
+
         def counted(*args, **kwargs):
             start = time.perf_counter()
             try:
                 return call(*args, **kwargs)
             finally:
-                self.generate[label] = (self.generate.get(label, 0.0)
-                                        + time.perf_counter() - start)
+                self.generate[label] = self.generate.get(label, 0.0) + time.perf_counter() - start
 
         return counted
 
@@ -116,9 +144,13 @@ class Times:
     def to_json(self) -> dict:
         """``all`` until now, ``systems`` and ``generate`` by label; replies that were read back
         took no time to generate."""
-        return {"all": round(time.perf_counter() - self.begun, 2),
-                **{part: {label: round(s, 2) for label, s in of.items()}
-                   for part, of in (("systems", self.session), ("generate", self.generate))}}
+        return {
+            "all": round(time.perf_counter() - self.begun, 2),
+            **{
+                part: {label: round(s, 2) for label, s in of.items()}
+                for part, of in (("systems", self.session), ("generate", self.generate))
+            },
+        }
 
 
 def evaluate(settings: EvaluateSettings, benchmark: Benchmark) -> dict | None:
@@ -137,8 +169,9 @@ def evaluate(settings: EvaluateSettings, benchmark: Benchmark) -> dict | None:
             is possible.
     """
     times = Times()
-    systems = parse_systems(settings.policy, settings.system, settings.retrieval,
-                            check=not settings.score_only)
+    systems = parse_systems(
+        settings.policy, settings.system, settings.retrieval, check=not settings.score_only
+    )
     _check(settings, benchmark, systems)
     _announce(settings, benchmark, systems)
     if not settings.score_only:
@@ -170,19 +203,34 @@ def answer(system: System, benchmark: Benchmark, settings: EvaluateSettings, tim
             if not queries:
                 continue
             title = f"{system.label}: {name}" + (
-                "" if benchmark.in_memory else f" {first + 1}-{first + len(queries)}")
+                "" if benchmark.in_memory else f" {first + 1}-{first + len(queries)}"
+            )
             path = folder / f"{name}.jsonl"
-            predict(asked, queries, path, fingerprint=fingerprint,
-                    max_new_tokens=_limit(name, benchmark, settings),
-                    batch_size=settings.batch_size, wants_box=name in benchmark.box_sets,
-                    title=title)
+            predict(
+                asked,
+                queries,
+                path,
+                fingerprint=fingerprint,
+                max_new_tokens=_limit(name, benchmark, settings),
+                batch_size=settings.batch_size,
+                wants_box=name in benchmark.box_sets,
+                title=title,
+            )
             if benchmark.asks_likelihood(name):
-                keep_likelihoods(asked, queries, likelihood_path(path), fingerprint=fingerprint,
-                                 batch_size=settings.batch_size)
+                keep_likelihoods(
+                    asked,
+                    queries,
+                    likelihood_path(path),
+                    fingerprint=fingerprint,
+                    batch_size=settings.batch_size,
+                )
 
 
 def score(
-    systems: Sequence[System], benchmark: Benchmark, settings: EvaluateSettings, times: Times,
+    systems: Sequence[System],
+    benchmark: Benchmark,
+    settings: EvaluateSettings,
+    times: Times,
 ) -> tuple[dict, list[dict], str]:
     """Kept replies of all systems as evaluation.json, gallery.json and evaluation.md."""
     metrics: dict[str, dict[str, Metric]] = {system.label: {} for system in systems}
@@ -191,17 +239,22 @@ def score(
     makers: dict[str, set[str]] = {system.label: set() for system in systems}
     counts, samples = {}, []
     for name, questions in benchmark.sets.items():
-        read = {s.label: read_replies(
-            replies_folder(s, settings) / f"{name}.jsonl",
-            [_query(s, benchmark, name, q) for q in questions] if benchmark.in_memory else ())
-            for s in systems}
-        answers = {label: _scorable(found, name, benchmark)
-                   for label, (found, _, _) in read.items()}
+        read = {
+            s.label: read_replies(
+                replies_folder(s, settings) / f"{name}.jsonl",
+                [_query(s, benchmark, name, q) for q in questions] if benchmark.in_memory else (),
+            )
+            for s in systems
+        }
+        answers = {
+            label: _scorable(found, name, benchmark) for label, (found, _, _) in read.items()
+        }
         asked = _answered(questions, answers, name, benchmark)
         counts[name] = len(asked)
         # Scored for all systems or for none.
         known = benchmark.asks_likelihood(name) and all(
-            q.id in found for _, found, _ in read.values() for q in asked)
+            q.id in found for _, found, _ in read.values() for q in asked
+        )
         for label, (_, found, made_by) in read.items():
             makers[label] |= made_by
             replies[label][name] = [(q, answers[label][q.id]) for q in asked]
@@ -219,14 +272,19 @@ def score(
     metrics = {label: _by_set(of) for label, of in metrics.items()}
     table = tabulate(metrics, benchmark.titles, benchmark.headlines, resamples=settings.resamples)
     result = {
-        "benchmark": benchmark.name, **benchmark.describe(), "counts": counts,
-        "resamples": settings.resamples, "settings": asdict(benchmark.settings),
+        "benchmark": benchmark.name,
+        **benchmark.describe(),
+        "counts": counts,
+        "resamples": settings.resamples,
+        "settings": asdict(benchmark.settings),
         "max_new_tokens": {n: _limit(n, benchmark, settings) for n in benchmark.sets},
-        "dtype": settings.dtype, "captions": asdict(settings.captions),
+        "dtype": settings.dtype,
+        "captions": asdict(settings.captions),
         "skipped": benchmark.skipped.to_json(),
         "systems": [{**asdict(s), "made_from": sorted(makers[s.label])} for s in systems],
         "versions": {name: version(name) for name in ("byname", "torch", "transformers")},
-        "seconds": times.to_json(), **table,
+        "seconds": times.to_json(),
+        **table,
     }
     parts = []
     if columns := {head: key for head, key in benchmark.columns.items() if key in table["metrics"]}:
@@ -234,13 +292,20 @@ def score(
     parts.append(markdown(result))
     if corpus:
         result["corpus_bleu"] = corpus
-        parts.append("BLEU-4 over all captions: " + ", ".join(
-            f"{label} {100 * value:.1f}" for label, value in corpus.items()) + ".\n")
+        parts.append(
+            "BLEU-4 over all captions: "
+            + ", ".join(f"{label} {100 * value:.1f}" for label, value in corpus.items())
+            + ".\n"
+        )
     parts.append(benchmark.skipped.line())
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    rows = {label: {key: [[list(top), list(bottom)] for top, bottom in metric]
-                    for key, metric in of.items()} for label, of in metrics.items()}
+    rows = {
+        label: {
+            key: [[list(top), list(bottom)] for top, bottom in metric] for key, metric in of.items()
+        }
+        for label, of in metrics.items()
+    }
     write_text(out / "columns.json", json.dumps(rows))
     return result, samples, "\n".join(parts).rstrip() + "\n"
 
@@ -263,14 +328,23 @@ def in_context(
     if system.retrieval is not None and benchmark.owned:
         finder = _finder(benchmark, system.retrieval)
     load = policy_loader(
-        system.path, dtype=settings.dtype, device=settings.device,
+        system.path,
+        dtype=settings.dtype,
+        device=settings.device,
         trust_remote_code=settings.trust_remote_code,
         attn_implementation=settings.attn_implementation,
-        timed=lambda call: times.timed(call, system.label))
-    return InContext(load, benchmark.write, finder=finder,
-                     verify=system.retrieval.verify if system.retrieval else None,
-                     size=benchmark.size, side=benchmark.side, batch_size=settings.batch_size,
-                     box_convention=settings.box_convention)
+        timed=lambda call: times.timed(call, system.label),
+    )
+    return InContext(
+        load,
+        benchmark.write,
+        finder=finder,
+        verify=system.retrieval.verify if system.retrieval else None,
+        size=benchmark.size,
+        side=benchmark.side,
+        batch_size=settings.batch_size,
+        box_convention=settings.box_convention,
+    )
 
 
 def replies_folder(system: System, settings: EvaluateSettings) -> Path:
@@ -294,8 +368,9 @@ def _query(system: System, benchmark: Benchmark, name: str, question: Question) 
     return replace(question.query, references=None) if retrieves else question.query
 
 
-def _open(asked: InContext, benchmark: Benchmark, system: System, name: str, question: Question
-          ) -> Query:
+def _open(
+    asked: InContext, benchmark: Benchmark, system: System, name: str, question: Question
+) -> Query:
     question = benchmark.open(question)
     opened = asked.open(_query(system, benchmark, name, question))
     if opened.references is not None and not benchmark.in_memory:
@@ -308,21 +383,27 @@ def _check(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[S
         raise InputError(f"captions.scores: {benchmark.name} asks for no captions; remove them")
     for name in settings.max_new_tokens:
         if name not in {*benchmark.limits, *benchmark.sets}:
-            raise InputError(f"max_new_tokens: {benchmark.name} has no {name!r}; it has "
-                             f"{', '.join(benchmark.limits)}")
+            raise InputError(
+                f"max_new_tokens: {benchmark.name} has no {name!r}; it has "
+                f"{', '.join(benchmark.limits)}"
+            )
     if not benchmark.retrieval_sets and any(system.retrieval for system in systems):
-        raise InputError(f"retrieval: {benchmark.name} has no database to find references in; "
-                         f"remove it")
+        raise InputError(
+            f"retrieval: {benchmark.name} has no database to find references in; remove it"
+        )
     if not any(benchmark.sets.values()):
-        raise InputError(f"{benchmark.name}: no question is left to ask; "
-                         f"{benchmark.skipped.line() or 'it is empty'}")
+        raise InputError(
+            f"{benchmark.name}: no question is left to ask; "
+            f"{benchmark.skipped.line() or 'it is empty'}"
+        )
     for name, questions in benchmark.sets.items():
         if any(q.references is None for q in questions):
             for system in systems:
                 if system.retrieval is None:
                     raise InputError(
                         f"set {name} hands no references over; say how {system.label} finds them "
-                        f"in `retrieval`, such as {{encoder: toybox_clip}}")
+                        f"in `retrieval`, such as {{encoder: toybox_clip}}"
+                    )
 
 
 def _announce(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[System]) -> None:
@@ -330,10 +411,17 @@ def _announce(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequenc
     if not PartialState().is_main_process:
         return
     total = sum(map(len, benchmark.sets.values()))
-    print(f"{total} questions: " + ", ".join(f"{n} {len(q)}" for n, q in benchmark.sets.items()),
-          *filter(None, [benchmark.skipped.line()]),
-          *(f"policy {s.label}: {s.path}" + (", with retrieval" if s.retrieval else "")
-            for s in systems), f"output: {settings.out}", sep="\n", flush=True)
+    print(
+        f"{total} questions: " + ", ".join(f"{n} {len(q)}" for n, q in benchmark.sets.items()),
+        *filter(None, [benchmark.skipped.line()]),
+        *(
+            f"policy {s.label}: {s.path}" + (", with retrieval" if s.retrieval else "")
+            for s in systems
+        ),
+        f"output: {settings.out}",
+        sep="\n",
+        flush=True,
+    )
 
 
 def _limit(name: str, benchmark: Benchmark, settings: EvaluateSettings) -> int:
@@ -356,20 +444,27 @@ def _scorable(found: dict[str, Reply], name: str, benchmark: Benchmark) -> dict[
     return {i: reply for i, reply in found.items() if reply.box_frame}  # else it cannot be placed
 
 
-def _answered(questions: Sequence[Question], answers: dict[str, dict[str, Reply]], name: str,
-              benchmark: Benchmark) -> list[Question]:
+def _answered(
+    questions: Sequence[Question],
+    answers: dict[str, dict[str, Reply]],
+    name: str,
+    benchmark: Benchmark,
+) -> list[Question]:
     """The questions of a set that every system has answered; the others are counted."""
     kept = []
     for question in questions:
         silent = [label for label, found in answers.items() if question.id not in found]
         if silent:
-            benchmark.skipped.add("question without a prediction",
-                                  f"{name}: {question.id} of {', '.join(silent)}")
+            benchmark.skipped.add(
+                "question without a prediction", f"{name}: {question.id} of {', '.join(silent)}"
+            )
         else:
             kept.append(question)
     if not kept:
-        raise InputError(f"set {name}: no question has been answered by all systems; do the images "
-                         f"open, and do the predictions belong to this benchmark?")
+        raise InputError(
+            f"set {name}: no question has been answered by all systems; do the images "
+            f"open, and do the predictions belong to this benchmark?"
+        )
     return kept
 
 
@@ -382,8 +477,13 @@ def _samples(name, asked, answers, systems, benchmark: Benchmark, settings) -> l
             row = _row(question, answers[systems[0].label][question.id], benchmark)
         except PhotoError:
             continue
-        found.append(sample(row, benchmark.titles[name],
-                            {label: of[question.id] for label, of in answers.items()}))
+        found.append(
+            sample(
+                row,
+                benchmark.titles[name],
+                {label: of[question.id] for label, of in answers.items()},
+            )
+        )
     return found
 
 
@@ -400,15 +500,24 @@ def _as_asked(question: Question, reply: Reply, benchmark: Benchmark) -> Questio
     if question.references is None or reply.concepts:
         wrong = [one.name for one in reply.concepts if one.name not in question.names]
         question = replace(
-            question, references=tuple(benchmark.owned[one.name] for one in reply.concepts
-                                       if one.used and one.name in benchmark.owned),
-            absent_names=tuple(dict.fromkeys([*question.absent_names, *wrong])))
-    return question if question.prompt else replace(
-        question, prompt=benchmark.write(question.query, question.references or ()))
+            question,
+            references=tuple(
+                benchmark.owned[one.name]
+                for one in reply.concepts
+                if one.used and one.name in benchmark.owned
+            ),
+            absent_names=tuple(dict.fromkeys([*question.absent_names, *wrong])),
+        )
+    return (
+        question
+        if question.prompt
+        else replace(question, prompt=benchmark.write(question.query, question.references or ()))
+    )
 
 
-def _add_caption_scores(metrics, replies, systems, benchmark: Benchmark, settings
-                        ) -> dict[str, float]:
+def _add_caption_scores(
+    metrics, replies, systems, benchmark: Benchmark, settings
+) -> dict[str, float]:
     """The further scores of captions of every set that holds captions; corpus BLEU if asked."""
     captions: CaptionSettings = settings.captions
     corpus: dict[str, float] = {}
@@ -428,9 +537,15 @@ def _add_caption_scores(metrics, replies, systems, benchmark: Benchmark, setting
                 except PhotoError as reason:
                     benchmark.skipped.add(f"image that does not open: {reason}", question.id)
 
-        found = caption_scores(said, captions, images=images, truths=true,
-                               infos=[benchmark.info(_as_asked(question, reply, benchmark))
-                                      for question, reply in first])
+        found = caption_scores(
+            said,
+            captions,
+            images=images,
+            truths=true,
+            infos=[
+                benchmark.info(_as_asked(question, reply, benchmark)) for question, reply in first
+            ],
+        )
         for label, of in found.items():
             metrics[label] |= {f"{name}/{key}": metric for key, metric in of.items()}
         if "bleu" in captions.scores:

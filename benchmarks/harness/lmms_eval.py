@@ -21,17 +21,28 @@ def doc_to_visual(doc):
 
 def doc_to_text(doc, lmms_eval_specific_kwargs=None):
     """All words in reading order, ``<image>`` where images stand: for models without messages."""
-    return "\n".join("<image>" if part["type"] == "image" else part["text"].strip()
-                     for message in doc["prompt"] for part in message["content"])
+    return "\n".join(
+        "<image>" if part["type"] == "image" else part["text"].strip()
+        for message in doc["prompt"]
+        for part in message["content"]
+    )
 
 
 def doc_to_messages(doc, lmms_eval_specific_kwargs=None):
     """The conversation as it is, images in their places."""
     images = iter(doc_to_visual(doc))
-    return [{"role": message["role"], "content": [
-        {"type": "image", "url": next(images)} if part["type"] == "image"
-        else {"type": "text", "text": part["text"]} for part in message["content"]]}
-        for message in doc["prompt"]]
+    return [
+        {
+            "role": message["role"],
+            "content": [
+                {"type": "image", "url": next(images)}
+                if part["type"] == "image"
+                else {"type": "text", "text": part["text"]}
+                for part in message["content"]
+            ],
+        }
+        for message in doc["prompt"]
+    ]
 
 
 def doc_to_target(doc):
@@ -42,8 +53,7 @@ def doc_to_target(doc):
 
 
 def process_naming(doc, results):
-    entry = {"text": results[0], "names": list(doc["names"]),
-             "absent": list(doc["absent_names"])}
+    entry = {"text": results[0], "names": list(doc["names"]), "absent": list(doc["absent_names"])}
     return {f"byname_{key}": entry for key in _NAMING}
 
 
@@ -58,8 +68,9 @@ def process_multiple_choice(doc, results):
 
 
 def _naming(entries, key):
-    return value(naming_metrics([count_names(e["text"], e["names"], e["absent"])
-                                 for e in entries])[key])
+    return value(
+        naming_metrics([count_names(e["text"], e["names"], e["absent"]) for e in entries])[key]
+    )
 
 
 def f1(entries):
@@ -83,13 +94,15 @@ def published_f1(entries):
 
 def names_given(entries):
     """Share of captions that write a name which was given, whether it belongs or not."""
-    return sum(bool(names_written(e["text"], e["names"] + e["absent"]))
-               for e in entries) / len(entries)
+    return sum(bool(names_written(e["text"], e["names"] + e["absent"])) for e in entries) / len(
+        entries
+    )
 
 
 def _recognition(entries, key):
-    return value(recognition_metrics([e["text"] for e in entries],
-                                     [e["answer"] for e in entries])[key])
+    return value(
+        recognition_metrics([e["text"] for e in entries], [e["answer"] for e in entries])[key]
+    )
 
 
 def accuracy(entries):
@@ -105,8 +118,13 @@ def negative(entries):
 
 
 def _multiple_choice(entries, key):
-    return value(choice_metrics([e["text"] for e in entries], [e["options"] for e in entries],
-                                [e["correct"] for e in entries])[key])
+    return value(
+        choice_metrics(
+            [e["text"] for e in entries],
+            [e["options"] for e in entries],
+            [e["correct"] for e in entries],
+        )[key]
+    )
 
 
 def choice(entries):

@@ -24,8 +24,15 @@ from rl.policy.generation import length_batches
 
 
 def predict(
-    system: InContext, queries: Sequence[Query], path: str | Path, *, fingerprint: str,
-    max_new_tokens: int, batch_size: int, wants_box: bool = False, title: str = "",
+    system: InContext,
+    queries: Sequence[Query],
+    path: str | Path,
+    *,
+    fingerprint: str,
+    max_new_tokens: int,
+    batch_size: int,
+    wants_box: bool = False,
+    title: str = "",
 ) -> list[Reply]:
     """Replies to N queries, kept at ``path`` after each batch; all of them in every process.
 
@@ -41,8 +48,11 @@ def predict(
         title: of the progress bar.
     """
     path, processes = Path(path), PartialState()
-    main, rank, world = (processes.is_main_process, processes.process_index,
-                         processes.num_processes)
+    main, rank, world = (
+        processes.is_main_process,
+        processes.process_index,
+        processes.num_processes,
+    )
     mine = path if main else path.with_name(f"{path.stem}.part{rank}.jsonl")
     keys = {query.id: [fingerprint, query_digest(query), max_new_tokens] for query in queries}
     if main:
@@ -63,8 +73,9 @@ def predict(
             _append(partial, lines.values())
             partial.replace(path)
         batches = length_batches([system.query_size(query) for query in todo], batch_size)
-        with tqdm(total=len(queries), initial=len(kept), desc=title, unit="query",
-                  disable=not main) as bar:
+        with tqdm(
+            total=len(queries), initial=len(kept), desc=title, unit="query", disable=not main
+        ) as bar:
             for batch in batches[rank::world]:
                 new = system.reply([todo[i] for i in batch], max_new_tokens, wants_box)
                 _append(mine, [(reply, keys[reply.id]) for reply in new])
@@ -80,14 +91,22 @@ def predict(
 
 
 def keep_likelihoods(
-    system: InContext, queries: Sequence[Query], path: Path, *, fingerprint: str, batch_size: int,
+    system: InContext,
+    queries: Sequence[Query],
+    path: Path,
+    *,
+    fingerprint: str,
+    batch_size: int,
 ) -> None:
     """Ask the system's probabilities and keep them at ``path``; by the first process alone."""
     if not PartialState().is_main_process:
         return
     keys = {query.id: [fingerprint, query_digest(query)] for query in queries}
-    kept = {entry["id"] for entry in kept_lines(path)
-            if "id" in entry and keys.get(entry["id"]) == entry.get("made_from")}
+    kept = {
+        entry["id"]
+        for entry in kept_lines(path)
+        if "id" in entry and keys.get(entry["id"]) == entry.get("made_from")
+    }
     todo = [query for query in queries if query.id not in kept]
     for k in range(0, len(todo), batch_size):
         batch = todo[k : k + batch_size]
@@ -96,8 +115,10 @@ def keep_likelihoods(
         with path.open("a", encoding="utf-8") as file:
             file.write("\n" * torn)
             for query, numbers in zip(batch, found, strict=True):
-                file.write(json.dumps({"id": query.id, "scores": numbers,
-                                       "made_from": keys[query.id]}) + "\n")
+                file.write(
+                    json.dumps({"id": query.id, "scores": numbers, "made_from": keys[query.id]})
+                    + "\n"
+                )
 
 
 def read_replies(
@@ -123,8 +144,11 @@ def read_replies(
     if not replies:
         raise InputError(f"{path} holds no predictions; run without --score_only first")
     # The last line of an id counts.
-    likelihoods = {entry["id"]: entry["scores"] for entry in kept_lines(likelihood_path(path))
-                   if {"id", "scores"} <= set(entry)}
+    likelihoods = {
+        entry["id"]: entry["scores"]
+        for entry in kept_lines(likelihood_path(path))
+        if {"id", "scores"} <= set(entry)
+    }
     return replies, likelihoods, makers
 
 
@@ -136,8 +160,14 @@ def likelihood_path(path: Path) -> Path:
 def query_digest(query: Query) -> str:
     """Twelve hex digits that change with what a query gives to a system."""
     references = query.references
-    given = [query.task, query.text, query.prompt, query.options, query.k,
-             None if references is None else [[r.name, r.info] for r in references]]
+    given = [
+        query.task,
+        query.text,
+        query.prompt,
+        query.options,
+        query.k,
+        None if references is None else [[r.name, r.info] for r in references],
+    ]
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for image in (*(r.image for r in references or ()), query.image):
         if isinstance(image, Image.Image):

@@ -38,11 +38,17 @@ def sample(row: dict, title: str, outputs: dict[str, Reply]) -> dict:
     images = iter(row["images"])
     prompt = [
         {"image": _data_uri(next(images))} if part["type"] == "image" else {"text": part["text"]}
-        for message in row["prompt"] for part in message["content"]
+        for message in row["prompt"]
+        for part in message["content"]
     ]
     return {
-        "id": row["id"], "title": title, "prompt": prompt, "answer": row["answer"],
-        "box": row["box"], "names": row["names"], "absent_names": row["absent_names"],
+        "id": row["id"],
+        "title": title,
+        "prompt": prompt,
+        "answer": row["answer"],
+        "box": row["box"],
+        "names": row["names"],
+        "absent_names": row["absent_names"],
         "outputs": {label: _output(row, prediction) for label, prediction in outputs.items()},
     }
 
@@ -70,8 +76,15 @@ def name_marks(text: str, expected: Sequence[str], absent: Sequence[str]) -> lis
 
 def _output(row: dict, prediction: Reply) -> dict:
     text = prediction.text
-    out = {"text": text, "n_tokens": prediction.n_tokens, "box": None, "iou": None, "right": None,
-           "marks": [], "missed": []}
+    out = {
+        "text": text,
+        "n_tokens": prediction.n_tokens,
+        "box": None,
+        "iou": None,
+        "right": None,
+        "marks": [],
+        "missed": [],
+    }
     if row["box"] is not None:
         box = answered_box(text, prediction.box_frame)
         out["box"] = list(box) if box else None

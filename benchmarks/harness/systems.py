@@ -36,8 +36,10 @@ class System:
 
 
 def parse_systems(
-    policies: Sequence[str], files: Sequence[str] = (),
-    retrieval: RetrievalSettings | None = None, check: bool = True,
+    policies: Sequence[str],
+    files: Sequence[str] = (),
+    retrieval: RetrievalSettings | None = None,
+    check: bool = True,
 ) -> list[System]:
     """The systems to evaluate, checked before any weights load.
 
@@ -55,8 +57,10 @@ def parse_systems(
         raise InputError("no policy to evaluate; give --policy PATH, once for each")
     pairs = [_labelled(spec) for spec in policies]
     ends = _short_names([path for _, path in pairs])
-    systems = [System(label or end, path, retrieval)
-               for (label, path), end in zip(pairs, ends, strict=True)]
+    systems = [
+        System(label or end, path, retrieval)
+        for (label, path), end in zip(pairs, ends, strict=True)
+    ]
     systems += [_read_system(*_labelled(spec)) for spec in files]
     for system in systems if check else []:
         check_policy(system.path)
@@ -81,12 +85,14 @@ def check_policy(path: str) -> None:
         validate_repo_id(path)
         on_hub = path.count("/") <= 1 and (
             isinstance(try_to_load_from_cache(path, "config.json"), str)
-            or file_exists(path, "config.json"))
+            or file_exists(path, "config.json")
+        )
     except (HFValidationError, OSError):  # no such form of id; no network
         on_hub = False
     except Exception as error:  # httpx and the hub's own errors share no base class
-        raise InputError(f"policy {path!r}: there is no such directory, and the hub says: "
-                         f"{error}") from None
+        raise InputError(
+            f"policy {path!r}: there is no such directory, and the hub says: {error}"
+        ) from None
     if not on_hub:
         raise InputError(f"policy {path!r}: there is no such directory, nor such a hub id")
 
@@ -124,8 +130,13 @@ def system_fingerprint(system: System, *parts: object) -> str:
 
 
 def policy_loader(
-    path: str, *, dtype: str, device: str, trust_remote_code: bool = False,
-    attn_implementation: str | None = None, timed: Callable = lambda call: call,
+    path: str,
+    *,
+    dtype: str,
+    device: str,
+    trust_remote_code: bool = False,
+    attn_implementation: str | None = None,
+    timed: Callable = lambda call: call,
 ) -> Callable:
     """Loads a policy when it is first asked for, and only once.
 
@@ -139,8 +150,11 @@ def policy_loader(
         if not loaded:
             model: Any
             model, processor = load_policy(
-                path, dtype=dtype, trust_remote_code=trust_remote_code,
-                attn_implementation=attn_implementation)
+                path,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                attn_implementation=attn_implementation,
+            )
             auto = "cuda" if torch.cuda.is_available() else "cpu"
             if PartialState().num_processes > 1:
                 auto = PartialState().device
@@ -166,13 +180,19 @@ def _read_system(label: str, file: str) -> System:
     if not isinstance(given.get("policy"), str):
         raise InputError(f"{file}: 'policy' is missing: a directory or hub id")
     retrieval = given.get("retrieval")
-    return System(label or Path(file).stem, given["policy"], None if retrieval is None else
-                  settings_from(retrieval, RetrievalSettings, f"{file}: retrieval"))
+    return System(
+        label or Path(file).stem,
+        given["policy"],
+        None
+        if retrieval is None
+        else settings_from(retrieval, RetrievalSettings, f"{file}: retrieval"),
+    )
 
 
 def _short_names(paths: list[str]) -> list[str]:
-    parts = [Path(path).resolve().parts if Path(path).exists() else Path(path).parts
-             for path in paths]
+    parts = [
+        Path(path).resolve().parts if Path(path).exists() else Path(path).parts for path in paths
+    ]
     for length in range(1, max(map(len, parts), default=0) + 1):
         ends = ["/".join(p[-length:]) for p in parts]
         if len(set(ends)) == len(set(parts)):

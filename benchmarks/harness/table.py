@@ -84,8 +84,10 @@ def tabulate(
     for key in metrics[first]:
         group, _, name = key.partition("/")
         found = {label: estimate(metrics[label][key], **options) for label in metrics}
-        change = {label: difference(metrics[first][key], metrics[label][key], **options)
-                  for label in others}
+        change = {
+            label: difference(metrics[first][key], metrics[label][key], **options)
+            for label in others
+        }
         table[key] = {
             "set": sets[group],
             "title": TITLES[name],
@@ -94,8 +96,11 @@ def tabulate(
             "values": {label: _ends(e) for label, e in found.items()},
             "change": {label: _ends(e) for label, e in change.items()},
         }
-    return {"headlines": [key for key in headlines if key in table], "level": level,
-            "metrics": table}
+    return {
+        "headlines": [key for key in headlines if key in table],
+        "level": level,
+        "metrics": table,
+    }
 
 
 def markdown(result: dict, keys: Sequence[str] | None = None) -> str:
@@ -116,13 +121,17 @@ def markdown(result: dict, keys: Sequence[str] | None = None) -> str:
             lines.append(row_line([f"*{group}*", str(metric["rows"]), *[""] * (len(heads) - 2)]))
         bold = keys is None and key in result["headlines"]
         title = f"**{metric['title']}**" if bold else metric["title"]
-        title, n = (title, "") if keys is None else (f"{metric['set']}: {title}",
-                                                     str(metric["rows"]))
+        title, n = (
+            (title, "") if keys is None else (f"{metric['set']}: {title}", str(metric["rows"]))
+        )
         cells = [show(metric["values"][label], metric["unit"]) for label in labels]
         cells += [show(metric["change"][label], metric["unit"], sign=True) for label in labels[1:]]
         lines.append(row_line([title, n, *cells]))
-    lines += ["", f"Shares in per cent; in brackets {result['level']:.0%} bootstrap intervals over "
-                  f"rows (differences: paired)."]
+    lines += [
+        "",
+        f"Shares in per cent; in brackets {result['level']:.0%} bootstrap intervals over "
+        f"rows (differences: paired).",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -137,9 +146,19 @@ def side_by_side(result: dict, columns: dict[str, str]) -> str:
     labels = list(next(iter(metrics.values()))["values"])
     lines = [row_line(["system", *columns]), row_line(["---", *["---:"] * len(columns)])]
     for label in labels:
-        lines.append(row_line([label, *(
-            show(metrics[key]["values"][label], metrics[key]["unit"]) if key in metrics else "–"
-            for key in columns.values())]))
+        lines.append(
+            row_line(
+                [
+                    label,
+                    *(
+                        show(metrics[key]["values"][label], metrics[key]["unit"])
+                        if key in metrics
+                        else "–"
+                        for key in columns.values()
+                    ),
+                ]
+            )
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -149,8 +168,10 @@ def show(ends: dict, unit: str, *, sign: bool = False) -> str:
         return "–"
     scale = 100 if unit == "share" else 1
     # Adding 0.0 turns a negative zero into zero.
-    value, low, high = (f"{round(ends[k] * scale, 1) + 0.0:{'+' if sign else ''}.1f}"
-                        for k in ("value", "low", "high"))
+    value, low, high = (
+        f"{round(ends[k] * scale, 1) + 0.0:{'+' if sign else ''}.1f}"
+        for k in ("value", "low", "high")
+    )
     return f"{value} [{low}, {high}]"
 
 

@@ -29,8 +29,10 @@ def true_attributes(claims: Sequence[Attributes], toys: Sequence[Attributes]) ->
     Returns:
         A count, at most the number of claimed attributes.
     """
-    agree = [[sum(toy.get(k) == v for k, v in claim.items()) for toy in toys]
-             for claim in claims[:_MAX_CLAIMS]]
+    agree = [
+        [sum(toy.get(k) == v for k, v in claim.items()) for toy in toys]
+        for claim in claims[:_MAX_CLAIMS]
+    ]
     # best[m]: most true attributes with the toys of bit set m already matched.
     best = {0: 0}
     for row in agree:

@@ -83,8 +83,10 @@ def difference(
         ValueError: the two have not the same number of rows.
     """
     if len(before[0][0]) != len(after[0][0]):
-        raise ValueError(f"a paired difference needs the same rows, not {len(before[0][0])} "
-                         f"and {len(after[0][0])}")
+        raise ValueError(
+            f"a paired difference needs the same rows, not {len(before[0][0])} "
+            f"and {len(after[0][0])}"
+        )
     sums = _resampled(_columns(before + after), resamples, seed)
     cut = 2 * len(before)
     samples = _means(sums[:, cut:]) - _means(sums[:, :cut])
@@ -112,14 +114,20 @@ def pooled(
 
 
 def pooled_difference(
-    before: Sequence[Metric], after: Sequence[Metric], *, level: float = 0.95,
-    resamples: int = RESAMPLES, seed: int = 0,
+    before: Sequence[Metric],
+    after: Sequence[Metric],
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Estimate:
     """Mean over the runs of ``after`` less that of ``before``, paired over rows; runs are drawn
     independently. See :func:`pooled`."""
     if len(before[0][0][0]) != len(after[0][0][0]):
-        raise ValueError(f"a paired difference needs the same rows, not {len(before[0][0][0])} "
-                         f"and {len(after[0][0][0])}")
+        raise ValueError(
+            f"a paired difference needs the same rows, not {len(before[0][0][0])} "
+            f"and {len(after[0][0][0])}"
+        )
     first, low = _pooled(before, resamples, seed, draw=1)
     second, high = _pooled(after, resamples, seed, draw=2)
     return _estimate(_mean(second) - _mean(first), high - low, level, len(before[0][0][0]))

@@ -44,8 +44,13 @@ def localization_metrics(
         ``iou50`` (share at the threshold), ``mean_iou``, ``answered`` (share with one valid box).
     """
     boxes = [answered_box(text, frame) for text, frame in zip(texts, frames, strict=True)]
-    ious = np.array([iou(box, truth) if box and truth else 0.0
-                     for box, truth in zip(boxes, truths, strict=True)], dtype=np.float64)
+    ious = np.array(
+        [
+            iou(box, truth) if box and truth else 0.0
+            for box, truth in zip(boxes, truths, strict=True)
+        ],
+        dtype=np.float64,
+    )
     return {
         "iou50": ratio(ious >= threshold - _ROUNDING),
         "mean_iou": ratio(ious),

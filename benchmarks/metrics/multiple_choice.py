@@ -93,8 +93,11 @@ def choice_metrics(
 
     answered = np.array([c is not None for c in chosen], dtype=bool)
     return {
-        "choice": right(chosen), "letter": right(letters), "text": right(words),
-        "answered": ratio(answered), "first": ratio([c == 0 for c in chosen], answered),
+        "choice": right(chosen),
+        "letter": right(letters),
+        "text": right(words),
+        "answered": ratio(answered),
+        "first": ratio([c == 0 for c in chosen], answered),
     }
 
 
@@ -114,8 +117,10 @@ def likelihood_metrics(
     """
     whole = [int(np.argmax([s for s, _ in of])) for of in scores]
     mean = [int(np.argmax([s / max(n, 1) for s, n in of])) for of in scores]
-    return {"likelihood": ratio([a == b for a, b in zip(whole, correct, strict=True)]),
-            "likelihood_per_token": ratio([a == b for a, b in zip(mean, correct, strict=True)])}
+    return {
+        "likelihood": ratio([a == b for a, b in zip(whole, correct, strict=True)]),
+        "likelihood_per_token": ratio([a == b for a, b in zip(mean, correct, strict=True)]),
+    }
 
 
 def _padded(text: str) -> str:

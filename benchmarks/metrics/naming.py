@@ -83,4 +83,3 @@ def naming_metrics(tallies: Sequence[Tally]) -> dict[str, Metric]:
 def _folded(text: str) -> str:
     """Names alike in this form are one name to :func:`rewards.names.find_names`."""
     return " ".join(normalise(text).casefold().replace("_", " ").split())
-

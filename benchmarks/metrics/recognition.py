@@ -107,9 +107,16 @@ def _auroc(p: np.ndarray, positive: np.ndarray) -> Metric:
     yes, no = np.sort(p[positive]), np.sort(p[~positive])
     share = np.zeros_like(p)
     if len(yes) and len(no):
+
         def below(sorted_values, x):
-            return (np.searchsorted(sorted_values, x, "left")
-                    + np.searchsorted(sorted_values, x, "right")) / 2 / len(sorted_values)
+            return (
+                (
+                    np.searchsorted(sorted_values, x, "left")
+                    + np.searchsorted(sorted_values, x, "right")
+                )
+                / 2
+                / len(sorted_values)
+            )
 
         share[positive] = below(no, p[positive])
         share[~positive] = 1 - below(yes, p[~positive])

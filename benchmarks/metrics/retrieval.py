@@ -32,5 +32,8 @@ def retrieval_metrics(
         right.append(sum(one.p is not None for one in good))
         dropped.append(sum(not one.used for one in bad if one.p is not None))
         wrong.append(sum(one.p is not None for one in bad))
-    return {"retrieved": ratio(found, wanted), "kept_right": ratio(kept, right),
-            "dropped_wrong": ratio(dropped, wrong)}
+    return {
+        "retrieved": ratio(found, wanted),
+        "kept_right": ratio(kept, right),
+        "dropped_wrong": ratio(dropped, wrong),
+    }

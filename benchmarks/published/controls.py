@@ -21,8 +21,12 @@ from concepts.methods.protocol import Reference
 from data_gen.files.errors import InputError
 from data_gen.rows import ICT, OCT
 
-TITLES = {"absent": "concept absent", "wrong": "wrong reference", "none": "no reference",
-          "blind": "no reference, no image"}
+TITLES = {
+    "absent": "concept absent",
+    "wrong": "wrong reference",
+    "none": "no reference",
+    "blind": "no reference, no image",
+}
 """Control -> its label in tables."""
 
 
@@ -38,10 +42,16 @@ def concept_absent(questions: Sequence[Question], seed: int = 0) -> list[Questio
         others = [q for q in questions if q.image is not None and not _given(q) & given]
         if question.task == ICT and others:
             other = random.Random(f"{seed}-{question.id}").choice(others)
-            found.append(replace(
-                question, id=f"{question.id}-absent", image=other.image, names=(),
-                absent_names=question.names + question.absent_names,
-                source=f"{question.source}; image of {other.source}"))
+            found.append(
+                replace(
+                    question,
+                    id=f"{question.id}-absent",
+                    image=other.image,
+                    names=(),
+                    absent_names=question.names + question.absent_names,
+                    source=f"{question.source}; image of {other.source}",
+                )
+            )
     return found
 
 
@@ -60,13 +70,20 @@ def wrong_reference(questions: Sequence[Question], seed: int = 0) -> list[Questi
         if few or question.answer == "no" or question.task == MULTIPLE_CHOICE:
             continue
         donors = random.Random(f"{seed}-{question.id}").sample(others, len(references))
-        found.append(replace(
-            question, id=f"{question.id}-wrong", names=(),
-            absent_names=question.names + question.absent_names,
-            answer="no" if question.task == OCT else question.answer,
-            references=tuple(_disguised(everybody[donor], reference.name)
-                             for donor, reference in zip(donors, references, strict=True)),
-            source=f"{question.source}; reference of {', '.join(donors)}"))
+        found.append(
+            replace(
+                question,
+                id=f"{question.id}-wrong",
+                names=(),
+                absent_names=question.names + question.absent_names,
+                answer="no" if question.task == OCT else question.answer,
+                references=tuple(
+                    _disguised(everybody[donor], reference.name)
+                    for donor, reference in zip(donors, references, strict=True)
+                ),
+                source=f"{question.source}; reference of {', '.join(donors)}",
+            )
+        )
     return found
 
 
@@ -77,15 +94,25 @@ def no_reference(questions: Sequence[Question], seed: int = 0) -> list[Question]
 
 def no_image(questions: Sequence[Question], seed: int = 0) -> list[Question]:
     """Neither references nor the image asked about; questions that show neither are skipped."""
-    return [replace(q, id=f"{q.id}-blind", references=(), image=None) for q in questions
-            if q.references or q.image is not None]
+    return [
+        replace(q, id=f"{q.id}-blind", references=(), image=None)
+        for q in questions
+        if q.references or q.image is not None
+    ]
 
 
 CONTROLS: dict[str, Callable[..., list[Question]]] = {
-    "absent": concept_absent, "wrong": wrong_reference, "none": no_reference, "blind": no_image}
+    "absent": concept_absent,
+    "wrong": wrong_reference,
+    "none": no_reference,
+    "blind": no_image,
+}
 
-SENSIBLE = {ICT: ("absent", "wrong", "none"), OCT: ("wrong", "none"),
-            MULTIPLE_CHOICE: ("none", "blind")}
+SENSIBLE = {
+    ICT: ("absent", "wrong", "none"),
+    OCT: ("wrong", "none"),
+    MULTIPLE_CHOICE: ("none", "blind"),
+}
 """Task -> its controls. Recognition has its own absent concepts, the negatives."""
 
 
@@ -104,15 +131,15 @@ def control_sets(
     """
     sensible = SENSIBLE[questions[0].task]
     if unknown := [name for name in names if name not in sensible]:
-        raise InputError(f"{questions[0].task} has no control {unknown[0]!r}; it has "
-                         f"{', '.join(sensible)}")
+        raise InputError(
+            f"{questions[0].task} has no control {unknown[0]!r}; it has {', '.join(sensible)}"
+        )
     found = {name: CONTROLS[name](questions, seed) for name in names}
     return {name: of for name, of in found.items() if of}
 
 
 def _given(question: Question) -> set[str]:
-    names = {*question.names, *question.absent_names,
-             *(r.name for r in question.references or ())}
+    names = {*question.names, *question.absent_names, *(r.name for r in question.references or ())}
     return {name.casefold() for name in names}
 
 

@@ -19,8 +19,9 @@ from data_gen.rows import RowError, check_row, write_rows
 COLUMNS = {"options": List(Value("string")), "correct": Value("int64")}
 
 
-def export(benchmark: Benchmark, out: str | Path, config: str,
-           retrieval: RetrievalSettings | None = None) -> dict[str, int]:
+def export(
+    benchmark: Benchmark, out: str | Path, config: str, retrieval: RetrievalSettings | None = None
+) -> dict[str, int]:
     """Write every set of a benchmark below ``out``; set -> number of rows.
 
     Args:
@@ -44,9 +45,13 @@ def export(benchmark: Benchmark, out: str | Path, config: str,
     counts = {}
     for name, questions in sets.items():
         manifest = write_rows(
-            _rows(benchmark, asked, questions), Path(out) / name,
-            seed=getattr(benchmark.settings, "seed", 0), generator="benchmarks.published.export",
-            settings={"config": config, "set": name}, extra_features=COLUMNS)
+            _rows(benchmark, asked, questions),
+            Path(out) / name,
+            seed=getattr(benchmark.settings, "seed", 0),
+            generator="benchmarks.published.export",
+            settings={"config": config, "set": name},
+            extra_features=COLUMNS,
+        )
         counts[name] = manifest["rows"]
     return counts
 
@@ -56,8 +61,10 @@ def retrieved(question: Question, finder: ReferenceFinder) -> Question:
     found = finder.find(question.query)
     expected = {name.casefold() for name in question.names}
     return replace(
-        question, references=tuple(finder.owned[one.name] for one in found),
-        absent_names=tuple(one.name for one in found if one.name.casefold() not in expected))
+        question,
+        references=tuple(finder.owned[one.name] for one in found),
+        absent_names=tuple(one.name for one in found if one.name.casefold() not in expected),
+    )
 
 
 def _rows(benchmark: Benchmark, asked: InContext, questions):

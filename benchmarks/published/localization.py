@@ -29,12 +29,17 @@ class LocalizationSettings:
     path: str = field(metadata={"help": "A COCO or RefCOCO-style file."})
     images: str = field(metadata={"help": "Folder of the set's images."})
     rows: int = field(default=500, metadata={"help": "Questions to make from the boxes."})
-    boxes: dict[str, Any] = field(default_factory=dict, metadata={
-        "help": "Further settings of data_gen.sources.detection.detection_rows, such as "
-                "references, box_format (xywh or xyxy) and categories."})
+    boxes: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "help": "Further settings of data_gen.sources.detection.detection_rows, such as "
+            "references, box_format (xywh or xyxy) and categories."
+        },
+    )
     prompts: str | None = field(default=None, metadata={"help": "Template file; ours by default."})
-    size: int = field(default=512, metadata={
-        "help": "Images are shrunk until `side` has so many pixels."})
+    size: int = field(
+        default=512, metadata={"help": "Images are shrunk until `side` has so many pixels."}
+    )
     side: str = field(default="long", metadata={"help": "long or short."})
     seed: int = field(default=0, metadata={"help": "Of the questions."})
 
@@ -59,9 +64,16 @@ class Localization(Benchmark):
         templates = load_prompts(settings.prompts) if settings.prompts else None
         try:
             self._rows = detection_rows(
-                settings.path, settings.images, seed=settings.seed, counts={VLT: count},
-                size=settings.size, side=settings.side, templates=templates,
-                report=lambda _: None, **settings.boxes)
+                settings.path,
+                settings.images,
+                seed=settings.seed,
+                counts={VLT: count},
+                size=settings.size,
+                side=settings.side,
+                templates=templates,
+                report=lambda _: None,
+                **settings.boxes,
+            )
         except TypeError as error:
             # Of a key that the source does not know, or has been given above.
             raise InputError(f"boxes: {error}") from None
@@ -72,9 +84,15 @@ class Localization(Benchmark):
             if isinstance(row, Skipped):
                 self.skipped.add(row.reason, f"row {index}")
             else:
-                self.sets["localization"].append(Question(
-                    row["id"], VLT, box=tuple(row["box"]), source=row["source"],
-                    truth={"index": index}))
+                self.sets["localization"].append(
+                    Question(
+                        row["id"],
+                        VLT,
+                        box=tuple(row["box"]),
+                        source=row["source"],
+                        truth={"index": index},
+                    )
+                )
 
     def open(self, question: Question) -> Question:
         """Crops its image again: there are too many to keep all of them."""
@@ -85,8 +103,9 @@ class Localization(Benchmark):
 
     def score(self, replies, likelihoods) -> dict[str, Metric]:
         pairs = replies["localization"]
-        found = localization_metrics([r.text for _, r in pairs], [q.box for q, _ in pairs],
-                                     [r.box_frame for _, r in pairs])
+        found = localization_metrics(
+            [r.text for _, r in pairs], [q.box for q, _ in pairs], [r.box_frame for _, r in pairs]
+        )
         return {f"localization/{key}": metric for key, metric in found.items()}
 
     def describe(self) -> dict:

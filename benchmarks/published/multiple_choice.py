@@ -29,10 +29,15 @@ MOST_OPTIONS = 26
 class MultipleChoiceSettings(PublishedSettings):
     """Where the questions lie, whether they have images, and whether probabilities are scored."""
 
-    likelihood: bool = field(default=False, metadata={
-        "help": "Also score by the likelihood of each option."})
-    visual: bool | None = field(default=None, metadata={
-        "help": "Whether keys are images that must be there; null: they are unless numbers."})
+    likelihood: bool = field(
+        default=False, metadata={"help": "Also score by the likelihood of each option."}
+    )
+    visual: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Whether keys are images that must be there; null: they are unless numbers."
+        },
+    )
 
 
 class MultipleChoice(Published):
@@ -45,9 +50,13 @@ class MultipleChoice(Published):
 
     def __init__(self, settings: MultipleChoiceSettings, limit: int | None = None):
         super().__init__(settings, limit)
-        self.columns = {"right": "multiple_choice/choice", **{
-            f"… {TITLES[control]}": f"multiple_choice_{control}/choice"
-            for control in ("none", "blind")}}
+        self.columns = {
+            "right": "multiple_choice/choice",
+            **{
+                f"… {TITLES[control]}": f"multiple_choice_{control}/choice"
+                for control in ("none", "blind")
+            },
+        }
 
     def asks_likelihood(self, name: str) -> bool:
         return self.settings.likelihood
@@ -77,17 +86,25 @@ class MultipleChoice(Published):
                     text, options, correct = read
                     order = list(range(len(options)))
                     random.Random(f"{s.seed}-{name}-{key}").shuffle(order)
-                    found.append(Question(
-                        f"{Path(s.path).stem}-{name}-{key}", MULTIPLE_CHOICE,
-                        with_name(text, name), image, given,
-                        options=tuple(options[k] for k in order), correct=order.index(correct),
-                        source=f"{Path(s.path).name}: {where}"))
+                    found.append(
+                        Question(
+                            f"{Path(s.path).stem}-{name}-{key}",
+                            MULTIPLE_CHOICE,
+                            with_name(text, name),
+                            image,
+                            given,
+                            options=tuple(options[k] for k in order),
+                            correct=order.index(correct),
+                            source=f"{Path(s.path).name}: {where}",
+                        )
+                    )
         return checked(found, s.path, self.skipped)
 
     def score_set(self, control, questions, replies, likelihoods) -> dict[str, Metric]:
         correct = [question.correct for question in questions if question.correct is not None]
-        found = choice_metrics([reply.text for reply in replies],
-                               [question.options for question in questions], correct)
+        found = choice_metrics(
+            [reply.text for reply in replies], [question.options for question in questions], correct
+        )
         if likelihoods is not None:
             found |= likelihood_metrics(likelihoods, correct)
         return found

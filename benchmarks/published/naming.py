@@ -36,8 +36,12 @@ from rewards.names import names_written
 class NamingSettings(PublishedSettings):
     """Where the queries lie and how captions are asked for."""
 
-    variant: str = field(default="n", metadata={
-        "help": "Of the published metric: 2 for the file with two concepts, n for all others."})
+    variant: str = field(
+        default="n",
+        metadata={
+            "help": "Of the published metric: 2 for the file with two concepts, n for all others."
+        },
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -60,10 +64,15 @@ class Naming(Published):
         super().__init__(settings, limit)
         self.owned = owned_references(self.all_questions, self.references(), self.skipped)
         self.columns = {
-            "F1": "naming/f1", "F1, as published": "naming/published_f1",
-            "retrieved": "naming/retrieved", "writes a given name": "naming/names_given",
-            **{f"… {TITLES[control]}": f"naming_{control}/names_given"
-               for control in ("absent", "wrong", "none")}}
+            "F1": "naming/f1",
+            "F1, as published": "naming/published_f1",
+            "retrieved": "naming/retrieved",
+            "writes a given name": "naming/names_given",
+            **{
+                f"… {TITLES[control]}": f"naming_{control}/names_given"
+                for control in ("absent", "wrong", "none")
+            },
+        }
 
     def load(self) -> list[Question]:
         s = self.settings
@@ -87,38 +96,59 @@ class Naming(Published):
                 self.skipped.add(MISSING_IMAGE, printable(path))
             elif isinstance(given, str):
                 self.skipped.add(given, f"{printable(path)}: {', '.join(map(printable, names))}")
-            elif any(reference.image.samefile(image) for reference in given
-                     if isinstance(reference.image, Path)):
+            elif any(
+                reference.image.samefile(image)
+                for reference in given
+                if isinstance(reference.image, Path)
+            ):
                 self.skipped.add("query that is its own reference", printable(path))
             else:
                 seen.add((path, tuple(names)))
-                found.append(Question(
-                    f"{Path(s.path).stem}-{i}", ICT, requests[i % len(requests)], image, given,
-                    k=2 if len(names) <= 2 else 4, names=tuple(names),
-                    source=f"{Path(s.path).name}: {path}"))
+                found.append(
+                    Question(
+                        f"{Path(s.path).stem}-{i}",
+                        ICT,
+                        requests[i % len(requests)],
+                        image,
+                        given,
+                        k=2 if len(names) <= 2 else 4,
+                        names=tuple(names),
+                        source=f"{Path(s.path).name}: {path}",
+                    )
+                )
         return checked(found, s.path, self.skipped)
 
     def score_set(self, control, questions, replies, likelihoods) -> dict[str, Metric]:
         texts = [reply.text for reply in replies]
         expected = [question.names for question in questions]
         # What was retrieved is given, too, whether verification kept it or not.
-        given = [(*q.names, *q.absent_names, *(one.name for one in r.concepts))
-                 for q, r in zip(questions, replies, strict=True)]
+        given = [
+            (*q.names, *q.absent_names, *(one.name for one in r.concepts))
+            for q, r in zip(questions, replies, strict=True)
+        ]
         found = naming_metrics(strict_tallies(texts, expected, {n for of in given for n in of}))
-        found["names_given"] = ratio([bool(names_written(text, names))
-                                      for text, names in zip(texts, given, strict=True)])
+        found["names_given"] = ratio(
+            [bool(names_written(text, names)) for text, names in zip(texts, given, strict=True)]
+        )
         found["tokens"] = ratio([reply.n_tokens for reply in replies])
         if control:
             return {key: found[key] for key in ("names_given", "names_nothing", "tokens")}
-        published = naming_metrics(published_tallies(
-            texts, [[f"<{name}>" for name in names] for names in expected],
-            self.settings.variant))
+        published = naming_metrics(
+            published_tallies(
+                texts,
+                [[f"<{name}>" for name in names] for names in expected],
+                self.settings.variant,
+            )
+        )
         return found | {f"published_{key}": published[key] for key in ("precision", "recall", "f1")}
 
     def true_captions(self, path: str) -> dict[str, Sequence[str]]:
         truths = read_true_captions(path, self.settings.roots, self.skipped)
-        return {q.id: truths.get(Path(q.image).resolve(), ()) for q in self.all_questions
-                if isinstance(q.image, Path)}
+        return {
+            q.id: truths.get(Path(q.image).resolve(), ())
+            for q in self.all_questions
+            if isinstance(q.image, Path)
+        }
 
 
 def name_groups(names: Any) -> list[list]:

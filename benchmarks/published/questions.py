@@ -38,18 +38,26 @@ class PublishedSettings:
     """Where a published benchmark lies and how it is asked."""
 
     path: str = field(metadata={"help": "Its file (queries, questions) or DreamBooth folder."})
-    images: str | dict[str, str] | None = field(default=None, metadata={
-        "help": "Folder of all images, or beginning of published paths -> folder."})
-    database: str | None = field(default=None, metadata={
-        "help": "database.json with the references; without it none are shown."})
-    reference_images: str | None = field(default=None, metadata={
-        "help": ".../{name}/00.jpg: where references lie instead."})
+    images: str | dict[str, str] | None = field(
+        default=None,
+        metadata={"help": "Folder of all images, or beginning of published paths -> folder."},
+    )
+    database: str | None = field(
+        default=None,
+        metadata={"help": "database.json with the references; without it none are shown."},
+    )
+    reference_images: str | None = field(
+        default=None, metadata={"help": ".../{name}/00.jpg: where references lie instead."}
+    )
     prompts: str | None = field(default=None, metadata={"help": "Template file; ours by default."})
-    size: int = field(default=512, metadata={
-        "help": "Images are shrunk until `side` has so many pixels."})
+    size: int = field(
+        default=512, metadata={"help": "Images are shrunk until `side` has so many pixels."}
+    )
     side: str = field(default="long", metadata={"help": "long or short."})
-    controls: list[str] = field(default_factory=list, metadata={
-        "help": "The same questions with one part changed: absent, wrong, none, blind."})
+    controls: list[str] = field(
+        default_factory=list,
+        metadata={"help": "The same questions with one part changed: absent, wrong, none, blind."},
+    )
     seed: int = field(default=0, metadata={"help": "Of controls and of the order of options."})
 
     def __post_init__(self):
@@ -92,17 +100,26 @@ class Published(Benchmark):
             if not self.sets.get(f"{self.name}_{control}"):
                 self.sets.pop(f"{self.name}_{control}", None)
                 self.skipped.add("control without any question", control)
-        self.titles = {self.name: self.title, **{
-            f"{self.name}_{control}": f"{self.title}, {title}"
-            for control, title in TITLES.items()}}
+        self.titles = {
+            self.name: self.title,
+            **{
+                f"{self.name}_{control}": f"{self.title}, {title}"
+                for control, title in TITLES.items()
+            },
+        }
         self.all_questions = questions
 
     def load(self) -> list[Question]:
         """All questions; what cannot be asked goes to ``skipped``."""
         raise NotImplementedError
 
-    def score_set(self, control: str, questions: Sequence[Question], replies: Sequence,
-                  likelihoods: Sequence[list] | None) -> dict:
+    def score_set(
+        self,
+        control: str,
+        questions: Sequence[Question],
+        replies: Sequence,
+        likelihoods: Sequence[list] | None,
+    ) -> dict:
         """The metrics of one set, ``control`` being empty for the benchmark itself."""
         raise NotImplementedError
 
@@ -115,9 +132,12 @@ class Published(Benchmark):
     def score(self, replies, likelihoods) -> dict:
         metrics = {}
         for name, pairs in replies.items():
-            found = self.score_set(name.removeprefix(self.name).removeprefix("_"),
-                                   [q for q, _ in pairs], [r for _, r in pairs],
-                                   likelihoods.get(name))
+            found = self.score_set(
+                name.removeprefix(self.name).removeprefix("_"),
+                [q for q, _ in pairs],
+                [r for _, r in pairs],
+                likelihoods.get(name),
+            )
             metrics |= {f"{name}/{key}": metric for key, metric in found.items()}
         return metrics
 
@@ -137,8 +157,13 @@ class References:
         skipped: is given the database's broken entries.
     """
 
-    def __init__(self, database: str | None, roots: dict[str, str], pattern: str | None,
-                 skipped: SkippedItems):
+    def __init__(
+        self,
+        database: str | None,
+        roots: dict[str, str],
+        pattern: str | None,
+        skipped: SkippedItems,
+    ):
         self.roots, self.pattern = roots, pattern
         self.concepts: dict[str, Concept] = {}
         self.shown = bool(database or pattern)
@@ -165,8 +190,9 @@ class References:
         return tuple(found)
 
 
-def owned_references(questions: Sequence[Question], references: References,
-                     skipped: SkippedItems) -> dict[str, Reference]:
+def owned_references(
+    questions: Sequence[Question], references: References, skipped: SkippedItems
+) -> dict[str, Reference]:
     """Everything that can be retrieved: name -> reference, of the database and of all questions.
 
     Args:
@@ -184,8 +210,9 @@ def owned_references(questions: Sequence[Question], references: References,
     return found
 
 
-def dreambooth_questions(root: str | Path, templates: dict, task: str, skipped: SkippedItems
-                         ) -> list[Question]:
+def dreambooth_questions(
+    root: str | Path, templates: dict, task: str, skipped: SkippedItems
+) -> list[Question]:
     """Captions to write, or yes-or-no questions, about ``<subject>/NN.jpg``: a subject's first
     photo is its reference, the others are asked about.
 
@@ -213,10 +240,18 @@ def dreambooth_questions(root: str | Path, templates: dict, task: str, skipped: 
                 asks.append((random.Random(place).choice(others), "no"))
             for name, answer in asks:
                 text = requests[len(found) % len(requests)].format(name=f"<{name}>")
-                found.append(Question(
-                    f"{place}-{name}", task, text, photo, (first[name],),
-                    names=(name,) if task == ICT else (), source=f"dreambooth: {place}",
-                    answer=answer if task == OCT else None))
+                found.append(
+                    Question(
+                        f"{place}-{name}",
+                        task,
+                        text,
+                        photo,
+                        (first[name],),
+                        names=(name,) if task == ICT else (),
+                        source=f"dreambooth: {place}",
+                        answer=answer if task == OCT else None,
+                    )
+                )
     return checked(found, root, skipped)
 
 

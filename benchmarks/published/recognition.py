@@ -32,8 +32,9 @@ _SKS = re.compile(r"<sks>|\bsks\b")
 class RecognitionSettings(PublishedSettings):
     """Where the questions lie, and whether probabilities are scored, too."""
 
-    likelihood: bool = field(default=False, metadata={
-        "help": "Also score by the probability of yes."})
+    likelihood: bool = field(
+        default=False, metadata={"help": "Also score by the probability of yes."}
+    )
 
 
 class Recognition(Published):
@@ -50,7 +51,8 @@ class Recognition(Published):
             "balanced accuracy": "recognition/accuracy",
             # With a wrong reference the right answer is always no.
             f"… {TITLES['wrong']}": "recognition_wrong/negative",
-            f"… {TITLES['none']}": "recognition_none/accuracy"}
+            f"… {TITLES['none']}": "recognition_none/accuracy",
+        }
 
     def asks_likelihood(self, name: str) -> bool:
         return self.settings.likelihood
@@ -65,11 +67,16 @@ class Recognition(Published):
         data = read_json(s.path, self.skipped)
         references = self.references()
         if isinstance(data, dict):
-            data = [{"image": image, **exchange(turn)} for image, turns in data.items()
-                    for turn in (turns if isinstance(turns, list) else [turns])]
+            data = [
+                {"image": image, **exchange(turn)}
+                for image, turns in data.items()
+                for turn in (turns if isinstance(turns, list) else [turns])
+            ]
         if not isinstance(data, list):
-            raise InputError(f"{s.path}: expected a list of questions or an object of "
-                             f"conversations, found {type(data).__name__}")
+            raise InputError(
+                f"{s.path}: expected a list of questions or an object of "
+                f"conversations, found {type(data).__name__}"
+            )
         found, seen = [], set()
         for i, entry in enumerate(data):
             where = f"row {i}"
@@ -88,15 +95,24 @@ class Recognition(Published):
                 self.skipped.add(given, f"{where}: {printable(name)}")
             else:
                 seen.add((file, name, text))
-                found.append(Question(f"{Path(s.path).stem}-{i}", OCT, text, image, given,
-                                      answer=answer, source=f"{Path(s.path).name}: row {i}"))
+                found.append(
+                    Question(
+                        f"{Path(s.path).stem}-{i}",
+                        OCT,
+                        text,
+                        image,
+                        given,
+                        answer=answer,
+                        source=f"{Path(s.path).name}: row {i}",
+                    )
+                )
         return checked(found, s.path, self.skipped)
 
     def score_set(self, control, questions, replies, likelihoods) -> dict[str, Metric]:
         truths = [question.answer or "" for question in questions]
         found = recognition_metrics([reply.text for reply in replies], truths)
         if likelihoods is not None:
-            found |= probability_metrics([p for p, in likelihoods], truths)
+            found |= probability_metrics([p for (p,) in likelihoods], truths)
         if control == "wrong":
             found = {key: found[key] for key in ("negative", "answered")}
         return found

@@ -28,38 +28,67 @@ def training_charts(log: list[dict]) -> str:
     Args:
         log: entries of ``log.jsonl``, steps rising; keys as ``rl.run_log`` and TRL name them.
     """
-    tasks = sorted({key.split("/")[1] for line in log for key in line
-                    if key.startswith("tasks/") and key.count("/") == 2})
-    functions = sorted({key.split("/")[1] for line in log for key in line
-                        if key.startswith("rewards/") and key.endswith("/mean")})
+    tasks = sorted(
+        {
+            key.split("/")[1]
+            for line in log
+            for key in line
+            if key.startswith("tasks/") and key.count("/") == 2
+        }
+    )
+    functions = sorted(
+        {
+            key.split("/")[1]
+            for line in log
+            for key in line
+            if key.startswith("rewards/") and key.endswith("/mean")
+        }
+    )
 
     def curves(*wanted: tuple[str, str, int]) -> list[Series]:
-        return [Series(label, points, colour) for label, key, colour in wanted
-                if (points := [(line["step"], line[key]) for line in log if _plots(line.get(key))])]
+        return [
+            Series(label, points, colour)
+            for label, key, colour in wanted
+            if (points := [(line["step"], line[key]) for line in log if _plots(line.get(key))])
+        ]
 
     def per_task(name: str, *overall: tuple[str, str]) -> list[Series]:
-        split = curves(*((t.replace("_", " "), f"tasks/{t}/{name}", 1 + i)
-                         for i, t in enumerate(tasks)))
+        split = curves(
+            *((t.replace("_", " "), f"tasks/{t}/{name}", 1 + i) for i, t in enumerate(tasks))
+        )
         return split or next((c for label, key in overall if (c := curves((label, key, 0)))), [])
 
-    reward = per_task("reward") or curves(*((f.replace("_", " "), f"rewards/{f}/mean", 1 + i)
-                                            for i, f in enumerate(functions)))
+    reward = per_task("reward") or curves(
+        *((f.replace("_", " "), f"rewards/{f}/mean", 1 + i) for i, f in enumerate(functions))
+    )
     length = per_task("length", ("all", "completions/mean_length"))
-    zero_variance = per_task("zero_variance", ("all", "groups/zero_variance"),
-                             ("all", "frac_reward_zero_std"))
+    zero_variance = per_task(
+        "zero_variance", ("all", "groups/zero_variance"), ("all", "frac_reward_zero_std")
+    )
     cut_off = per_task("cut_off", ("all", "completions/clipped_ratio"))
     charts = [
-        ("Reward", "mean over sampled completions, times its weight",
-         reward or curves(("all", "reward", 0)), False),
+        (
+            "Reward",
+            "mean over sampled completions, times its weight",
+            reward or curves(("all", "reward", 0)),
+            False,
+        ),
         ("Completion length", "tokens", length, False),
-        ("Groups without signal", "share of prompts whose completions all earn the same",
-         zero_variance, True),
+        (
+            "Groups without signal",
+            "share of prompts whose completions all earn the same",
+            zero_variance,
+            True,
+        ),
         ("Cut off", "share of completions that hit the length limit", cut_off, True),
         ("KL", "distance from the reference policy, nats a token", curves(("KL", "kl", 0)), False),
         ("Entropy", "of the next token, nats", curves(("entropy", "entropy", 0)), False),
     ]
-    drawn = "".join(line_chart(title, note, series, share=share)
-                    for title, note, series, share in charts if series)
+    drawn = "".join(
+        line_chart(title, note, series, share=share)
+        for title, note, series, share in charts
+        if series
+    )
     absent = [title for title, _, series, _ in charts if not series]
     note = f"Not logged: {', '.join(absent)}." if absent else ""
     if "KL" in absent:
@@ -87,21 +116,27 @@ def line_chart(title: str, note: str, series: Sequence[Series], *, share: bool =
     y_low, y_high = min(y_ticks[0], *ys), max(y_ticks[-1], *ys)
 
     def place(x: float, y: float) -> tuple[float, float]:
-        return (_LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT),
-                HEIGHT - _BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - _TOP - _BOTTOM))
+        return (
+            _LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT),
+            HEIGHT - _BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - _TOP - _BOTTOM),
+        )
 
     parts = []
     for y in y_ticks:
         _, top = place(x_low, y)
         text = f"{y:.0%}" if share else number(y)
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{top:.1f}" '
-                     f'y2="{top:.1f}"/><text class="tick" x="{_LEFT - 7}" y="{top + 4:.1f}" '
-                     f'text-anchor="end">{text}</text>')
+        parts.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{top:.1f}" '
+            f'y2="{top:.1f}"/><text class="tick" x="{_LEFT - 7}" y="{top + 4:.1f}" '
+            f'text-anchor="end">{text}</text>'
+        )
     for x in x_ticks:
         if x_low <= x <= x_high:
             left, _ = place(x, y_low)
-            parts.append(f'<text class="tick" x="{left:.1f}" y="{HEIGHT - 10}" '
-                         f'text-anchor="middle">{number(x)}</text>')
+            parts.append(
+                f'<text class="tick" x="{left:.1f}" y="{HEIGHT - 10}" '
+                f'text-anchor="middle">{number(x)}</text>'
+            )
     for s in series:
         raw = " ".join(f"{a:.1f},{b:.1f}" for a, b in (place(x, y) for x, y in s.points))
         mean = smooth(s.points)
@@ -112,21 +147,25 @@ def line_chart(title: str, note: str, series: Sequence[Series], *, share: bool =
             f'<g class="c{s.colour % 6}"><polyline class="raw" points="{raw}"/>'
             f'<polyline class="line" points="{line}"/>'
             f'<circle cx="{end_x:.1f}" cy="{end_y:.1f}" r="3.5"><title>{escape(s.label)}: {last} '
-            f'at step {number(mean[-1][0])}</title></circle></g>'
+            f"at step {number(mean[-1][0])}</title></circle></g>"
         )
     legend = "".join(f'<span class="key c{s.colour % 6}">{escape(s.label)}</span>' for s in series)
-    return (f'<figure class="chart"><figcaption><strong>{escape(title)}</strong> '
-            f'<span class="note">{escape(note)}</span><div class="legend">{legend}</div>'
-            f'</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-            f'aria-label="{escape(title)}">{"".join(parts)}</svg></figure>')
+    return (
+        f'<figure class="chart"><figcaption><strong>{escape(title)}</strong> '
+        f'<span class="note">{escape(note)}</span><div class="legend">{legend}</div>'
+        f'</figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(title)}">{"".join(parts)}</svg></figure>'
+    )
 
 
 def smooth(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Centred moving average over about a twelfth of the points; the ends use what there is."""
     reach = len(points) // 24
-    return [(x, sum(y for _, y in near) / len(near))
-            for i, (x, _) in enumerate(points)
-            for near in [points[max(0, i - reach) : i + reach + 1]]]
+    return [
+        (x, sum(y for _, y in near) / len(near))
+        for i, (x, _) in enumerate(points)
+        for near in [points[max(0, i - reach) : i + reach + 1]]
+    ]
 
 
 def ticks(low: float, high: float, whole: bool = False) -> list[float]:

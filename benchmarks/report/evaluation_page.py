@@ -15,11 +15,15 @@ def evaluation_page(title: str, evaluation: dict, samples: list[dict]) -> str:
         evaluation: what ``evaluation.json`` holds.
         samples: what ``gallery.json`` holds.
     """
-    policies = "".join(f"<div><dt>{safe(p['label'])}</dt><dd>{safe(p['path'])}</dd></div>"
-                       for p in evaluation["systems"])
-    parts = [f'<header><h1>{safe(title)}</h1><p class="lead">The benchmark '
-             f'{safe(evaluation["benchmark"])}.</p></header><dl class="facts">{policies}</dl>',
-             section("Scores", scores(evaluation))]
+    policies = "".join(
+        f"<div><dt>{safe(p['label'])}</dt><dd>{safe(p['path'])}</dd></div>"
+        for p in evaluation["systems"]
+    )
+    parts = [
+        f'<header><h1>{safe(title)}</h1><p class="lead">The benchmark '
+        f'{safe(evaluation["benchmark"])}.</p></header><dl class="facts">{policies}</dl>',
+        section("Scores", scores(evaluation)),
+    ]
     if skipped := evaluation.get("skipped"):
         parts.append(section("Skipped", _skipped(skipped)))
     if samples:
@@ -31,15 +35,19 @@ def scores(evaluation: dict) -> str:
     """Headlines as dots with intervals, and the table of all metrics, folded."""
     metrics, labels = evaluation["metrics"], [p["label"] for p in evaluation["systems"]]
     keys = [k for k in evaluation["headlines"] if k in metrics and metrics[k]["unit"] == "share"]
-    legend = "".join(f'<span class="key {policy_class(i)}">{safe(label)}</span>'
-                     for i, label in enumerate(labels))
+    legend = "".join(
+        f'<span class="key {policy_class(i)}">{safe(label)}</span>'
+        for i, label in enumerate(labels)
+    )
     rows = "".join(_dots(metrics[key], labels) for key in keys)
     percent = "".join(f'<i style="left:{v}%">{v}</i>' for v in (0, 25, 50, 75, 100))
     total = sum(evaluation["counts"].values())
-    return (f'<p class="note">{total:,} questions; bars are {evaluation["level"]:.0%} '
-            f'bootstrap intervals.</p><div class="dots"><div class="legend">{legend}</div>'
-            f'<div class="scale"><span>per cent</span><span>{percent}</span>'
-            f'<div class="numbers"></div></div>{rows}</div>' + _table(evaluation, labels))
+    return (
+        f'<p class="note">{total:,} questions; bars are {evaluation["level"]:.0%} '
+        f'bootstrap intervals.</p><div class="dots"><div class="legend">{legend}</div>'
+        f'<div class="scale"><span>per cent</span><span>{percent}</span>'
+        f'<div class="numbers"></div></div>{rows}</div>' + _table(evaluation, labels)
+    )
 
 
 def _dots(metric: dict, labels: list[str]) -> str:
@@ -49,12 +57,16 @@ def _dots(metric: dict, labels: list[str]) -> str:
         shown = f"{_show(e['value'], 'share')} {_range(e, 'share')}"
         numbers.append(f'<span class="{css}">{shown}</span>')
         if e["value"] is not None:
-            marks.append(f'<i class="{css}" style="top:{top};left:{e["low"]:.2%};'
-                         f'width:{e["high"] - e["low"]:.2%}"></i>'
-                         f'<b class="{css}" style="top:{top};left:{e["value"]:.2%}"></b>')
-    return (f'<div class="row"><div class="what">{safe(metric["set"])}<small>'
-            f'{safe(metric["title"])}</small></div><div class="track" style="--n:{len(labels)}">'
-            f'{"".join(marks)}</div><div class="numbers">{"".join(numbers)}</div></div>')
+            marks.append(
+                f'<i class="{css}" style="top:{top};left:{e["low"]:.2%};'
+                f'width:{e["high"] - e["low"]:.2%}"></i>'
+                f'<b class="{css}" style="top:{top};left:{e["value"]:.2%}"></b>'
+            )
+    return (
+        f'<div class="row"><div class="what">{safe(metric["set"])}<small>'
+        f'{safe(metric["title"])}</small></div><div class="track" style="--n:{len(labels)}">'
+        f'{"".join(marks)}</div><div class="numbers">{"".join(numbers)}</div></div>'
+    )
 
 
 def _table(evaluation: dict, labels: list[str]) -> str:
@@ -63,17 +75,21 @@ def _table(evaluation: dict, labels: list[str]) -> str:
     for key, metric in evaluation["metrics"].items():
         if metric["set"] != group:
             group = metric["set"]
-            lines.append(f'<tr class="set"><th colspan="{len(heads)}">{safe(group)} '
-                         f'<span class="note">n = {metric["rows"]}</span></th></tr>')
+            lines.append(
+                f'<tr class="set"><th colspan="{len(heads)}">{safe(group)} '
+                f'<span class="note">n = {metric["rows"]}</span></th></tr>'
+            )
         cells = [_cell(metric["values"][label], metric["unit"]) for label in labels]
         cells += [_cell(metric["change"][label], metric["unit"], True) for label in labels[1:]]
         css = ' class="headline"' if key in evaluation["headlines"] else ""
         lines.append(f"<tr{css}><td>{safe(metric['title'])}</td>{''.join(cells)}</tr>")
     head = "".join(f"<th>{safe(h)}</th>" for h in heads)
-    return (f'<details><summary>All metrics, with differences</summary><div class="scroll"><table>'
-            f'<thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
-            f'<p class="note">Shares in per cent. Differences are paired: the same questions.</p>'
-            f"</details>")
+    return (
+        f'<details><summary>All metrics, with differences</summary><div class="scroll"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+        f'<p class="note">Shares in per cent. Differences are paired: the same questions.</p>'
+        f"</details>"
+    )
 
 
 def _cell(ends: dict, unit: str, change: bool = False) -> str:
@@ -88,16 +104,20 @@ def _cell(ends: dict, unit: str, change: bool = False) -> str:
 
 def sample_cards(samples: list[dict]) -> str:
     """Images, truth and what each system replied, of every sample."""
-    return (f'<p class="note">The first {len(samples)} of the sets, not chosen. Names are '
-            f'<mark class="right">right</mark>, <mark class="wrong">wrong</mark> or '
-            f'<span class="chip missed">missed</span>; true boxes are dashed, answered ones have '
-            f"the policy's colour.</p>{gallery(samples)}")
+    return (
+        f'<p class="note">The first {len(samples)} of the sets, not chosen. Names are '
+        f'<mark class="right">right</mark>, <mark class="wrong">wrong</mark> or '
+        f'<span class="chip missed">missed</span>; true boxes are dashed, answered ones have '
+        f"the policy's colour.</p>{gallery(samples)}"
+    )
 
 
 def _skipped(reasons: dict[str, dict]) -> str:
-    lines = "".join(f"<li>{about['count']:,} × {safe(reason)} "
-                    f"<small>({safe(', '.join(map(str, about['where'])))})</small></li>"
-                    for reason, about in reasons.items())
+    lines = "".join(
+        f"<li>{about['count']:,} × {safe(reason)} "
+        f"<small>({safe(', '.join(map(str, about['where'])))})</small></li>"
+        for reason, about in reasons.items()
+    )
     return f"<ul>{lines}</ul>"
 
 

@@ -14,11 +14,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 def document(title: str, sections: list[str]) -> str:
     """A whole page of sections that are HTML already."""
     css = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{safe(title)} · byname</title><style>{css}</style></head>\n<body><main>"
-            + "\n".join(sections) + "</main></body></html>\n")
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{safe(title)} · byname</title><style>{css}</style></head>\n<body><main>"
+        + "\n".join(sections)
+        + "</main></body></html>\n"
+    )
 
 
 def section(title: str, body: str) -> str:

@@ -62,16 +62,35 @@ def page(run: Run) -> str:
     """The report as HTML."""
     sections = [
         _head(run),
-        section("Before and after", _missing(
-            run.evaluation, "There is no eval/evaluation.json: byname evaluate has not been run "
-            "with --out here.", scores)),
-        section("Training", _missing(
-            run.log, "There is no log.jsonl: nothing was trained here yet.", training_charts)),
-        section("Samples", _missing(
-            run.samples, "There is no eval/gallery.json: byname evaluate writes it.",
-            sample_cards)),
-        section("Settings", _missing(
-            run.config, "There is no config.resolved.yaml: byname grpo writes it.", _settings)),
+        section(
+            "Before and after",
+            _missing(
+                run.evaluation,
+                "There is no eval/evaluation.json: byname evaluate has not been run "
+                "with --out here.",
+                scores,
+            ),
+        ),
+        section(
+            "Training",
+            _missing(
+                run.log, "There is no log.jsonl: nothing was trained here yet.", training_charts
+            ),
+        ),
+        section(
+            "Samples",
+            _missing(
+                run.samples,
+                "There is no eval/gallery.json: byname evaluate writes it.",
+                sample_cards,
+            ),
+        ),
+        section(
+            "Settings",
+            _missing(
+                run.config, "There is no config.resolved.yaml: byname grpo writes it.", _settings
+            ),
+        ),
     ]
     return document(run.name, sections)
 
@@ -96,25 +115,37 @@ def _head(run: Run) -> str:
     if "num_generations" in config:
         facts["Completions per prompt"] = config["num_generations"]
     if "lora_r" in config:
-        facts["Trained weights"] = f"LoRA, rank {config['lora_r']}" if config["lora_r"] else (
-            "all that is not frozen")
+        facts["Trained weights"] = (
+            f"LoRA, rank {config['lora_r']}" if config["lora_r"] else ("all that is not frozen")
+        )
     facts["Learning rate"] = number(config["learning_rate"]) if "learning_rate" in config else None
     rewards = config.get("rewards") or []
     weights = config.get("reward_weights") or [1] * len(rewards)
-    facts["Rewards"] = ", ".join(
-        str(r).rpartition(":")[2].replace("_", " ") + (f" × {w:g}" if w != 1 else "")
-        for r, w in zip(rewards, weights, strict=False)) or None
-    items = "".join(f"<div><dt>{safe(k)}</dt><dd>{safe(v)}</dd></div>"
-                    for k, v in facts.items() if v not in (None, ""))
-    return (f'<header><h1>{safe(run.name)}</h1><p class="lead">A vision-language model after '
-            f'reinforcement learning on the concepts its user owns.</p></header>'
-            + (f'<dl class="facts">{items}</dl>' if items else ""))
+    facts["Rewards"] = (
+        ", ".join(
+            str(r).rpartition(":")[2].replace("_", " ") + (f" × {w:g}" if w != 1 else "")
+            for r, w in zip(rewards, weights, strict=False)
+        )
+        or None
+    )
+    items = "".join(
+        f"<div><dt>{safe(k)}</dt><dd>{safe(v)}</dd></div>"
+        for k, v in facts.items()
+        if v not in (None, "")
+    )
+    return (
+        f'<header><h1>{safe(run.name)}</h1><p class="lead">A vision-language model after '
+        f"reinforcement learning on the concepts its user owns.</p></header>"
+        + (f'<dl class="facts">{items}</dl>' if items else "")
+    )
 
 
 def _settings(config: dict) -> str:
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    return (f"<details><summary>config.resolved.yaml, {len(config)} settings</summary>"
-            f"<pre>{safe(text)}</pre></details>")
+    return (
+        f"<details><summary>config.resolved.yaml, {len(config)} settings</summary>"
+        f"<pre>{safe(text)}</pre></details>"
+    )
 
 
 def _missing(part, sentence: str, draw) -> str:
@@ -136,4 +167,3 @@ def _minutes(seconds: float) -> str:
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-

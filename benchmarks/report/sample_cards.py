@@ -9,6 +9,7 @@ from benchmarks.report.html import safe
 
 MAX_TEXT = 4000  # characters of one completion that are shown
 
+
 def gallery(samples: list[dict]) -> str:
     """Cards, one per sample of ``gallery.json`` (see ``benchmarks.harness.samples``)."""
     return f'<div class="gallery">{"".join(map(_card, samples))}</div>'
@@ -24,9 +25,11 @@ def marked(text: str, marks: list[list]) -> str:
     cut, out, at = text[:MAX_TEXT], [], 0
     for start, end, kind in marks:
         if at <= start < end <= len(cut):
-            out += [safe(cut[at:start]),
-                    f'<mark class="{"right" if kind == "right" else "wrong"}">'
-                    f"{safe(cut[start:end])}</mark>"]
+            out += [
+                safe(cut[at:start]),
+                f'<mark class="{"right" if kind == "right" else "wrong"}">'
+                f"{safe(cut[start:end])}</mark>",
+            ]
             at = end
     out.append(safe(cut[at:]))
     if len(text) > MAX_TEXT:
@@ -48,14 +51,18 @@ def _card(sample: dict) -> str:
         words = after[0]["text"] if after and "text" in after[0] else ""
         query = n == len(images) - 1
         boxes = _boxes(sample, outputs) if query else ""
-        shown.append(f'<figure{" class=query" if query else ""}><div class="image">'
-                     f'<img alt="" src="{safe(sample["prompt"][i]["image"])}">{boxes}</div>'
-                     f"<figcaption>{safe(words.strip())}</figcaption></figure>")
+        shown.append(
+            f'<figure{" class=query" if query else ""}><div class="image">'
+            f'<img alt="" src="{safe(sample["prompt"][i]["image"])}">{boxes}</div>'
+            f"<figcaption>{safe(words.strip())}</figcaption></figure>"
+        )
     said = "".join(_said(label, out, policy_class(k)) for k, (label, out) in enumerate(outputs))
     css = "sample short" if sample["answer"] is not None or sample["box"] is not None else "sample"
-    return (f'<article class="{css}"><div class="shown">{"".join(shown)}</div><div>'
-            f'<p class="truths"><strong>{safe(sample["title"])}</strong> · {_truth(sample)}</p>'
-            f'<div class="said">{said}</div></div></article>')
+    return (
+        f'<article class="{css}"><div class="shown">{"".join(shown)}</div><div>'
+        f'<p class="truths"><strong>{safe(sample["title"])}</strong> · {_truth(sample)}</p>'
+        f'<div class="said">{said}</div></div></article>'
+    )
 
 
 def _truth(sample: dict) -> str:
@@ -67,8 +74,9 @@ def _truth(sample: dict) -> str:
         return "no concept was shown"
     expected = _chips("right", sample["names"])
     absent = _chips("wrong", sample["absent_names"])
-    return " · ".join([f"there: {expected}"] * bool(expected)
-                      + [f"not there: {absent}"] * bool(absent))
+    return " · ".join(
+        [f"there: {expected}"] * bool(expected) + [f"not there: {absent}"] * bool(absent)
+    )
 
 
 def _chips(css: str, names: list[str]) -> str:
@@ -80,19 +88,27 @@ def _said(label: str, out: dict, css: str) -> str:
     facts = [f"IoU {out['iou']:.2f}"] if out["iou"] is not None else []
     facts += [f"{out['n_tokens']} token{'' if out['n_tokens'] == 1 else 's'}"]
     missed = _chips("missed", out["missed"])
-    return (f'<div class="{css}"><h4>{verdict.get(out["right"], "")}{safe(label)} '
-            f'<span>{" · ".join(facts)}</span></h4><p>{marked(out["text"], out["marks"])}</p>'
-            + (f'<p class="note">missed {missed}</p>' if missed else "") + "</div>")
+    return (
+        f'<div class="{css}"><h4>{verdict.get(out["right"], "")}{safe(label)} '
+        f"<span>{' · '.join(facts)}</span></h4><p>{marked(out['text'], out['marks'])}</p>"
+        + (f'<p class="note">missed {missed}</p>' if missed else "")
+        + "</div>"
+    )
 
 
 def _boxes(sample: dict, outputs: list) -> str:
     boxes = [("truth", sample["box"], "truth")] if sample["box"] is not None else []
-    boxes += [(policy_class(k), out["box"], label) for k, (label, out) in enumerate(outputs)
-              if out["box"] is not None]
+    boxes += [
+        (policy_class(k), out["box"], label)
+        for k, (label, out) in enumerate(outputs)
+        if out["box"] is not None
+    ]
     return "".join(_box(css, box, title) for css, box, title in boxes)
 
 
 def _box(css: str, box: list, title: str) -> str:
     x1, y1, x2, y2 = (min(max(float(v), 0.0), 1.0) if math.isfinite(v) else 0.0 for v in box)
-    return (f'<span class="box {css}" title="{safe(title)}" style="left:{x1:.2%};top:{y1:.2%};'
-            f'width:{max(x2 - x1, 0):.2%};height:{max(y2 - y1, 0):.2%}"></span>')
+    return (
+        f'<span class="box {css}" title="{safe(title)}" style="left:{x1:.2%};top:{y1:.2%};'
+        f'width:{max(x2 - x1, 0):.2%};height:{max(y2 - y1, 0):.2%}"></span>'
+    )

@@ -74,15 +74,27 @@ POOLS = {
 }
 """Metrics over several sets: pool -> its label in tables."""
 
-SHOWN = {"naming_1": 4, "naming_2": 4, "naming_4": 2, "naming_absent": 2, "vlt": 6, "oct": 4,
-         "description": 2}
+SHOWN = {
+    "naming_1": 4,
+    "naming_2": 4,
+    "naming_4": 2,
+    "naming_absent": 2,
+    "vlt": 6,
+    "oct": 4,
+    "description": 2,
+}
 """Set -> how many of its first questions a report shows."""
 
 SEED_KEYS = {"naming_image_only": "naming_looks", "naming_image_only_4": "naming_looks_4"}
 """Set -> its former name, which stays in seeds and ids: another would draw other questions."""
 
-NAMED = {"naming_1": (1,), "naming_2": (2,), "naming_4": (4,), "naming_image_only": (1, 2),
-         "naming_image_only_4": (4,)}
+NAMED = {
+    "naming_1": (1,),
+    "naming_2": (2,),
+    "naming_4": (4,),
+    "naming_image_only": (1, 2),
+    "naming_image_only_4": (4,),
+}
 """Set -> how many of the references are in the image."""
 
 IMAGE_ONLY = ("naming_image_only", "naming_image_only_4")
@@ -94,8 +106,16 @@ DISTRACTORS = (1, 2)
 SPLITS = ("heldout", *HALVES)
 """Whose toys: all that training never sees, or a half of them."""
 
-_CAPTIONS = ("precision", "recall", "f1", "names_used", "tokens", "at_floor",
-             "attribute_accuracy", "attribute_coverage")
+_CAPTIONS = (
+    "precision",
+    "recall",
+    "f1",
+    "names_used",
+    "tokens",
+    "at_floor",
+    "attribute_accuracy",
+    "attribute_coverage",
+)
 
 
 @dataclass(kw_only=True)
@@ -103,18 +123,23 @@ class ToyboxBenchmarkSettings:
     """What the toybox asks. What the sets contain is fixed, or figures would not compare."""
 
     size: str = field(default="full", metadata={"help": "Which of `sizes`."})
-    sizes: dict[str, dict[str, int]] = field(default_factory=dict, metadata={
-        "help": "Size -> set -> questions."})
+    sizes: dict[str, dict[str, int]] = field(
+        default_factory=dict, metadata={"help": "Size -> set -> questions."}
+    )
     seed: int = field(default=7001, metadata={"help": "Seed of the questions."})
-    split: str = field(default="heldout", metadata={
-        "help": "Whose toys: heldout, or a half of them: validation, test."})
+    split: str = field(
+        default="heldout",
+        metadata={"help": "Whose toys: heldout, or a half of them: validation, test."},
+    )
     reference_px: int = field(default=64, metadata={"help": "Side of references, in pixels."})
     query_px: int = field(default=96, metadata={"help": "Side of images asked about, in pixels."})
     prompts: str | None = field(default=None, metadata={"help": "Template file."})
     toys: int = field(default=60, metadata={"help": "owned sets: toys in the database."})
     toys_seed: int = field(default=0, metadata={"help": "owned sets: which toys."})
-    cache: str = field(default="runs/cache/toybox_databases", metadata={
-        "help": "owned sets: directory of databases."})
+    cache: str = field(
+        default="runs/cache/toybox_databases",
+        metadata={"help": "owned sets: directory of databases."},
+    )
 
     def __post_init__(self):
         if self.split not in SPLITS:
@@ -123,8 +148,12 @@ class ToyboxBenchmarkSettings:
     @property
     def rows(self) -> ToyboxSettings:
         """The settings of rows."""
-        return ToyboxSettings(split=self.split, reference_px=self.reference_px,
-                              query_px=self.query_px, prompts=self.prompts)
+        return ToyboxSettings(
+            split=self.split,
+            reference_px=self.reference_px,
+            query_px=self.query_px,
+            prompts=self.prompts,
+        )
 
     @property
     def counts(self) -> dict[str, int]:
@@ -134,19 +163,24 @@ class ToyboxBenchmarkSettings:
             InputError: no such size or set, or nothing to ask.
         """
         if self.size not in self.sizes:
-            raise InputError(f"size {self.size!r} is none of the config's: "
-                             f"{', '.join(self.sizes) or 'it has no `sizes`'}")
+            raise InputError(
+                f"size {self.size!r} is none of the config's: "
+                f"{', '.join(self.sizes) or 'it has no `sizes`'}"
+            )
         counts = self.sizes[self.size] or {}
         if unknown := sorted(set(counts) - set(SETS)):
-            raise InputError(f"sizes.{self.size}: no set {unknown[0]!r}; the benchmark has "
-                             f"{', '.join(SETS)}")
+            raise InputError(
+                f"sizes.{self.size}: no set {unknown[0]!r}; the benchmark has {', '.join(SETS)}"
+            )
         for name, count in counts.items():
             if not isinstance(count, int) or count < 0:
-                raise InputError(f"sizes.{self.size}.{name} is {count!r}; it must be a number of "
-                                 f"questions")
+                raise InputError(
+                    f"sizes.{self.size}.{name} is {count!r}; it must be a number of questions"
+                )
         if not any(counts.values()):
-            raise InputError(f"sizes.{self.size} asks for nothing; an empty benchmark scores "
-                             f"nothing")
+            raise InputError(
+                f"sizes.{self.size} asks for nothing; an empty benchmark scores nothing"
+            )
         return {name: counts[name] for name in SETS if counts.get(name)}
 
 
@@ -155,9 +189,17 @@ class Toybox(Benchmark):
 
     name = "toybox"
     Settings = ToyboxBenchmarkSettings
-    headlines = ("oct/accuracy", "vlt/iou50", "naming_1/f1", "naming_2/f1", "naming_4/f1",
-                 "naming_image_only/f1", "naming_absent/names_nothing", "captions/at_floor",
-                 "captions/attribute_accuracy")
+    headlines = (
+        "oct/accuracy",
+        "vlt/iou50",
+        "naming_1/f1",
+        "naming_2/f1",
+        "naming_4/f1",
+        "naming_image_only/f1",
+        "naming_absent/names_nothing",
+        "captions/at_floor",
+        "captions/attribute_accuracy",
+    )
     limits = {"oct": 16, "vlt": 48, "captions": 224}
     box_sets = ("vlt",)
     retrieval_sets = tuple(OWNED)
@@ -170,10 +212,12 @@ class Toybox(Benchmark):
         self.titles, self.shown = {**SETS, **POOLS}, SHOWN
         counts = settings.counts
         if any(name in OWNED for name in counts):
-            self.owned = owned_references(settings.toys, settings.toys_seed, settings.cache,
-                                          settings.rows)
-        self.sets = {name: self.questions(name, min(count, limit or count))
-                     for name, count in counts.items()}
+            self.owned = owned_references(
+                settings.toys, settings.toys_seed, settings.cache, settings.rows
+            )
+        self.sets = {
+            name: self.questions(name, min(count, limit or count)) for name, count in counts.items()
+        }
         self._states = {q.id: q.truth["state"] for name in OWNED for q in self.sets.get(name, ())}
 
     def questions(self, name: str, count: int) -> list[Question]:
@@ -198,8 +242,9 @@ class Toybox(Benchmark):
             pairs = [pair for s in sets for pair in replies.get(s, ())]
             if pairs:
                 found = scorer([q for q, _ in pairs], [reply for _, reply in pairs])
-                metrics.update({f"{name}/{key}": m for key, m in found.items()
-                                if not keep or key in keep})
+                metrics.update(
+                    {f"{name}/{key}": m for key, m in found.items() if not keep or key in keep}
+                )
 
         add("oct", _score_oct, ["oct"])
         add("vlt", _score_vlt, ["vlt"])
@@ -218,8 +263,10 @@ class Toybox(Benchmark):
         return prompt_text(question.prompt or [])
 
     def true_captions(self, path: str):
-        raise InputError("captions.references: the toybox has no true captions of its images; its "
-                         "attributes are compared instead")
+        raise InputError(
+            "captions.references: the toybox has no true captions of its images; its "
+            "attributes are compared instead"
+        )
 
     def describe(self) -> dict:
         return {"size": self.settings.size, "seed": self.settings.seed}
@@ -243,10 +290,14 @@ def toybox_set(name: str, count: int, seed: int, settings: ToyboxSettings) -> li
 def _question(row: dict) -> Question:
     query = query_of_row(row)
     return Question(
-        **{f.name: getattr(query, f.name) for f in fields(Query)}, names=tuple(row["names"]),
-        absent_names=tuple(row["absent_names"]), answer=row["answer"],
-        box=tuple(row["box"]) if row["box"] else None, source=row["source"],
-        truth={"toys": row["toys"]} if "toys" in row else {})
+        **{f.name: getattr(query, f.name) for f in fields(Query)},
+        names=tuple(row["names"]),
+        absent_names=tuple(row["absent_names"]),
+        answer=row["answer"],
+        box=tuple(row["box"]) if row["box"] else None,
+        source=row["source"],
+        truth={"toys": row["toys"]} if "toys" in row else {},
+    )
 
 
 def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> dict:
@@ -267,13 +318,21 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
     shown = absent + (present if name in NAMED else [])
     rng.shuffle(shown)
     references = [
-        RowReference(compose(rng, [identity], settings.reference_px).image, called,
-                     None if name in IMAGE_ONLY else identity.description)
+        RowReference(
+            compose(rng, [identity], settings.reference_px).image,
+            called,
+            None if name in IMAGE_ONLY else identity.description,
+        )
         for identity, called in zip(shown, draw_names(rng, len(shown)), strict=True)
     ]
     row = identity_consistency_row(
-        rng, row_id, references, [identity in present for identity in shown], scene.image,
-        source=f"toybox:{SEED_KEYS.get(name, name)}", templates=load_templates(settings),
+        rng,
+        row_id,
+        references,
+        [identity in present for identity in shown],
+        scene.image,
+        source=f"toybox:{SEED_KEYS.get(name, name)}",
+        templates=load_templates(settings),
         caption_style=draw_caption_style(rng) if shown or name == "naming_none" else None,
     )
     return {**row, "toys": [asdict(toy.identity) for toy in scene.toys]}
@@ -292,24 +351,35 @@ def _hard_negatives(
 
 
 def _score_oct(questions, replies) -> dict[str, Metric]:
-    return recognition_metrics([r.text for r in replies], [q.answer for q in questions],
-                               [q.source == "toybox:hard" for q in questions])
+    return recognition_metrics(
+        [r.text for r in replies],
+        [q.answer for q in questions],
+        [q.source == "toybox:hard" for q in questions],
+    )
 
 
 def _score_vlt(questions, replies) -> dict[str, Metric]:
-    return localization_metrics([r.text for r in replies], [q.box for q in questions],
-                                [r.box_frame for r in replies])
+    return localization_metrics(
+        [r.text for r in replies], [q.box for q in questions], [r.box_frame for r in replies]
+    )
 
 
 def _score_captions(questions, replies) -> dict[str, Metric]:
     # A retrieved reference that is not in the image is one that must not be named.
-    absent = [(*q.absent_names, *(one.name for one in r.concepts if one.name not in q.names))
-              for q, r in zip(questions, replies, strict=True)]
+    absent = [
+        (*q.absent_names, *(one.name for one in r.concepts if one.name not in q.names))
+        for q, r in zip(questions, replies, strict=True)
+    ]
     return {
-        **naming_metrics([count_names(r.text, q.names, a)
-                          for q, r, a in zip(questions, replies, absent, strict=True)]),
-        **attribute_metrics([read_caption(r.text) for r in replies],
-                            [q.truth["toys"] for q in questions]),
+        **naming_metrics(
+            [
+                count_names(r.text, q.names, a)
+                for q, r, a in zip(questions, replies, absent, strict=True)
+            ]
+        ),
+        **attribute_metrics(
+            [read_caption(r.text) for r in replies], [q.truth["toys"] for q in questions]
+        ),
         **length_metrics([r.n_tokens for r in replies]),
     }
 

@@ -52,14 +52,23 @@ def classify_pairs(path: str | Path, model: AttributeClassifier) -> list[Classif
                 asked.append(identity)
                 images.append(tuple(image.crop(box) for box in boxes))
     if not asked:
-        raise SourceError(f"{path}: no pair whose item is a toy; make some with python "
-                          f"byname generate --config configs/data/diffusion_toy.yaml")
+        raise SourceError(
+            f"{path}: no pair whose item is a toy; make some with python "
+            f"byname generate --config configs/data/diffusion_toy.yaml"
+        )
     size = model.shape.image_px
-    shown = np.stack([np.asarray(half.resize((size, size), Image.Resampling.BICUBIC))
-                      for pair in images for half in pair])
+    shown = np.stack(
+        [
+            np.asarray(half.resize((size, size), Image.Resampling.BICUBIC))
+            for pair in images
+            for half in pair
+        ]
+    )
     read = classify_toys(model, torch.from_numpy(shown).permute(0, 3, 1, 2).float() / 127.5 - 1)
-    return [ClassifiedPair(a, p, (left, right)) for a, p, left, right in
-            zip(asked, images, read[::2], read[1::2], strict=True)]
+    return [
+        ClassifiedPair(a, p, (left, right))
+        for a, p, left, right in zip(asked, images, read[::2], read[1::2], strict=True)
+    ]
 
 
 def report(pairs: list[ClassifiedPair]) -> dict:
@@ -69,20 +78,30 @@ def report(pairs: list[ClassifiedPair]) -> dict:
     share in which both halves read the same; ``pairs that agree``: all six do, whichever toy that
     is; ``pairs as asked``: both halves read as the toy that was asked for.
     """
-    right = np.array([[sum(half[name] == getattr(pair.asked, name) for half in pair.read) / 2
-                       for name in ATTRIBUTES] for pair in pairs])
+    right = np.array(
+        [
+            [
+                sum(half[name] == getattr(pair.asked, name) for half in pair.read) / 2
+                for name in ATTRIBUTES
+            ]
+            for pair in pairs
+        ]
+    )
     alike = [[pair.read[0][name] == pair.read[1][name] for name in ATTRIBUTES] for pair in pairs]
     unseen = [is_held_out(pair.asked) for pair in pairs]
     return {
         "pairs": len(pairs),
         "attributes": asdict(estimate(ratio(right.mean(1)))),
         "attributes of held-out toys": asdict(estimate(ratio(right[unseen].mean(1))))
-        if any(unseen) else None,
+        if any(unseen)
+        else None,
         "attributes that agree": asdict(estimate(ratio(np.mean(alike, 1)))),
         "pairs that agree": asdict(estimate(ratio([pair.agrees for pair in pairs]))),
         "pairs as asked": asdict(estimate(ratio(right.min(1) == 1))),
-        "each attribute": classifier_accuracy([half for pair in pairs for half in pair.read],
-                                    [pair.asked for pair in pairs for _ in range(2)]),
+        "each attribute": classifier_accuracy(
+            [half for pair in pairs for half in pair.read],
+            [pair.asked for pair in pairs for _ in range(2)],
+        ),
     }
 
 
@@ -93,7 +112,8 @@ def draw_sheet(pairs: list[ClassifiedPair], path: Path, columns: int = 4, rows: 
     side = scale * pairs[0].halves[0].height
     width, height = 2 * side + gap, side + 3 * line + gap
     font = ImageFont.truetype(
-        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 13)
+        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 13
+    )
     sheet = Image.new("RGB", (columns * width + gap, rows * height + gap), "white")
     draw = ImageDraw.Draw(sheet)
     for k, pair in enumerate(pairs[: columns * rows]):
@@ -103,8 +123,14 @@ def draw_sheet(pairs: list[ClassifiedPair], path: Path, columns: int = 4, rows: 
         first, second = item_words(pair.asked).split(" and ")
         draw.text((x, y + side + 2), first, "#1f2328", font)
         draw.text((x, y + side + 2 + line), f"and {second}", "#1f2328", font)
-        wrong = sorted({f"{half[name]}" for half in pair.read for name in ATTRIBUTES
-                        if half[name] != getattr(pair.asked, name)})
+        wrong = sorted(
+            {
+                f"{half[name]}"
+                for half in pair.read
+                for name in ATTRIBUTES
+                if half[name] != getattr(pair.asked, name)
+            }
+        )
         if wrong:
             draw.text((x, y + side + 2 + 2 * line), f"read as {', '.join(wrong)}", "#c62828", font)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -30,10 +30,18 @@ def list_row(index: int, seed: int, settings: ToyboxSettings) -> dict:
     rng = random.Random(row_id)
     scene = compose(rng, draw_identities(rng, rng.choice(_TOYS), settings), settings.query_px)
     row = identity_consistency_row(rng, row_id, [], [], scene.image, source=f"toybox:{LIST}")
-    prompt = [{"role": "user", "content": [{"type": "image", "text": None},
-                                           {"type": "text", "text": LIST_ASK}]}]
-    return {**row, "task": DESCRIPTION, "prompt": prompt,
-            "toys": [asdict(toy.identity) for toy in scene.toys]}
+    prompt = [
+        {
+            "role": "user",
+            "content": [{"type": "image", "text": None}, {"type": "text", "text": LIST_ASK}],
+        }
+    ]
+    return {
+        **row,
+        "task": DESCRIPTION,
+        "prompt": prompt,
+        "toys": [asdict(toy.identity) for toy in scene.toys],
+    }
 
 
 def list_metrics(toys: Sequence[Sequence[dict]], replies: Sequence[Reply]) -> dict[str, Metric]:
@@ -49,9 +57,13 @@ def list_metrics(toys: Sequence[Sequence[dict]], replies: Sequence[Reply]) -> di
         two of :func:`benchmarks.metrics.attributes.attribute_metrics`.
     """
     claims = [read_caption(reply.text) for reply in replies]
-    placed = [sum((claim["kind"], claim["colour"]) == (toy["kind"], toy["colour"])
-                  for claim, toy in zip(said, there, strict=False))
-              for said, there in zip(claims, toys, strict=True)]
+    placed = [
+        sum(
+            (claim["kind"], claim["colour"]) == (toy["kind"], toy["colour"])
+            for claim, toy in zip(said, there, strict=False)
+        )
+        for said, there in zip(claims, toys, strict=True)
+    ]
     return {
         "counted": ratio([len(c) == len(t) for c, t in zip(claims, toys, strict=True)]),
         "placed": ratio(placed, np.array([len(t) for t in toys])),

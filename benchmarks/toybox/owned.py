@@ -33,8 +33,9 @@ SEED_KEYS = {"owned_1": "found_1", "owned_2": "found_2", "owned_4": "found_4"}
 """Set -> its former name, which stays in seeds and ids: another would draw other questions."""
 
 
-def owned_references(toys: int, seed: int, cache: str, settings: ToyboxSettings
-                     ) -> dict[str, Reference]:
+def owned_references(
+    toys: int, seed: int, cache: str, settings: ToyboxSettings
+) -> dict[str, Reference]:
     """Name -> reference of every toy that the user owns; images are files below ``cache``.
 
     The database is made once, whole or not at all, by the first process.
@@ -52,8 +53,10 @@ def owned_references(toys: int, seed: int, cache: str, settings: ToyboxSettings
             except OSError:  # another process was first
                 shutil.rmtree(partial)
     database = Database(place / "database.json")
-    return {name: Reference(name, database.image_path(concept.images[0]), concept.info)
-            for name, concept in database.concepts().items()}
+    return {
+        name: Reference(name, database.image_path(concept.images[0]), concept.info)
+        for name, concept in database.concepts().items()
+    }
 
 
 def owned_questions(
@@ -78,15 +81,27 @@ def owned_questions(
         rng = random.Random(row_id)
         names = rng.sample(list(owned), m)
         scene = compose(rng, [owned[n] for n in names], settings.query_px)
-        found.append(Question(
-            row_id, ICT, image=scene.image, references=None, k=k, names=tuple(names),
-            source=f"toybox:{SEED_KEYS[name]}",
-            truth={"toys": [asdict(toy.identity) for toy in scene.toys], "state": rng.getstate()}))
+        found.append(
+            Question(
+                row_id,
+                ICT,
+                image=scene.image,
+                references=None,
+                k=k,
+                names=tuple(names),
+                source=f"toybox:{SEED_KEYS[name]}",
+                truth={
+                    "toys": [asdict(toy.identity) for toy in scene.toys],
+                    "state": rng.getstate(),
+                },
+            )
+        )
     return found
 
 
-def write_owned(state: tuple, references: Sequence[Reference], settings: ToyboxSettings
-                ) -> list[dict]:
+def write_owned(
+    state: tuple, references: Sequence[Reference], settings: ToyboxSettings
+) -> list[dict]:
     """The request for a caption with the references that a system found, in training's words.
 
     Args:
@@ -95,5 +110,11 @@ def write_owned(state: tuple, references: Sequence[Reference], settings: ToyboxS
     rng = random.Random()
     rng.setstate(state)
     style = draw_caption_style(rng)
-    return conversation(rng, ICT, [r.name for r in references], [r.info for r in references],
-                        load_templates(settings), style)
+    return conversation(
+        rng,
+        ICT,
+        [r.name for r in references],
+        [r.info for r in references],
+        load_templates(settings),
+        style,
+    )

@@ -66,8 +66,9 @@ class RetrievalSettings:
         if self.k is not None and (not isinstance(self.k, int) or self.k < 1):
             raise InputError(f"retrieval.k must be a number of references, not {self.k!r}")
         verify = self.verify
-        if verify is not None and (isinstance(verify, bool) or not isinstance(verify, int | float)
-                                   or not 0 <= verify <= 1):
+        if verify is not None and (
+            isinstance(verify, bool) or not isinstance(verify, int | float) or not 0 <= verify <= 1
+        ):
             raise InputError(f"retrieval.verify must be a probability, not {verify!r}")
 
 
@@ -85,18 +86,23 @@ class ReferenceFinder:
         InputError: no such encoder or detector, or no reference that can be opened.
     """
 
-    def __init__(self, owned: Mapping[str, Reference], settings: RetrievalSettings,
-                 skipped: SkippedItems):
+    def __init__(
+        self, owned: Mapping[str, Reference], settings: RetrievalSettings, skipped: SkippedItems
+    ):
         self.owned, self.settings = owned, settings
         self._found: dict[str, list[Found]] = {}
         try:
             encoder, propose = load_encoder(settings.encoder), load_proposer(settings.regions)
         except (EncoderError, DetectorError) as error:
             raise InputError(f"retrieval: {error}") from None
-        files = {name: reference.image for name, reference in owned.items()
-                 if isinstance(reference.image, Path)}
-        vectors, broken = file_features(encoder, list(files.values()), settings.cache,
-                                        progress=True)
+        files = {
+            name: reference.image
+            for name, reference in owned.items()
+            if isinstance(reference.image, Path)
+        }
+        vectors, broken = file_features(
+            encoder, list(files.values()), settings.cache, progress=True
+        )
         skipped.update(broken, prefix="reference that does not open: ")
         there = [name for name, file in files.items() if file in vectors]
         if not there:
@@ -132,9 +138,18 @@ class InContext:
         box_convention: how the policy writes boxes where its family is not known (``rl.policy``).
     """
 
-    def __init__(self, load: Callable, write: Write, *, finder: ReferenceFinder | None = None,
-                 verify: float | None = None, size: int = 512, side: str = "long",
-                 batch_size: int = 64, box_convention: str | None = None):
+    def __init__(
+        self,
+        load: Callable,
+        write: Write,
+        *,
+        finder: ReferenceFinder | None = None,
+        verify: float | None = None,
+        size: int = 512,
+        side: str = "long",
+        batch_size: int = 64,
+        box_convention: str | None = None,
+    ):
         self.load, self.write, self.finder, self.verify = load, write, finder, verify
         self.size, self.side, self.batch_size = size, side, batch_size
         self.box_convention = box_convention
@@ -153,8 +168,9 @@ class InContext:
         self._opened(query.image)
         return query
 
-    def reply(self, queries: Sequence[Query], max_new_tokens: int, wants_box: bool = False
-              ) -> list[Reply]:
+    def reply(
+        self, queries: Sequence[Query], max_new_tokens: int, wants_box: bool = False
+    ) -> list[Reply]:
         """Greedy replies to one batch of queries of :meth:`open`.
 
         Args:
@@ -168,8 +184,10 @@ class InContext:
         if wants_box:
             frames = box_frames(model, processor, rows, self.box_convention)
         texts = complete(model, processor, rows, max_new_tokens)
-        return [Reply(query.id, text, n, frame, tuple(of)) for query, (text, n), frame, of
-                in zip(queries, texts, frames, concepts, strict=True)]
+        return [
+            Reply(query.id, text, n, frame, tuple(of))
+            for query, (text, n), frame, of in zip(queries, texts, frames, concepts, strict=True)
+        ]
 
     def likelihoods(self, queries: Sequence[Query]) -> list[list]:
         """What the policy's probabilities say of one batch of queries of :meth:`open`.
@@ -181,8 +199,10 @@ class InContext:
         rows, _ = self._rows(queries)
         model, processor = self.load()
         if queries[0].options:
-            return [option_log_likelihoods(model, processor, row, query.options)
-                    for row, query in zip(rows, queries, strict=True)]
+            return [
+                option_log_likelihoods(model, processor, row, query.options)
+                for row, query in zip(rows, queries, strict=True)
+            ]
         return [[p] for p in yes_probabilities(model, processor, rows, batch_size=len(rows))]
 
     def query_size(self, query: Query) -> tuple[int, int, int]:
@@ -197,8 +217,10 @@ class InContext:
         """``prompt`` and ``images`` with which the policy is asked."""
         images = [reference.image for reference in references]
         prompt = query.prompt or self.write(query, references)
-        return {"prompt": prompt,
-                "images": [*images, *([] if query.image is None else [query.image])]}
+        return {
+            "prompt": prompt,
+            "images": [*images, *([] if query.image is None else [query.image])],
+        }
 
     def _rows(self, queries: Sequence[Query]) -> tuple[list[dict], list[list[Evidence]]]:
         rows, concepts = [], []
@@ -219,20 +241,30 @@ class InContext:
         threshold = self.verify
         model, processor = self.load()
         p = presence_probabilities(
-            model, processor, self._opened(query.image),
-            [(r.name, self._opened(r.image)) for r in references], batch_size=self.batch_size)
-        evidence = [replace(one, p=of, used=of >= threshold)
-                    for one, of in zip(evidence, p, strict=True)]
+            model,
+            processor,
+            self._opened(query.image),
+            [(r.name, self._opened(r.image)) for r in references],
+            batch_size=self.batch_size,
+        )
+        evidence = [
+            replace(one, p=of, used=of >= threshold) for one, of in zip(evidence, p, strict=True)
+        ]
         return [r for r, one in zip(references, evidence, strict=True) if one.used], evidence
 
     def _retrieved(self, query: Query) -> tuple[list[Reference], list[Evidence]]:
         if self.finder is None:
-            raise InputError(f"query {query.id!r} comes without references; give the system "
-                             f"`retrieval`, such as {{encoder: imagenet}}")
+            raise InputError(
+                f"query {query.id!r} comes without references; give the system "
+                f"`retrieval`, such as {{encoder: imagenet}}"
+            )
         found = self.finder.find(query)
-        references = [replace(self.finder.owned[one.name],
-                              image=self._opened(self.finder.owned[one.name].image))
-                      for one in found]
+        references = [
+            replace(
+                self.finder.owned[one.name], image=self._opened(self.finder.owned[one.name].image)
+            )
+            for one in found
+        ]
         return references, [Evidence(one.name, one.similarity) for one in found]
 
     def _opened(self, image: Any) -> Any:

@@ -21,9 +21,11 @@ PROMPTS = Path(__file__).parent / "prompts.yaml"
 MULTIPLE_CHOICE = "multiple_choice"
 """The task of questions with options; the other tasks are the row contract's."""
 
-_NEEDED = {ICT: ("system", "reference", "query", "requests"),
-           OCT: ("system", "reference", "query", "requests"),
-           MULTIPLE_CHOICE: ("system", "reference", "query", "option")}
+_NEEDED = {
+    ICT: ("system", "reference", "query", "requests"),
+    OCT: ("system", "reference", "query", "requests"),
+    MULTIPLE_CHOICE: ("system", "reference", "query", "option"),
+}
 
 _TAG = re.compile(r"<([^<>/\n]{1,80})>")
 
@@ -50,8 +52,10 @@ def load_templates(path: str | Path | None = None) -> dict:
             except (TypeError, KeyError, IndexError, ValueError):
                 value = None
             if not value:
-                raise InputError(f"{path}: '{task}' needs '{key}', a text with no other "
-                                 f"placeholders than those of {PROMPTS.name}")
+                raise InputError(
+                    f"{path}: '{task}' needs '{key}', a text with no other "
+                    f"placeholders than those of {PROMPTS.name}"
+                )
     return templates
 
 
@@ -67,16 +71,31 @@ def conversation(query: Query, references: Sequence[Reference], templates: dict)
     parts: list[dict] = []
     for reference in references:
         parts.append({"type": "image", "text": None})
-        parts.append({"type": "text", "text": template["reference"].format(
-            name=f"<{reference.name}>", info=reference.info or "").strip() + "\n"})
+        parts.append(
+            {
+                "type": "text",
+                "text": template["reference"]
+                .format(name=f"<{reference.name}>", info=reference.info or "")
+                .strip()
+                + "\n",
+            }
+        )
     if query.image is not None:
         parts.append({"type": "image", "text": None})
-    options = "\n".join(template["option"].format(letter=letter, text=text) for letter, text in
-                        zip(ascii_uppercase, query.options, strict=False))
-    parts.append({"type": "text", "text": template["query"].format(request=query.text,
-                                                                   options=options).strip()})
-    return [{"role": "system", "content": [{"type": "text", "text": template["system"]}]},
-            {"role": "user", "content": parts}]
+    options = "\n".join(
+        template["option"].format(letter=letter, text=text)
+        for letter, text in zip(ascii_uppercase, query.options, strict=False)
+    )
+    parts.append(
+        {
+            "type": "text",
+            "text": template["query"].format(request=query.text, options=options).strip(),
+        }
+    )
+    return [
+        {"role": "system", "content": [{"type": "text", "text": template["system"]}]},
+        {"role": "user", "content": parts},
+    ]
 
 
 def query_of_row(row: dict) -> Query:
@@ -92,9 +111,12 @@ def query_of_row(row: dict) -> Query:
     names = list(dict.fromkeys(_TAG.findall("\n".join(words))))[: max(0, len(images) - 1)]
     names += [""] * (len(images) - 1 - len(names))
     return Query(
-        row["id"], row["task"],
+        row["id"],
+        row["task"],
         text="\n".join(part["text"] for part in parts[last + 1 :] if part["type"] == "text"),
         image=images[-1] if images else None,
-        references=tuple(Reference(name, image)
-                         for name, image in zip(names, images[:-1], strict=True)),
-        prompt=row["prompt"])
+        references=tuple(
+            Reference(name, image) for name, image in zip(names, images[:-1], strict=True)
+        ),
+        prompt=row["prompt"],
+    )

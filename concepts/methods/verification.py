@@ -21,20 +21,38 @@ from rl.policy.likelihood import yes_probabilities
 
 
 def presence_probabilities(
-    model, processor, image: Image.Image, candidates: Sequence[tuple[str, Image.Image]], *,
+    model,
+    processor,
+    image: Image.Image,
+    candidates: Sequence[tuple[str, Image.Image]],
+    *,
     batch_size: int = 8,
 ) -> list[float]:
     """p(yes) / (p(yes) + p(no)) that each candidate (name, image) is in ``image``, 0-1."""
     # The wording is drawn with a fixed seed: the same question always.
-    rows = [object_consistency_row(random.Random(0), name, Reference(reference, name),
-                                   image.convert("RGB"), same=True, source="verify")
-            for name, reference in candidates]
+    rows = [
+        object_consistency_row(
+            random.Random(0),
+            name,
+            Reference(reference, name),
+            image.convert("RGB"),
+            same=True,
+            source="verify",
+        )
+        for name, reference in candidates
+    ]
     return yes_probabilities(model, processor, rows, batch_size=batch_size)
 
 
 def verify(
-    model, processor, image: Image.Image, found: Sequence[Found], database: Database, *,
-    threshold: float = 0.5, batch_size: int = 8,
+    model,
+    processor,
+    image: Image.Image,
+    found: Sequence[Found],
+    database: Database,
+    *,
+    threshold: float = 0.5,
+    batch_size: int = 8,
 ) -> tuple[list[Found], list[Found]]:
     """Ask the policy about each retrieved concept, and drop those that it does not see.
 
@@ -63,8 +81,11 @@ def verify(
             continue
         candidates.append((one.name, reference))
         asked.append(one)
-    probabilities = presence_probabilities(model, processor, image, candidates,
-                                           batch_size=batch_size)
+    probabilities = presence_probabilities(
+        model, processor, image, candidates, batch_size=batch_size
+    )
     answered = [replace(one, p_yes=p) for one, p in zip(asked, probabilities, strict=True)]
-    return ([one for one in answered if one.p_yes >= threshold],
-            [one for one in answered if one.p_yes < threshold] + gone)
+    return (
+        [one for one in answered if one.p_yes >= threshold],
+        [one for one in answered if one.p_yes < threshold] + gone,
+    )

@@ -42,8 +42,13 @@ class Endpoint:
     wait: float = 1.0
 
 
-def chat(endpoint: Endpoint, messages: list[dict], *, max_tokens: int | None = None,
-         temperature: float = 0.0) -> str:
+def chat(
+    endpoint: Endpoint,
+    messages: list[dict],
+    *,
+    max_tokens: int | None = None,
+    temperature: float = 0.0,
+) -> str:
     """The model's answer.
 
     Args:
@@ -59,8 +64,9 @@ def chat(endpoint: Endpoint, messages: list[dict], *, max_tokens: int | None = N
         raise ChatError(f"{endpoint.url!r} is no address; give one such as http://host:8000/v1")
     url = endpoint.url.rstrip("/") + "/chat/completions"
     limit = {} if max_tokens is None else {"max_tokens": max_tokens}
-    body = json.dumps({"model": endpoint.model, "messages": messages, "temperature": temperature,
-                       **limit}).encode()
+    body = json.dumps(
+        {"model": endpoint.model, "messages": messages, "temperature": temperature, **limit}
+    ).encode()
     headers = {"Content-Type": "application/json"}
     if endpoint.key:
         headers["Authorization"] = f"Bearer {endpoint.key}"
@@ -81,8 +87,10 @@ def chat(endpoint: Endpoint, messages: list[dict], *, max_tokens: int | None = N
             pause = float(retry_after) if retry_after and retry_after.isdigit() else wait
             time.sleep(min(pause, _MAX_WAIT))
             wait *= 2
-    raise ChatError(f"{url} did not answer in {endpoint.tries} tries ({reason}); earlier "
-                    f"answers are kept: run the same command again to resume")
+    raise ChatError(
+        f"{url} did not answer in {endpoint.tries} tries ({reason}); earlier "
+        f"answers are kept: run the same command again to resume"
+    )
 
 
 def _content(url: str, data: bytes) -> str:
@@ -91,8 +99,10 @@ def _content(url: str, data: bytes) -> str:
     except (ValueError, KeyError, IndexError, TypeError):
         content = None
     if not isinstance(content, str):
-        raise ChatError(f"{url} answers in another form ({_short(data)}); is it an "
-                        f"OpenAI-compatible chat endpoint?")
+        raise ChatError(
+            f"{url} answers in another form ({_short(data)}); is it an "
+            f"OpenAI-compatible chat endpoint?"
+        )
     return content
 
 

@@ -37,8 +37,11 @@ def json_items(path: str | Path) -> Iterator[tuple[str, Any]]:
 
 def is_text(value: Any) -> TypeGuard[str]:
     """Whether a value is text that is not blank and was UTF-8 in its file."""
-    return (isinstance(value, str) and bool(value.strip())
-            and not any("\ud800" <= char <= "\udfff" for char in value))
+    return (
+        isinstance(value, str)
+        and bool(value.strip())
+        and not any("\ud800" <= char <= "\udfff" for char in value)
+    )
 
 
 class _Reader:
@@ -141,5 +144,6 @@ class _Reader:
 
     def fail(self, reason: str) -> NoReturn:
         line = self.lines + self.text.count("\n", 0, self.at)
-        raise SourceError(f"{self.path}, line {line}: is not readable JSON ({reason}); is the file "
-                          f"whole?")
+        raise SourceError(
+            f"{self.path}, line {line}: is not readable JSON ({reason}); is the file whole?"
+        )

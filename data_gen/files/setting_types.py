@@ -62,20 +62,30 @@ def settings_of(section: type | Callable | Arguments) -> dict[str, Setting]:
         if not is_dataclass(section):
             return settings_of(Arguments(section))
         hints, docs = _hints(section), _class_docs(section)
-        return {f.name: Setting(hints.get(f.name, Any), _default(f), docs.get(f.name, ""))
-                for f in fields(section) if f.init}
+        return {
+            f.name: Setting(hints.get(f.name, Any), _default(f), docs.get(f.name, ""))
+            for f in fields(section)
+            if f.init
+        }
     if is_dataclass(section.function):
-        found = settings_of(section.function)
+        found = settings_of(typing.cast(type, section.function))
     else:
         hints, docs = _hints(section.function), _docs(section.function)
         found = {
-            name: Setting(hints.get(name, Any),
-                          MISSING if p.default is p.empty else p.default, docs.get(name, ""))
+            name: Setting(
+                hints.get(name, Any),
+                MISSING if p.default is p.empty else p.default,
+                docs.get(name, ""),
+            )
             for name, p in inspect.signature(section.function).parameters.items()
-            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        }
     found |= {name: Setting(hint, None, "") for name, hint in section.more.items()}
-    return {name: replace(s, help=section.helps.get(name, s.help))
-            for name, s in found.items() if name not in section.skip}
+    return {
+        name: replace(s, help=section.helps.get(name, s.help))
+        for name, s in found.items()
+        if name not in section.skip
+    }
 
 
 @cache
@@ -124,10 +134,14 @@ def is_text(hint: Any) -> bool:
     """Whether a value is a text and nothing else (or ``None``)."""
     options = [m for m in members(hint) if m is not type(None)]
     return bool(options) and all(
-        m is str or (isinstance(m, type) and issubclass(m, (Path, enum.Enum)))
-        or (typing.get_origin(m) is typing.Literal
-            and all(isinstance(v, str) for v in typing.get_args(m)))
-        for m in options)
+        m is str
+        or (isinstance(m, type) and issubclass(m, (Path, enum.Enum)))
+        or (
+            typing.get_origin(m) is typing.Literal
+            and all(isinstance(v, str) for v in typing.get_args(m))
+        )
+        for m in options
+    )
 
 
 def is_scalar(hint: Any) -> bool:
@@ -152,7 +166,7 @@ def only_list(hint: Any) -> bool:
 
 def dataclass_in(hint: Any) -> type | None:
     """The dataclass among what ``hint`` is a union of."""
-    return next((m for m in members(hint) if is_dataclass(m)), None)
+    return next((m for m in members(hint) if isinstance(m, type) and is_dataclass(m)), None)
 
 
 def mapping_value(hint: Any) -> Any:
@@ -181,16 +195,25 @@ def type_words(hint: Any) -> str:
 
 
 def _type_word(hint: Any) -> str:
-    plain = {int: "a whole number", float: "a number", str: "a text", bool: "true or false",
-             type(None): "null", Path: "a path", Any: "anything", object: "anything"}
+    plain = {
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+        type(None): "null",
+        Path: "a path",
+        Any: "anything",
+        object: "anything",
+    }
     if hint in plain:
         return plain[hint]
     origin, args = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin is typing.Literal:
         return " or ".join(map(repr, args))
     if origin in (dict, Mapping):
-        return "a mapping" + (f" from {type_words(args[0])} to {type_words(args[1])}"
-                              if args else "")
+        return "a mapping" + (
+            f" from {type_words(args[0])} to {type_words(args[1])}" if args else ""
+        )
     if list_element(hint) is not MISSING:
         return "a list" + (f" in which each is {type_words(list_element(hint))}" if args else "")
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
@@ -200,6 +223,7 @@ def _type_word(hint: Any) -> str:
 
 def type_name(hint: Any) -> str:
     """A type as ``--help`` shows it: ``list[str]|null``."""
+
     def name(member: Any) -> str:
         if member is type(None):
             return "null"

@@ -79,8 +79,18 @@ from data_gen.files.yaml_1_2 import (
     yaml_value,
 )
 
-__all__ = ["Arguments", "config_path", "did_you_mean", "find_config", "help_text",
-           "read_settings", "read_yaml", "settings_from", "take_options", "yaml_text"]
+__all__ = [
+    "Arguments",
+    "config_path",
+    "did_you_mean",
+    "find_config",
+    "help_text",
+    "read_settings",
+    "read_yaml",
+    "settings_from",
+    "take_options",
+    "yaml_text",
+]
 
 PACKAGE = Path(__file__).parents[2]  # the checkout, or where the wheel was installed
 COMMAND_LINE = "command line"
@@ -127,8 +137,17 @@ def read_settings(
     options = _options(argv, positional)
     if (words := options.pop("help", None)) is not None:
         known = _shown_sections(options, sections, choose)
-        print(help_text(known, " ".join(words[-1]), library=library, program=program,
-                        doc=doc, chosen=len(sections), listing=listing))
+        print(
+            help_text(
+                known,
+                " ".join(words[-1]),
+                library=library,
+                program=program,
+                doc=doc,
+                chosen=len(sections),
+                listing=listing,
+            )
+        )
         raise SystemExit(0)
     config = _config_of(options, default_config)
     given = _file_values(config) if config else {}
@@ -201,12 +220,14 @@ def _made(section, known: dict[str, Setting], given: dict[str, Any], where: str)
     """The section itself, from values that fit it."""
     for name, setting in known.items():
         if setting.default is MISSING and name not in given:
-            raise InputError(f"{where}: '{name}' is missing" + (f" ({setting.help.rstrip('.')})"
-                                                               if setting.help else ""))
+            raise InputError(
+                f"{where}: '{name}' is missing"
+                + (f" ({setting.help.rstrip('.')})" if setting.help else "")
+            )
     if isinstance(section, Arguments) or not is_dataclass(section):
         return given
     try:
-        return section(**given)
+        return typing.cast(type, section)(**given)
     except InputError:
         raise
     except (ValueError, TypeError) as error:
@@ -229,9 +250,14 @@ def _read(given, options, sections, choose, refuse, config) -> tuple:
             known = _merged(sections)
         values = _values(given, options, known, refuse, complete=True)
     return tuple(
-        _made(section, own := settings_of(section),
-              {key: value for key, value in values.items() if key in own}, where)
-        for section in sections)
+        _made(
+            section,
+            own := settings_of(section),
+            {key: value for key, value in values.items() if key in own},
+            where,
+        )
+        for section in sections
+    )
 
 
 def _as_list(chosen: Any) -> list:
@@ -259,8 +285,9 @@ def _values(given, options, known, refuse, *, complete: bool) -> dict[str, Any]:
             key = key.replace("-", "_")
         if key not in known:
             if complete:
-                raise InputError(f"{COMMAND_LINE}: unknown option '--{option}'"
-                                 + did_you_mean(key, known))
+                raise InputError(
+                    f"{COMMAND_LINE}: unknown option '--{option}'" + did_you_mean(key, known)
+                )
             continue
         piece = _Piece(path, words, COMMAND_LINE)
         pieces[key] = [piece] if not path else [*pieces.get(key, []), piece]
@@ -270,8 +297,9 @@ def _values(given, options, known, refuse, *, complete: bool) -> dict[str, Any]:
             raise InputError(f"{found[-1].where}: '{key}' {refuse[key]}")
         if key not in known:
             if complete:
-                raise InputError(f"{found[-1].where}: unknown key '{key}'"
-                                 + did_you_mean(str(key), known))
+                raise InputError(
+                    f"{found[-1].where}: unknown key '{key}'" + did_you_mean(str(key), known)
+                )
             continue
         setting = known[key]
         value = _laid_over(setting.default, found, setting.type, key)
@@ -308,15 +336,19 @@ def _laid_over(default: Any, pieces: Sequence[_Piece], hint: Any, key: str = "")
 
 def _replaced(value: Any, path: Sequence[str], part: Any, key: str, where: str) -> Any:
     if not isinstance(value, Mapping):
-        raise InputError(f"{where}: '{key}.{path[0]}' cannot be set, as '{key}' is "
-                         f"{short(value)}")
+        raise InputError(f"{where}: '{key}.{path[0]}' cannot be set, as '{key}' is {short(value)}")
     step, *rest = path
     # A file's keys may be numbers, as in `concepts: {1: 0.6}`.
-    step = next((known for known in value if str(known) == step), _scalar(step)
-                if any(isinstance(known, int) for known in value) else step)
+    step = next(
+        (known for known in value if str(known) == step),
+        _scalar(step) if any(isinstance(known, int) for known in value) else step,
+    )
     below = value.get(step)
-    new = _replaced({} if below is None else below, rest, part, f"{key}.{step}", where) if rest \
+    new = (
+        _replaced({} if below is None else below, rest, part, f"{key}.{step}", where)
+        if rest
         else part
+    )
     return {**value, step: new}
 
 
@@ -341,8 +373,11 @@ def _options(argv: Sequence[str], positional: str | None) -> dict[str, list[list
 def _config_of(options: dict[str, list[list[str]]], default: str | Path | None) -> Path | None:
     words = options.pop("config", [None])[-1]
     if words is not None and len(words) != 1:
-        raise InputError("--config needs a file" if not words else
-                         f"--config takes one file, not {', '.join(words)}")
+        raise InputError(
+            "--config needs a file"
+            if not words
+            else f"--config takes one file, not {', '.join(words)}"
+        )
     path = words[0] if words else default
     return None if path is None else find_config(path)
 
@@ -368,8 +403,10 @@ def _python(piece: _Piece, hint: Any, key: str) -> Any:
     if element is MISSING and len(words) > 1 and not is_scalar(hint):
         return [_from_text(word, Any, key) for word in words]
     if len(words) > 1:
-        raise InputError(f"{COMMAND_LINE}: --{key} takes one value, not {' '.join(words)}; write "
-                         "settings as --key value")
+        raise InputError(
+            f"{COMMAND_LINE}: --{key} takes one value, not {' '.join(words)}; write "
+            "settings as --key value"
+        )
     return _from_text(words[0], hint, key)
 
 
@@ -418,8 +455,9 @@ def _file_nodes(path: Path) -> dict[str, yaml.Node]:
     try:
         node = yaml_node(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text (at byte {error.start}); save it as that"
-                         ) from None
+        raise InputError(
+            f"{path}: is not UTF-8 text (at byte {error.start}); save it as that"
+        ) from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except yaml.YAMLError as error:
@@ -454,8 +492,9 @@ def _fitting(value: Any, hint: Any, key: str, where: str) -> Any:
             raise ValueError
         checked = _checked(value, hint)
     except Exception as error:  # jsonargparse's own kinds, and those of what it calls
-        raise InputError(f"{where}: '{key}' must be {type_words(hint)}, not {short(value)}"
-                         ) from error
+        raise InputError(
+            f"{where}: '{key}' must be {type_words(hint)}, not {short(value)}"
+        ) from error
     # 1 stays 1 where 1.0 is the same: what is written beside a set is what somebody typed.
     return value if type(checked) is not bool and _same(checked, value) else checked
 
@@ -487,8 +526,7 @@ def _shown_sections(options, sections, choose) -> list:
     try:
         config = _config_of(options, None)
         known = _merged(sections)
-        values = _values(_file_values(config) if config else {}, options, known, {},
-                         complete=False)
+        values = _values(_file_values(config) if config else {}, options, known, {}, complete=False)
         defaults = {name: s.default for name, s in known.items() if s.default is not MISSING}
         return [*sections, *_as_list(choose(defaults | values))]
     except (InputError, KeyError):

@@ -9,9 +9,16 @@ from typing import Any
 from data_gen.files.setting_types import Arguments, dataclass_in, settings_of, type_name
 
 
-def help_text(sections: Sequence, word: str = "", *, library: Sequence[type] = (),
-              program: str = "", doc: str | None = "", chosen: int | None = None, listing: str = ""
-              ) -> str:
+def help_text(
+    sections: Sequence,
+    word: str = "",
+    *,
+    library: Sequence[type] = (),
+    program: str = "",
+    doc: str | None = "",
+    chosen: int | None = None,
+    listing: str = "",
+) -> str:
     """What ``--help`` prints.
 
     Args:
@@ -22,10 +29,16 @@ def help_text(sections: Sequence, word: str = "", *, library: Sequence[type] = (
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
     lines = []
     if not word:
-        lines += [f"usage: {program} [--config FILE] [--key value ...]", "",
-                  *(doc or "").strip().splitlines(), "", "settings:"]
-        lines += _entry("config", "str", "A YAML file of settings; --key value is laid over it.",
-                        width)
+        lines += [
+            f"usage: {program} [--config FILE] [--key value ...]",
+            "",
+            *(doc or "").strip().splitlines(),
+            "",
+            "settings:",
+        ]
+        lines += _entry(
+            "config", "str", "A YAML file of settings; --key value is laid over it.", width
+        )
     hidden = 0
     for i, section in enumerate(sections):
         settings = settings_of(section)
@@ -40,17 +53,27 @@ def help_text(sections: Sequence, word: str = "", *, library: Sequence[type] = (
                 continue
             if (cls := dataclass_in(setting.type)) is not None:
                 text = f"{text} Its keys: {', '.join(settings_of(cls))}."
-            lines += _entry(name, type_name(setting.type), _with_default(text, setting.default),
-                            width)
+            lines += _entry(
+                name, type_name(setting.type), _with_default(text, setting.default), width
+            )
     if word and not lines:
         return f"no setting of {program} has {word!r} in its name or help"
     if not word and listing and (chosen is None or len(sections) <= chosen):
-        lines += ["", *(part for line in listing.splitlines()
-                        for part in textwrap.wrap(line, width, subsequent_indent="  "))]
+        lines += [
+            "",
+            *(
+                part
+                for line in listing.splitlines()
+                for part in textwrap.wrap(line, width, subsequent_indent="  ")
+            ),
+        ]
     if hidden:
         names = " and ".join(cls.__name__ for cls in library)
-        lines += ["", f"and {hidden} more of {names}: --help all prints them, --help WORD searches "
-                  "names and help of all"]
+        lines += [
+            "",
+            f"and {hidden} more of {names}: --help all prints them, --help WORD searches "
+            "names and help of all",
+        ]
     return "\n".join(lines)
 
 
@@ -65,8 +88,15 @@ def _with_default(text: str, default: Any) -> str:
     if is_dataclass(default):
         return text
     default = getattr(default, "value", default)
-    shown = "null" if default is None else str(default).lower() if isinstance(default, bool) \
-        else str(default) if not isinstance(default, str) else default or '""'
+    shown = (
+        "null"
+        if default is None
+        else str(default).lower()
+        if isinstance(default, bool)
+        else str(default)
+        if not isinstance(default, str)
+        else default or '""'
+    )
     return f"{text} (default: {shown})".strip()
 
 

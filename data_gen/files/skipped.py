@@ -68,8 +68,11 @@ class SkippedItems:
         return self._counts.get(reason, 0)
 
     def __eq__(self, other: object) -> bool:
-        return (isinstance(other, SkippedItems) and self._counts == other._counts
-                and self._places == other._places)
+        return (
+            isinstance(other, SkippedItems)
+            and self._counts == other._counts
+            and self._places == other._places
+        )
 
     def __repr__(self) -> str:
         return f"SkippedItems({self.counts})"
@@ -92,8 +95,10 @@ class SkippedItems:
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """Reason -> ``count`` and the first places, ``where``, the most frequent reason first."""
-        return {reason: {"count": count, "where": self.places(reason)}
-                for reason, count in self.counts.items()}
+        return {
+            reason: {"count": count, "where": self.places(reason)}
+            for reason, count in self.counts.items()
+        }
 
 
 def printable(value: Any) -> str:

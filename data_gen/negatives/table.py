@@ -21,8 +21,10 @@ def write_neighbours(path: str | Path, nearest: Mapping[str, Sequence[str]]) -> 
         nearest: key of a subject -> keys of its neighbours, the nearest first, without the subject
             itself and without what may be the same subject; columns ``subject`` and ``nearest``.
     """
-    table = pa.table({"subject": list(nearest), "nearest": [list(v) for v in nearest.values()]},
-                     schema=pa.schema({"subject": pa.string(), "nearest": pa.list_(pa.string())}))
+    table = pa.table(
+        {"subject": list(nearest), "nearest": [list(v) for v in nearest.values()]},
+        schema=pa.schema({"subject": pa.string(), "nearest": pa.list_(pa.string())}),
+    )
     with atomic_file(Path(path)) as file:
         pq.write_table(table, file)
 
@@ -62,8 +64,10 @@ def read_neighbours(
             f"columns 'subject' and 'nearest'"
         ) from None
     if not found:
-        raise SourceError(f"neighbour table {path} knows none of the {len(subjects)} subjects; "
-                          f"make it from the same source")
+        raise SourceError(
+            f"neighbour table {path} knows none of the {len(subjects)} subjects; "
+            f"make it from the same source"
+        )
     if skipped is not None and unknown:
         skipped.add("a neighbour table's key that the source lacks", None, unknown)
     return found

@@ -23,5 +23,15 @@ from data_gen.rows.contract import (
 from data_gen.rows.reading import read_rows
 from data_gen.rows.writing import write_rows
 
-__all__ = ["FEATURES", "ICT", "MAX_PIXELS", "OCT", "VLT", "RowError", "check_row", "encode_image",
-           "read_rows", "write_rows"]
+__all__ = [
+    "FEATURES",
+    "ICT",
+    "MAX_PIXELS",
+    "OCT",
+    "VLT",
+    "RowError",
+    "check_row",
+    "encode_image",
+    "read_rows",
+    "write_rows",
+]

@@ -58,10 +58,15 @@ def finished(out: Path, settled: dict) -> dict | None:
 def code_digest(code: Path = CODE) -> str:
     """A digest of the generators' code, prompts and names: rows may differ when it does."""
     left = [code / path for path in NOT_IN_ROWS]
-    files = [file for ending in ("py", "txt", "yaml") for file in code.rglob(f"*.{ending}")
-             if not any(file == path or path in file.parents for path in left)]
-    return fingerprint_of(*(part for file in sorted(files)
-                            for part in (file.relative_to(code).as_posix(), file)))
+    files = [
+        file
+        for ending in ("py", "txt", "yaml")
+        for file in code.rglob(f"*.{ending}")
+        if not any(file == path or path in file.parents for path in left)
+    ]
+    return fingerprint_of(
+        *(part for file in sorted(files) for part in (file.relative_to(code).as_posix(), file))
+    )
 
 
 def is_there(folder: Path, shard: dict) -> bool:
@@ -76,8 +81,10 @@ def same_plan(folder: Path, settled: dict) -> None:
     old = json.loads(file.read_bytes())
     changed = _differences({key: old.get(key) for key in settled}, settled)
     if changed:
-        raise PlanError(f"{folder} holds a half-made set of another plan ({'; '.join(changed[:3])})"
-                        "; give its settings to resume it, name another --out, or remove it")
+        raise PlanError(
+            f"{folder} holds a half-made set of another plan ({'; '.join(changed[:3])})"
+            "; give its settings to resume it, name another --out, or remove it"
+        )
 
 
 def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:

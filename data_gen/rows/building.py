@@ -86,9 +86,15 @@ def build_rows(
     out = Path(out)
     if source.schema and form != "parquet":
         raise PlanError(f"{generator}: its sets are parquet; take 'format' out of the settings")
-    settled = plan(seed=seed, generator=generator, settings=settings or {}, form=form,
-                   rows_per_shard=rows_per_shard, fingerprint=source.fingerprint,
-                   code=code_digest())
+    settled = plan(
+        seed=seed,
+        generator=generator,
+        settings=settings or {},
+        form=form,
+        rows_per_shard=rows_per_shard,
+        fingerprint=source.fingerprint,
+        code=code_digest(),
+    )
     partial, whole = (out.with_name(out.name + end) for end in (".partial", ".whole"))
     manifest = finished(out, settled)
     if manifest:
@@ -108,11 +114,17 @@ def build_rows(
         held = sum(tally.rows for tally in _tallies(kept))
         raise NoRoomError(
             f"the disk of {out.parent} is full; {held} rows in whole shards are kept in {kept}: "
-            "make room and run the same command again") from None
+            "make room and run the same command again"
+        ) from None
 
 
 def _shards_are_whole(
-    source: IndexedRows, partial: Path, whole: Path, out: Path, settled: dict, rank: int,
+    source: IndexedRows,
+    partial: Path,
+    whole: Path,
+    out: Path,
+    settled: dict,
+    rank: int,
     world: int,
 ) -> bool:
     """Make this process's share; whether it was the last, so that this process closes ``whole``."""
@@ -152,15 +164,27 @@ def _make_share(source: IndexedRows, partial: Path, settled: dict, rank: int, wo
     features = Features(source.schema) if source.schema else all_features(source.columns)
     share = rows_in(range(rank, -(-total // size), world))
     label = partial.name.removesuffix(".partial") + (f" 1/{world}" if world > 1 else "")
-    with tqdm(total=share, initial=share - rows_in(own), unit="row", desc=label, mininterval=1,
-              disable=rank > 0) as bar:
+    with tqdm(
+        total=share,
+        initial=share - rows_in(own),
+        unit="row",
+        desc=label,
+        mininterval=1,
+        disable=rank > 0,
+    ) as bar:
         for number, places in _shards(source, size):
             if number not in own:
                 continue
             made = _with_progress((source.encoded(*place) for place in places), bar)
-            tally = write_shard(partial / "data", number, made, form=settled["form"],
-                                features=features, where=settled["generator"],
-                                contract=source.schema is None)
+            tally = write_shard(
+                partial / "data",
+                number,
+                made,
+                form=settled["form"],
+                features=features,
+                where=settled["generator"],
+                contract=source.schema is None,
+            )
             write_json(partial / "done" / f"{number:05d}.json", vars(tally))
 
 
@@ -180,10 +204,14 @@ def _with_progress(made: Iterator[dict | Skipped], bar: tqdm) -> Iterator[dict |
 
 def _missing(partial: Path, source: IndexedRows, size: int) -> list[int]:
     """Numbers of the shards that are missing, or not as they were written."""
-    whole = {int(file.stem) for file, tally in _marks(partial)
-             if tally["file"] is None or is_there(partial, tally)}
-    return [number for number in range(-(-sum(source.counts.values()) // size))
-            if number not in whole]
+    whole = {
+        int(file.stem)
+        for file, tally in _marks(partial)
+        if tally["file"] is None or is_there(partial, tally)
+    }
+    return [
+        number for number in range(-(-sum(source.counts.values()) // size)) if number not in whole
+    ]
 
 
 def _marks(partial: Path) -> Iterator[tuple[Path, dict]]:

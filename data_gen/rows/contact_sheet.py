@@ -150,8 +150,10 @@ def _cell(row: dict, with_names: bool) -> Cell:
     images = [_image(image) for image in row["images"] or []]
     called, question = _read_prompt(row["prompt"], max(0, len(images) - 1))
     absent = set(row["absent_names"]) | ({*called} if row["answer"] == "no" else set())
-    captions = [(f"<{name}>" if name and with_names else "", RED if name in absent else GREEN)
-                for name in called]
+    captions = [
+        (f"<{name}>" if name and with_names else "", RED if name in absent else GREEN)
+        for name in called
+    ]
     captions.append(("query", GREY))
     cell = Cell(row["task"], row["id"], images, captions, box=row["box"])
     cell.lines.append([(question, GREY)])
@@ -226,8 +228,9 @@ def _draw_cell(
         if is_query and cell.box:
             x1, y1, x2, y2 = (v * s for v, s in zip(cell.box, (width, height) * 2, strict=True))
             draw.rectangle((left + x1 - 2, y + y1 - 2, left + x2 + 2, y + y2 + 2), outline="white")
-            draw.rectangle((left + x1 - 1, y + y1 - 1, left + x2 + 1, y + y2 + 1), outline=BOX,
-                           width=2)
+            draw.rectangle(
+                (left + x1 - 1, y + y1 - 1, left + x2 + 1, y + y2 + 1), outline=BOX, width=2
+            )
         _write(draw, [cell.captions[i]], left, y + height + 3, width + GAP - 2, 12)
         left += width + GAP
     y += height + LINE + 4
@@ -236,8 +239,9 @@ def _draw_cell(
         y += LINE
 
 
-def _write(draw: ImageDraw.ImageDraw, words: Words, x: float, y: int, room: float, size: int
-           ) -> None:
+def _write(
+    draw: ImageDraw.ImageDraw, words: Words, x: float, y: int, room: float, size: int
+) -> None:
     """Write pieces of text with spaces between, cut with … after ``room`` pixels."""
     font = _font(size)
     for text, colour in words:

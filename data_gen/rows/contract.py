@@ -98,8 +98,10 @@ def check_row(row: dict, where: str = "row") -> None:
     """
 
     def refuse(column: str, reason: str, found: str = "") -> NoReturn:
-        raise RowError(f"{where}: row {row.get('id')!r}: column '{column}': {reason}{found}",
-                       kind=f"{column}: {reason}")
+        raise RowError(
+            f"{where}: row {row.get('id')!r}: column '{column}': {reason}{found}",
+            kind=f"{column}: {reason}",
+        )
 
     for column in FEATURES:
         if column not in row:
@@ -119,11 +121,15 @@ def check_row(row: dict, where: str = "row") -> None:
     for i, image in enumerate(row["images"] or []):
         problem = image_problem(image)
         if problem:
-            refuse("images", f"an image {problem}",
-                   f" (number {i}); replace it or leave the row out")
+            refuse(
+                "images", f"an image {problem}", f" (number {i}); replace it or leave the row out"
+            )
     if placeholders != len(row["images"] or []):
-        refuse("images", "as many images are needed as the prompt has placeholders",
-               f", not {len(row['images'] or [])} images for {placeholders} placeholders")
+        refuse(
+            "images",
+            "as many images are needed as the prompt has placeholders",
+            f", not {len(row['images'] or [])} images for {placeholders} placeholders",
+        )
 
     answer, truth = row["answer"], TRUTH.get(row["task"])
     if answer is not None and not isinstance(answer, str):
@@ -132,12 +138,18 @@ def check_row(row: dict, where: str = "row") -> None:
         if answer is None:
             refuse("answer", f"is null in a row of {row['task']}")
         if truth.answers is not None and answer not in truth.answers:
-            refuse("answer", f"must be {' or '.join(map(repr, truth.answers))} in a row of "
-                   f"{row['task']}", f", not {answer!r}")
+            refuse(
+                "answer",
+                f"must be {' or '.join(map(repr, truth.answers))} in a row of {row['task']}",
+                f", not {answer!r}",
+            )
     box = row["box"]
     if box is not None:
-        if (not isinstance(box, (list, tuple)) or len(box) != 4
-                or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in box)):
+        if (
+            not isinstance(box, (list, tuple))
+            or len(box) != 4
+            or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in box)
+        ):
             refuse("box", "must be 4 finite numbers", f", not {box!r}")
         if not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
             refuse("box", "must be x1 y1 x2 y2 in 0-1 with x1 < x2 and y1 < y2", f", not {box!r}")
@@ -171,15 +183,19 @@ def count_placeholders(prompt: Any) -> int:
             raise ValueError(f"unknown role, a message is by {', '.join(ROLES)}", f", not {role!r}")
         content = message.get("content") or []
         if not isinstance(content, list):
-            raise ValueError('the content of a message must be a list of parts, {"type": "text", '
-                             '"text": ...} or {"type": "image"}', f", not {_short(content)}")
+            raise ValueError(
+                'the content of a message must be a list of parts, {"type": "text", '
+                '"text": ...} or {"type": "image"}',
+                f", not {_short(content)}",
+            )
         for part in content:
             kind = part.get("type") if isinstance(part, dict) else None
             if kind == "image":
                 placeholders += 1
             elif kind != "text" or not isinstance(part.get("text"), str):
-                raise ValueError("a content part must be an image or a text",
-                                 f", not {_short(part)}")
+                raise ValueError(
+                    "a content part must be an image or a text", f", not {_short(part)}"
+                )
     return placeholders
 
 
@@ -204,8 +220,9 @@ def image_problem(image: PILImage.Image | dict) -> str | None:
 
 def open_image(image: dict) -> PILImage.Image:
     """Open a stored image without decoding it."""
-    return PILImage.open(io.BytesIO(image["bytes"]) if image["bytes"] is not None
-                         else image["path"])
+    return PILImage.open(
+        io.BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
+    )
 
 
 def encode_image(image: PILImage.Image | dict, form: str = "png") -> dict:

@@ -31,9 +31,11 @@ def check_room(source: IndexedRows, folder: Path, rows: int, where: str) -> None
     needed = SPARE * rows * row_bytes(source, where)
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise NoRoomError(f"{rows} rows need about {megabytes(needed)} and the disk of {folder} "
-                          f"has {megabytes(free)} left; make room, lower counts, or name another "
-                          "--out")
+        raise NoRoomError(
+            f"{rows} rows need about {megabytes(needed)} and the disk of {folder} "
+            f"has {megabytes(free)} left; make room, lower counts, or name another "
+            "--out"
+        )
 
 
 def row_bytes(source: IndexedRows, where: str) -> float:
@@ -46,8 +48,10 @@ def row_bytes(source: IndexedRows, where: str) -> float:
     rows = [source.encoded(*place) for place in islice(places, SAMPLE)]
     features = all_features(source.columns)
     made = [stored(row, features, where) for row in rows if not isinstance(row, Skipped)]
-    sizes = [sum(len(image["bytes"] or b"") for image in row.pop("images")) + len(str(row))
-             for row in made]
+    sizes = [
+        sum(len(image["bytes"] or b"") for image in row.pop("images")) + len(str(row))
+        for row in made
+    ]
     return sum(sizes) / len(sizes) if sizes else 0.0
 
 

@@ -79,6 +79,9 @@ class IndexedRows:
         row = self.make(task, index)
         if isinstance(row, Skipped) or self.schema:
             return row
-        return row | {"images": [
-            image if image_problem(image) else encode_image(image, self.image_format)
-            for image in row["images"]]}
+        return row | {
+            "images": [
+                image if image_problem(image) else encode_image(image, self.image_format)
+                for image in row["images"]
+            ]
+        }

@@ -83,8 +83,12 @@ def _take(found: Findings, row: dict | RowError, where: str) -> None:
     found.sources[(row["source"] or "none").partition(":")[0]] += 1
     found.names["expected"] += len(row["names"])
     found.names["absent"] += len(row["absent_names"])
-    text = " ".join(part["text"] for message in row["prompt"] for part in message["content"] or []
-                    if part["type"] == "text")
+    text = " ".join(
+        part["text"]
+        for message in row["prompt"]
+        for part in message["content"] or []
+        if part["type"] == "text"
+    )
     found.words.append(len(text.split()))
     images = []
     for image in row["images"] or []:
@@ -109,7 +113,8 @@ def _defect(row: dict, where: str) -> RowError | None:
                 raise RowError(
                     f"{where}: row {row['id']!r}: column 'images': an image cannot be decoded "
                     f"(number {i}: {error}); replace it or leave the row out",
-                    kind="images: an image cannot be decoded") from None
+                    kind="images: an image cannot be decoded",
+                ) from None
     except RowError as defect:
         return defect
     return None
@@ -164,23 +169,27 @@ def _text(report: dict) -> str:
         f"{report['path']}: {rows:,} good rows, {report['bad_rows']:,} bad, in {report['files']} "
         f"files of {report['bytes'] / 1e6:,.1f} MB",
         *(f"  lost: {name}, which the manifest lists" for name in report["lost_shards"]),
-        *(f"  bad: {n:,} x {reason}\n       e.g. {report['examples'][reason][0]}"
-          for reason, n in report["bad_by_reason"].items()),
+        *(
+            f"  bad: {n:,} x {reason}\n       e.g. {report['examples'][reason][0]}"
+            for reason, n in report["bad_by_reason"].items()
+        ),
     ]
     if not rows:
         return "\n".join(lines)
-    return "\n".join([
-        *lines,
-        f"  tasks: {shares(report['tasks'])}",
-        f"  answers: {shares(report['answers'])}",
-        f"  names in prompts: {shares(report['names'])}",
-        f"  sources: {shares(report['sources'])}",
-        f"  words per prompt: {words['least']}-{words['most']}, median {words['median']}, "
-        f"95 % up to {words['p95']}",
-        f"  images per row: {shares(report['images_per_row'])}",
-        f"  image sizes: {shares(report['image_sizes'])}, sides {report['image_sides']} px",
-        f"  duplicates: {twice['rows_with_an_earlier_id']:,} rows with an id that was used before"
-        + (f" ({twice['an_id_used_twice']!r})" if twice["an_id_used_twice"] else "")
-        + f", {twice['rows_with_an_image_twice']:,} rows with the same image twice, "
-        f"{twice['images_in_several_rows']:,} images in several rows",
-    ])
+    return "\n".join(
+        [
+            *lines,
+            f"  tasks: {shares(report['tasks'])}",
+            f"  answers: {shares(report['answers'])}",
+            f"  names in prompts: {shares(report['names'])}",
+            f"  sources: {shares(report['sources'])}",
+            f"  words per prompt: {words['least']}-{words['most']}, median {words['median']}, "
+            f"95 % up to {words['p95']}",
+            f"  images per row: {shares(report['images_per_row'])}",
+            f"  image sizes: {shares(report['image_sizes'])}, sides {report['image_sides']} px",
+            f"  duplicates: {twice['rows_with_an_earlier_id']:,} rows with an id used before"
+            + (f" ({twice['an_id_used_twice']!r})" if twice["an_id_used_twice"] else "")
+            + f", {twice['rows_with_an_image_twice']:,} rows with the same image twice, "
+            f"{twice['images_in_several_rows']:,} images in several rows",
+        ]
+    )

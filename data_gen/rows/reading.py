@@ -66,8 +66,10 @@ def files_of(path: str | Path) -> list[Path]:
         return [path]
     partial = path.with_name(path.name + ".partial")
     if not path.exists() and partial.exists():
-        raise FileNotFoundError(f"no rows at {path}; a half-made set is at {partial}: run the "
-                                "command that made it again")
+        raise FileNotFoundError(
+            f"no rows at {path}; a half-made set is at {partial}: run the "
+            "command that made it again"
+        )
     files = sorted(file for file in path.rglob("*") if file.suffix in ENDINGS)
     if not files:
         raise FileNotFoundError(
@@ -102,8 +104,11 @@ def stored_rows(file: Path, columns: Iterable[str] | None = None) -> Iterator[di
         yield from _tar_rows(file) if file.suffix == ".tar" else _parquet_rows(file, columns)
     except (pa.ArrowException, tarfile.TarError, OSError) as error:
         kind = "tar" if file.suffix == ".tar" else "parquet"
-        yield RowError(f"{file}: is not a readable {kind} file ({' '.join(str(error).split())}); "
-                       "fetch or make it again", kind=f"not a readable {kind} file")
+        yield RowError(
+            f"{file}: is not a readable {kind} file ({' '.join(str(error).split())}); "
+            "fetch or make it again",
+            kind=f"not a readable {kind} file",
+        )
 
 
 def sample_rows(
@@ -112,8 +117,12 @@ def sample_rows(
     """The first ``good`` rows of each task, the tasks taking turns until ``limit``. Memory holds
     these rows only."""
     files = files_of(path)
-    counts = Counter(row["task"] for file in files for row in stored_rows(file, ["task"])
-                     if isinstance(row, dict) and isinstance(row.get("task"), str))
+    counts = Counter(
+        row["task"]
+        for file in files
+        for row in stored_rows(file, ["task"])
+        if isinstance(row, dict) and isinstance(row.get("task"), str)
+    )
     quota: Counter[str] = Counter()
     while quota.total() < min(limit, counts.total()):
         for task in counts:
@@ -153,8 +162,11 @@ def _parquet_rows(file: Path, columns: Iterable[str] | None) -> Iterator[dict | 
         found = parquet.schema_arrow.names
         missing = [c for c in columns or FEATURES if c not in found]
         if missing:
-            yield RowError(f"{file}: column '{missing[0]}' is missing (found: {', '.join(found)}); "
-                           f"a row has {', '.join(FEATURES)}", kind=f"{missing[0]}: is missing")
+            yield RowError(
+                f"{file}: column '{missing[0]}' is missing (found: {', '.join(found)}); "
+                f"a row has {', '.join(FEATURES)}",
+                kind=f"{missing[0]}: is missing",
+            )
             return
         number = 0
         wanted = list(columns) if columns else None
@@ -173,9 +185,11 @@ def _python(batch: pa.RecordBatch, i: int, where: str) -> dict | RowError:
         try:
             row[column] = batch[column][i].as_py()
         except UnicodeDecodeError as error:
-            return RowError(f"{where}: column '{column}': is not UTF-8 text (at byte "
-                            f"{error.start}); write it as UTF-8, or leave the row out",
-                            kind=f"{column}: is not UTF-8 text")
+            return RowError(
+                f"{where}: column '{column}': is not UTF-8 text (at byte "
+                f"{error.start}); write it as UTF-8, or leave the row out",
+                kind=f"{column}: is not UTF-8 text",
+            )
     return row
 
 
@@ -212,14 +226,21 @@ def _assembled(parts: dict[str, bytes], where: str) -> dict | RowError:
     try:
         row = json.loads(parts.pop("json", b"null").decode("utf-8"))
     except UnicodeDecodeError as error:
-        return RowError(f"{where}: its .json is not UTF-8 text (at byte {error.start}); write it "
-                        "as UTF-8, or leave the row out", kind="json: is not UTF-8 text")
+        return RowError(
+            f"{where}: its .json is not UTF-8 text (at byte {error.start}); write it "
+            "as UTF-8, or leave the row out",
+            kind="json: is not UTF-8 text",
+        )
     except json.JSONDecodeError as error:
-        return RowError(f"{where}: its .json is damaged ({error}); make it again, or leave the row "
-                        "out", kind="json: is damaged")
+        return RowError(
+            f"{where}: its .json is damaged ({error}); make it again, or leave the row out",
+            kind="json: is damaged",
+        )
     if not isinstance(row, dict):
-        return RowError(f"{where}: has no .json with the row's columns; it holds "
-                        f"{', '.join(sorted(parts))}", kind="json: is missing")
+        return RowError(
+            f"{where}: has no .json with the row's columns; it holds {', '.join(sorted(parts))}",
+            kind="json: is missing",
+        )
     # 10.png comes after 9.png
     names = sorted(parts, key=lambda name: (len(name.partition(".")[0]), name))
     return {**row, "images": [{"bytes": parts[name], "path": None} for name in names]}
@@ -234,12 +255,15 @@ def _opened(files: list[Path]) -> Dataset:
         features = Features({**FEATURES, **Features.from_arrow_schema(extra.schema)})
         # datasets keys its cache by the arguments: a file that changed must not look the same.
         times = [file.stat().st_mtime_ns for file in files]
-        return Dataset.from_generator(_all_rows, features=features,
-                                      gen_kwargs={"files": names, "times": times})
+        return Dataset.from_generator(
+            _all_rows, features=features, gen_kwargs={"files": names, "times": times}
+        )
     # A foreign file may store the same columns in other types, and images as mere structs.
     found = Features.from_arrow_schema(pq.read_schema(files[0]))
-    return Dataset.from_parquet(names, features=Features(
-        {column: FEATURES.get(column, kind) for column, kind in found.items()}))
+    return Dataset.from_parquet(
+        names,
+        features=Features({column: FEATURES.get(column, kind) for column, kind in found.items()}),
+    )
 
 
 def _all_rows(files: list[str], times: list[int]) -> Iterator[dict]:

@@ -80,8 +80,14 @@ class Spool(io.BytesIO):
 
 
 def write_shard(
-    data: Path, number: int, made: Iterable[dict | Skipped], *, form: str, features: Features,
-    where: str, contract: bool = True,
+    data: Path,
+    number: int,
+    made: Iterable[dict | Skipped],
+    *,
+    form: str,
+    features: Features,
+    where: str,
+    contract: bool = True,
 ) -> Tally:
     """Write one shard, checking each row; write no file where no row is made.
 
@@ -117,7 +123,8 @@ def write_shard(
     path = data / shard_name(number, form)
     with atomic_file(path) as file:
         (_write_parquet if form == "parquet" else _write_tar)(
-            file, _chained(first, stream), features, path.stem)
+            file, _chained(first, stream), features, path.stem
+        )
     tally.file, tally.bytes = path.name, path.stat().st_size
     return tally
 

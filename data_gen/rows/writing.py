@@ -63,8 +63,14 @@ def write_rows(
     stream, features = iter(rows), all_features(extra_features)
     tallies: list[Tally] = []
     for number in count():
-        tally = write_shard(partial / "data", number, islice(stream, ROWS_PER_SHARD), form=form,
-                            features=features, where=generator)
+        tally = write_shard(
+            partial / "data",
+            number,
+            islice(stream, ROWS_PER_SHARD),
+            form=form,
+            features=features,
+            where=generator,
+        )
         if not tally.rows:
             break
         tallies.append(tally)

@@ -108,16 +108,19 @@ def read_annotations(
     convert = BOX_FORMATS[box_format]
     keys = _read(path, found, skipped, convert)
     if not len(found):
-        raise SourceError(f"{path}: no box in it (found: {', '.join(sorted(keys)) or 'nothing'}); "
-                          f"it must have COCO's images, annotations and categories, or references "
-                          f"with sentences, bbox and file_name")
+        raise SourceError(
+            f"{path}: no box in it (found: {', '.join(sorted(keys)) or 'nothing'}); "
+            f"it must have COCO's images, annotations and categories, or references "
+            f"with sentences, bbox and file_name"
+        )
     if references:
         _read_references(references, found, skipped)
     return found, skipped
 
 
-def _read(path: str | Path, found: Annotations, skipped: SkippedItems, convert: Callable
-          ) -> set[str]:
+def _read(
+    path: str | Path, found: Annotations, skipped: SkippedItems, convert: Callable
+) -> set[str]:
     images: dict = {}
     categories: dict = {}
     names: dict = {}
@@ -144,8 +147,12 @@ def _read(path: str | Path, found: Annotations, skipped: SkippedItems, convert: 
         elif key == "categories":
             names[category(_key(item.get("id")))] = item.get("name")
         elif key == "annotations":
-            found.add(item, image(_key(item.get("image_id"))),
-                      category(_key(item.get("category_id"))), _box(item.get("bbox"), convert))
+            found.add(
+                item,
+                image(_key(item.get("image_id"))),
+                category(_key(item.get("category_id"))),
+                _box(item.get("bbox"), convert),
+            )
         elif not (is_text(item.get("file_name")) and "bbox" in item):
             skipped.add("reference without file_name and bbox")
         else:
@@ -158,8 +165,9 @@ def _read(path: str | Path, found: Annotations, skipped: SkippedItems, convert: 
                 names[kind] = name
             i = found.add(item, place, kind, _box(item["bbox"], convert))
             found.described[i] = _sentences(item, skipped)
-    found.categories = [name if is_text(name) else ""
-                        for name in map(names.get, range(len(categories)))]
+    found.categories = [
+        name if is_text(name) else "" for name in map(names.get, range(len(categories)))
+    ]
     return keys
 
 
@@ -176,8 +184,10 @@ def _read_references(path: str | Path, found: Annotations, skipped: SkippedItems
         else:
             found.described[i] = found.described.get(i, ()) + _sentences(item, skipped)
     if not pointed:
-        raise SourceError(f"{path}: no reference has an ann_id of the annotations; give the "
-                          f"references that belong to them")
+        raise SourceError(
+            f"{path}: no reference has an ann_id of the annotations; give the "
+            f"references that belong to them"
+        )
 
 
 def _image(found: Annotations, place: int, item: dict) -> None:

@@ -56,8 +56,9 @@ class Limits:
         for name, value in vars(self).items():
             most = math.inf if name in ("min_side", "min_margin") else 1
             if type(value) not in (int, float) or not 0 <= value <= most:
-                raise SourceError(f"{name} must be a number from 0{'' if most > 1 else ' to 1'}, "
-                                  f"not {value!r}")
+                raise SourceError(
+                    f"{name} must be a number from 0{'' if most > 1 else ' to 1'}, not {value!r}"
+                )
 
 
 @dataclass
@@ -103,7 +104,8 @@ def useful_boxes(
             reason, box = _judge(found, i, limits, categories)
             if reason is None and any(
                 found.category[i] == found.category[j]
-                and iou(box, found.box(j)) >= limits.duplicate_iou for j in good
+                and iou(box, found.box(j)) >= limits.duplicate_iou
+                for j in good
             ):
                 reason = "duplicate"
             if reason:
@@ -122,8 +124,9 @@ def useful_boxes(
     return kept
 
 
-def _judge(found: Annotations, i: int, limits: Limits, categories: set[str] | None
-           ) -> tuple[str | None, Box]:
+def _judge(
+    found: Annotations, i: int, limits: Limits, categories: set[str] | None
+) -> tuple[str | None, Box]:
     """Why box ``i`` is not used (``None`` if it is), and the box within its image."""
     box, category = found.box(i), found.category[i]
     width, height = found.sizes[found.image[i]]

@@ -107,28 +107,47 @@ def detection_rows(
     """
     check_images(size, side, image_format)
     check_negatives(negatives, neighbours)
-    shares = Shares(multi_share, distractor_share, absent_share, hard_share, info_share,
-                    named_share, mirrored_share, padded_share)
+    shares = Shares(
+        multi_share,
+        distractor_share,
+        absent_share,
+        hard_share,
+        info_share,
+        named_share,
+        mirrored_share,
+        padded_share,
+    )
     limits = Limits(min_share, max_share, min_side, min_margin, duplicate_iou, max_overlap)
     found, kept = open_boxes(annotations, images, references, box_format, categories, limits)
     line = summary(name, kept)
     report(line)
     if not kept.boxes:
-        raise SourceError(f"{annotations}: {line}; check the folder of images, or loosen "
-                          f"the filters")
+        raise SourceError(
+            f"{annotations}: {line}; check the folder of images, or loosen the filters"
+        )
     source = detection_source(found, kept, limits, name)
     nearest = read_neighbours(neighbours, source.subjects, kept.skipped) if neighbours else None
-    rows = SourceRows(source, seed, shares=shares, size=size, side=side, nearest=nearest,
-                      templates=templates)
+    rows = SourceRows(
+        source, seed, shares=shares, size=size, side=side, nearest=nearest, templates=templates
+    )
     files = [file for file in (annotations, references, neighbours) if file]
-    return indexed_rows(rows, counts, kept.skipped,
-                        fingerprint_of(file_digest(files), *map(str, kept.files.values())),
-                        image_format)
+    return indexed_rows(
+        rows,
+        counts,
+        kept.skipped,
+        fingerprint_of(file_digest(files), *map(str, kept.files.values())),
+        image_format,
+    )
 
 
-def open_boxes(annotations: str | Path, images: str | Path, references: str | Path | None,
-               box_format: str, categories: list[str] | None, limits: Limits
-               ) -> tuple[Annotations, Kept]:
+def open_boxes(
+    annotations: str | Path,
+    images: str | Path,
+    references: str | Path | None,
+    box_format: str,
+    categories: list[str] | None,
+    limits: Limits,
+) -> tuple[Annotations, Kept]:
     """All annotations, and the boxes that are used. Arguments as for :func:`detection_rows`.
 
     Raises:
@@ -181,8 +200,12 @@ class Boxes(Sequence[Subject]):
     def __getitem__(self, t: int) -> Subject:
         members = self.members[t]
         kind = self._kind(members[0])
-        return Subject(self.found.ids[members[0]], tuple(map(self._view, members)), kind,
-                     kind and kind_sentence(kind))
+        return Subject(
+            self.found.ids[members[0]],
+            tuple(map(self._view, members)),
+            kind,
+            kind and kind_sentence(kind),
+        )
 
     def _view(self, i: int) -> View:
         image, kind = self.found.image[i], self._kind(i)
@@ -190,8 +213,13 @@ class Boxes(Sequence[Subject]):
         if not described and kind and i in self.kept.alone:
             described = (f"the {kind}",)
         file, size = self.found.files[image], self.found.sizes[image]
-        return View(f"{file}#{self.found.ids[i]}", lambda: self.opened(image),
-                    relative(self.found.box(i), size), described, file)
+        return View(
+            f"{file}#{self.found.ids[i]}",
+            lambda: self.opened(image),
+            relative(self.found.box(i), size),
+            described,
+            file,
+        )
 
     def _kind(self, i: int) -> str | None:
         category = self.found.category[i]
@@ -216,5 +244,4 @@ class Boxes(Sequence[Subject]):
 def summary(name: str, kept: Kept) -> str:
     """One line: how many boxes are used, how many are not and why."""
     boxes = sum(map(len, kept.boxes.values()))
-    return (f"{name}: {boxes} boxes in {len(kept.boxes)} images used"
-            + kept.skipped.clause())
+    return f"{name}: {boxes} boxes in {len(kept.boxes)} images used" + kept.skipped.clause()

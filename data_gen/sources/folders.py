@@ -127,8 +127,9 @@ def folder_rows(
     _check_subjects(pool, counts, shares, f"{root}" + (f", split '{split}'" if split else ""))
     prefix = f"folders-{split}" if split else "folders"
     source = folder_source(root, pool, size, side)
-    rows = SourceRows(source, seed, prefix=prefix, shares=shares, size=size, side=side,
-                      templates=templates)
+    rows = SourceRows(
+        source, seed, prefix=prefix, shares=shares, size=size, side=side, templates=templates
+    )
     photos = [photo for folder in pool for photo in folder.photos]
     return IndexedRows(
         counts,
@@ -162,10 +163,13 @@ def folder_source(root: Path, folders: list[PhotoFolder], size: int, side: str) 
     def view(path: Path) -> View:
         return View(printable(path.relative_to(root)), lambda: opened(path))
 
-    return Source("folders", [
-        Subject(f.name, tuple(map(view, f.photos)), f.kind, f.kind and kind_sentence(f.kind))
-        for f in folders
-    ])
+    return Source(
+        "folders",
+        [
+            Subject(f.name, tuple(map(view, f.photos)), f.kind, f.kind and kind_sentence(f.kind))
+            for f in folders
+        ],
+    )
 
 
 def _check_split(split: str | None, heldout_share: float) -> None:
@@ -183,8 +187,9 @@ def _check_subjects(pool: list[PhotoFolder], counts: dict, shares: Shares, where
             f"needs a reference and another photo of the same subject"
         )
     if len(pool) < 2 and counts.get(OCT):
-        raise SourceError(f"{where}: one subject; {OCT} rows need another one as its negative: add "
-                          f"one")
+        raise SourceError(
+            f"{where}: one subject; {OCT} rows need another one as its negative: add one"
+        )
     for share, needs, have in (
         ("multi", "two subjects with two photos each", pairs),
         ("distractor", "two subjects", len(pool)),

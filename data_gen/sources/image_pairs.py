@@ -25,7 +25,9 @@ PARTS = re.compile(r"(?:pair|set|collection|bunch|piece|group|type|kind) of (?:a
 
 AFTER = re.compile(
     r"[(\[;:–—]|\s(?:of|in|on|by|with|from|for|at|to|into|under|over|near|inside|made|featuring|having"
-    r"|wearing|holding|that|which|who|whose|where|as|against|-)\s", re.I)
+    r"|wearing|holding|that|which|who|whose|where|as|against|-)\s",
+    re.I,
+)
 """Where a description of the subject begins: ``beverage | in glass or bottle``."""
 
 
@@ -65,10 +67,18 @@ class Pairs(Sequence[Subject]):
         file, group, row = self.files[self.file[i]], self.group[i], self.row[i]
         name = file.relative_to(self.root) if file != self.root else file.name
         key = f"{printable(name)}:{group}:{row}"
-        views = tuple(View(f"{key} {name}", lambda half=half: self._open(i, half))
-                      for half, name in enumerate(("left", "right")))
-        return Subject(key, views, category, item and _sentence(item), label=item,
-                     block=(self.file[i] << 32) + group)
+        views = tuple(
+            View(f"{key} {name}", lambda half=half: self._open(i, half))
+            for half, name in enumerate(("left", "right"))
+        )
+        return Subject(
+            key,
+            views,
+            category,
+            item and _sentence(item),
+            label=item,
+            block=(self.file[i] << 32) + group,
+        )
 
     def _open(self, i: int, half: int) -> Image.Image:
         image = self.halves(i)[half]
@@ -98,8 +108,10 @@ def half_boxes(width: int, height: int, inset: int = 0) -> list[tuple[int, int, 
     side = height - 2 * margin
     if not 0 <= margin <= MAX_MARGIN * height or side <= 2 * inset:
         return None
-    return [(x + inset, margin + inset, x + side - inset, margin + side - inset)
-            for x in (margin, 2 * margin + side)]
+    return [
+        (x + inset, margin + inset, x + side - inset, margin + side - inset)
+        for x in (margin, 2 * margin + side)
+    ]
 
 
 def category_of(item: str) -> str | None:

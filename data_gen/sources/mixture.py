@@ -2,8 +2,8 @@
 
 import random
 from array import array
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from data_gen.files.errors import SourceError
 from data_gen.files.files import fingerprint_of
@@ -12,16 +12,6 @@ from data_gen.rows.indexed import IndexedRows, Skipped, interleaved
 
 OWN = ("generator", "seed", "shares", "caps")
 """Keys of a source that the mixture reads; all others are its generator's settings."""
-
-
-class Generator(Protocol):
-    """What makes the rows of a source (from counts, seed and settings), and its settings' names."""
-
-    @property
-    def rows(self) -> Callable[[dict, int, dict], IndexedRows]: ...
-
-    @property
-    def settings(self) -> set[str]: ...
 
 
 class Turn(NamedTuple):
@@ -35,7 +25,7 @@ def mixture_rows(
     counts: Mapping[str, int],
     seed: int,
     sources: Mapping[str, Mapping],
-    generators: Mapping[str, Generator],
+    generators: Mapping[str, Any],
 ) -> IndexedRows:
     """Rows of several sources, in the proportions of their shares.
 
@@ -54,10 +44,14 @@ def mixture_rows(
         SourceError: naming the source, the key and the remedy.
     """
     check_sources(sources, generators)
-    shares = {task: {name: source["shares"].get(task, 0) for name, source in sources.items()}
-              for task in counts}
-    caps = {task: {name: (source.get("caps") or {}).get(task) for name, source in sources.items()}
-            for task in counts}
+    shares = {
+        task: {name: source["shares"].get(task, 0) for name, source in sources.items()}
+        for task in counts
+    }
+    caps = {
+        task: {name: (source.get("caps") or {}).get(task) for name, source in sources.items()}
+        for task in counts
+    }
     dealt = {task: deal(shares[task], caps[task], n, task) for task, n in counts.items()}
     parts: dict[str, IndexedRows] = {}
     for name, source in sources.items():
@@ -69,8 +63,10 @@ def mixture_rows(
     first = next(iter(columns.values()), {})
     for name, own in columns.items():
         if own.keys() != first.keys():
-            raise SourceError(f"mixture: source '{name}' has the further columns {sorted(own)}, "
-                              f"another has {sorted(first)}; make them agree (targets)")
+            raise SourceError(
+                f"mixture: source '{name}' has the further columns {sorted(own)}, "
+                f"another has {sorted(first)}; make them agree (targets)"
+            )
 
     def make(task: str, i: int) -> dict | Skipped:
         name, index = dealt[task][i]
@@ -81,8 +77,14 @@ def mixture_rows(
     for name, part in parts.items():
         skipped.update(part.skipped, prefix=f"{name}: ")
     fingerprints = (text for name, part in parts.items() for text in (name, part.fingerprint))
-    return IndexedRows(dict(counts), make, order=interleaved, columns=first, skipped=skipped,
-                       fingerprint=fingerprint_of(*fingerprints))
+    return IndexedRows(
+        dict(counts),
+        make,
+        order=interleaved,
+        columns=first,
+        skipped=skipped,
+        fingerprint=fingerprint_of(*fingerprints),
+    )
 
 
 class Turns:
@@ -111,8 +113,10 @@ def deal(shares: Mapping[str, float], caps: Mapping[str, int | None], n: int, ta
     open_to = [name for name, share in shares.items() if share > 0 and caps[name] != 0]
     for _ in range(n):
         if not open_to:
-            raise SourceError(f"mixture: counts ask for {n} rows of {task}, shares and caps give "
-                              f"{sum(made.values())}; raise a cap or give another source a share")
+            raise SourceError(
+                f"mixture: counts ask for {n} rows of {task}, shares and caps give "
+                f"{sum(made.values())}; raise a cap or give another source a share"
+            )
         name = min(open_to, key=lambda name: (made[name] + 0.5) / shares[name])
         turns.code.append(turns.names.index(name))
         turns.index.append(made[name])
@@ -122,7 +126,7 @@ def deal(shares: Mapping[str, float], caps: Mapping[str, int | None], n: int, ta
     return turns
 
 
-def check_sources(sources: Mapping[str, Mapping], generators: Mapping[str, Generator]) -> None:
+def check_sources(sources: Mapping[str, Mapping], generators: Mapping[str, Any]) -> None:
     """Refuse sources that are no settings, have no known generator, unknown keys or wrong numbers.
 
     Raises:
@@ -137,16 +141,20 @@ def check_sources(sources: Mapping[str, Mapping], generators: Mapping[str, Gener
         if not isinstance(source, Mapping):
             raise SourceError(f"{where}: must be settings, not {source!r}")
         if source.get("generator") not in generators:
-            raise SourceError(f"{where}: generator must be one of {', '.join(generators)}, not "
-                              f"{source.get('generator')!r}")
+            raise SourceError(
+                f"{where}: generator must be one of {', '.join(generators)}, not "
+                f"{source.get('generator')!r}"
+            )
         allowed = {*OWN, *generators[source["generator"]].settings}
         unknown = sorted(set(source) - allowed)
         if unknown:
-            raise SourceError(f"{where}: unknown key '{unknown[0]}'; it may have "
-                              f"{', '.join(sorted(allowed))}")
+            raise SourceError(
+                f"{where}: unknown key '{unknown[0]}'; it may have {', '.join(sorted(allowed))}"
+            )
         shares, caps = source.get("shares"), source.get("caps") or {}
         if not isinstance(shares, Mapping) or any(
-                type(v) not in (int, float) or not 0 <= v < float("inf") for v in shares.values()):
+            type(v) not in (int, float) or not 0 <= v < float("inf") for v in shares.values()
+        ):
             raise SourceError(f"{where}: shares must give tasks weights from 0, not {shares!r}")
         if not isinstance(caps, Mapping) or any(type(v) is not int or v < 0 for v in caps.values()):
             raise SourceError(f"{where}: caps must give tasks whole numbers from 0, not {caps!r}")

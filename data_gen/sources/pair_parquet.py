@@ -65,8 +65,10 @@ def parquet_files(path: str | Path) -> list[Path]:
     path = Path(path)
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.is_file() else []
     if not files:
-        raise SourceError(f"{path}: no parquet file there; give a file, a folder of them, or a hub "
-                          f"id such as Yuanshi/Subjects200K")
+        raise SourceError(
+            f"{path}: no parquet file there; give a file, a folder of them, or a hub "
+            f"id such as Yuanshi/Subjects200K"
+        )
     return files
 
 
@@ -87,14 +89,18 @@ def light_rows(file: Path, skipped: SkippedItems) -> Iterator[tuple[Place, dict]
     names = parquet.schema_arrow.names
     for column in ("image", "description"):
         if column not in names:
-            raise SourceError(f"{file}: column '{column}' is missing (found: {', '.join(names)}); "
-                              f"give files in the schema of Yuanshi/Subjects200K")
+            raise SourceError(
+                f"{file}: column '{column}' is missing (found: {', '.join(names)}); "
+                f"give files in the schema of Yuanshi/Subjects200K"
+            )
     for group in range(parquet.num_row_groups):
         size = parquet.metadata.row_group(group).total_byte_size
         if size > MAX_GROUP_BYTES:
-            raise SourceError(f"{file}: row group {group} holds {size >> 20} MB, more than "
-                              f"{MAX_GROUP_BYTES >> 20}; write the file again with row groups of "
-                              f"100 rows")
+            raise SourceError(
+                f"{file}: row group {group} holds {size >> 20} MB, more than "
+                f"{MAX_GROUP_BYTES >> 20}; write the file again with row groups of "
+                f"100 rows"
+            )
         try:
             table = parquet.read_row_group(group, columns=[c for c in LIGHT if c in names])
         except (OSError, pa.ArrowException):
@@ -144,8 +150,7 @@ def pair_image(place: Place) -> Image.Image:
         return open_image_bytes(data)
     except (PhotoError, OSError, pa.ArrowException) as error:
         reason = str(error) if isinstance(error, PhotoError) else "unreadable row group"
-        raise ImageError(
-            f"{place.file} row group {place.group} row {place.row}", reason) from None
+        raise ImageError(f"{place.file} row group {place.group} row {place.row}", reason) from None
 
 
 @lru_cache(CACHED_GROUPS)
@@ -208,8 +213,10 @@ def fetch_pairs(hub_id: str, cache: str | Path, limit: int | None = None) -> Pat
         # The libraries below load_dataset have errors of their own for a network that is down, a
         # missing name, a damaged file.
         if isinstance(error, OSError) and is_full(error):
-            raise SourceError(f"the disk of {folder} is full; whole files of pairs are kept: make "
-                              f"room and run the same command again") from None
+            raise SourceError(
+                f"the disk of {folder} is full; whole files of pairs are kept: make "
+                f"room and run the same command again"
+            ) from None
         raise SourceError(
             f"hub data set {hub_id} cannot be read ({(str(error) or repr(error)).splitlines()[0]});"
             f" check the name and the network, or give a folder of its parquet files"
@@ -231,8 +238,9 @@ def keep_pairs(stream: IterableDataset, folder: Path, limit: int | None) -> None
         want = PART_ROWS if left is None else min(PART_ROWS, left)
         chunk = list(islice(rows, want))
         if chunk:
-            table = pa.Table.from_pylist(chunk, schema=stream.features.arrow_schema
-                                         if stream.features else None)
+            table = pa.Table.from_pylist(
+                chunk, schema=stream.features.arrow_schema if stream.features else None
+            )
             with atomic_file(folder / f"part-{part:05d}.parquet") as file:
                 pq.write_table(table, file, row_group_size=GROUP_ROWS)
             part += 1

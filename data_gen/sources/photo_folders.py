@@ -142,8 +142,9 @@ def is_heldout(name: str, share: float) -> bool:
     return int.from_bytes(digest[:8], "big") / 2**64 < share
 
 
-def summary(folders: list[PhotoFolder], skipped: SkippedItems, *, classes: Path | None = None
-            ) -> str:
+def summary(
+    folders: list[PhotoFolder], skipped: SkippedItems, *, classes: Path | None = None
+) -> str:
     """One line: what is used, what is skipped and why, and what can only be used in part."""
 
     def some(items: list[str]) -> str:

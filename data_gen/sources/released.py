@@ -101,8 +101,10 @@ def released_rows(
     report(line)
     for task, n in counts.items():
         if n > len(places[task]):
-            raise SourceError(f"{path}: {len(places[task])} usable rows of {task}, {n} asked for; "
-                              f"lower counts ({line})")
+            raise SourceError(
+                f"{path}: {len(places[task])} usable rows of {task}, {n} asked for; "
+                f"lower counts ({line})"
+            )
     for task, found in places.items():
         random.Random(f"{name}-{seed}-{task}").shuffle(found)
     templates = templates or load_prompts()
@@ -111,21 +113,35 @@ def released_rows(
         place = places[task][i]
         row_id = f"{name}-{seed}-{task}-{i}"
         try:
-            row = _row(random.Random(row_id), row_id, entries[place], folder, size, side, box_frame,
-                       templates)
+            row = _row(
+                random.Random(row_id),
+                row_id,
+                entries[place],
+                folder,
+                size,
+                side,
+                box_frame,
+                templates,
+            )
         except (PhotoError, Defect) as reason:
             return Skipped(str(reason))
         row["source"] = f"{name}: {Path(path).name} row {place}"
         return row | ({"target": entries[place].target} if targets else {})
 
-    return IndexedRows(dict(counts), make, order=interleaved, skipped=skipped,
-                       columns={"target": Value("string")} if targets else {},
-                       fingerprint=fingerprint_of(file_digest([path]), str(templates)),
-                       image_format=image_format)
+    return IndexedRows(
+        dict(counts),
+        make,
+        order=interleaved,
+        skipped=skipped,
+        columns={"target": Value("string")} if targets else {},
+        fingerprint=fingerprint_of(file_digest([path]), str(templates)),
+        image_format=image_format,
+    )
 
 
-def _entries(path: str | Path, folder: Path, targets: bool
-             ) -> tuple[dict[int, "Entry"], dict[str, array], SkippedItems]:
+def _entries(
+    path: str | Path, folder: Path, targets: bool
+) -> tuple[dict[int, "Entry"], dict[str, array], SkippedItems]:
     """Usable entries by their place in the file, the places by task, and the skipped rest."""
     entries: dict[int, Entry] = {}
     places: dict[str, array] = defaultdict(lambda: array("i"))
@@ -146,15 +162,26 @@ def _entries(path: str | Path, folder: Path, targets: bool
     return entries, places, skipped
 
 
-def _row(rng: random.Random, row_id: str, entry: "Entry", folder: Path, size: int, side: str,
-         frame: str, templates: dict) -> dict:
+def _row(
+    rng: random.Random,
+    row_id: str,
+    entry: "Entry",
+    folder: Path,
+    size: int,
+    side: str,
+    frame: str,
+    templates: dict,
+) -> dict:
     files = [find_file(folder, image) or folder / image for image in entry.images]
     images = [open_photo(file, size, side) for file in files]
     box = entry.box and _box(entry.box, files[-1], frame)
     words = templates[entry.task]
     style = draw_caption_style(rng) if entry.task == ICT else None
-    end = [entry.texts[-1].strip(), rng.choice(words["caption_styles"][style]) if style else "",
-           rng.choice(words["suffix"])]
+    end = [
+        entry.texts[-1].strip(),
+        rng.choice(words["caption_styles"][style]) if style else "",
+        rng.choice(words["suffix"]),
+    ]
     texts = [*entry.texts[:-1], " ".join(part for part in end if part)]
     parts: list[dict] = []
     for i, text in enumerate(texts):
@@ -162,9 +189,17 @@ def _row(rng: random.Random, row_id: str, entry: "Entry", folder: Path, size: in
             parts.append({"type": "image", "text": None})
         if text.strip():
             parts.append({"type": "text", "text": text})
-    return {"id": row_id, "task": entry.task, "prompt": [{"role": "user", "content": parts}],
-            "images": images, "answer": entry.answer, "box": box and list(box),
-            "names": list(entry.names), "absent_names": list(entry.absent_names), "source": ""}
+    return {
+        "id": row_id,
+        "task": entry.task,
+        "prompt": [{"role": "user", "content": parts}],
+        "images": images,
+        "answer": entry.answer,
+        "box": box and list(box),
+        "names": list(entry.names),
+        "absent_names": list(entry.absent_names),
+        "source": "",
+    }
 
 
 def _box(box: Box, file: Path, frame: str) -> Box:
@@ -268,8 +303,13 @@ def _repic(item: dict) -> Entry:
         given = tags(problem)
         if not set(names) <= set(given):
             raise Defect("name that the problem does not give")
-        return Entry(ICT, images, texts, names=names,
-                     absent_names=tuple(name for name in given if name not in names))
+        return Entry(
+            ICT,
+            images,
+            texts,
+            names=names,
+            absent_names=tuple(name for name in given if name not in names),
+        )
     raise Defect("unknown accu_reward_method")
 
 
@@ -277,8 +317,11 @@ def _numbers(solution: Any) -> Box:
     if isinstance(solution, str):
         match = NUMBERS.search(solution)
         solution = [float(v) for v in match.groups()] if match else None
-    if not isinstance(solution, list) or len(solution) != 4 or not all(
-            type(v) in (int, float) and abs(v) < 1e6 for v in solution):
+    if (
+        not isinstance(solution, list)
+        or len(solution) != 4
+        or not all(type(v) in (int, float) and abs(v) < 1e6 for v in solution)
+    ):
         raise Defect("solution that is no box")
     if solution[0] >= solution[2] or solution[1] >= solution[3]:
         raise Defect("inverted or empty box")
@@ -306,8 +349,10 @@ def _rap(item: dict) -> Entry:
     asked = tags(question)
     if not set(asked) <= set(names):
         raise Defect("name without a reference")
-    introductions = [f"{i}. <{name}>: {info}\n" if info else f"{i}. <{name}>\n"
-            for i, (_, name, info) in enumerate(references, start=1)]
+    introductions = [
+        f"{i}. <{name}>: {info}\n" if info else f"{i}. <{name}>\n"
+        for i, (_, name, info) in enumerate(references, start=1)
+    ]
     images = (*(path for path, _, _ in references), image)
     texts = ("", *introductions, question)
     numbers, yes_no = NUMBERS.search(answer), YES_NO.match(answer)
@@ -317,8 +362,9 @@ def _rap(item: dict) -> Entry:
         return Entry(VLT, images, texts, box=_numbers(answer), target=answer)
     if yes_no:
         if len(asked) != 1 or not any(
-                re.search(form.format(name=re.escape(f"<{asked[0]}>")), question, re.I)
-                for form in PRESENCE):
+            re.search(form.format(name=re.escape(f"<{asked[0]}>")), question, re.I)
+            for form in PRESENCE
+        ):
             raise Defect("yes or no about a trait")
         return Entry(OCT, images, texts, answer=yes_no[1].lower(), target=answer)
     called = tags(answer)
@@ -326,15 +372,24 @@ def _rap(item: dict) -> Entry:
         raise Defect("answer with a name without a reference")
     if not called:
         raise Defect("answer without a name")
-    return Entry(ICT, images, texts, names=tuple(n for n in names if n in called),
-                 absent_names=tuple(n for n in names if n not in called), target=answer)
+    return Entry(
+        ICT,
+        images,
+        texts,
+        names=tuple(n for n in names if n in called),
+        absent_names=tuple(n for n in names if n not in called),
+        target=answer,
+    )
 
 
 def _exchange(turns: Any) -> tuple[str, str]:
     """The first question, without its placeholder, and its answer."""
-    if (not isinstance(turns, list) or len(turns) < 2
-            or not all(isinstance(t, dict) and is_text(t.get("value")) for t in turns[:2])
-            or [t.get("from") for t in turns[:2]] != ["human", "gpt"]):
+    if (
+        not isinstance(turns, list)
+        or len(turns) < 2
+        or not all(isinstance(t, dict) and is_text(t.get("value")) for t in turns[:2])
+        or [t.get("from") for t in turns[:2]] != ["human", "gpt"]
+    ):
         raise Defect("conversation that does not go human, gpt")
     question = turns[0]["value"].replace("<image>", "").strip()
     if not question:

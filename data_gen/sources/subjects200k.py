@@ -94,19 +94,28 @@ def subjects200k_rows(
     if is_hub_id(path):
         path = fetch_pairs(str(path), cache, limit)
     pairs = Pairs(path, inset, size, side)
-    skipped = read_pairs(pairs, thresholds(quality), keep_unassessed=keep_unassessed,
-                          collections=collections, limit=limit)
+    skipped = read_pairs(
+        pairs,
+        thresholds(quality),
+        keep_unassessed=keep_unassessed,
+        collections=collections,
+        limit=limit,
+    )
     report(summary(pairs, skipped))
     if not pairs:
-        raise SourceError(f"{path}: {summary(pairs, skipped)}; lower 'quality', or set "
-                          f"keep_unassessed where nobody assessed the pairs")
+        raise SourceError(
+            f"{path}: {summary(pairs, skipped)}; lower 'quality', or set "
+            f"keep_unassessed where nobody assessed the pairs"
+        )
     source = Source("subjects200k", pairs)
     nearest = read_neighbours(neighbours, source.subjects, skipped) if neighbours else None
-    rows = SourceRows(source, seed, shares=shares, size=size, side=side, nearest=nearest,
-                      templates=templates)
+    rows = SourceRows(
+        source, seed, shares=shares, size=size, side=side, nearest=nearest, templates=templates
+    )
     fingerprint = fingerprint_of(
         *(part for file in pairs.files for part in (file.name, footer_digest(file))),
-        file_digest([neighbours] if neighbours else []))
+        file_digest([neighbours] if neighbours else []),
+    )
     return indexed_rows(rows, counts, skipped, fingerprint, image_format)
 
 
@@ -158,8 +167,9 @@ def summary(pairs: Pairs, skipped: SkippedItems) -> str:
     return f"subjects200k: {len(pairs)} pairs used{skipped.clause()}"
 
 
-def _refusal(row: dict, least: Mapping[str, float], keep_unassessed: bool,
-             collections: list[str] | None) -> str | None:
+def _refusal(
+    row: dict, least: Mapping[str, float], keep_unassessed: bool, collections: list[str] | None
+) -> str | None:
     if collections and row.get("collection") not in collections:
         return "of another collection"
     if row["description"].get("description_valid") is False:

@@ -84,36 +84,66 @@ def diffusion_pairs(
     if extra:
         raise SourceError(f"edit: unknown key '{extra[0]}'")
     first = pipeline_settings(pipeline, "pipeline")
-    second = pipeline_settings({"weights": first.weights, "dtype": first.dtype, **edit["pipeline"]},
-                               "edit: pipeline") if edit.get("pipeline") else None
+    second = (
+        pipeline_settings(
+            {"weights": first.weights, "dtype": first.dtype, **edit["pipeline"]}, "edit: pipeline"
+        )
+        if edit.get("pipeline")
+        else None
+    )
     scoring = quality_settings(quality) if quality else None
     objects = object_texts(texts, seed, cache)
     root = Path(edit["subjects"]) if edit.get("subjects") is not None else Path()
     subjects = _subjects(root, size) if edit.get("subjects") is not None else []
     pairs = PairMaker(
-        seed=seed, objects=objects.of, prompts={
-            DIPTYCH: prompt, EDIT: edit.get("prompt", EDIT_PROMPT),
-            "subject": edit.get("subject_prompt", SUBJECT_PROMPT)},
-        pipelines=(first, second), subjects=subjects, size=size, batch_size=batch_size,
-        quality=scoring, image_format=image_format, collection=collection)
-    report(f"diffusion: {first.name} of {first.weights} on {pairs.device}"
-           + (f", {second.name}" if second else "")
-           + (f", scored by {scoring.encoder}" if scoring else ", not scored"))
+        seed=seed,
+        objects=objects.of,
+        prompts={
+            DIPTYCH: prompt,
+            EDIT: edit.get("prompt", EDIT_PROMPT),
+            "subject": edit.get("subject_prompt", SUBJECT_PROMPT),
+        },
+        pipelines=(first, second),
+        subjects=subjects,
+        size=size,
+        batch_size=batch_size,
+        quality=scoring,
+        image_format=image_format,
+        collection=collection,
+    )
+    report(
+        f"diffusion: {first.name} of {first.weights} on {pairs.device}"
+        + (f", {second.name}" if second else "")
+        + (f", scored by {scoring.encoder}" if scoring else ", not scored")
+    )
     fingerprint = fingerprint_of(
-        objects.fingerprint, *(weights_fingerprint(s.weights) for s in (first, second) if s),
+        objects.fingerprint,
+        *(weights_fingerprint(s.weights) for s in (first, second) if s),
         weights_fingerprint(scoring.encoder) if scoring else "",
         *(version(name) for name in ("torch", "diffusers", "transformers", "open_clip_torch")),
-        *(part for s in subjects for photo in s.photos
-          for part in (printable(photo.relative_to(root)), photo)))
+        *(
+            part
+            for s in subjects
+            for photo in s.photos
+            for part in (printable(photo.relative_to(root)), photo)
+        ),
+    )
     return IndexedRows(
-        counts, pairs.pair, skipped=objects.skipped, fingerprint=fingerprint, schema=SCHEMA,
-        sheet=pair_sheet, row_bytes=(4.0 if image_format == "png" else 1.0) * size * size)
+        counts,
+        pairs.pair,
+        skipped=objects.skipped,
+        fingerprint=fingerprint,
+        schema=SCHEMA,
+        sheet=pair_sheet,
+        row_bytes=(4.0 if image_format == "png" else 1.0) * size * size,
+    )
 
 
 def _subjects(root: Path, size: int) -> list[PhotoFolder]:
     if not root.is_dir():
-        raise SourceError(f"edit: subjects: {root} is no directory; give one that holds "
-                          "<subject>/*.jpg")
+        raise SourceError(
+            f"edit: subjects: {root} is no directory; give one that holds <subject>/*.jpg"
+        )
     found, _ = scan(root, size, "short", keep=None)
     if not found:
         raise SourceError(f"edit: subjects: {root} holds no usable photo at <subject>/*.jpg")

@@ -68,8 +68,10 @@ def object_texts(settings: Mapping, seed: int, cache: str | Path = "runs/cache")
         raise SourceError(f"texts: unknown key '{unknown[0]}'; it may have {', '.join(KEYS)}")
     given = [key for key in ("item", "file", "chat") if settings.get(key)]
     if len(given) != 1:
-        raise SourceError("texts: give one of 'item' (a template), 'file' or 'chat', not "
-                          f"{' and '.join(given) or 'none'}")
+        raise SourceError(
+            "texts: give one of 'item' (a template), 'file' or 'chat', not "
+            f"{' and '.join(given) or 'none'}"
+        )
     lists = settings.get("lists") or {}
     for key in ("item", "category", "scene"):
         _check_template(key, settings.get(key), lists)
@@ -79,8 +81,9 @@ def object_texts(settings: Mapping, seed: int, cache: str | Path = "runs/cache")
             raise SourceError("texts: 'scene' is missing: a template of what is around the object")
         objects, fingerprint = None, ""
     else:
-        path = (Path(settings["file"]) if settings.get("file")
-                else chat_texts(settings["chat"], cache))
+        path = (
+            Path(settings["file"]) if settings.get("file") else chat_texts(settings["chat"], cache)
+        )
         objects = read_objects(path, skipped, need_scenes=not scene)
         fingerprint = fingerprint_of(path)
 
@@ -98,8 +101,11 @@ def object_texts(settings: Mapping, seed: int, cache: str | Path = "runs/cache")
         if len(scenes) >= 2:
             first, second = rng.sample(scenes, 2)
             return ObjectText(item, category, (first, second))
-        return ObjectText(item, category,
-                          _two_scenes(rng, scene or "", lists, settings.get("scenes_differ") or ()))
+        return ObjectText(
+            item,
+            category,
+            _two_scenes(rng, scene or "", lists, settings.get("scenes_differ") or ()),
+        )
 
     of(0)  # templates that cannot be filled are refused at once
     return ObjectTexts(of, skipped, fingerprint)
@@ -119,8 +125,9 @@ def _check_template(key: str, template: object, lists: Mapping) -> None:
     for field in re.findall(r"\{(\w*)\}", template):
         values = lists.get(field)
         if not isinstance(values, list) or not values:
-            raise SourceError(f"texts: '{key}' asks for {{{field}}}, and 'lists' has no values for "
-                              "it")
+            raise SourceError(
+                f"texts: '{key}' asks for {{{field}}}, and 'lists' has no values for it"
+            )
 
 
 def _values(rng: random.Random, lists: Mapping, distinct) -> dict[str, str]:
@@ -163,8 +170,10 @@ def read_objects(path: Path, skipped: SkippedItems, *, need_scenes: bool) -> lis
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise SourceError(f"texts: {path} cannot be read ({error.strerror}); give a text file with "
-                          "one object per line") from None
+        raise SourceError(
+            f"texts: {path} cannot be read ({error.strerror}); give a text file with "
+            "one object per line"
+        ) from None
     found: list[Entry] = []
     for number, line in enumerate(lines, start=1):
         where = f"line {number}"
@@ -183,8 +192,10 @@ def read_objects(path: Path, skipped: SkippedItems, *, need_scenes: bool) -> lis
         else:
             found.append(entry)
     if not found:
-        raise SourceError(f"texts: {path} has no usable line ({skipped.line() or 'it is empty'}); "
-                          "write an item per line, or give 'scene' for items without scenes")
+        raise SourceError(
+            f"texts: {path} has no usable line ({skipped.line() or 'it is empty'}); "
+            "write an item per line, or give 'scene' for items without scenes"
+        )
     return found
 
 
@@ -202,21 +213,33 @@ def read_object(text: str) -> Entry | str:
     if not isinstance(scenes, list) or not all(map(usable, scenes)):
         return "scenes are not a list of texts"
     category = entry.get("category")
-    return (entry["item"].strip(),
-            category.strip() if isinstance(category, str) and usable(category) else None,
-            list(dict.fromkeys(scene.strip() for scene in scenes)))
+    return (
+        entry["item"].strip(),
+        category.strip() if isinstance(category, str) and usable(category) else None,
+        list(dict.fromkeys(scene.strip() for scene in scenes)),
+    )
 
 
 def usable(text: object) -> bool:
     """Whether this is a text that can stand in a prompt."""
-    return (isinstance(text, str) and bool(text.strip()) and len(text) <= MAX_TEXT
-            and text.strip().isprintable())
+    return (
+        isinstance(text, str)
+        and bool(text.strip())
+        and len(text) <= MAX_TEXT
+        and text.strip().isprintable()
+    )
 
 
 # ---- a chat model ----
 
-CHAT_DEFAULTS = {"objects": 200, "per_call": 20, "temperature": 1.0, "timeout_s": 120,
-                 "key_variable": None, "request": None}
+CHAT_DEFAULTS = {
+    "objects": 200,
+    "per_call": 20,
+    "temperature": 1.0,
+    "timeout_s": 120,
+    "key_variable": None,
+    "request": None,
+}
 
 CHAT_TRIES = 4
 """How often a request is sent before a busy endpoint counts as unreachable."""
@@ -250,9 +273,10 @@ def chat_texts(settings: Mapping, cache: str | Path) -> Path:
     """
     unknown = sorted(set(settings) - {"endpoint", "model", *CHAT_DEFAULTS})
     if unknown or not {"endpoint", "model"} <= set(settings):
-        raise SourceError("texts: chat needs 'endpoint' and 'model' and may have "
-                          f"{', '.join(CHAT_DEFAULTS)}"
-                          + (f", not '{unknown[0]}'" if unknown else ""))
+        raise SourceError(
+            "texts: chat needs 'endpoint' and 'model' and may have "
+            f"{', '.join(CHAT_DEFAULTS)}" + (f", not '{unknown[0]}'" if unknown else "")
+        )
     if not re.match(r"https?://", settings["endpoint"]):
         raise SourceError(f"texts: endpoint {settings['endpoint']!r} is not an http(s) address")
     settings = {**CHAT_DEFAULTS, **settings}
@@ -267,8 +291,9 @@ def chat_texts(settings: Mapping, cache: str | Path) -> Path:
     until = time.monotonic() + 60 * settings["timeout_s"]
     while not path.exists():
         if time.monotonic() > until:
-            raise SourceError(f"texts: the first process did not write {path} in "
-                              f"{settings['timeout_s']} minutes")
+            raise SourceError(
+                f"texts: the first process did not write {path} in {settings['timeout_s']} minutes"
+            )
         time.sleep(1)
     return path
 
@@ -286,8 +311,9 @@ def request_objects(settings: Mapping, path: Path) -> None:
     found = {entry["item"].strip().casefold(): entry for entry in map(json.loads, lines)}
     skipped = SkippedItems()
     fruitless = 0
-    with tqdm(total=settings["objects"], initial=len(found), unit="object",
-              desc=settings["model"]) as bar:
+    with tqdm(
+        total=settings["objects"], initial=len(found), unit="object", desc=settings["model"]
+    ) as bar:
         while len(found) < settings["objects"] and fruitless < MAX_FRUITLESS:
             known = ", ".join(list(found)[-40:]) or "-"
             n = min(settings["per_call"], settings["objects"] - len(found))
@@ -305,9 +331,11 @@ def request_objects(settings: Mapping, path: Path) -> None:
             bar.update(len(found) - before)
             fruitless = 0 if len(found) > before else fruitless + 1
     if not found:
-        raise SourceError(f"texts: {settings['model']} at {settings['endpoint']} described nothing "
-                          f"usable in {MAX_FRUITLESS} replies ({skipped.line() or 'no JSON'}); "
-                          "try another model, or another 'request'")
+        raise SourceError(
+            f"texts: {settings['model']} at {settings['endpoint']} described nothing "
+            f"usable in {MAX_FRUITLESS} replies ({skipped.line() or 'no JSON'}); "
+            "try another model, or another 'request'"
+        )
 
 
 def complete(settings: Mapping, text: str) -> str:
@@ -317,11 +345,13 @@ def complete(settings: Mapping, text: str) -> str:
         SourceError: the endpoint cannot be reached, refuses, or answers in another form.
     """
     key = os.environ.get(settings["key_variable"] or "")
-    endpoint = Endpoint(settings["endpoint"], settings["model"], key, settings["timeout_s"],
-                        CHAT_TRIES)
+    endpoint = Endpoint(
+        settings["endpoint"], settings["model"], key, settings["timeout_s"], CHAT_TRIES
+    )
     try:
-        return chat(endpoint, [{"role": "user", "content": text}],
-                    temperature=settings["temperature"])
+        return chat(
+            endpoint, [{"role": "user", "content": text}], temperature=settings["temperature"]
+        )
     except ChatError as error:
         raise SourceError(f"texts: {error}; or give 'file' instead of 'chat'") from None
 

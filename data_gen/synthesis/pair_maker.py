@@ -32,10 +32,12 @@ DIPTYCH, EDIT = "diptych", "edit"
 SCHEMA = {
     "image": ImageFeature(),
     "collection": Value("string"),
-    "quality_assessment": {name: Value("int64") for name in
-                           ("compositeStructure", "objectConsistency", "imageQuality")},
-    "description": {name: Value("string") for name in
-                    ("item", "description_0", "description_1", "category")}
+    "quality_assessment": {
+        name: Value("int64") for name in ("compositeStructure", "objectConsistency", "imageQuality")
+    },
+    "description": {
+        name: Value("string") for name in ("item", "description_0", "description_1", "category")
+    }
     | {"description_valid": Value("bool")},
 }
 
@@ -59,11 +61,20 @@ class PairMaker:
         collection: name of the collection; ids begin with it.
     """
 
-    def __init__(self, *, seed: int, objects: Callable[[int], ObjectText], prompts: dict[str, str],
-                 pipelines: tuple[PipelineSettings, PipelineSettings | None],
-                 subjects: list[PhotoFolder], size: int, batch_size: int,
-                 quality: QualitySettings | None, image_format: str,
-                 collection: str):
+    def __init__(
+        self,
+        *,
+        seed: int,
+        objects: Callable[[int], ObjectText],
+        prompts: dict[str, str],
+        pipelines: tuple[PipelineSettings, PipelineSettings | None],
+        subjects: list[PhotoFolder],
+        size: int,
+        batch_size: int,
+        quality: QualitySettings | None,
+        image_format: str,
+        collection: str,
+    ):
         self.seed, self.objects, self.prompts, self.subjects = seed, objects, prompts, subjects
         self.settings, self.editor_settings = pipelines
         self.size, self.batch_size = size, batch_size
@@ -82,8 +93,11 @@ class PairMaker:
         settings = self.editor_settings
         assert settings is not None, "edit pairs need settings of an editor"
         # Not shared with an adapter, which would change the parts of the first pipeline, too.
-        shared = (settings.weights == self.settings.weights and not self.subjects
-                  and not settings.ip_adapter)
+        shared = (
+            settings.weights == self.settings.weights
+            and not self.subjects
+            and not settings.ip_adapter
+        )
         return load_pipeline(settings, self.device, self.pipeline if shared else None)
 
     @cached_property
@@ -104,18 +118,25 @@ class PairMaker:
         else:
             scores = self.scorer(pairs)
             reasons = [rejection_reason(score, self.quality.least) for score in scores]
-        return [Skipped(reason) if reason else self._row(task, i, pair, score)
-                for i, pair, score, reason in zip(indices, pairs, scores, reasons, strict=True)]
+        return [
+            Skipped(reason) if reason else self._row(task, i, pair, score)
+            for i, pair, score, reason in zip(indices, pairs, scores, reasons, strict=True)
+        ]
 
     def _diptychs(self, indices: range) -> list[CandidatePair]:
         objects = [self.objects(i) for i in indices]
-        wide = generate_images(self.pipeline, self.settings,
-                               [_filled(self.prompts[DIPTYCH], o) for o in objects],
-                               [self._noise_seed(DIPTYCH, i) for i in indices],
-                               (2 * self.size, self.size))
+        wide = generate_images(
+            self.pipeline,
+            self.settings,
+            [_filled(self.prompts[DIPTYCH], o) for o in objects],
+            [self._noise_seed(DIPTYCH, i) for i in indices],
+            (2 * self.size, self.size),
+        )
         left, right = ((x, 0, x + self.size, self.size) for x in (0, self.size))
-        return [CandidatePair((image.crop(left), image.crop(right)), o.item, o.scenes, image)
-                for o, image in zip(objects, wide, strict=True)]
+        return [
+            CandidatePair((image.crop(left), image.crop(right)), o.item, o.scenes, image)
+            for o, image in zip(objects, wide, strict=True)
+        ]
 
     def _edits(self, indices: range) -> list[CandidatePair]:
         objects = [self._object(i) for i in indices]
@@ -123,15 +144,26 @@ class PairMaker:
         if self.subjects:
             before = [self._photo(i) for i in indices]
         else:
-            before = generate_images(self.pipeline, self.settings,
-                                     [_filled(self.prompts["subject"], o) for o in objects],
-                                     [self._noise_seed("subject", i) for i in indices], square)
+            before = generate_images(
+                self.pipeline,
+                self.settings,
+                [_filled(self.prompts["subject"], o) for o in objects],
+                [self._noise_seed("subject", i) for i in indices],
+                square,
+            )
         assert self.editor_settings is not None, "edit pairs need settings of an editor"
-        after = generate_images(self.editor, self.editor_settings,
-                                [_filled(self.prompts[EDIT], o) for o in objects],
-                                [self._noise_seed(EDIT, i) for i in indices], square, before)
-        return [CandidatePair(pair, o.item, o.scenes)
-                for pair, o in zip(zip(before, after, strict=True), objects, strict=True)]
+        after = generate_images(
+            self.editor,
+            self.editor_settings,
+            [_filled(self.prompts[EDIT], o) for o in objects],
+            [self._noise_seed(EDIT, i) for i in indices],
+            square,
+            before,
+        )
+        return [
+            CandidatePair(pair, o.item, o.scenes)
+            for pair, o in zip(zip(before, after, strict=True), objects, strict=True)
+        ]
 
     def _object(self, i: int) -> ObjectText:
         """Of edit pair ``i``: with photos, the object is theirs and only the scene is drawn."""
@@ -153,13 +185,18 @@ class PairMaker:
 
     def _row(self, task: str, i: int, pair: CandidatePair, scores: dict) -> dict:
         return {
-            "id": f"{self.collection}-{self.seed}-{task}-{i}", "task": task,
+            "id": f"{self.collection}-{self.seed}-{task}-{i}",
+            "task": task,
             "image": encode_image(join_halves(pair.halves), self.image_format),
-            "collection": self.collection, "quality_assessment": scores,
+            "collection": self.collection,
+            "quality_assessment": scores,
             "description": {
-                "item": pair.item, "description_0": pair.scenes[0],
-                "description_1": pair.scenes[1], "description_valid": True,
-                "category": self._object(i).category if task == EDIT else self.objects(i).category},
+                "item": pair.item,
+                "description_0": pair.scenes[0],
+                "description_1": pair.scenes[1],
+                "description_valid": True,
+                "category": self._object(i).category if task == EDIT else self.objects(i).category,
+            },
         }
 
 

@@ -20,7 +20,8 @@ def pair_sheet(folder: Path, path: str | Path) -> None:
     rows = (row for file in parquet_files(folder) for row in light_rows(file, SkippedItems()))
     cells = [(pair_image(place), row) for place, row in islice(rows, SHOWN)]
     font = ImageFont.truetype(
-        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12)
+        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12
+    )
     height = max(WIDTH * image.height // image.width for image, _ in cells) + 4 * LINE + GAP
     lines = -(-len(cells) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * (WIDTH + GAP) + GAP, lines * height + GAP), "white")
@@ -31,7 +32,8 @@ def pair_sheet(folder: Path, path: str | Path) -> None:
         sheet.paste(small, (x, y))
         text = row["description"].get("item") or ""
         scores = [v for v in row["quality_assessment"].values() if v is not None]
-        for n, line in enumerate([*textwrap.wrap(text, 48)[:2],
-                                  " ".join(map(str, scores)) or "not assessed"]):
+        for n, line in enumerate(
+            [*textwrap.wrap(text, 48)[:2], " ".join(map(str, scores)) or "not assessed"]
+        ):
             draw.text((x, y + small.height + 2 + n * LINE), line, "#1f2328", font)
     sheet.save(path, "PNG")

@@ -65,30 +65,41 @@ def pipeline_settings(settings: Mapping, where: str) -> PipelineSettings:
     Raises:
         SourceError: an unknown key, class, type or directory; says which and what there is.
     """
-    given: dict[str, Any] = {("name" if key == "class" else key): value
-                             for key, value in settings.items()}
+    given: dict[str, Any] = {
+        ("name" if key == "class" else key): value for key, value in settings.items()
+    }
     known = {f: ("class" if f == "name" else f) for f in PipelineSettings.__dataclass_fields__}
     unknown = sorted(set(given) - set(known))
     if unknown or "weights" not in given:
-        raise SourceError(f"{where}: " + (f"unknown key '{unknown[0]}'" if unknown else
-                                          "'weights' is missing")
-                          + f"; it may have {', '.join(known.values())}")
+        raise SourceError(
+            f"{where}: "
+            + (f"unknown key '{unknown[0]}'" if unknown else "'weights' is missing")
+            + f"; it may have {', '.join(known.values())}"
+        )
     made = PipelineSettings(**given)
     pipeline_class(made.name, where)
-    for key, allowed in (("dtype", DTYPES), ("offload", OFFLOADS),
-                         ("image_argument", ("image", "ip_adapter_image"))):
+    for key, allowed in (
+        ("dtype", DTYPES),
+        ("offload", OFFLOADS),
+        ("image_argument", ("image", "ip_adapter_image")),
+    ):
         if getattr(made, key) not in allowed:
-            raise SourceError(f"{where}: {key} must be {', '.join(allowed)}, not "
-                              f"{getattr(made, key)!r}")
+            raise SourceError(
+                f"{where}: {key} must be {', '.join(allowed)}, not {getattr(made, key)!r}"
+            )
     if made.scheduler is not None:
         _scheduler_class(made.scheduler, where)
     path = Path(local_weights(made.weights))
     if path.exists() and not (path / "model_index.json").is_file():
-        raise SourceError(f"{where}: {path} holds no model_index.json; give a directory in "
-                          "diffusers' format, or a hub id")
+        raise SourceError(
+            f"{where}: {path} holds no model_index.json; give a directory in "
+            "diffusers' format, or a hub id"
+        )
     if is_missing_path(str(path)) or (not path.exists() and len(path.parts) != 2):
-        raise SourceError(f"{where}: {path} does not exist; give a directory in diffusers' format, "
-                          "or a hub id (owner/name); byname tiny_model makes the toybox's")
+        raise SourceError(
+            f"{where}: {path} does not exist; give a directory in diffusers' format, "
+            "or a hub id (owner/name); byname tiny_model makes the toybox's"
+        )
     return made
 
 
@@ -99,18 +110,22 @@ def pipeline_class(name: str, where: str) -> Any:
         SourceError: diffusers has no such class, or it is not a pipeline.
     """
     found = getattr(diffusers, name, None) if name[:1].isalpha() else None
-    if name not in AUTO and not (inspect.isclass(found)
-                                 and issubclass(found, diffusers.DiffusionPipeline)):
-        raise SourceError(f"{where}: {name!r} is not a pipeline class of diffusers "
-                          f"{diffusers.__version__}; give one, or {' or '.join(AUTO)}")
+    if name not in AUTO and not (
+        inspect.isclass(found) and issubclass(found, diffusers.DiffusionPipeline)
+    ):
+        raise SourceError(
+            f"{where}: {name!r} is not a pipeline class of diffusers "
+            f"{diffusers.__version__}; give one, or {' or '.join(AUTO)}"
+        )
     return found
 
 
 def _scheduler_class(settings: Mapping, where: str) -> Any:
     found = getattr(diffusers, str(settings.get("class")), None)
     if not (inspect.isclass(found) and issubclass(found, diffusers.SchedulerMixin)):
-        raise SourceError(f"{where}: scheduler: {settings.get('class')!r} is not a scheduler class "
-                          "of diffusers")
+        raise SourceError(
+            f"{where}: scheduler: {settings.get('class')!r} is not a scheduler class of diffusers"
+        )
     return found
 
 
@@ -123,8 +138,11 @@ def weights_fingerprint(path: str) -> str:
     for file in sorted(Path(path).rglob("*")):
         if file.is_file():
             with open(file, "rb") as opened:
-                parts += [str(file.relative_to(path)), str(file.stat().st_size),
-                          opened.read(2**16).hex()]
+                parts += [
+                    str(file.relative_to(path)),
+                    str(file.stat().st_size),
+                    opened.read(2**16).hex(),
+                ]
     return fingerprint_of(*parts)
 
 
@@ -145,12 +163,17 @@ def load_pipeline(settings: PipelineSettings, device: str, share_with: Any = Non
             pipeline = kind.from_pipe(share_with, **own)
         else:
             pipeline = kind.from_pretrained(
-                local_weights(settings.weights), dtype=getattr(torch, settings.dtype),
-                use_safetensors=True, revision=settings.revision, variant=settings.variant)
+                local_weights(settings.weights),
+                dtype=getattr(torch, settings.dtype),
+                use_safetensors=True,
+                revision=settings.revision,
+                variant=settings.variant,
+            )
         if settings.scheduler:
             options = {k: v for k, v in settings.scheduler.items() if k != "class"}
             pipeline.scheduler = _scheduler_class(settings.scheduler, "pipeline").from_config(
-                pipeline.scheduler.config, **options)
+                pipeline.scheduler.config, **options
+            )
         if settings.ip_adapter:
             options = dict(settings.ip_adapter)
             scale = options.pop("scale", 0.6)
@@ -158,9 +181,11 @@ def load_pipeline(settings: PipelineSettings, device: str, share_with: Any = Non
             pipeline.set_ip_adapter_scale(scale)
     except Exception as error:
         # diffusers, transformers and the hub's client each raise their own exceptions.
-        raise SourceError(f"pipeline {settings.name} cannot be loaded from {settings.weights}: "
-                          f"{(str(error).strip() or repr(error)).splitlines()[0][:300]}; check the "
-                          "name, the class and the network") from None
+        raise SourceError(
+            f"pipeline {settings.name} cannot be loaded from {settings.weights}: "
+            f"{(str(error).strip() or repr(error)).splitlines()[0][:300]}; check the "
+            "name, the class and the network"
+        ) from None
     pipeline.set_progress_bar_config(disable=True)
     if settings.offload == "none":
         return pipeline.to(device)
@@ -169,8 +194,12 @@ def load_pipeline(settings: PipelineSettings, device: str, share_with: Any = Non
 
 
 def generate_images(
-    pipeline: Any, settings: PipelineSettings, prompts: Sequence[str], seeds: Sequence[int],
-    size: tuple[int, int], images: Sequence[Image.Image] | None = None,
+    pipeline: Any,
+    settings: PipelineSettings,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    size: tuple[int, int],
+    images: Sequence[Image.Image] | None = None,
 ) -> list[Image.Image]:
     """One RGB image per prompt.
 
@@ -185,30 +214,42 @@ def generate_images(
     """
     if images is not None and settings.image_argument == "ip_adapter_image" and len(prompts) > 1:
         # There, a list of images means several references for one prompt.
-        return [generate_images(pipeline, settings, [p], [s], size, [i])[0]
-                for p, s, i in zip(prompts, seeds, images, strict=True)]
+        return [
+            generate_images(pipeline, settings, [p], [s], size, [i])[0]
+            for p, s, i in zip(prompts, seeds, images, strict=True)
+        ]
     accepted = inspect.signature(type(pipeline).__call__).parameters
     arguments = dict(settings.call)
     unknown = sorted(set(arguments) - set(accepted))
     if unknown:
         raise SourceError(f"pipeline: call: {type(pipeline).__name__} takes no '{unknown[0]}'")
-    arguments |= {key: value for key, value in zip(("width", "height"), size, strict=True)
-                  if key in accepted}
+    arguments |= {
+        key: value for key, value in zip(("width", "height"), size, strict=True) if key in accepted
+    }
     if isinstance(arguments.get("negative_prompt"), str):
         arguments["negative_prompt"] = [arguments["negative_prompt"]] * len(prompts)
     if images is not None:
         alone = settings.image_argument == "ip_adapter_image"
         arguments[settings.image_argument] = images[0] if alone else list(images)
     try:
-        found = pipeline(prompt=list(prompts), **arguments, generator=[
-            torch.Generator("cpu").manual_seed(seed) for seed in seeds]).images
+        found = pipeline(
+            prompt=list(prompts),
+            **arguments,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+        ).images
     except (TypeError, ValueError) as error:
-        raise SourceError(f"pipeline {type(pipeline).__name__} refuses: "
-                          f"{(str(error).splitlines() or ['?'])[0][:300]}; see 'call' and 'size'"
-                          ) from None
+        raise SourceError(
+            f"pipeline {type(pipeline).__name__} refuses: "
+            f"{(str(error).splitlines() or ['?'])[0][:300]}; see 'call' and 'size'"
+        ) from None
     except torch.cuda.OutOfMemoryError:
-        raise SourceError(f"the GPU's memory does not hold {len(prompts)} images of "
-                          f"{size[0]}x{size[1]}; lower batch_size or size, or set offload: model"
-                          ) from None
-    return [image.convert("RGB") if image.size == tuple(size)
-            else image.convert("RGB").resize(size, Image.Resampling.LANCZOS) for image in found]
+        raise SourceError(
+            f"the GPU's memory does not hold {len(prompts)} images of "
+            f"{size[0]}x{size[1]}; lower batch_size or size, or set offload: model"
+        ) from None
+    return [
+        image.convert("RGB")
+        if image.size == tuple(size)
+        else image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+        for image in found
+    ]

@@ -49,8 +49,11 @@ class QualitySettings:
     structure: tuple[float, float] = (0.3, 0.7)
     text: str = "{item}, {scene}"
     one: tuple[str, ...] = ("a photo of one object",)
-    others: tuple[str, ...] = ("a photo of several objects", "a collage of photos",
-                               "an empty place without any object")
+    others: tuple[str, ...] = (
+        "a photo of several objects",
+        "a collage of photos",
+        "an empty place without any object",
+    )
     seam: float | None = 1.5
     least: dict = field(default_factory=lambda: {STRUCTURE: 3, CONSISTENCY: 3, QUALITY: 3})
 
@@ -64,22 +67,28 @@ def quality_settings(settings: Mapping) -> QualitySettings:
     known = QualitySettings.__dataclass_fields__
     unknown = sorted(set(settings) - set(known))
     if unknown or "encoder" not in settings:
-        raise SourceError("quality: " + (f"unknown key '{unknown[0]}'" if unknown else
-                                         "'encoder' is missing")
-                          + f"; it may have {', '.join(known)}")
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value
-                             for key, value in settings.items()}
+        raise SourceError(
+            "quality: "
+            + (f"unknown key '{unknown[0]}'" if unknown else "'encoder' is missing")
+            + f"; it may have {', '.join(known)}"
+        )
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
     made = QualitySettings(**given)
     if is_missing_path(local_weights(made.encoder)):
-        raise SourceError(f"quality: encoder {made.encoder} does not exist; byname tiny_model "
-                          "makes the toybox's")
+        raise SourceError(
+            f"quality: encoder {made.encoder} does not exist; byname tiny_model makes the toybox's"
+        )
     for key in ("consistency", "agreement", "structure"):
         bounds = getattr(made, key)
         if len(bounds) != 2 or not bounds[0] < bounds[1]:
             raise SourceError(f"quality: {key} must be a lower and an upper bound, not {bounds}")
     if set(made.least) - {STRUCTURE, CONSISTENCY, QUALITY}:
-        raise SourceError(f"quality: least may have {STRUCTURE}, {CONSISTENCY} and {QUALITY}, not "
-                          f"{sorted(made.least)}")
+        raise SourceError(
+            f"quality: least may have {STRUCTURE}, {CONSISTENCY} and {QUALITY}, not "
+            f"{sorted(made.least)}"
+        )
     return made
 
 
@@ -106,8 +115,9 @@ def pair_scorer(
     except EncoderError as error:
         raise SourceError(f"quality: {error}") from None
     if encoder.texts is None:
-        raise SourceError(f"quality: encoder {settings.encoder!r} has no text side; give an "
-                          "open_clip or CLIP one")
+        raise SourceError(
+            f"quality: encoder {settings.encoder!r} has no text side; give an open_clip or CLIP one"
+        )
     prompts = encoder.texts([*settings.one, *settings.others])
     return lambda pairs: score_pairs(pairs, settings, encoder, prompts)
 
@@ -125,8 +135,9 @@ def score_pairs(
         return []
     assert encoder.texts is not None
     images_ND = encoder.images([half for pair in pairs for half in pair.halves])
-    texts_ND = encoder.texts([_text(settings.text, pair.item, scene)
-                              for pair in pairs for scene in pair.scenes])
+    texts_ND = encoder.texts(
+        [_text(settings.text, pair.item, scene) for pair in pairs for scene in pair.scenes]
+    )
     consistency = (images_ND[::2] * images_ND[1::2]).sum(1)
     agreement = (images_ND * texts_ND).sum(1).reshape(-1, 2).min(1)
     logits = LOGIT_SCALE * images_ND @ prompts.T
@@ -134,13 +145,18 @@ def score_pairs(
     structure = (odds[:, : len(settings.one)].sum(1) / odds.sum(1)).reshape(-1, 2).min(1)
     scores = []
     for i, pair in enumerate(pairs):
-        seamless = (settings.seam is not None and pair.whole is not None
-                    and seam(pair.whole) < settings.seam)
-        scores.append({
-            STRUCTURE: 0 if seamless else to_points(structure[i], settings.structure),
-            CONSISTENCY: to_points(consistency[i], settings.consistency),
-            QUALITY: to_points(agreement[i], settings.agreement),
-        })
+        seamless = (
+            settings.seam is not None
+            and pair.whole is not None
+            and seam(pair.whole) < settings.seam
+        )
+        scores.append(
+            {
+                STRUCTURE: 0 if seamless else to_points(structure[i], settings.structure),
+                CONSISTENCY: to_points(consistency[i], settings.consistency),
+                QUALITY: to_points(agreement[i], settings.agreement),
+            }
+        )
     return scores
 
 

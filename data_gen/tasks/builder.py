@@ -83,10 +83,12 @@ class SourceRows:
         self.prefix = f"{prefix or source.name}-{seed}"
         self.shares, self.size, self.side = shares or Shares(), size, side
         self.templates = templates
-        self.sampler = SubjectSampler(self.subjects, self.prefix, self.shares.hard, nearest,
-                                      len(source.scenes))
-        self.renderer = ViewRenderer(self.subjects, self.shares, size, side,
-                                     self.sampler.index.words)
+        self.sampler = SubjectSampler(
+            self.subjects, self.prefix, self.shares.hard, nearest, len(source.scenes)
+        )
+        self.renderer = ViewRenderer(
+            self.subjects, self.shares, size, side, self.sampler.index.words
+        )
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -126,8 +128,14 @@ def object_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: int
         around = surroundings(rng, Framed(image, query.box))
         image = renderer.maybe_mirrored(rng, around).image
     return questions.object_consistency_row(
-        rng, row_id, reference, renderer.bounded(image), same=same, templates=rows.templates,
-        source=f"{rows.source.name}: {shown.where} | {query.where} ({how})")
+        rng,
+        row_id,
+        reference,
+        renderer.bounded(image),
+        same=same,
+        templates=rows.templates,
+        source=f"{rows.source.name}: {shown.where} | {query.where} ({how})",
+    )
 
 
 def visual_localization(rows: SourceRows, rng: random.Random, row_id: str, i: int) -> dict:
@@ -150,13 +158,26 @@ def visual_localization(rows: SourceRows, rng: random.Random, row_id: str, i: in
         shown = rng.choice(others)
         (reference,) = renderer.references(rng, [(subject, shown)])
         return questions.visual_localization_row(
-            rng, row_id, reference, image, framed.box, templates=rows.templates,
-            source=f"{source}: {shown.where} | {query.where}")
+            rng,
+            row_id,
+            reference,
+            image,
+            framed.box,
+            templates=rows.templates,
+            source=f"{source}: {shown.where} | {query.where}",
+        )
     name = renderer.names(rng, 1)[0] if rng.random() < rows.shares.named else None
     # "told" is what the column has said since the first rows; rows stay byte-identical.
     return questions.described_localization_row(
-        rng, row_id, rng.choice(query.described), name, image, framed.box,
-        templates=rows.templates, source=f"{source}: {query.where} (told)")
+        rng,
+        row_id,
+        rng.choice(query.described),
+        name,
+        image,
+        framed.box,
+        templates=rows.templates,
+        source=f"{source}: {query.where} (told)",
+    )
 
 
 def _panel_localization(rows: SourceRows, rng: random.Random, row_id: str, i: int) -> dict:
@@ -173,17 +194,23 @@ def _panel_localization(rows: SourceRows, rng: random.Random, row_id: str, i: in
     whole, places = panels([photo.size for photo in photos], rows.size, rows.side)
     (reference,) = renderer.references(rng, [(subject, shown)])
     return questions.visual_localization_row(
-        rng, row_id, reference, composite(photos, rows.size, rows.side),
-        relative(places[seen.index(query)], whole), templates=rows.templates,
+        rng,
+        row_id,
+        reference,
+        composite(photos, rows.size, rows.side),
+        relative(places[seen.index(query)], whole),
+        templates=rows.templates,
         source=f"{rows.source.name}: {shown.where} | composite "
-        + " + ".join(view.where for view in seen))
+        + " + ".join(view.where for view in seen),
+    )
 
 
 def identity_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: int) -> dict:
     """Row ``i`` of identity consistency."""
     renderer, sampler, shares = rows.renderer, rows.sampler, rows.shares
     multi, absent, crowded = (
-        rng.random() < share for share in (shares.multi, shares.absent, shares.distractor))
+        rng.random() < share for share in (shares.multi, shares.absent, shares.distractor)
+    )
     seen: Sequence[View]
     if multi and rows.source.scenes:
         owned, shown, seen = _scene(rows, rng, i)
@@ -214,20 +241,27 @@ def identity_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: i
     rng.shuffle(seen)
     photos = [view.open() for view in seen]
     return questions.identity_consistency_row(
-        rng, row_id, renderer.references(rng, [(t, view) for t, view, _ in here]),
+        rng,
+        row_id,
+        renderer.references(rng, [(t, view) for t, view, _ in here]),
         [present for _, _, present in here],
-        renderer.bounded(photos[0]) if len(photos) == 1
+        renderer.bounded(photos[0])
+        if len(photos) == 1
         else composite(photos, rows.size, rows.side),
-        caption_style=questions.draw_caption_style(rng), templates=rows.templates,
+        caption_style=questions.draw_caption_style(rng),
+        templates=rows.templates,
         source=f"{rows.source.name}: {' + '.join(view.where for _, view, _ in here)} | "
-        + ("composite " if len(seen) > 1 else "") + " + ".join(view.where for view in seen))
+        + ("composite " if len(seen) > 1 else "")
+        + " + ".join(view.where for view in seen),
+    )
 
 
 # ---- choices ----
 
 
-def _scene(rows: SourceRows, rng: random.Random, i: int
-           ) -> tuple[list[int], list[View], list[View]]:
+def _scene(
+    rows: SourceRows, rng: random.Random, i: int
+) -> tuple[list[int], list[View], list[View]]:
     """2-3 subjects of one scene, a view of each for its reference (in another image where there is
     one), and a view of the scene itself."""
     scene = rows.source.scenes[rows.sampler.shuffled_index("scenes", i, "scenes")]
@@ -241,8 +275,9 @@ def _scene(rows: SourceRows, rng: random.Random, i: int
     return owned, shown, seen[:1]
 
 
-def _negatives(rows: SourceRows, rng: random.Random, owned: Sequence[int], also: Sequence[int],
-               n: int) -> list[tuple[int, View]]:
+def _negatives(
+    rows: SourceRows, rng: random.Random, owned: Sequence[int], also: Sequence[int], n: int
+) -> list[tuple[int, View]]:
     """Up to ``n`` subjects, each with a view, that are neither ``owned`` nor in ``also``, nor seen
     in an image with one of these."""
     taken, found = [*owned, *also], []

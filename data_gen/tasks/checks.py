@@ -13,8 +13,13 @@ from data_gen.tasks.builder import SourceRows
 from data_gen.tasks.sampling import NEGATIVES
 
 
-def indexed_rows(rows: SourceRows, counts: Mapping[str, int], skipped: SkippedItems,
-                 fingerprint: str, image_format: str = "jpeg") -> IndexedRows:
+def indexed_rows(
+    rows: SourceRows,
+    counts: Mapping[str, int],
+    skipped: SkippedItems,
+    fingerprint: str,
+    image_format: str = "jpeg",
+) -> IndexedRows:
     """``counts[task]`` rows of each task of one source, the tasks interleaved.
 
     Args:
@@ -31,17 +36,27 @@ def indexed_rows(rows: SourceRows, counts: Mapping[str, int], skipped: SkippedIt
     check_counts(counts, rows.tasks, name)
     boxed, pairs, subjects = bool(index.boxed), bool(rows.sampler.pairs), len(rows.subjects)
     if any(n and not pairs and not (task == VLT and boxed) for task, n in counts.items()):
-        raise SourceError(f"{name}: none of {subjects} subjects can be both reference and query: "
-                          f"add images, or loosen the filters")
+        raise SourceError(
+            f"{name}: none of {subjects} subjects can be both reference and query: "
+            f"add images, or loosen the filters"
+        )
     if subjects < 2 and any(n and not (task == VLT and boxed) for task, n in counts.items()):
-        raise SourceError(f"{name}: one subject only; rows need another one as its negative: add "
-                          f"some")
+        raise SourceError(
+            f"{name}: one subject only; rows need another one as its negative: add some"
+        )
     if index.has_boxes and not boxed and counts.get(VLT):
-        raise SourceError(f"{name}: no subject with a box has another view, or words that describe "
-                          f"it; take {VLT} out of counts")
-    return IndexedRows(dict(counts), rows.make, order=interleaved, skipped=skipped,
-                       fingerprint=fingerprint_of(fingerprint, str(rows.templates)),
-                       image_format=image_format)
+        raise SourceError(
+            f"{name}: no subject with a box has another view, or words that describe "
+            f"it; take {VLT} out of counts"
+        )
+    return IndexedRows(
+        dict(counts),
+        rows.make,
+        order=interleaved,
+        skipped=skipped,
+        fingerprint=fingerprint_of(fingerprint, str(rows.templates)),
+        image_format=image_format,
+    )
 
 
 def check_counts(counts: Mapping[str, int], tasks: tuple[str, ...], name: str) -> None:
@@ -52,8 +67,9 @@ def check_counts(counts: Mapping[str, int], tasks: tuple[str, ...], name: str) -
     """
     for task, n in counts.items():
         if task not in tasks:
-            raise SourceError(f"{name} gives {', '.join(tasks)}; there is no {task!r}: take it out "
-                              f"of counts")
+            raise SourceError(
+                f"{name} gives {', '.join(tasks)}; there is no {task!r}: take it out of counts"
+            )
         if type(n) is not int or n < 0:
             raise SourceError(f"counts: {task}: must be a whole number from 0, not {n!r}")
 
@@ -61,8 +77,9 @@ def check_counts(counts: Mapping[str, int], tasks: tuple[str, ...], name: str) -
 def check_images(size: int, side: str, image_format: str) -> None:
     """Refuse impossible image sizes, and unknown formats."""
     if image_format not in IMAGE_FORMATS:
-        raise SourceError(f"image_format must be {' or '.join(IMAGE_FORMATS)}, not "
-                          f"{image_format!r}")
+        raise SourceError(
+            f"image_format must be {' or '.join(IMAGE_FORMATS)}, not {image_format!r}"
+        )
     if type(size) is not int or size < 16:
         raise SourceError(f"size must be a whole number of pixels from 16, not {size!r}")
     if side not in ("long", "short"):

@@ -87,8 +87,7 @@ def identity_consistency_row(
     Absent references become ``absent_names``, so that naming every reference does not pay.
     """
     names = [r.name for r in references]
-    prompt = conversation(rng, ICT, names, [r.info for r in references], templates,
-                          caption_style)
+    prompt = conversation(rng, ICT, names, [r.info for r in references], templates, caption_style)
     return _row(
         row_id,
         ICT,
@@ -107,6 +106,15 @@ def draw_caption_style(rng: random.Random) -> str | None:
 
 
 def _row(row_id: str, task: str, prompt: list[dict], images: list, source: str, **truth) -> dict:
-    row = {"id": row_id, "task": task, "prompt": prompt, "images": images, "answer": None,
-           "box": None, "names": [], "absent_names": [], "source": source}
+    row = {
+        "id": row_id,
+        "task": task,
+        "prompt": prompt,
+        "images": images,
+        "answer": None,
+        "box": None,
+        "names": [],
+        "absent_names": [],
+        "source": source,
+    }
     return {**row, **truth}

@@ -85,8 +85,14 @@ class SubjectSampler:
         scenes: number of scenes, which are shuffled too.
     """
 
-    def __init__(self, subjects: Sequence[Subject], seed: str, hard_share: float,
-                 nearest: Mapping[int, Sequence[int]] | None = None, scenes: int = 0):
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        seed: str,
+        hard_share: float,
+        nearest: Mapping[int, Sequence[int]] | None = None,
+        scenes: int = 0,
+    ):
         self.subjects, self.seed, self.nearest = subjects, seed, nearest
         self.index = Index(subjects)
         self.everything = range(len(subjects))
@@ -109,8 +115,9 @@ class SubjectSampler:
         n = len(self.pools[of])
         return self.shuffle(label, k // n, of)[k % n]
 
-    def negative(self, rng: random.Random, subject: int, taken: Sequence[int],
-                 image_ids: set[str]) -> tuple[int, str] | None:
+    def negative(
+        self, rng: random.Random, subject: int, taken: Sequence[int], image_ids: set[str]
+    ) -> tuple[int, str] | None:
         """Another subject, to stand for "not this one".
 
         Args:
@@ -126,17 +133,23 @@ class SubjectSampler:
         labels = {self.index.labels[t] for t in (*taken, subject)} - {-1}
 
         def free(t: int) -> bool:
-            return (t not in taken and self.index.labels[t] not in labels
-                    and not (self.index.has_boxes and image_ids
-                             and any(view.image_id in image_ids
-                                     for view in self.subjects[t].views)))
+            return (
+                t not in taken
+                and self.index.labels[t] not in labels
+                and not (
+                    self.index.has_boxes
+                    and image_ids
+                    and any(view.image_id in image_ids for view in self.subjects[t].views)
+                )
+            )
 
         def same() -> int | None:
             return draw(rng, self.index.members.get(self.index.kinds[subject], ()), free)
 
         def different() -> int | None:
-            return draw(rng, self.everything,
-                        lambda t: free(t) and not self.index.same_category(t, subject))
+            return draw(
+                rng, self.everything, lambda t: free(t) and not self.index.same_category(t, subject)
+            )
 
         hard = rng.random() < self.hard_share
         if hard and self.nearest is not None:
@@ -153,8 +166,9 @@ class SubjectSampler:
         """One more subject that can be reference and query, whatever its category; ``None`` where
         there is none."""
         labels = {self.index.labels[t] for t in taken} - {-1}
-        return draw(rng, self.pairs,
-                    lambda t: t not in taken and self.index.labels[t] not in labels)
+        return draw(
+            rng, self.pairs, lambda t: t not in taken and self.index.labels[t] not in labels
+        )
 
     def _has_hard(self, i: int) -> bool:
         if self.nearest is not None and self.nearest.get(i):

@@ -64,8 +64,12 @@ class Subject:
     def askable(self) -> list[View]:
         """Views whose box can be asked for: with a view in another image as reference, or in
         words."""
-        return [view for view in self.views if view.box and (
-            view.described or any(other.image_id != view.image_id for other in self.views))]
+        return [
+            view
+            for view in self.views
+            if view.box
+            and (view.described or any(other.image_id != view.image_id for other in self.views))
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,12 @@ class RowType(NamedTuple):
 
 def row_type(row: dict) -> RowType:
     """The row's task, and whether its prompt holds an image."""
-    parts = [part for message in row["prompt"] for part in message["content"] or []
-             if not isinstance(message["content"], str)]
+    parts = [
+        part
+        for message in row["prompt"]
+        for part in message["content"] or []
+        if not isinstance(message["content"], str)
+    ]
     return RowType(row["task"], any(part["type"] == "image" for part in parts))
 
 
@@ -70,22 +74,31 @@ def add_task(task: Task) -> None:
         TRUTH[task.name] = task.truth
 
 
-add_task(Task(
-    OCT, TRUTH[OCT],
-    build="data_gen.tasks.builder:object_consistency",
-    reward="rewards:object_consistency",
-    benchmark="benchmarks.published.recognition:Recognition",
-))
-add_task(Task(
-    VLT, TRUTH[VLT],
-    prompt_keys=("reference", "described", "ask", "suffix"),
-    build="data_gen.tasks.builder:visual_localization",
-    reward="rewards:visual_localization",
-    benchmark="benchmarks.published.localization:Localization",
-))
-add_task(Task(
-    ICT, TRUTH[ICT],
-    build="data_gen.tasks.builder:identity_consistency",
-    reward="rewards:mention_f1",
-    benchmark="benchmarks.published.naming:Naming",
-))
+add_task(
+    Task(
+        OCT,
+        TRUTH[OCT],
+        build="data_gen.tasks.builder:object_consistency",
+        reward="rewards:object_consistency",
+        benchmark="benchmarks.published.recognition:Recognition",
+    )
+)
+add_task(
+    Task(
+        VLT,
+        TRUTH[VLT],
+        prompt_keys=("reference", "described", "ask", "suffix"),
+        build="data_gen.tasks.builder:visual_localization",
+        reward="rewards:visual_localization",
+        benchmark="benchmarks.published.localization:Localization",
+    )
+)
+add_task(
+    Task(
+        ICT,
+        TRUTH[ICT],
+        build="data_gen.tasks.builder:identity_consistency",
+        reward="rewards:mention_f1",
+        benchmark="benchmarks.published.naming:Naming",
+    )
+)

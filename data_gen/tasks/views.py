@@ -58,8 +58,14 @@ class ViewRenderer:
             called Cat could not be recognised in a caption.
     """
 
-    def __init__(self, subjects: Sequence[Subject], shares: Shares, size: int, side: str,
-                 category_words: Container[str]):
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        shares: Shares,
+        size: int,
+        side: str,
+        category_words: Container[str],
+    ):
         self.subjects, self.shares, self.category_words = subjects, shares, category_words
         self.size, self.side = size, side
 

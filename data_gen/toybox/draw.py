@@ -35,8 +35,12 @@ WALLS = {
     "peach": (240, 208, 188),
     "silver": (200, 202, 204),
 }
-FIXED = {"ink": (30, 28, 32), "eye": (252, 252, 250), "beak": (240, 150, 30),
-         "blush": (236, 150, 160)}
+FIXED = {
+    "ink": (30, 28, 32),
+    "eye": (252, 252, 250),
+    "beak": (240, 150, 30),
+    "blush": (236, 150, 160),
+}
 STYLES = ("flat", "outlined", "shaded", "crayon")
 GROUNDS = ("plain", "gradient", "dotted", "lined", "cluttered")
 LIGHTS = {"bright": 1.12, "even": 1.0, "dim": 0.84}
@@ -117,8 +121,9 @@ def box_of(points: np.ndarray) -> tuple[float, float, float, float]:
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
-def _draw_toy(draw: ImageDraw.ImageDraw, toy: Placed, stage: Stage, full: int,
-              rng: random.Random) -> tuple[float, float, float, float]:
+def _draw_toy(
+    draw: ImageDraw.ImageDraw, toy: Placed, stage: Stage, full: int, rng: random.Random
+) -> tuple[float, float, float, float]:
     identity = toy.identity
     shape = template(identity.kind, identity.pattern, identity.accessory)
     points = outline(toy)
@@ -145,10 +150,15 @@ def _draw_toy(draw: ImageDraw.ImageDraw, toy: Placed, stage: Stage, full: int,
         side = 0.24 * toy.height
         cx = toy.x + toy.hidden * 0.20 * toy.height
         cy = toy.y + 0.44 * toy.height
-        block = [(cx - side / 2) * full, (cy - side / 2) * full,
-                 (cx + side / 2) * full, (cy + side / 2) * full]
-        draw.rectangle(block, fill=OCCLUDER, outline=_mix(OCCLUDER, (0, 0, 0), 0.3),
-                       width=max(1, full // 96))
+        block = [
+            (cx - side / 2) * full,
+            (cy - side / 2) * full,
+            (cx + side / 2) * full,
+            (cy + side / 2) * full,
+        ]
+        draw.rectangle(
+            block, fill=OCCLUDER, outline=_mix(OCCLUDER, (0, 0, 0), 0.3), width=max(1, full // 96)
+        )
     return box
 
 
@@ -171,14 +181,20 @@ def _mix(a: Colour, b: Colour, share: float) -> Colour:
     return red, green, blue
 
 
-def _draw_ground(canvas: Image.Image, draw: ImageDraw.ImageDraw, stage: Stage, full: int,
-                 rng: random.Random) -> None:
+def _draw_ground(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, stage: Stage, full: int, rng: random.Random
+) -> None:
     wall = WALLS[stage.wall]
     dark, light = _mix(wall, (80, 70, 90), 0.22), _mix(wall, (255, 255, 255), 0.5)
     if stage.ground == "gradient":
         ramp = Image.linear_gradient("L").resize((full, full))
-        canvas.paste(Image.composite(Image.new("RGB", (1, 1), dark).resize((full, full)),
-                                     Image.new("RGB", (1, 1), light).resize((full, full)), ramp))
+        canvas.paste(
+            Image.composite(
+                Image.new("RGB", (1, 1), dark).resize((full, full)),
+                Image.new("RGB", (1, 1), light).resize((full, full)),
+                ramp,
+            )
+        )
     elif stage.ground == "dotted":
         step, r = full / 7, full / 40
         for i in range(8):

@@ -64,8 +64,10 @@ class Identity:
     def description(self) -> str:
         """One true sentence."""
         article = "an" if self.colour[0] in "aeiou" else "a"
-        return (f"It is {article} {self.colour} {self.kind} with {mark(self)} on its belly "
-                f"and {worn(self)}.")
+        return (
+            f"It is {article} {self.colour} {self.kind} with {mark(self)} on its belly "
+            f"and {worn(self)}."
+        )
 
     @property
     def features(self) -> list[str]:
@@ -104,8 +106,14 @@ def from_number(number: int) -> Identity:
     accessory_colour, accessory = divmod(number, len(ACCESSORIES))
     body = COLOURS[colour]
     others = _others(body)
-    return Identity(KINDS[kind], body, PATTERNS[pattern], others[second],
-                    ACCESSORIES[accessory], others[accessory_colour])
+    return Identity(
+        KINDS[kind],
+        body,
+        PATTERNS[pattern],
+        others[second],
+        ACCESSORIES[accessory],
+        others[accessory_colour],
+    )
 
 
 def to_number(identity: Identity) -> int:
@@ -143,7 +151,8 @@ def draw_identity(rng: random.Random, *, held_out: bool, half: str | None = None
     while True:
         identity = from_number(rng.randrange(N_IDENTITIES))
         if _is_on_side(identity, held_out, half) and (
-                not held_out or _has_hard_negative(identity, half)):
+            not held_out or _has_hard_negative(identity, half)
+        ):
             return identity
 
 

@@ -65,12 +65,18 @@ def caption(
     voice = voice or rng.choice(VOICES)
     pairs = list(zip(scene.toys, names, strict=True))
     if length == "short":
-        phrases = [f"a {toy.identity.colour} {toy.identity.kind}" + (f", <{name}>" if name else "")
-                   for toy, name in pairs]
+        phrases = [
+            f"a {toy.identity.colour} {toy.identity.kind}" + (f", <{name}>" if name else "")
+            for toy, name in pairs
+        ]
         said = _and(phrases)
-        return _sentence({"plain": f"{said}.", "spoken": f"I see {said}.",
-                          "story": f"Here come {said}." if len(pairs) > 1 else
-                          f"Here comes {said}."}[voice])
+        return _sentence(
+            {
+                "plain": f"{said}.",
+                "spoken": f"I see {said}.",
+                "story": f"Here come {said}." if len(pairs) > 1 else f"Here comes {said}.",
+            }[voice]
+        )
     opener = OPENERS[voice].format(count=COUNTS[len(pairs)])
     if length == "medium":
         return " ".join([*(_one_sentence(toy, name, voice) for toy, name in pairs), _wall(scene)])
@@ -81,8 +87,11 @@ def caption(
         else:
             sentences += _paragraph(toy, name, voice, full=len(pairs) == 1)
     sentences += [_wall(scene), _light(scene), _style(scene), _hidden(scene)]
-    sentences.append("No other toy is in the picture." if len(pairs) == 1
-                     else "That is all there is to see in this picture.")
+    sentences.append(
+        "No other toy is in the picture."
+        if len(pairs) == 1
+        else "That is all there is to see in this picture."
+    )
     return " ".join(sentences)
 
 

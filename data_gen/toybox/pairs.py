@@ -23,8 +23,13 @@ from data_gen.toybox.identity import (
 GROUNDS = {"plain": "plain", "gradient": "shaded", "dotted": "dotted", "lined": "lined"}
 """Ground -> its word. There is no clutter: a toy must be alone in its half."""
 
-MARKS = {"striped": "stripes", "spotted": "spots", "checked": "checks", "starred": "star",
-         "patched": "patch"}
+MARKS = {
+    "striped": "stripes",
+    "spotted": "spots",
+    "checked": "checks",
+    "starred": "star",
+    "patched": "patch",
+}
 
 HEIGHT = (0.64, 0.80)
 """Height of an upright toy, as a share of its half: large, so that its attributes can be seen."""
@@ -44,8 +49,10 @@ class ToyPair:
 
 def item_words(identity: Identity) -> str:
     """``red bear with white stripes and blue top hat``"""
-    return (f"{identity.colour} {identity.kind} with {identity.second} {MARKS[identity.pattern]} "
-            f"and {identity.accessory_colour} {identity.accessory}")
+    return (
+        f"{identity.colour} {identity.kind} with {identity.second} {MARKS[identity.pattern]} "
+        f"and {identity.accessory_colour} {identity.accessory}"
+    )
 
 
 def scene_words(stage: Stage) -> str:
@@ -70,8 +77,10 @@ def read_item(text: str) -> Identity | None:
 
 
 _COLOUR = f"({'|'.join(COLOURS)})"
-_ITEM = re.compile(rf"{_COLOUR} ({'|'.join(KINDS)}) with {_COLOUR} ({'|'.join(MARKS.values())}) "
-                   rf"and {_COLOUR} ({'|'.join(ACCESSORIES)})")
+_ITEM = re.compile(
+    rf"{_COLOUR} ({'|'.join(KINDS)}) with {_COLOUR} ({'|'.join(MARKS.values())}) "
+    rf"and {_COLOUR} ({'|'.join(ACCESSORIES)})"
+)
 
 
 def draw_half(rng: random.Random, identity: Identity, stage: Stage, size: int) -> Image.Image:
@@ -95,8 +104,14 @@ def draw_stages(rng: random.Random) -> tuple[Stage, Stage]:
     left, right = rng.sample(list(WALLS), 2)
 
     def stage(wall: str) -> Stage:
-        return Stage(wall, rng.choice(list(GROUNDS)), rng.choice(list(LIGHTS)),
-                     rng.choice(list(CASTS)), style, rng.getrandbits(32))
+        return Stage(
+            wall,
+            rng.choice(list(GROUNDS)),
+            rng.choice(list(LIGHTS)),
+            rng.choice(list(CASTS)),
+            style,
+            rng.getrandbits(32),
+        )
 
     return stage(left), stage(right)
 

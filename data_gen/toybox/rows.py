@@ -108,13 +108,23 @@ def _object_consistency(
     kind, shown = "same", identity
     if not same:
         hard = rng.random() < settings.hard_share
-        shown = (hard_negative(rng, identity, settings.half) if hard
-                 else draw_identities(rng, 1, settings, [identity])[0])
+        shown = (
+            hard_negative(rng, identity, settings.half)
+            if hard
+            else draw_identities(rng, 1, settings, [identity])[0]
+        )
         kind = "hard" if hard else "easy"
     scene = compose(rng, [shown, *others], settings.query_px)
     reference = draw_reference(rng, identity, draw_names(rng, 1)[0], settings)
-    row = object_consistency_row(rng, row_id, reference, scene.image, same=same,
-                                 source=f"toybox:{kind}", templates=load_templates(settings))
+    row = object_consistency_row(
+        rng,
+        row_id,
+        reference,
+        scene.image,
+        same=same,
+        source=f"toybox:{kind}",
+        templates=load_templates(settings),
+    )
     return _with_target(row, row["answer"], settings)
 
 
@@ -128,8 +138,15 @@ def _visual_localization(
     scene = compose(rng, identities, settings.query_px)
     where = [toy.identity for toy in scene.toys].index(identities[0])
     reference = draw_reference(rng, identities[0], draw_names(rng, 1)[0], settings)
-    row = visual_localization_row(rng, row_id, reference, scene.image, scene.boxes[where],
-                                  source=f"toybox:{n}", templates=load_templates(settings))
+    row = visual_localization_row(
+        rng,
+        row_id,
+        reference,
+        scene.image,
+        scene.boxes[where],
+        source=f"toybox:{n}",
+        templates=load_templates(settings),
+    )
     return _with_target(row, box_target(scene.boxes[where], settings), settings)
 
 
@@ -155,27 +172,42 @@ def _identity_consistency(
     references = [draw_reference(rng, i, names[i], settings) for i in shown]
     caption_style = draw_caption_style(rng)
     row = identity_consistency_row(
-        rng, row_id, references, [i in in_scene for i in shown], scene.image,
-        source=f"toybox:{0 if absent else m}+{d}", templates=load_templates(settings),
+        rng,
+        row_id,
+        references,
+        [i in in_scene for i in shown],
+        scene.image,
+        source=f"toybox:{0 if absent else m}+{d}",
+        templates=load_templates(settings),
         caption_style=caption_style,
     )
     return _with_target(row, caption_target(rng, scene, names, caption_style, settings), settings)
 
 
-def _description(
-    rng: random.Random, row_id: str, index: int, settings: ToyboxSettings
-) -> dict:
+def _description(rng: random.Random, row_id: str, index: int, settings: ToyboxSettings) -> dict:
     """A query and a request without any reference: plain captioning."""
-    scene = compose(rng, draw_identities(rng, choose(rng, settings.describe_toys), settings),
-                    settings.query_px)
-    row = identity_consistency_row(rng, row_id, [], [], scene.image, source="toybox:describe",
-                                   templates=load_templates(settings))
-    return _with_target({**row, "task": DESCRIPTION},
-                        caption_target(rng, scene, {}, None, settings), settings)
+    scene = compose(
+        rng, draw_identities(rng, choose(rng, settings.describe_toys), settings), settings.query_px
+    )
+    row = identity_consistency_row(
+        rng,
+        row_id,
+        [],
+        [],
+        scene.image,
+        source="toybox:describe",
+        templates=load_templates(settings),
+    )
+    return _with_target(
+        {**row, "task": DESCRIPTION}, caption_target(rng, scene, {}, None, settings), settings
+    )
 
 
 def caption_target(
-    rng: random.Random, scene: Scene, names: dict[Identity, str], caption_style: str | None,
+    rng: random.Random,
+    scene: Scene,
+    names: dict[Identity, str],
+    caption_style: str | None,
     settings: ToyboxSettings,
 ) -> str:
     """A caption for SFT. Most have no names and are short; where the prompt asks for names, twice

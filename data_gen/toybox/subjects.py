@@ -22,8 +22,9 @@ class Toys(Sequence):
         views: images per toy.
     """
 
-    def __init__(self, count: int, seed: int, split: str = "heldout", size: int = 64,
-                 views: int = 2):
+    def __init__(
+        self, count: int, seed: int, split: str = "heldout", size: int = 64, views: int = 2
+    ):
         self.seed, self.size, self.views = seed, size, views
         rng, found = random.Random(f"toys-{seed}"), {}
         while len(found) < count:
@@ -36,8 +37,9 @@ class Toys(Sequence):
     def __getitem__(self, i: int) -> Subject:
         identity = self.identities[i]
         key = f"toy-{to_number(identity)}"
-        views = tuple(View(f"{key}/{k}", lambda k=k: self._open(identity, k))
-                      for k in range(self.views))
+        views = tuple(
+            View(f"{key}/{k}", lambda k=k: self._open(identity, k)) for k in range(self.views)
+        )
         return Subject(key, views, identity.kind, identity.description, label=item_words(identity))
 
     def _open(self, identity: Identity, k: int) -> Image.Image:
@@ -45,7 +47,8 @@ class Toys(Sequence):
         return compose(rng, [identity], self.size).image
 
 
-def toy_source(count: int, seed: int, split: str = "heldout", size: int = 64, views: int = 2
-               ) -> Source:
+def toy_source(
+    count: int, seed: int, split: str = "heldout", size: int = 64, views: int = 2
+) -> Source:
     """Toys as a source of rows; arguments as for :class:`Toys`."""
     return Source("toys", Toys(count, seed, split, size, views))

@@ -48,8 +48,10 @@ def add_box_frame(
         )
     meter = ImageMeter(processor)
     fixed = {"thousand": [1000.0, 1000.0], "unit": [1.0, 1.0]}.get(convention)
-    frames = [None if not sizes else fixed or list(meter.frame(sizes[-1]))
-              for sizes in image_sizes(dataset)]
+    frames = [
+        None if not sizes else fixed or list(meter.frame(sizes[-1]))
+        for sizes in image_sizes(dataset)
+    ]
     column = Features({"box_frame": List(Value("float64"))})
     return dataset.add_column("box_frame", frames, feature=column["box_frame"])
 
@@ -59,8 +61,10 @@ def box_frames(
 ) -> list[list[float] | None]:
     """As :func:`add_box_frame`, for decoded rows and a loaded model: [width, height] per row."""
     # Only sizes matter, and blank images are encoded quickly.
-    queries = [[encode_image(PILImage.new("L", image.size)) for image in row["images"][-1:]]
-               for row in rows]
+    queries = [
+        [encode_image(PILImage.new("L", image.size)) for image in row["images"][-1:]]
+        for row in rows
+    ]
     dataset = Dataset.from_dict({"images": queries}, Features({"images": List(Image())}))
     framed = add_box_frame(dataset, processor, model.config.model_type, convention)
     return framed["box_frame"][:]

@@ -50,15 +50,21 @@ def length_batches(sizes: Sequence[tuple], batch_size: int) -> list[list[int]]:
     """
     order = sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True)
     with_images = sum(size[0] > 0 for size in sizes)
-    return [order[k : min(k + batch_size, end)]
-            for begin, end in ((0, with_images), (with_images, len(sizes)))
-            for k in range(begin, end, batch_size)]
+    return [
+        order[k : min(k + batch_size, end)]
+        for begin, end in ((0, with_images), (with_images, len(sizes)))
+        for k in range(begin, end, batch_size)
+    ]
 
 
 def row_size(row: dict) -> tuple[int, int, int]:
     """Images, their pixels and the characters of a row's prompt, which decide its length."""
-    text = sum(len(part["text"] or "") for message in row["prompt"] for part in message["content"]
-               if part["type"] == "text")
+    text = sum(
+        len(part["text"] or "")
+        for message in row["prompt"]
+        for part in message["content"]
+        if part["type"] == "text"
+    )
     return len(row["images"]), sum(i.width * i.height for i in row["images"]), text
 
 
@@ -66,19 +72,29 @@ def row_size(row: dict) -> tuple[int, int, int]:
 def complete(model, processor, rows: Sequence[dict], max_new_tokens: int) -> list[tuple[str, int]]:
     """Greedy completions of one batch; see :func:`generate`."""
     model.eval()
-    prompts = processor.apply_chat_template([row["prompt"] for row in rows],
-                                            add_generation_prompt=True)
+    prompts = processor.apply_chat_template(
+        [row["prompt"] for row in rows], add_generation_prompt=True
+    )
     images = [row["images"] for row in rows] if rows[0]["images"] else None
     # The chat template has already written every special token.
-    inputs = processor(text=prompts, images=images, add_special_tokens=False, padding=True,
-                       return_tensors="pt").to(model.device)
+    inputs = processor(
+        text=prompts, images=images, add_special_tokens=False, padding=True, return_tensors="pt"
+    ).to(model.device)
     out = model.generate(
-        **inputs, do_sample=False, num_beams=1, max_new_tokens=max_new_tokens,
+        **inputs,
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=max_new_tokens,
         # Otherwise a policy's own sampling defaults would apply.
-        temperature=None, top_p=None, top_k=None, repetition_penalty=1.0,
+        temperature=None,
+        top_p=None,
+        top_k=None,
+        repetition_penalty=1.0,
         suppress_tokens=vision_token_ids(model, processor) or None,
     )[:, inputs["input_ids"].shape[1] :]  # (B, C)
     special = set(processor.tokenizer.all_special_ids)
     texts = processor.tokenizer.batch_decode(out, skip_special_tokens=True)
-    return [(text, caption_length(text, ids, uncounted_ids=special))
-            for text, ids in zip(texts, out.tolist(), strict=True)]
+    return [
+        (text, caption_length(text, ids, uncounted_ids=special))
+        for text, ids in zip(texts, out.tolist(), strict=True)
+    ]

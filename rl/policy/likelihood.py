@@ -49,16 +49,22 @@ def answer_tokens(tokenizer) -> tuple[list[int], list[int]]:
     Raises:
         InputError: both words begin with the same tokens.
     """
+
     def ids(word: str) -> set[int]:
-        spelt = [tokenizer.encode(blank + form, add_special_tokens=False)
-                 for blank in ("", " ") for form in (word, word.capitalize(), word.upper())]
+        spelt = [
+            tokenizer.encode(blank + form, add_special_tokens=False)
+            for blank in ("", " ")
+            for form in (word, word.capitalize(), word.upper())
+        ]
         whole = {tokens[0] for tokens in spelt if len(tokens) == 1}
         return whole or {tokens[0] for tokens in spelt if tokens}
 
     yes, no = ids("yes"), ids("no")
     if not yes - no or not no - yes:
-        raise InputError("this tokenizer begins 'yes' and 'no' with the same token; their "
-                         "probabilities cannot be read off the first one")
+        raise InputError(
+            "this tokenizer begins 'yes' and 'no' with the same token; their "
+            "probabilities cannot be read off the first one"
+        )
     return sorted(yes - no), sorted(no - yes)
 
 
@@ -97,9 +103,11 @@ def option_log_likelihoods(
 
 
 def _prompts(processor, rows: Sequence[dict]):
-    texts = processor.apply_chat_template([row["prompt"] for row in rows],
-                                          add_generation_prompt=True)
+    texts = processor.apply_chat_template(
+        [row["prompt"] for row in rows], add_generation_prompt=True
+    )
     images = [row["images"] for row in rows] if rows[0]["images"] else None
     # The chat template has already written every special token.
-    return processor(text=texts, images=images, add_special_tokens=False, padding=True,
-                     return_tensors="pt")
+    return processor(
+        text=texts, images=images, add_special_tokens=False, padding=True, return_tensors="pt"
+    )

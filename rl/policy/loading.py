@@ -40,11 +40,19 @@ class LoraSettings:
         """The peft configuration for ``model``. It names linear layers of the language model in
         full, so that layers of the same name in the vision tower get no adapter."""
         prefix, decoder = _decoder(model)
-        leaves = {name.rsplit(".", 1)[-1] for name, module in decoder.named_modules()
-                  if isinstance(module, nn.Linear)}
+        leaves = {
+            name.rsplit(".", 1)[-1]
+            for name, module in decoder.named_modules()
+            if isinstance(module, nn.Linear)
+        }
         target = rf"{re.escape(prefix)}\..*\.({'|'.join(sorted(leaves))})"
-        return LoraConfig(r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout,
-                          target_modules=target, task_type="CAUSAL_LM")
+        return LoraConfig(
+            r=self.r,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=target,
+            task_type="CAUSAL_LM",
+        )
 
 
 @dataclass(frozen=True)
@@ -96,11 +104,16 @@ def load_policy(
     _refuse_missing(path)
     adapter = is_adapter(path)
     if adapter and lora is not None:
-        raise InputError(f"{path} already is an adapter: train it on without `lora_r`, or name its "
-                         f"base model as the policy")
+        raise InputError(
+            f"{path} already is an adapter: train it on without `lora_r`, or name its "
+            f"base model as the policy"
+        )
     model = AutoModelForImageTextToText.from_pretrained(
-        base_path(path) if adapter else path, dtype=dtype, use_safetensors=True,
-        trust_remote_code=trust_remote_code, attn_implementation=attn_implementation,
+        base_path(path) if adapter else path,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=trust_remote_code,
+        attn_implementation=attn_implementation,
     )
     if not adapter:
         model.name_or_path = name  # an adapter records it: a short name works on every machine
@@ -123,7 +136,8 @@ def load_processor(path: str | Path, *, trust_remote_code: bool = False):
     if is_adapter(path) and not (Path(path) / "tokenizer_config.json").exists():
         path = base_path(path)
     processor = AutoProcessor.from_pretrained(
-        path, padding_side="left", trust_remote_code=trust_remote_code)
+        path, padding_side="left", trust_remote_code=trust_remote_code
+    )
     assert processor.tokenizer.padding_side == "left", "the processor must pad on the left"
     return processor
 
@@ -193,13 +207,18 @@ def vision_token_ids(model, processor) -> list[int]:
     token would make the number of placeholders differ from the number of image features.
     """
     tokenizer = processor.tokenizer
-    special = {token.content: i for i, token in tokenizer.added_tokens_decoder.items()
-               if token.special}
+    special = {
+        token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
     ids = {i for text, i in special.items() if _VISION_TOKEN.search(text)}
     config = model.config.to_dict()
-    ids |= {value for key, value in config.items()
-            if isinstance(value, int) and _VISION_TOKEN.search(key)
-            and key.endswith(("token_id", "token_index"))}
+    ids |= {
+        value
+        for key, value in config.items()
+        if isinstance(value, int)
+        and _VISION_TOKEN.search(key)
+        and key.endswith(("token_id", "token_index"))
+    }
     return sorted(ids - set(tokenizer.convert_tokens_to_ids([tokenizer.eos_token])))
 
 

@@ -45,8 +45,10 @@ def _attend(q, k, v, scaling):
     if q.device.type != "cpu":
         return scaled_dot_product_attention(q, k, v, scale=scaling)
     # On a CPU the fused kernel's backward pass is slower than these two products for small images.
-    return torch.softmax(q @ k.transpose(-1, -2) * scaling, dim=-1, dtype=torch.float32).to(
-        v.dtype) @ v
+    return (
+        torch.softmax(q @ k.transpose(-1, -2) * scaling, dim=-1, dtype=torch.float32).to(v.dtype)
+        @ v
+    )
 
 
 AttentionInterface.register(NAME, attention_by_length)

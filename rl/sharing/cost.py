@@ -25,9 +25,12 @@ def groups_of(prompt_ids, prompt_mask, images: list) -> list[list[int]]:
     groups: list[list[int]] = []
     for row in range(prompt_ids.size(0)):
         last = groups[-1][-1] if groups else None
-        same = (last is not None and images[row] == images[last]
-                and torch.equal(prompt_ids[row], prompt_ids[last])
-                and torch.equal(prompt_mask[row], prompt_mask[last]))
+        same = (
+            last is not None
+            and images[row] == images[last]
+            and torch.equal(prompt_ids[row], prompt_ids[last])
+            and torch.equal(prompt_mask[row], prompt_mask[last])
+        )
         groups[-1].append(row) if same else groups.append([row])
     return groups
 
@@ -56,8 +59,10 @@ class Prices:
 def prices_of(config) -> Prices:
     """The :class:`Prices` of a model, from the shapes in its config."""
     text, token = config.get_text_config(), token_work(config)
-    return Prices(pair=2 * text.num_hidden_layers * _width(text) / token,
-                  scored=text.hidden_size * text.vocab_size / token)
+    return Prices(
+        pair=2 * text.num_hidden_layers * _width(text) / token,
+        scored=text.hidden_size * text.vocab_size / token,
+    )
 
 
 def token_work(config) -> float:
@@ -83,8 +88,9 @@ def packed_cost(n: int, branches: int, prompt: int, completion: int, prices: Pri
     """Cost of ``n`` packed rows with ``branches`` completions each, in tokens."""
     prefix, width = prompt - 1, completion + 1
     pairs = prefix**2 / 2 + branches * width * (prefix + width)
-    return n * (prefix + branches * width + prices.pair * pairs
-                + prices.scored * branches * completion)
+    return n * (
+        prefix + branches * width + prices.pair * pairs + prices.scored * branches * completion
+    )
 
 
 @dataclass(frozen=True)
@@ -98,11 +104,19 @@ class ForwardPass:
     def cost(self, prices: Prices) -> float:
         """Cost of the pass in tokens, its fixed part included."""
         return OVERHEAD + packed_cost(
-            len(self.groups), max(map(len, self.groups)), self.prompt, self.completion, prices)
+            len(self.groups), max(map(len, self.groups)), self.prompt, self.completion, prices
+        )
 
 
-def plan_passes(groups: list[list[int]], prompts: Sequence[int], completions: Sequence[int],
-                rows: int, prices: Prices, *, even: bool = False) -> list[ForwardPass]:
+def plan_passes(
+    groups: list[list[int]],
+    prompts: Sequence[int],
+    completions: Sequence[int],
+    rows: int,
+    prices: Prices,
+    *,
+    even: bool = False,
+) -> list[ForwardPass]:
     """The cheapest forward passes for these groups; groups of similar length share a pass.
 
     Args:
@@ -133,15 +147,22 @@ def plan_passes(groups: list[list[int]], prompts: Sequence[int], completions: Se
     while end:
         begin = best[end][1]
         part = order[begin:end]
-        passes.append(ForwardPass([groups[n] for n in part], max(prompts[n] for n in part),
-                                  max(completions[n] for n in part)))
+        passes.append(
+            ForwardPass(
+                [groups[n] for n in part],
+                max(prompts[n] for n in part),
+                max(completions[n] for n in part),
+            )
+        )
         end = begin
     return passes[::-1]
 
 
-def predicted_ratio(passes: list[ForwardPass], prompt: int, completion: int, prices: Prices
-                    ) -> float:
+def predicted_ratio(
+    passes: list[ForwardPass], prompt: int, completion: int, prices: Prices
+) -> float:
     """Predicted cost of these passes over that of the same rows unshared, B x (P + C)."""
     rows = sum(len(group) for each in passes for group in each.groups)
-    return (sum(each.cost(prices) for each in passes)
-            / (OVERHEAD + unshared_cost(rows, prompt, completion, prices)))
+    return sum(each.cost(prices) for each in passes) / (
+        OVERHEAD + unshared_cost(rows, prompt, completion, prices)
+    )

@@ -112,8 +112,10 @@ class SharedPromptCache(Cache):
         hidden = None if mask.all() else ~mask.bool()[:, None, None]
         rows = Rows.of(group)
         prefilled_layers: list[Any] = [*prefilled.layers]
-        self.branches = [BranchLayer(PromptPart(layer.keys, layer.values, hidden, rows))
-                         for layer in prefilled_layers]
+        self.branches = [
+            BranchLayer(PromptPart(layer.keys, layer.values, hidden, rows))
+            for layer in prefilled_layers
+        ]
         super().__init__(layers=[*self.branches])
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
@@ -150,8 +152,9 @@ def attention(query, key, value, scaling: float, prompt: PromptPart) -> torch.Te
     grouped = query if place is None else query[prompt.rows.slots.view(-1)]
     grouped = grouped.view(N, G, K, -1, D).transpose(1, 2).reshape(N, K, -1, D)
     shared = _part(grouped, prompt.keys, prompt.values, scaling, prompt.hidden)
-    shared = (x.view(N, K, G, H // K, -1).transpose(1, 2).reshape(N * G, K, H // K, -1)
-              for x in shared)
+    shared = (
+        x.view(N, K, G, H // K, -1).transpose(1, 2).reshape(N * G, K, H // K, -1) for x in shared
+    )
     top, total, mean = shared if place is None else (x[place] for x in shared)
     own_top, own_total, own_mean = _part(query, key, value, scaling)
     most = torch.maximum(top, own_top)

@@ -16,9 +16,18 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 SMALLEST = 8
 """Batches of at most this many sequences are sampled to their end: there is little to save."""
 
-FROM_THE_START = ("min_length", "min_new_tokens", "begin_suppress_tokens", "forced_bos_token_id",
-                  "forced_eos_token_id", "exponential_decay_length_penalty", "stop_strings",
-                  "watermarking_config", "max_time", "return_dict_in_generate")
+FROM_THE_START = (
+    "min_length",
+    "min_new_tokens",
+    "begin_suppress_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "exponential_decay_length_penalty",
+    "stop_strings",
+    "watermarking_config",
+    "max_time",
+    "return_dict_in_generate",
+)
 """Options that count from where ``generate`` began, or that make it return more than tokens."""
 
 
@@ -42,8 +51,9 @@ def unsupported_reason(config: GenerationConfig) -> str | None:
     return f"{given[0]} counts from the start" if given else None
 
 
-def generate_with_early_stop(generate, model, cache, input_ids, attention_mask,
-                             config: GenerationConfig) -> torch.Tensor:
+def generate_with_early_stop(
+    generate, model, cache, input_ids, attention_mask, config: GenerationConfig
+) -> torch.Tensor:
     """Sample completions, removing sequences from the batch when they have ended.
 
     Args:
@@ -67,9 +77,13 @@ def generate_with_early_stop(generate, model, cache, input_ids, attention_mask,
         watch = QuarterEnded(len(rows), ends)
         # A small batch is sampled to its end: `generate` stops when all have ended.
         until = StoppingCriteriaList([watch] if len(rows) > SMALLEST else [])
-        tokens = generate(input_ids=input_ids, attention_mask=attention_mask,
-                          past_key_values=cache, generation_config=config,
-                          stopping_criteria=until)
+        tokens = generate(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=cache,
+            generation_config=config,
+            stopping_criteria=until,
+        )
         length = tokens.size(1)
         result[rows, :length] = tokens
         left = (~watch.ended).nonzero().view(-1)

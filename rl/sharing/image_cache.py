@@ -128,8 +128,9 @@ class VisionFeatureCache:
             real: the image processor.
             kwargs: of the call of the image processor.
         """
-        content = hashlib.blake2b(image.tobytes(), digest_size=16,
-                                  key=f"{image.mode}{image.size}".encode()).hexdigest()
+        content = hashlib.blake2b(
+            image.tobytes(), digest_size=16, key=f"{image.mode}{image.size}".encode()
+        ).hexdigest()
         ids = self.ids[self._mode]
         if content not in ids:
             made = real(images=[image], **{**kwargs, "return_tensors": "pt"})
@@ -147,8 +148,9 @@ class VisionFeatureCache:
     def _features(self, pixel_values, image_grid_thw=None, **kwargs):
         """``get_image_features``, for ids (int64) and for pixels."""
         if pixel_values.dtype != torch.int64:
-            return self._encode(pixel_values, *([] if image_grid_thw is None else [image_grid_thw]),
-                                **kwargs)
+            return self._encode(
+                pixel_values, *([] if image_grid_thw is None else [image_grid_thw]), **kwargs
+            )
         rows = pixel_values.flatten(1)[:, 0]
         if image_grid_thw is not None:
             lengths = image_grid_thw.prod(-1)
@@ -177,8 +179,10 @@ class VisionFeatureCache:
         self.stacked["pooled"] = isinstance(out.pooler_output, torch.Tensor)
         pooled = list(out.pooler_output)
         sizes = [part.size(0) for part in pooled]
-        deep = [layer.split(sizes) if isinstance(layer, torch.Tensor) else layer
-                for layer in getattr(out, "deepstack_features", None) or []]
+        deep = [
+            layer.split(sizes) if isinstance(layer, torch.Tensor) else layer
+            for layer in getattr(out, "deepstack_features", None) or []
+        ]
         self.stacked["deep"] = bool(deep) and isinstance(out.deepstack_features[0], torch.Tensor)
         return [[part, *(layer[i] for layer in deep)] for i, part in enumerate(pooled)]
 
@@ -187,8 +191,9 @@ class VisionFeatureCache:
         pooled = [part[0] for part in parts]
         layers = zip(*(part[1:] for part in parts), strict=True)
         deep = [torch.cat(layer) if self.stacked["deep"] else layer for layer in layers]
-        return ImageFeatures(torch.stack(pooled) if self.stacked["pooled"] else tuple(pooled),
-                             deep or None)
+        return ImageFeatures(
+            torch.stack(pooled) if self.stacked["pooled"] else tuple(pooled), deep or None
+        )
 
 
 class CachingImageProcessor:
@@ -201,11 +206,13 @@ class CachingImageProcessor:
         flat: Any = make_flat_list_of_images(images)
         ids = [self.cache.id_of(image, self.real, kwargs) for image in flat]
         cached = [self.cache.images[i] for i in ids]
-        values = torch.cat([torch.tensor(i).expand(image.shape)
-                            for i, image in zip(ids, cached, strict=True)])
+        values = torch.cat(
+            [torch.tensor(i).expand(image.shape) for i, image in zip(ids, cached, strict=True)]
+        )
         grids = [image.grid for image in cached if image.grid is not None]
-        return BatchFeature({"pixel_values": values,
-                             **({"image_grid_thw": torch.stack(grids)} if grids else {})})
+        return BatchFeature(
+            {"pixel_values": values, **({"image_grid_thw": torch.stack(grids)} if grids else {})}
+        )
 
     def __getattr__(self, name):
         return getattr(self.real, name)
@@ -226,8 +233,9 @@ def unsupported_reason(model, processor) -> str | None:
     if any(p.requires_grad and id(p) not in language for p in inner.parameters()):
         return "the vision tower or the projector is trained"
     in_decoder = set(decoder.modules())
-    if any(isinstance(m, torch.nn.Dropout) and m.p > 0 and m not in in_decoder
-           for m in inner.modules()):
+    if any(
+        isinstance(m, torch.nn.Dropout) and m.p > 0 and m not in in_decoder for m in inner.modules()
+    ):
         return "the vision tower has dropout"
     made = processor.image_processor(images=[Image.new("RGB", (64, 64))], return_tensors="pt")
     if extra := set(made) - FIELDS:

@@ -68,15 +68,21 @@ class Packed:
         """From (N, P + G W - 1) values of the shifted labels to (B, C), ordered as ``place``."""
         layout = self.layout
         branches = per_token[:, layout.prefix :].new_zeros(
-            per_token.size(0), layout.branches * layout.width)
+            per_token.size(0), layout.branches * layout.width
+        )
         # The value of label i is at i - 1; the last of a branch's W positions has no label.
         branches[:, :-1] = per_token[:, layout.prefix :]
         branches = branches.view(-1, layout.branches, layout.width)[..., :-1]
         return branches[self.place[:, 0], self.place[:, 1]]
 
 
-def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
-         prompt_positions: torch.Tensor) -> Packed:
+def pack(
+    input_ids,
+    attention_mask,
+    completion: int,
+    groups: list[list[int]],
+    prompt_positions: torch.Tensor,
+) -> Packed:
     """Build the packed rows.
 
     Args:
@@ -95,20 +101,25 @@ def pack(input_ids, attention_mask, completion: int, groups: list[list[int]],
     branch_ids = input_ids[rows][..., prompt - 1 :]  # (N, G, W)
     labels = branch_ids.masked_fill(attention_mask[rows][..., prompt - 1 :] == 0, -100)
     labels[..., 0] = -100
-    spare = torch.arange(G, device=device) >= torch.tensor(list(map(len, groups)),
-                                                           device=device)[:, None]
+    spare = (
+        torch.arange(G, device=device)
+        >= torch.tensor(list(map(len, groups)), device=device)[:, None]
+    )
     labels = labels.masked_fill(spare[..., None], -100)
     prefix = input_ids[first, : prompt - 1]
     steps = torch.arange(W, device=device).repeat(G)
-    positions = torch.cat(
-        [prompt_positions[..., :-1], prompt_positions[..., -1:] + steps], dim=-1)
-    place = torch.tensor([(n, g) for n, group in enumerate(groups) for g in range(len(group))],
-                         device=device)
+    positions = torch.cat([prompt_positions[..., :-1], prompt_positions[..., -1:] + steps], dim=-1)
+    place = torch.tensor(
+        [(n, g) for n, group in enumerate(groups) for g in range(len(group))], device=device
+    )
     prefix_mask = attention_mask[first, : prompt - 1].bool()
     return Packed(
         torch.cat([prefix, branch_ids.reshape(N, -1)], dim=1),
         torch.cat([torch.full_like(prefix, -100), labels.reshape(N, -1)], dim=1),
-        positions, Layout(prefix_mask, W, G, padded=not prefix_mask.all().item()), place)
+        positions,
+        Layout(prefix_mask, W, G, padded=not prefix_mask.all().item()),
+        place,
+    )
 
 
 def prompt_positions(model, input_ids, attention_mask, **vision) -> torch.Tensor:
@@ -142,8 +153,10 @@ def use_shared_attention(model) -> None:
         if (prompt := getattr(key, "prompt", None)) is not None:  # decoding
             return decode.attention(query, key, value, kwargs["scaling"], prompt), None
         if shared_prompt is None:
-            usual = ALL_ATTENTION_FUNCTIONS.get(before) or sys.modules[
-                type(module).__module__].eager_attention_forward
+            usual = (
+                ALL_ATTENTION_FUNCTIONS.get(before)
+                or sys.modules[type(module).__module__].eager_attention_forward
+            )
             return usual(module, query, key, value, mask, **kwargs)
         return _by_parts(query, key, value, kwargs["scaling"], shared_prompt), None
 
@@ -176,8 +189,13 @@ def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor
         # Padding attends to itself: softmax over nothing would be NaN.
         mask = mask | torch.eye(P, dtype=torch.bool, device=query.device)
     prompt = scaled_dot_product_attention(
-        query[:, :, :P], key[:, :, :P], value[:, :, :P], attn_mask=mask, is_causal=mask is None,
-        scale=scaling)
+        query[:, :, :P],
+        key[:, :, :P],
+        value[:, :, :P],
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scaling,
+    )
 
     q, k, v = (x[:, :, P:].reshape(N, H, G, W, D) for x in (query, key, value))
     own = torch.ones(W, W, dtype=torch.bool, device=query.device).tril()
@@ -187,7 +205,9 @@ def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor
         q.transpose(1, 2).reshape(N * G, H, W, D),
         torch.cat([shared[0], k], 3).transpose(1, 2).reshape(N * G, H, P + W, D),
         torch.cat([shared[1], v], 3).transpose(1, 2).reshape(N * G, H, P + W, D),
-        attn_mask=mask[:, :, 0].repeat_interleave(G, 0), scale=scaling)
+        attn_mask=mask[:, :, 0].repeat_interleave(G, 0),
+        scale=scaling,
+    )
     branches = branches.view(N, G, H, W, D).transpose(1, 2).reshape(N, H, G * W, D)
     return torch.cat([prompt, branches], dim=2).transpose(1, 2).contiguous()
 
@@ -201,7 +221,8 @@ def unsupported_reason(model) -> str | None:
         return f"it has {', '.join(sorted(types - {'full_attention'}))} layers"
     # Gemma and PaliGemma recognise image tokens by their token types.
     if "token_type_ids" in signature(type(model).forward).parameters or getattr(
-            config, "use_bidirectional_attention", None):
+        config, "use_bidirectional_attention", None
+    ):
         return "attention within images is bidirectional"
     if "flash" in (config._attn_implementation or ""):
         return f"{config._attn_implementation} takes no packed rows; use sdpa"

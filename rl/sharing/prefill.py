@@ -44,19 +44,35 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False):
 
     def generate(input_ids, attention_mask, generation_config: Any = None, **fields):
         if not set(fields) <= set(IMAGE_FIELDS) or _more_rows(generation_config):
-            return usual(input_ids=input_ids, attention_mask=attention_mask,
-                         generation_config=generation_config, **fields)
-        groups = groups_of(input_ids, attention_mask, images_of_rows(
-            fields, images_per_row(input_ids, fields, plain.config)))
+            return usual(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                generation_config=generation_config,
+                **fields,
+            )
+        groups = groups_of(
+            input_ids,
+            attention_mask,
+            images_of_rows(fields, images_per_row(input_ids, fields, plain.config)),
+        )
         if len(groups) == input_ids.size(0):
-            return usual(input_ids=input_ids, attention_mask=attention_mask,
-                         generation_config=generation_config, **fields)
+            return usual(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                generation_config=generation_config,
+                **fields,
+            )
         cache = _prefill(plain, groups, input_ids, attention_mask, fields)
         if drop_finished and not unsupported_reason(generation_config):
             return generate_with_early_stop(
-                usual, plain, cache, input_ids, attention_mask, generation_config)
-        return usual(input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache,
-                     generation_config=generation_config)
+                usual, plain, cache, input_ids, attention_mask, generation_config
+            )
+        return usual(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=cache,
+            generation_config=generation_config,
+        )
 
     plain.generate = generate
     try:
@@ -74,19 +90,30 @@ def _prefill(model, groups, input_ids, attention_mask, fields) -> Cache:
     """Keys and values of all prompt tokens but the last, shared by the rows of each group, or
     copied for each row where there are few (:data:`COPIED`)."""
     first = [group[0] for group in groups]
-    repeats = torch.tensor([n for n, group in enumerate(groups) for _ in group],
-                           device=input_ids.device)
+    repeats = torch.tensor(
+        [n for n, group in enumerate(groups) for _ in group], device=input_ids.device
+    )
     vision = take_rows(fields, first, images_per_row(input_ids, fields, model.config))
     ids, mask = input_ids[first], attention_mask[first]
-    positions = prompt_positions(model.base_model, ids, mask, **{
-        key: vision[key] for key in ("image_grid_thw", "mm_token_type_ids") if key in vision})
+    positions = prompt_positions(
+        model.base_model,
+        ids,
+        mask,
+        **{key: vision[key] for key in ("image_grid_thw", "mm_token_type_ids") if key in vision},
+    )
     if "mm_token_type_ids" in vision:
         vision["mm_token_type_ids"] = vision["mm_token_type_ids"][:, :-1]
     cache = DynamicCache(config=model.config.get_text_config())
     with torch.no_grad():
-        model(input_ids=ids[:, :-1], attention_mask=mask[:, :-1],
-              position_ids=positions[..., :-1], past_key_values=cache, use_cache=True,
-              logits_to_keep=1, **vision)
+        model(
+            input_ids=ids[:, :-1],
+            attention_mask=mask[:, :-1],
+            position_ids=positions[..., :-1],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **vision,
+        )
     if positions.ndim == 3:  # mRoPE: offset of positions from token counts, from the last one on
         deltas = positions[0, :, -1] - (mask.sum(-1) - 1)
         model.base_model.rope_deltas = deltas[repeats, None]

@@ -59,18 +59,29 @@ class Sharing:
         InputError: an unknown value of a switch, or ``on`` for a model that does not support it.
     """
 
-    def __init__(self, model, processor, *, prompt="auto", vision="auto",
-                 drop_finished=False, in_step=False, most_tokens=16384):
+    def __init__(
+        self,
+        model,
+        processor,
+        *,
+        prompt="auto",
+        vision="auto",
+        drop_finished=False,
+        in_step=False,
+        most_tokens=16384,
+    ):
         self.most_tokens, self.in_step = most_tokens, in_step
         self.drop_finished = drop_finished and not in_step
         self.always = prompt == "on"
         self.checked = False
         self.reasons: dict[str, str] = {}
         plain = model.get_base_model() if isinstance(model, PeftModel) else model
-        self.vision = self._allowed("share_vision", vision,
-                                    lambda: image_cache.unsupported_reason(model, processor))
-        self.prompt = self._allowed("share_prompt", prompt,
-                                    lambda: packed.unsupported_reason(plain))
+        self.vision = self._allowed(
+            "share_vision", vision, lambda: image_cache.unsupported_reason(model, processor)
+        )
+        self.prompt = self._allowed(
+            "share_prompt", prompt, lambda: packed.unsupported_reason(plain)
+        )
         self.image_cache = VisionFeatureCache(model, processor) if self.vision else None
         if self.prompt:
             self.prices = prices_of(plain.config)
@@ -115,12 +126,22 @@ class Sharing:
                     self.image_cache.begin(mode)
                 stack.enter_context(self.image_cache.image_ids())
             if self.prompt:
-                stack.enter_context(prompts_prefilled_once(
-                    model, drop_finished=self.drop_finished))
+                stack.enter_context(prompts_prefilled_once(model, drop_finished=self.drop_finished))
             yield
 
-    def log_probabilities(self, model, usual, ids, mask, completion: int, fields: dict,
-                          num_images: list[int] | None, rows: int, autocast, entropy: bool):
+    def log_probabilities(
+        self,
+        model,
+        usual,
+        ids,
+        mask,
+        completion: int,
+        fields: dict,
+        num_images: list[int] | None,
+        rows: int,
+        autocast,
+        entropy: bool,
+    ):
         """Per-token log-probabilities and entropies of completions, shared where it pays.
 
         Args:
@@ -145,11 +166,17 @@ class Sharing:
         first = [group[0] for group in groups]
         ends = mask[:, prompt:].sum(1).tolist()
         passes = plan_passes(
-            groups, mask[first, :prompt].sum(1).tolist(),
+            groups,
+            mask[first, :prompt].sum(1).tolist(),
             [max(1, *(ends[row] for row in group)) for group in groups],
-            rows, self.prices, even=self.in_step)
-        if not self.always and predicted_ratio(
-                passes, prompt, completion, self.prices) > MAX_COST_RATIO:
+            rows,
+            self.prices,
+            even=self.in_step,
+        )
+        if (
+            not self.always
+            and predicted_ratio(passes, prompt, completion, self.prices) > MAX_COST_RATIO
+        ):
             return usual(ids, mask, fields, num_images)
         parts = [
             self._packed(model, ids, mask, completion, each, fields, counts, autocast, entropy)
@@ -165,15 +192,18 @@ class Sharing:
             some = [group[n % len(group)] for n, group in enumerate(groups[:CHECKED])]
             taken = {**dict.fromkeys(fields), **take_rows(fields, some, counts)}
             with torch.no_grad():
-                wanted, _ = usual(ids[some], mask[some], taken,
-                                  num_images and [counts[row] for row in some])
+                wanted, _ = usual(
+                    ids[some], mask[some], taken, num_images and [counts[row] for row in some]
+                )
             gap = ((result[0][some] - wanted) * mask[some, prompt:]).abs().max().item()
             if not gap <= self._tolerance(model, autocast):
                 self.prompt = False
                 self.reasons["share_prompt"] = f"first use differed by {gap:.2g} nats"
                 warnings.warn(
                     f"share_prompt is switched off: its log-probabilities differ from the "
-                    f"unshared ones by {gap:.2g} nats", stacklevel=2)
+                    f"unshared ones by {gap:.2g} nats",
+                    stacklevel=2,
+                )
                 return usual(ids, mask, fields, num_images)
         return result
 
@@ -181,12 +211,25 @@ class Sharing:
         parameter = next(model.parameters())
         kind = parameter.device.type
         with autocast():
-            dtype = (torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind)
-                     else parameter.dtype)
+            dtype = (
+                torch.get_autocast_dtype(kind)
+                if torch.is_autocast_enabled(kind)
+                else parameter.dtype
+            )
         return TOLERANCE.get(dtype, 1e-4)
 
-    def _packed(self, model, ids, mask, completion: int, chosen: ForwardPass, fields: dict,
-                counts: list[int], autocast, entropy: bool):
+    def _packed(
+        self,
+        model,
+        ids,
+        mask,
+        completion: int,
+        chosen: ForwardPass,
+        fields: dict,
+        counts: list[int],
+        autocast,
+        entropy: bool,
+    ):
         """(rows of the pass, C) log-probabilities and entropies, from one packed forward pass."""
         prompt = ids.size(1) - completion
         first = [group[0] for group in chosen.groups]
@@ -196,20 +239,29 @@ class Sharing:
         begin, end = prompt - chosen.prompt, prompt + chosen.completion
         if types is not None:
             where["mm_token_type_ids"] = types[:, begin:prompt]
-        positions = prompt_positions(_body(model), ids[first, begin:prompt],
-                                     mask[first, begin:prompt], **where)
-        rows = pack(ids[:, begin:end], mask[:, begin:end], chosen.completion, chosen.groups,
-                    positions)
+        positions = prompt_positions(
+            _body(model), ids[first, begin:prompt], mask[first, begin:prompt], **where
+        )
+        rows = pack(
+            ids[:, begin:end], mask[:, begin:end], chosen.completion, chosen.groups, positions
+        )
         # transformers passes a mask of four dimensions on as it is; attention uses the layout.
         unused = ids.new_zeros((len(first), 1, 1, 1), dtype=torch.bool)
         with autocast():
-            out = model(input_ids=rows.input_ids, attention_mask=unused,
-                        position_ids=rows.position_ids, labels=rows.labels,
-                        fused_lm_head=True, shared_prompt=rows.layout, **vision)
+            out = model(
+                input_ids=rows.input_ids,
+                attention_mask=unused,
+                position_ids=rows.position_ids,
+                labels=rows.labels,
+                fused_lm_head=True,
+                shared_prompt=rows.layout,
+                **vision,
+            )
         after = (0, completion - chosen.completion)
         logps, entropies = (
             pad(rows.unpack(values), after) if values is not None else None
-            for values in (out.log_probs, out.entropy if entropy else None))
+            for values in (out.log_probs, out.entropy if entropy else None)
+        )
         return logps, entropies
 
 

@@ -27,8 +27,7 @@ PHASES = ("images", "generation", "reference", "loss", "optimizer", "step")
 
 @dataclass
 class Measured:
-    """Measurements of one trainer: seconds per phase and round, tokens and images per step, losses.
-    """
+    """Measurements of one trainer: seconds per phase and round, tokens, images, losses per step."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     tokens: int = 0
@@ -40,9 +39,17 @@ class Measured:
         return statistics.median(self.seconds[phase]) if self.seconds[phase] else 0.0
 
 
-def compare(path: str, shape: Shape, *, rounds: int = 5, warmup: int = 2, seed: int = 0,
-            which=("stock", "ours"), options: TrainerOptions | None = None,
-            dtype: torch.dtype = torch.float32) -> dict[str, Measured]:
+def compare(
+    path: str,
+    shape: Shape,
+    *,
+    rounds: int = 5,
+    warmup: int = 2,
+    seed: int = 0,
+    which=("stock", "ours"),
+    options: TrainerOptions | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, Measured]:
     """Time ``rounds`` steps of each trainer after ``warmup`` steps; the trainers alternate.
 
     Args:
@@ -99,18 +106,29 @@ class _Run(TrainerCallback):
         rows = rows_of_shape(processor, shape, shape.prompts * 2, seed)
         generator = torch.Generator().manual_seed(seed)
         words = [i for t, i in sorted(processor.tokenizer.get_vocab().items()) if t.isalpha()]
-        picks = torch.randint(len(words), (shape.prompts * shape.G, shape.completion),
-                              generator=generator)
+        picks = torch.randint(
+            len(words), (shape.prompts * shape.G, shape.completion), generator=generator
+        )
         self.drawn = [[words[i] for i in row] for row in picks.tolist()]
         size = shape.prompts * shape.G
         args = GRPOConfig(
-            output_dir="runs/speed", per_device_train_batch_size=size, num_generations=shape.G,
-            max_completion_length=shape.completion, max_steps=steps, learning_rate=1e-6,
-            beta=shape.beta, gradient_checkpointing=shape.checkpointing,
+            output_dir="runs/speed",
+            per_device_train_batch_size=size,
+            num_generations=shape.G,
+            max_completion_length=shape.completion,
+            max_steps=steps,
+            learning_rate=1e-6,
+            beta=shape.beta,
+            gradient_checkpointing=shape.checkpointing,
             bf16=dtype == torch.bfloat16,
-            use_cpu=not torch.cuda.is_available(), save_strategy="no", report_to=[],
-            disable_tqdm=True, logging_steps=1, seed=seed,
-            generation_kwargs={"min_new_tokens": shape.completion})
+            use_cpu=not torch.cuda.is_available(),
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            logging_steps=1,
+            seed=seed,
+            generation_kwargs={"min_new_tokens": shape.completion},
+        )
         # Without dropout, which would be sampled once per prompt where the prompt is shared.
         extra: dict[str, Any] = {}
         if shape.lora:
@@ -119,8 +137,15 @@ class _Run(TrainerCallback):
         if name == "ours":
             cls = PolicyTrainer
             extra["options"] = options or TrainerOptions(share_prompt="auto", share_vision="auto")
-        self.trainer = cls(model=model, reward_funcs=[_alternating], args=args, train_dataset=rows,
-                           processing_class=processor, callbacks=[self], **extra)
+        self.trainer = cls(
+            model=model,
+            reward_funcs=[_alternating],
+            args=args,
+            train_dataset=rows,
+            processing_class=processor,
+            callbacks=[self],
+            **extra,
+        )
         self._count_work(model)
         self._time_phases()
 
@@ -161,10 +186,15 @@ class _Run(TrainerCallback):
         """Time the methods that make up the phases; several calls in a step add up."""
         trainer = self.trainer
         self._time(trainer, "_prepare_inputs", "prepared")
-        self._time(trainer, "_generate_single_turn", "generation",
-                   after=lambda out: (self.drawn, out[1]))
-        self._time(trainer, "_get_per_token_logps_and_entropies", "reference",
-                   only=lambda: not torch.is_grad_enabled())
+        self._time(
+            trainer, "_generate_single_turn", "generation", after=lambda out: (self.drawn, out[1])
+        )
+        self._time(
+            trainer,
+            "_get_per_token_logps_and_entropies",
+            "reference",
+            only=lambda: not torch.is_grad_enabled(),
+        )
         self._time(trainer.processing_class, "_process_images", "images")
 
     def _time(self, owner, name: str, phase: str, after=None, only=lambda: True) -> None:
@@ -181,6 +211,7 @@ class _Run(TrainerCallback):
 
     def _count_work(self, model: Any) -> None:
         """Count tokens of whole sequences through the decoder, and images through the tower."""
+
         def tokens(module, args, kwargs):
             if kwargs["inputs_embeds"].size(1) > 1:  # not those sampled one by one
                 self.measured.tokens += kwargs["inputs_embeds"].shape[:2].numel()

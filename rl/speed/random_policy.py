@@ -20,29 +20,50 @@ from data_gen.tasks.prompts import load_prompts
 from data_gen.toybox.models.policy import CHAT_TEMPLATE, train_tokenizer
 
 TEXT = dict(
-    vocab_size=151_936, hidden_size=2048, intermediate_size=11_008, num_hidden_layers=36,
-    num_attention_heads=16, num_key_value_heads=2, max_position_embeddings=128_000,
+    vocab_size=151_936,
+    hidden_size=2048,
+    intermediate_size=11_008,
+    num_hidden_layers=36,
+    num_attention_heads=16,
+    num_key_value_heads=2,
+    max_position_embeddings=128_000,
     tie_word_embeddings=True,
     rope_parameters={"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
 )
 VISION = dict(
-    depth=32, hidden_size=1280, intermediate_size=3420, num_heads=16, patch_size=14,
-    spatial_patch_size=14, spatial_merge_size=2, temporal_patch_size=2, out_hidden_size=2048,
-    window_size=112, fullatt_block_indexes=[7, 15, 23, 31],
+    depth=32,
+    hidden_size=1280,
+    intermediate_size=3420,
+    num_heads=16,
+    patch_size=14,
+    spatial_patch_size=14,
+    spatial_merge_size=2,
+    temporal_patch_size=2,
+    out_hidden_size=2048,
+    window_size=112,
+    fullatt_block_indexes=[7, 15, 23, 31],
 )
 """Shapes of Qwen2.5-VL-3B-Instruct's language model and tower, from its published config."""
 
 
 def shape_of_3b(tokenizer) -> Qwen2_5_VLConfig:
     """The configuration, with the special tokens of ``tokenizer``."""
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
-           for name in ("vision_start", "vision_end", "image_pad", "video_pad")}
-    ends = dict(bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id)
+    ids = {
+        name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
+        for name in ("vision_start", "vision_end", "image_pad", "video_pad")
+    }
+    ends = dict(
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
     return Qwen2_5_VLConfig(
-        text_config={**TEXT, **ends}, vision_config=VISION, tie_word_embeddings=True,
-        image_token_id=ids["image_pad"], video_token_id=ids["video_pad"],
-        vision_start_token_id=ids["vision_start"], vision_end_token_id=ids["vision_end"])
+        text_config={**TEXT, **ends},
+        vision_config=VISION,
+        tie_word_embeddings=True,
+        image_token_id=ids["image_pad"],
+        video_token_id=ids["video_pad"],
+        vision_start_token_id=ids["vision_start"],
+        vision_end_token_id=ids["vision_end"],
+    )
 
 
 def random_processor() -> Qwen2_5_VLProcessor:
@@ -52,7 +73,9 @@ def random_processor() -> Qwen2_5_VLProcessor:
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(**common),
         video_processor=Qwen2VLVideoProcessor(**common),
-        tokenizer=train_tokenizer([str(load_prompts())], 512), chat_template=CHAT_TEMPLATE)
+        tokenizer=train_tokenizer([str(load_prompts())], 512),
+        chat_template=CHAT_TEMPLATE,
+    )
 
 
 def save_qwen2_5_vl_3b_random(path: str | Path, seed: int = 0) -> Path:

@@ -15,17 +15,21 @@ def faster(result: dict, phase: str) -> float:
 def line(result: dict) -> str:
     """One row of the table."""
     stock, ours, least = result["stock"], result["ours"], result["bound"]
-    return (f"| {result['case']} | {stock['seconds']['step']:.2f} | {faster(result, 'step'):.2f} | "
-            f"{faster(result, 'loss'):.2f} | {result['predicted']:.2f} | "
-            f"{faster(result, 'generation'):.2f} | "
-            f"{stock['tokens']} / {ours['tokens']} / {least['tokens']} | "
-            f"{stock['images']} / {ours['images']} / {least['images']} |")
+    return (
+        f"| {result['case']} | {stock['seconds']['step']:.2f} | {faster(result, 'step'):.2f} | "
+        f"{faster(result, 'loss'):.2f} | {result['predicted']:.2f} | "
+        f"{faster(result, 'generation'):.2f} | "
+        f"{stock['tokens']} / {ours['tokens']} / {least['tokens']} | "
+        f"{stock['images']} / {ours['images']} / {least['images']} |"
+    )
 
 
 def table_of(results: list[dict]) -> str:
     """Markdown table: stock's step in seconds, how many times faster ours is, tokens and images."""
-    head = ("| case | stock step, s | step × | loss × | predicted × | generation × "
-            "| tokens stock / ours / least | images through the tower |")
+    head = (
+        "| case | stock step, s | step × | loss × | predicted × | generation × "
+        "| tokens stock / ours / least | images through the tower |"
+    )
     return "\n".join([head, "|" + "---|" * 8, *map(line, results)]) + "\n"
 
 
@@ -46,8 +50,12 @@ def draw(results: list[dict], path: Path) -> None:
         for phase in ("step", "loss", "generation"):
             axis.plot(x, [faster(r, phase) for r in mine], marker="o", label=phase)
         axis.axhline(1, color="grey", linewidth=0.8)
-        axis.set(xscale="log", xlabel={"G": "completions per prompt"}.get(kind, f"{kind} tokens"),
-                 ylabel="times faster than stock TRL", xticks=x)
+        axis.set(
+            xscale="log",
+            xlabel={"G": "completions per prompt"}.get(kind, f"{kind} tokens"),
+            ylabel="times faster than stock TRL",
+            xticks=x,
+        )
         axis.set_xticklabels(x)
         axis.minorticks_off()
     axes[0][0].legend()
@@ -64,11 +72,17 @@ def fitted(results: list[dict]) -> dict:
         for name in ("stock", "ours") if r["shared"] else ("stock",):
             points.append((r[name]["seconds"]["loss"], expected[name]))
     errors = {r["case"]: r["predicted"] / faster(r, "loss") - 1 for r in results if r["shared"]}
-    long = [errors[r["case"]] for r in results
-            if r["shared"] and r["shape"]["prompt"] >= 4 * r["shape"]["completion"]]
-    return {"overhead": fit(points) if len(points) > 2 else None, "errors": errors,
-            "median_error": statistics.median(map(abs, errors.values())) if errors else None,
-            "largest_error_long_prompts": max(map(abs, long)) if long else None}
+    long = [
+        errors[r["case"]]
+        for r in results
+        if r["shared"] and r["shape"]["prompt"] >= 4 * r["shape"]["completion"]
+    ]
+    return {
+        "overhead": fit(points) if len(points) > 2 else None,
+        "errors": errors,
+        "median_error": statistics.median(map(abs, errors.values())) if errors else None,
+        "largest_error_long_prompts": max(map(abs, long)) if long else None,
+    }
 
 
 def fit_line(results: list[dict]) -> str:

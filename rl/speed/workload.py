@@ -63,9 +63,19 @@ def rows_of_shape(processor, shape: Shape, n: int, seed: int) -> Dataset:
             if missing <= 0:
                 break
             filler += " the" * max(missing // 2, 1)
-        rows.append({"id": f"speed-{i}", "task": "speed", "prompt": message, "images": images,
-                     "answer": None, "box": None, "names": [], "absent_names": [],
-                     "source": "speed"})
+        rows.append(
+            {
+                "id": f"speed-{i}",
+                "task": "speed",
+                "prompt": message,
+                "images": images,
+                "answer": None,
+                "box": None,
+                "names": [],
+                "absent_names": [],
+                "source": "speed",
+            }
+        )
     return Dataset.from_list(rows, features=FEATURES)
 
 
@@ -84,8 +94,10 @@ def bound(shape: Shape, prompt: int) -> dict[str, int]:
         ``tokens`` of the loss's pass, and of the reference's where there is one; ``images``.
     """
     passes = 2 if shape.beta else 1
-    return {"tokens": passes * shape.prompts * (prompt + shape.G * shape.completion),
-            "images": shape.prompts * shape.images}
+    return {
+        "tokens": passes * shape.prompts * (prompt + shape.G * shape.completion),
+        "images": shape.prompts * shape.images,
+    }
 
 
 def image_price(config, px: int) -> float:
@@ -113,9 +125,11 @@ def costs(shape: Shape, prompt: int, prices: Prices, image: float) -> dict[str, 
         image: cost of an image, from :func:`image_price`.
     """
     rows = shape.prompts * shape.G
-    return {"stock": unshared_cost(rows, prompt, shape.completion, prices)
-            + rows * shape.images * image,
-            "ours": packed_cost(shape.prompts, shape.G, prompt, shape.completion, prices)}
+    return {
+        "stock": unshared_cost(rows, prompt, shape.completion, prices)
+        + rows * shape.images * image,
+        "ours": packed_cost(shape.prompts, shape.G, prompt, shape.completion, prices),
+    }
 
 
 def fit(measured: list[tuple[float, float]]) -> float:

@@ -22,22 +22,39 @@ def make_files(root):
         for k in range(2):
             Image.new("RGB", (40, 30), (60 * i, 99, 50 * k)).save(images / f"{name}_{k}.png")
     (images / "torn.png").write_bytes((images / "bo_0.png").read_bytes()[:60])
-    concepts = {f"<{n}>": {"name": n, "image": f"./data/db/{n}.png", "info": f"<{n}> is round.",
-                           "category": "toy"} for n in NAMES}
+    concepts = {
+        f"<{n}>": {
+            "name": n,
+            "image": f"./data/db/{n}.png",
+            "info": f"<{n}> is round.",
+            "category": "toy",
+        }
+        for n in NAMES
+    }
     save(root / "database.json", {"concept_dict": concepts, "path_to_concept": {}})
-    save(root / "queries.json", {f"./data/{n}_{k}.png": [f"<{n}>"] for n in NAMES
-                                 for k in range(2)})
-    save(root / "recognition.json", [
-        recognition(f"./data/{n}_0.png", asked, asked == n) for n in NAMES for asked in NAMES])
-    save(root / "visual.json", {n: {f"./data/{n}_0.png": choice("What is sks?", "options")}
-                                for n in NAMES})
+    save(
+        root / "queries.json", {f"./data/{n}_{k}.png": [f"<{n}>"] for n in NAMES for k in range(2)}
+    )
+    save(
+        root / "recognition.json",
+        [recognition(f"./data/{n}_0.png", asked, asked == n) for n in NAMES for asked in NAMES],
+    )
+    save(
+        root / "visual.json",
+        {n: {f"./data/{n}_0.png": choice("What is sks?", "options")} for n in NAMES},
+    )
     save(root / "text.json", {n: {"0": choice("Is sks's hat round?", "option")} for n in NAMES})
     return root, {"./data": str(images)}
 
 
 def recognition(image, asked, there):
-    return {"image": image, "question": f"<image>\nIs <{asked}> in this image?", "concept": asked,
-            "type": "positive" if there else "negative", "correct_answer": there}
+    return {
+        "image": image,
+        "question": f"<image>\nIs <{asked}> in this image?",
+        "concept": asked,
+        "type": "positive" if there else "negative",
+        "correct_answer": there,
+    }
 
 
 def choice(question, key):

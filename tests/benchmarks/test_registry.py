@@ -37,8 +37,7 @@ def test_an_unknown_benchmark_is_refused():
 
 def test_the_registry_imports_no_benchmark():
     modules = {place.partition(":")[0] for place in BENCHMARKS.values()}
-    code = ("import sys, benchmarks.registry; "
-            f"print(*sys.modules.keys() & {modules!r})")
+    code = f"import sys, benchmarks.registry; print(*sys.modules.keys() & {modules!r})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == "\n", done.stdout + done.stderr
 
@@ -62,26 +61,51 @@ class Colours(Benchmark):
         super().__init__(settings, limit)
         self.titles = {"colours": "colours of plates"}
         red = Reference("bo", Image.new("RGB", (16, 16), "red"))
-        self.sets = {"colours": [
-            Question(colour, OCT, "Is <bo> here?", Image.new("RGB", (16, 16), colour), (red,),
-                     answer="yes" if colour == "red" else "no")
-            for colour in settings.colours[:limit]]}
+        self.sets = {
+            "colours": [
+                Question(
+                    colour,
+                    OCT,
+                    "Is <bo> here?",
+                    Image.new("RGB", (16, 16), colour),
+                    (red,),
+                    answer="yes" if colour == "red" else "no",
+                )
+                for colour in settings.colours[:limit]
+            ]
+        }
 
     def write(self, query, references):
         return conversation(query, references, load_templates())
 
     def score(self, replies, likelihoods):
-        return {"colours/accuracy": ratio([reply.text.startswith(question.answer)
-                                           for question, reply in replies["colours"]])}
+        return {
+            "colours/accuracy": ratio(
+                [reply.text.startswith(question.answer) for question, reply in replies["colours"]]
+            )
+        }
 
 
-def test_a_new_benchmark_is_a_subclass_and_a_line_in_the_registry(policy_dir, tmp_path,
-                                                                  monkeypatch):
+def test_a_new_benchmark_is_a_subclass_and_a_line_in_the_registry(
+    policy_dir, tmp_path, monkeypatch
+):
     monkeypatch.setitem(registry.BENCHMARKS, "colours", f"{Colours.__module__}:Colours")
-    arguments = ["--benchmark", "colours", "--colours", "red", "blue", "--resamples", "20",
-                 "--policy", f"p={policy_dir}", "--out", str(tmp_path)]
-    settings, own = read_settings(arguments, EvaluateSettings,
-                                  choose=lambda v: benchmark_class(v["benchmark"]).Settings)
+    arguments = [
+        "--benchmark",
+        "colours",
+        "--colours",
+        "red",
+        "blue",
+        "--resamples",
+        "20",
+        "--policy",
+        f"p={policy_dir}",
+        "--out",
+        str(tmp_path),
+    ]
+    settings, own = read_settings(
+        arguments, EvaluateSettings, choose=lambda v: benchmark_class(v["benchmark"]).Settings
+    )
     result = evaluate(settings, benchmark_class("colours")(own))
     assert result["counts"] == {"colours": 2} and result["settings"] == {"colours": ["red", "blue"]}
     assert result["metrics"]["colours/accuracy"]["rows"] == 2

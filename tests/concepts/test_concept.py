@@ -7,10 +7,21 @@ from concepts.concept import EntryError, concept_of, inside
 from tests.places import ROOT
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(),
-                    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-                        st.sampled_from(["name", "image", "images", "info", "attributes", "x"]),
-                        inner, max_size=4), max_leaves=6), st.text())
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["name", "image", "images", "info", "attributes", "x"]),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=6,
+    ),
+    st.text(),
+)
 @settings(max_examples=60, deadline=None)
 def test_no_entry_of_any_form_does_more_than_be_refused(entry, tag):
     try:

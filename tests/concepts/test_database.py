@@ -72,8 +72,12 @@ def test_a_new_name_goes_everywhere_and_keeps_its_place(database):
 def test_what_is_written_is_what_repic_and_rap_read(database):
     content = raw(database)
     assert content["concept_dict"]["<bo>"] == {
-        "name": "bo", "image": "bo.png", "info": "<bo> is a brown dog.", "category": "dog",
-        "attributes": ["a scar"]}
+        "name": "bo",
+        "image": "bo.png",
+        "info": "<bo> is a brown dog.",
+        "category": "dog",
+        "attributes": ["a scar"],
+    }
     assert content["path_to_concept"] == {"bo.png": "<bo>", "zoë.png": "<Zoë>"}
     assert content["concept_dict"]["<Zoë>"]["info"].startswith("<Zoë>")
 
@@ -87,18 +91,21 @@ def test_images_from_elsewhere_are_copied_below_the_root(database, tmp_path):
     assert database.image_path(second).read_bytes() == outside.read_bytes()
 
 
-@pytest.mark.parametrize(("edit", "says"), [
-    (lambda d: d.add(Concept("BO", ("bo.png",))), "'BO' is taken by <bo>"),
-    (lambda d: d.rename("bo", "zoë"), "'zoë' is taken by <Zoë>"),
-    (lambda d: d.add(Concept("<x>", ("bo.png",))), "write bo, not <bo>"),
-    (lambda d: d.add(Concept("  ", ("bo.png",))), "blank"),
-    (lambda d: d.rename("bo", "a\nb"), "unprintable"),
-    (lambda d: d.rename("bo", "x" * 81), "longer than 80"),
-    (lambda d: d.add(Concept("x", ("no.png",))), "image no.png: broken link"),
-    (lambda d: d.edit("bo", images=("database.json",)), "not an image"),
-    (lambda d: d.edit("nobody", info="?"), "holds no concept 'nobody'"),
-    (lambda d: d.remove("nobody"), "holds no concept 'nobody'"),
-])
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (lambda d: d.add(Concept("BO", ("bo.png",))), "'BO' is taken by <bo>"),
+        (lambda d: d.rename("bo", "zoë"), "'zoë' is taken by <Zoë>"),
+        (lambda d: d.add(Concept("<x>", ("bo.png",))), "write bo, not <bo>"),
+        (lambda d: d.add(Concept("  ", ("bo.png",))), "blank"),
+        (lambda d: d.rename("bo", "a\nb"), "unprintable"),
+        (lambda d: d.rename("bo", "x" * 81), "longer than 80"),
+        (lambda d: d.add(Concept("x", ("no.png",))), "image no.png: broken link"),
+        (lambda d: d.edit("bo", images=("database.json",)), "not an image"),
+        (lambda d: d.edit("nobody", info="?"), "holds no concept 'nobody'"),
+        (lambda d: d.remove("nobody"), "holds no concept 'nobody'"),
+    ],
+)
 def test_what_cannot_be_done_is_refused_and_changes_nothing(database, edit, says):
     before = database.path.read_bytes()
     with pytest.raises(DatabaseError, match=says):
@@ -134,9 +141,15 @@ for i in range(12):
 
 def test_two_processes_that_edit_at_once_lose_nothing(database):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    editors = [subprocess.Popen([sys.executable, "-c", EDITOR, str(database.path), who],
-                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-               for who in ("ada", "eve")]
+    editors = [
+        subprocess.Popen(
+            [sys.executable, "-c", EDITOR, str(database.path), who],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+        for who in ("ada", "eve")
+    ]
     for editor in editors:
         assert editor.stdout.readline() == b"ready\n"
     for editor in editors:
@@ -147,8 +160,9 @@ def test_two_processes_that_edit_at_once_lose_nothing(database):
     assert [editor.returncode for editor in editors] == [0, 0]
     expected = {f"{who}{i}" for who in ("ada", "eve") for i in range(1, 12, 2)}
     assert set(names(database)) == {"bo", "Zoë"} | expected
-    assert all(database.concepts()[name].info == f"<{name}>: said by {name[:3]}"
-               for name in expected)
+    assert all(
+        database.concepts()[name].info == f"<{name}>: said by {name[:3]}" for name in expected
+    )
     assert not list(database.root.glob("*.partial"))
 
 
@@ -204,11 +218,17 @@ def test_a_key_given_twice_is_named_and_no_edit_drops_one_of_them(database):
     assert database.path.read_text() == text
 
 
-@pytest.mark.parametrize(("content", "says"), [
-    (b"", "no JSON"), (b'{"a": ', "no JSON"), (b"[]", "no concept database"),
-    (b'{"concept_dict": []}', "no concept database"), (b"\xff\xfe", "not UTF-8"),
-    (b"[" * 100_000, "no concept database|no JSON"),
-])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no JSON"),
+        (b'{"a": ', "no JSON"),
+        (b"[]", "no concept database"),
+        (b'{"concept_dict": []}', "no concept database"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"[" * 100_000, "no concept database|no JSON"),
+    ],
+)
 def test_a_file_that_is_no_database_is_refused_by_queries_and_edits(tmp_path, content, says):
     path = tmp_path / "database.json"
     path.write_bytes(content)
@@ -229,13 +249,16 @@ def test_the_published_database_with_its_own_image_paths(tmp_path):
     with pytest.raises(DatabaseError, match="no usable concept; skipped 60: 30 an image is not th"):
         Database(path).concepts()
     for subject in sorted(p for p in DREAMBOOTH.iterdir() if p.is_dir()):
-        shutil.copy(subject / "00.jpg" if (subject / "00.jpg").exists() else
-                    next(subject.glob("*.jpg")), tmp_path / f"{subject.name}.jpg")
+        shutil.copy(
+            subject / "00.jpg" if (subject / "00.jpg").exists() else next(subject.glob("*.jpg")),
+            tmp_path / f"{subject.name}.jpg",
+        )
     there = Database(path, tmp_path, prefix="./data/database_tot/database_dreambooth")
     assert len(there.concepts()) == 30 and not there.skipped
     before = raw(there)
     there.edit("can", category="beer")
     after = raw(there)
     assert after["concept_dict"].pop("<can>") == before["concept_dict"].pop("<can>") | {
-        "category": "beer"}
+        "category": "beer"
+    }
     assert after == before

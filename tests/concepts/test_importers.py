@@ -32,7 +32,9 @@ def test_folders_become_a_database_and_a_database_folders(tmp_path):
     assert list(Database(database.path, root).concepts()) == ["cat", "my mug"]
     again, _ = folder_database(write_folders(database, tmp_path / "out"), tmp_path / "again.json")
     assert {n: (len(c.images), c.category) for n, c in again.concepts().items()} == {
-        "cat": (2, "animal"), "my mug": (1, "")}
+        "cat": (2, "animal"),
+        "my mug": (1, ""),
+    }
     database.rename("cat", "../up")
     with pytest.raises(DatabaseError, match="'../up' cannot be a folder's"):
         write_folders(database, tmp_path / "third")

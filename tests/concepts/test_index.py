@@ -83,8 +83,10 @@ def test_the_approximate_index_agrees_on_queries_near_to_a_concept():
     index = build_index(vectors, owners, "ivf")
     assert index.faiss.nprobe < index.faiss.nlist
     close = nearest(index, query, 1)
-    assert sum(a == b for a, b in zip([x[0][0] for x in exact], [x[0][0] for x in close],
-                                      strict=True)) >= 80
+    assert (
+        sum(a == b for a, b in zip([x[0][0] for x in exact], [x[0][0] for x in close], strict=True))
+        >= 80
+    )
     assert isinstance(build_index(vectors[:100], owners[:100], "ivf").faiss, faiss.IndexFlatIP)
 
 
@@ -94,8 +96,9 @@ def test_what_makes_no_index_is_refused():
     with pytest.raises(ValueError, match="there are flat, ivf"):
         build_index(np.eye(4, dtype=np.float32), list("abcd"), "hnsw")
     with pytest.raises(ValueError, match="made with another encoder"):
-        nearest(build_index(np.eye(4, dtype=np.float32), list("abcd")),
-                np.eye(3, dtype=np.float32), 1)
+        nearest(
+            build_index(np.eye(4, dtype=np.float32), list("abcd")), np.eye(3, dtype=np.float32), 1
+        )
 
 
 # ---- existing indexes ----
@@ -120,8 +123,12 @@ def test_an_existing_index_with_its_id_list(tmp_path, made, ids):
 def test_an_index_and_ids_that_do_not_belong_together_are_refused(tmp_path):
     index = build_index(np.eye(3, dtype=np.float32), list("abc"))
     write_index(index, tmp_path / "i", tmp_path / "ids")
-    for content, says in [(json.dumps(["a"]), "3 vectors, its ids .* are 1"), ("[1, 2]", "a list"),
-                          ("", "a list of names"), ("[", "cannot be read")]:
+    for content, says in [
+        (json.dumps(["a"]), "3 vectors, its ids .* are 1"),
+        ("[1, 2]", "a list"),
+        ("", "a list of names"),
+        ("[", "cannot be read"),
+    ]:
         (tmp_path / "ids").write_text(content)
         with pytest.raises(IndexFileError, match=says):
             read_index(tmp_path / "i", tmp_path / "ids")
@@ -135,8 +142,12 @@ def test_an_index_and_ids_that_do_not_belong_together_are_refused(tmp_path):
 
 def test_the_index_follows_every_edit_and_encodes_only_what_is_new(database, encoder):
     seen = []
-    counted = Encoder(encoder.name, encoder.dim, encoder.fingerprint,
-                      lambda images: seen.append(len(images)) or encoder.images(images))
+    counted = Encoder(
+        encoder.name,
+        encoder.dim,
+        encoder.fingerprint,
+        lambda images: seen.append(len(images)) or encoder.images(images),
+    )
     live = LiveIndex(database, counted)
     assert asked(live.current(), encoder, database, "red1.png")[0] == "red" and seen == [12]
     elsewhere = Database(database.path)  # as another process would
@@ -161,7 +172,10 @@ def test_images_that_do_not_open_are_named_and_the_rest_is_found(database, encod
     owners = live.current().owners
     assert "red" not in owners and owners.count("blue") == 1 and owners.count("green") == 2
     assert sorted(Path(p).name for p in live.skipped.places("not an image")) == [
-        "blue0.png", "red0.png", "red1.png"]
+        "blue0.png",
+        "red0.png",
+        "red1.png",
+    ]
     for path in database.root.glob("*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(DatabaseError, match="none of its images can be opened"):
@@ -170,8 +184,12 @@ def test_images_that_do_not_open_are_named_and_the_rest_is_found(database, encod
 
 def test_an_existing_index_spares_the_encoding_until_images_change(database, encoder):
     seen = []
-    counted = Encoder(encoder.name, encoder.dim, encoder.fingerprint,
-                      lambda images: seen.append(len(images)) or encoder.images(images))
+    counted = Encoder(
+        encoder.name,
+        encoder.dim,
+        encoder.fingerprint,
+        lambda images: seen.append(len(images)) or encoder.images(images),
+    )
     start = LiveIndex(database, encoder).current()
     live = LiveIndex(database, counted, start=start)
     assert list(live.current().owners) == list(start.owners) and seen == []

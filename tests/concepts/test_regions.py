@@ -43,13 +43,25 @@ def save_owl(path):
 
     torch.manual_seed(0)
     tokens = save_tokenizer(path)
-    size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
-            "num_attention_heads": 2}
-    text = {**size, "vocab_size": len(tokens), "max_position_embeddings": 16,
-            "eos_token_id": tokens.eos_token_id, "bos_token_id": tokens.bos_token_id,
-            "pad_token_id": tokens.pad_token_id}
-    config = OwlViTConfig(text_config=text, projection_dim=32,
-                          vision_config={**size, "image_size": 32, "patch_size": 8})
+    size = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    text = {
+        **size,
+        "vocab_size": len(tokens),
+        "max_position_embeddings": 16,
+        "eos_token_id": tokens.eos_token_id,
+        "bos_token_id": tokens.bos_token_id,
+        "pad_token_id": tokens.pad_token_id,
+    }
+    config = OwlViTConfig(
+        text_config=text,
+        projection_dim=32,
+        vision_config={**size, "image_size": 32, "patch_size": 8},
+    )
     model = OwlViTForObjectDetection(config)
     for weight in model.box_head.parameters():
         weight.data *= 0.01  # as it is, its boxes have no width
@@ -60,8 +72,12 @@ def save_owl(path):
 
 
 def test_an_open_vocabulary_detector_of_transformers(tmp_path):
-    settings = {"kind": "transformers", "model": str(save_owl(tmp_path)),
-                "labels": ["a red dog", "cat"], "threshold": 0.0}
+    settings = {
+        "kind": "transformers",
+        "model": str(save_owl(tmp_path)),
+        "labels": ["a red dog", "cat"],
+        "threshold": 0.0,
+    }
     propose = load_proposer(settings, "cpu")
     for image in (on_white("red")[0], Image.new("L", (70, 31), 80)):
         boxes = propose(image)
@@ -83,13 +99,16 @@ def test_a_detector_of_ultralytics(tmp_path, monkeypatch):
     assert all(0 <= b[0] < b[2] <= 1 and 0 <= b[1] < b[3] <= 1 for b in boxes)
 
 
-@pytest.mark.parametrize(("config", "says"), [
-    ({"kind": "sam"}, "there are windows, transformers and ultralytics"),
-    ({"kind": "transformers", "model": "x"}, "labels"),
-    ({"kind": "transformers", "model": "x", "labels": []}, "no labels to look for"),
-    ({"kind": "transformers", "model": "./nowhere", "labels": ["a"]}, "cannot be loaded"),
-    ({"kind": "ultralytics", "model": "yolo.pt"}, "export the detector to ONNX"),
-])
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"kind": "sam"}, "there are windows, transformers and ultralytics"),
+        ({"kind": "transformers", "model": "x"}, "labels"),
+        ({"kind": "transformers", "model": "x", "labels": []}, "no labels to look for"),
+        ({"kind": "transformers", "model": "./nowhere", "labels": ["a"]}, "cannot be loaded"),
+        ({"kind": "ultralytics", "model": "yolo.pt"}, "export the detector to ONNX"),
+    ],
+)
 def test_a_detector_that_cannot_be_had_is_refused(config, says):
     with pytest.raises(DetectorError, match=says):
         load_proposer(config)

@@ -45,12 +45,17 @@ def on_white(colour: str) -> tuple[Image.Image, tuple]:
 def test_names_of_the_question_come_first_and_the_image_fills_up(database, encoder):
     retriever = Retriever(LiveIndex(database, encoder), encoder)
     assert retriever.retrieve(plate("blue"), k=1) == [
-        Found("black widow", "image", pytest.approx(1, abs=1e-4))]
+        Found("black widow", "image", pytest.approx(1, abs=1e-4))
+    ]
     found = retriever.retrieve(plate("blue"), "Is this <bo>? Or 小明?", k=3)
     assert [(one.name, one.by) for one in found] == [
-        ("bo", "question"), ("小明", "question"), ("black widow", "image")]
+        ("bo", "question"),
+        ("小明", "question"),
+        ("black widow", "image"),
+    ]
     assert retriever.retrieve(None, "Where is Black_Widow's web?") == [
-        Found("black widow", "question")]
+        Found("black widow", "question")
+    ]
     assert retriever.retrieve(None, "a bond of friendship") == []
     assert [one.name for one in retriever.retrieve(plate("red"), "<bo>", k=1)] == ["bo"]
 
@@ -86,11 +91,42 @@ def test_a_fixed_index_needs_no_database(encoder):
     assert retriever.retrieve(plate("green"), "<小明>", k=2)[1].name == "Bond"
 
 
-@given(st.lists(st.sampled_from(["bo", "Bond", "black widow", "a", "小明", "widow", "é", "ﬁsh"]),
-                min_size=1, max_size=5, unique=True),
-       st.lists(st.sampled_from(["bo", "Bo's", "<BO>", "black", "_", " ", "widow", "Black Widow",
-                                 "小明在", "</bo>", "bond", "Bond", "<a>", "É", "e\u0301", "fish",
-                                 "ﬁSH", "\u00ad", ".", "-"]) | st.text(max_size=3), max_size=8))
+@given(
+    st.lists(
+        st.sampled_from(["bo", "Bond", "black widow", "a", "小明", "widow", "é", "ﬁsh"]),
+        min_size=1,
+        max_size=5,
+        unique=True,
+    ),
+    st.lists(
+        st.sampled_from(
+            [
+                "bo",
+                "Bo's",
+                "<BO>",
+                "black",
+                "_",
+                " ",
+                "widow",
+                "Black Widow",
+                "小明在",
+                "</bo>",
+                "bond",
+                "Bond",
+                "<a>",
+                "É",
+                "e\u0301",
+                "fish",
+                "ﬁSH",
+                "\u00ad",
+                ".",
+                "-",
+            ]
+        )
+        | st.text(max_size=3),
+        max_size=8,
+    ),
+)
 @settings(max_examples=100, deadline=None)
 def test_looking_up_names_in_a_large_database_changes_nothing(names, words):
     question = " ".join(words)

@@ -24,8 +24,12 @@ WORDS = ["a", "photo", "of", "red", "green", "blue", "dog", "cat", "mug", "toy",
 LENGTH = 8
 """Tokens of the longest text."""
 
-SIZE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 2}
+SIZE = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 VISION = {**SIZE, "image_size": 32, "patch_size": 8}
 
 
@@ -36,10 +40,16 @@ def save_tokenizer(path: Path) -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A <eos>",
-        special_tokens=[(token, vocabulary[token]) for token in ("<bos>", "<eos>")])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>",
-                                   unk_token="<unk>", bos_token="<bos>", eos_token="<eos>",
-                                   model_max_length=LENGTH)
+        special_tokens=[(token, vocabulary[token]) for token in ("<bos>", "<eos>")],
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        bos_token="<bos>",
+        eos_token="<eos>",
+        model_max_length=LENGTH,
+    )
     fast.save_pretrained(path)
     return fast
 
@@ -48,11 +58,17 @@ def save_clip(path: Path, seed: int = 0) -> Path:
     """A transformers CLIP."""
     torch.manual_seed(seed)
     tokens = save_tokenizer(path)
-    text = {**SIZE, "vocab_size": len(tokens), "max_position_embeddings": LENGTH,
-            "eos_token_id": tokens.eos_token_id, "bos_token_id": tokens.bos_token_id,
-            "pad_token_id": tokens.pad_token_id}
-    CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=24)
-              ).save_pretrained(path)
+    text = {
+        **SIZE,
+        "vocab_size": len(tokens),
+        "max_position_embeddings": LENGTH,
+        "eos_token_id": tokens.eos_token_id,
+        "bos_token_id": tokens.bos_token_id,
+        "pad_token_id": tokens.pad_token_id,
+    }
+    CLIPModel(
+        CLIPConfig(text_config=text, vision_config=VISION, projection_dim=24)
+    ).save_pretrained(path)
     CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(path)
     return path
 
@@ -61,8 +77,13 @@ def save_siglip(path: Path, seed: int = 0) -> Path:
     """A transformers SigLIP."""
     torch.manual_seed(seed)
     tokens = save_tokenizer(path)
-    text = {**SIZE, "vocab_size": len(tokens), "max_position_embeddings": LENGTH,
-            "pad_token_id": tokens.pad_token_id, "projection_size": 32}
+    text = {
+        **SIZE,
+        "vocab_size": len(tokens),
+        "max_position_embeddings": LENGTH,
+        "pad_token_id": tokens.pad_token_id,
+        "projection_size": 32,
+    }
     SiglipModel(SiglipConfig(text_config=text, vision_config=VISION)).save_pretrained(path)
     SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(path)
     return path
@@ -72,8 +93,9 @@ def save_dinov2(path: Path, seed: int = 0) -> Path:
     """A transformers DINOv2."""
     torch.manual_seed(seed)
     Dinov2Model(Dinov2Config(**VISION)).save_pretrained(path)
-    BitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-                      ).save_pretrained(path)
+    BitImageProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    ).save_pretrained(path)
     return path
 
 
@@ -83,10 +105,21 @@ def save_open_clip(path: Path, seed: int = 0) -> Path:
     tokens = save_tokenizer(path)
     shape = {
         "embed_dim": 24,
-        "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16,
-                       "patch_size": 8},
-        "text_cfg": {"context_length": LENGTH, "vocab_size": len(tokens), "width": 32, "heads": 2,
-                     "layers": 2, "hf_tokenizer_name": "."},
+        "vision_cfg": {
+            "image_size": 32,
+            "layers": 2,
+            "width": 32,
+            "head_width": 16,
+            "patch_size": 8,
+        },
+        "text_cfg": {
+            "context_length": LENGTH,
+            "vocab_size": len(tokens),
+            "width": 32,
+            "heads": 2,
+            "layers": 2,
+            "hf_tokenizer_name": ".",
+        },
     }
     config = {"model_cfg": shape, "preprocess_cfg": {"interpolation": "bicubic"}}
     (path / "open_clip_config.json").write_text(json.dumps(config))
@@ -95,5 +128,9 @@ def save_open_clip(path: Path, seed: int = 0) -> Path:
     return path
 
 
-SAVE = {"clip": save_clip, "siglip": save_siglip, "dinov2": save_dinov2,
-        "open_clip": save_open_clip}
+SAVE = {
+    "clip": save_clip,
+    "siglip": save_siglip,
+    "dinov2": save_dinov2,
+    "open_clip": save_open_clip,
+}

@@ -31,11 +31,18 @@ def pair(i: int, side: int = 32, margin: int = 2) -> bytes:
 
 
 def row(i: int, **changes) -> dict:
-    return {"image": {"bytes": pair(i), "path": None}, "collection": "collection_1",
-            "quality_assessment": FULL,
-            "description": {"item": f"Item {i} vase", "description_0": "here",
-                            "description_1": "there", "category": None,
-                            "description_valid": True}} | changes
+    return {
+        "image": {"bytes": pair(i), "path": None},
+        "collection": "collection_1",
+        "quality_assessment": FULL,
+        "description": {
+            "item": f"Item {i} vase",
+            "description_0": "here",
+            "description_1": "there",
+            "category": None,
+            "description_valid": True,
+        },
+    } | changes
 
 
 def write(path: Path, rows: list[dict], group: int = 4) -> Path:

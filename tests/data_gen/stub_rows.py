@@ -13,9 +13,17 @@ def stub_row(task: str = ICT, index: int = 0, **changes) -> dict:
     """A good row with one picture of 8 by 8 pixels, another one for each index."""
     parts = [{"type": "image", "text": None}, {"type": "text", "text": "This is <bo>."}]
     picture = Image.new("RGB", (8, 8), (index % 256, index // 256 % 256, 7))
-    return {"id": f"{task}-{index}", "task": task, "prompt": [{"role": "user", "content": parts}],
-            "images": [picture], "answer": "yes" if task == OCT else None, "box": None,
-            "names": ["bo"], "absent_names": [], "source": "stub: one"} | changes
+    return {
+        "id": f"{task}-{index}",
+        "task": task,
+        "prompt": [{"role": "user", "content": parts}],
+        "images": [picture],
+        "answer": "yes" if task == OCT else None,
+        "box": None,
+        "names": ["bo"],
+        "absent_names": [],
+        "source": "stub: one",
+    } | changes
 
 
 def stub_source(rows: int = 20, **more) -> IndexedRows:

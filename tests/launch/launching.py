@@ -16,28 +16,51 @@ REWARDS = ROOT / "tests" / "rl" / "letter_reward.py"
 def command(config: str, tiny: dict, name: str, *extra: str) -> list[str]:
     """The smoke recipe under ``configs/accelerate/<config>.yaml``, on the tiny policy and rows."""
     return [
-        sys.executable, "-m", "accelerate.commands.launch",
-        "--config_file", str(ROOT / "configs" / "accelerate" / f"{config}.yaml"),
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(ROOT / "configs" / "accelerate" / f"{config}.yaml"),
         *(["--main_process_port", "0"] if config != "cpu" else []),
         str(ROOT / "launch" / "grpo.py"),
-        "--config", str(ROOT / "configs" / "grpo" / "toybox_smoke.yaml"),
-        "--policy", str(tiny["policy"]), "--rows", str(tiny["rows"]),
-        "--output_root", str(tiny["runs"]), "--name", name,
-        "--rewards", f"{REWARDS}:vowels", f"{REWARDS}:spaces", "--reward_weights", "1", "0.5",
-        "--reward_settings", "{}", *extra,
+        "--config",
+        str(ROOT / "configs" / "grpo" / "toybox_smoke.yaml"),
+        "--policy",
+        str(tiny["policy"]),
+        "--rows",
+        str(tiny["rows"]),
+        "--output_root",
+        str(tiny["runs"]),
+        "--name",
+        name,
+        "--rewards",
+        f"{REWARDS}:vowels",
+        f"{REWARDS}:spaces",
+        "--reward_weights",
+        "1",
+        "0.5",
+        "--reward_settings",
+        "{}",
+        *extra,
     ]
 
 
 def environment() -> dict[str, str]:
     """One thread per process, nothing downloaded, no GPU."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
-            "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(ROOT),
+    }
 
 
 def launch(*args: str, timeout: int = 240) -> subprocess.CompletedProcess:
     """Run to the end; the output goes into the assertion where it fails."""
-    done = subprocess.run(command(*args), cwd=ROOT, env=environment(), capture_output=True,
-                          text=True, timeout=timeout)
+    done = subprocess.run(
+        command(*args), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout
+    )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     return done
 

@@ -26,8 +26,20 @@ def test_it_measures_the_real_command_at_every_size(tmp_path, capfd):
 
 def test_a_few_pairs_are_repeated_and_read_again(tmp_path, capfd):
     few = write(tmp_path / "few/a.parquet", [row(i) for i in range(3)])
-    main(["--config", "configs/data/subjects200k.yaml", "--pairs", str(few), "--rows", "12",
-          "--size", "24", "--out", str(tmp_path / "m")])
+    main(
+        [
+            "--config",
+            "configs/data/subjects200k.yaml",
+            "--pairs",
+            str(few),
+            "--rows",
+            "12",
+            "--size",
+            "24",
+            "--out",
+            str(tmp_path / "m"),
+        ]
+    )
     report = json.loads((tmp_path / "m/measured.json").read_text())
     assert report["sizes"][0]["rows"] == 12
     assert 0 < report["reading_and_cropping_to_decoding"] < 3
@@ -47,5 +59,8 @@ def test_repeated_pairs_are_in_order_and_take_no_room(tmp_path, monkeypatch):
 
 def test_counts_keep_their_proportions():
     assert scaled({"a": 900, "b": 900, "c": 1200}, 200_000) == {
-        "a": 60_000, "b": 60_000, "c": 80_000}
+        "a": 60_000,
+        "b": 60_000,
+        "c": 80_000,
+    }
     assert sum(scaled({"a": 1, "b": 1, "c": 1}, 100).values()) == 100

@@ -13,9 +13,18 @@ def test_alone_it_lists_every_program_with_one_line(capsys):
     for name in cli.available():
         (line,) = [line for line in said.splitlines() if line.split()[:1] == [name]]
         assert len(line.split()) > 4
-    assert set(cli.available()) >= {"generate", "grpo", "sft", "evaluate", "compare",
-                                    "mine_negatives", "tiny_model", "report", "bench_step",
-                                    "bench_data"}
+    assert set(cli.available()) >= {
+        "generate",
+        "grpo",
+        "sft",
+        "evaluate",
+        "compare",
+        "mine_negatives",
+        "tiny_model",
+        "report",
+        "bench_step",
+        "bench_data",
+    }
 
 
 def test_another_program_is_refused(capsys):
@@ -30,20 +39,29 @@ def test_another_program_is_refused(capsys):
 def test_it_runs_the_program_in_this_process(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert cli.main(["generate", "--counts", "{object_consistency: 2}", "--out",
-                     str(tmp_path / "rows")]) == 0
+    assert (
+        cli.main(
+            ["generate", "--counts", "{object_consistency: 2}", "--out", str(tmp_path / "rows")]
+        )
+        == 0
+    )
     assert "2 rows" in capsys.readouterr().out
     assert sys.argv[0] == "byname generate"
 
 
-@pytest.mark.parametrize(("named", "extra"), [
-    (["zero2"], ["--main_process_port", "0"]),
-    (["cpu"], []),
-    (["zero2", "num_processes=4", "main_process_port=29501"],
-     ["--num_processes", "4", "--main_process_port", "29501"]),
-    (["multi_node", "machine_rank=1"], ["--machine_rank", "1"]),
-    (["configs/accelerate/cpu.yaml"], []),
-])
+@pytest.mark.parametrize(
+    ("named", "extra"),
+    [
+        (["zero2"], ["--main_process_port", "0"]),
+        (["cpu"], []),
+        (
+            ["zero2", "num_processes=4", "main_process_port=29501"],
+            ["--num_processes", "4", "--main_process_port", "29501"],
+        ),
+        (["multi_node", "machine_rank=1"], ["--machine_rank", "1"]),
+        (["configs/accelerate/cpu.yaml"], []),
+    ],
+)
 def test_it_launches_under_accelerate(monkeypatch, named, extra):
     launched = []
     monkeypatch.setattr(cli.os, "execv", lambda path, command: launched.append(command))

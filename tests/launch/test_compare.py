@@ -15,8 +15,11 @@ from tests.launch.launching import environment
 from tests.places import ROOT
 
 SIZES = {"naming_1": 2, "naming_2": 1, "owned_1": 2, "naming_absent": 1, "list": 2, "oct": 2}
-ROWS = {"counts": {"object_consistency": 2, "visual_localization": 2, "identity_consistency": 4},
-        "reference_px": 32, "query_px": 32}
+ROWS = {
+    "counts": {"object_consistency": 2, "visual_localization": 2, "identity_consistency": 4},
+    "reference_px": 32,
+    "query_px": 32,
+}
 
 
 @pytest.fixture
@@ -24,23 +27,62 @@ def config(tiny, tmp_path):
     """Three arms of the shipped experiment, one seed, few steps of a policy that knows nothing."""
     found = yaml.safe_load((ROOT / "configs" / "benchmarks" / "rl_vs_sft.yaml").read_text())
     arms = {name: found["arms"][name] for name in ("base", "sft_n", "grpo_n")}
-    arms["sft_n"] |= {"rates": [1e-3], "set": {
-        "max_steps": 12, "save_steps": 2, "per_device_train_batch_size": 2, "logging_steps": 1}}
-    arms["grpo_n"] |= {"rates": [1e-3], "set": {
-        "max_steps": 2, "save_steps": 1, "per_device_train_batch_size": 4, "num_generations": 2,
-        "max_completion_length": 4, "reward_settings": {"mention_f1": {"floor": 0}}}}
-    evaluate = {**found["evaluate"], "sizes": {"test": SIZES, "validation": SIZES},
-                "max_new_tokens": {"oct": 2, "vlt": 2, "captions": 4}, "resamples": 20,
-                "reference_px": 32, "query_px": 32, "toys": 4, "cache": str(tmp_path / "toys"),
-                "retrieval": {"encoder": "toybox_clip", "regions": None,
-                              "cache": str(tmp_path / "features")}}
-    rows = {**found["rows"], "sets": {
-        "few": ROWS, "general": {**ROWS, "counts": {"description": 3}, "seed": 900}}}
+    arms["sft_n"] |= {
+        "rates": [1e-3],
+        "set": {
+            "max_steps": 12,
+            "save_steps": 2,
+            "per_device_train_batch_size": 2,
+            "logging_steps": 1,
+        },
+    }
+    arms["grpo_n"] |= {
+        "rates": [1e-3],
+        "set": {
+            "max_steps": 2,
+            "save_steps": 1,
+            "per_device_train_batch_size": 4,
+            "num_generations": 2,
+            "max_completion_length": 4,
+            "reward_settings": {"mention_f1": {"floor": 0}},
+        },
+    }
+    evaluate = {
+        **found["evaluate"],
+        "sizes": {"test": SIZES, "validation": SIZES},
+        "max_new_tokens": {"oct": 2, "vlt": 2, "captions": 4},
+        "resamples": 20,
+        "reference_px": 32,
+        "query_px": 32,
+        "toys": 4,
+        "cache": str(tmp_path / "toys"),
+        "retrieval": {
+            "encoder": "toybox_clip",
+            "regions": None,
+            "cache": str(tmp_path / "features"),
+        },
+    }
+    rows = {
+        **found["rows"],
+        "sets": {"few": ROWS, "general": {**ROWS, "counts": {"description": 3}, "seed": 900}},
+    }
     file = tmp_path / "experiment.yaml"
-    file.write_text(yaml.safe_dump({
-        **found, "out": str(tmp_path / "out"), "policy": str(tiny["policy"]), "seeds": [1],
-        "jobs": 1, "arms": arms, "compare": [["sft_n", "grpo_n"]], "evaluate": evaluate,
-        "rows": rows}, sort_keys=False))
+    file.write_text(
+        yaml.safe_dump(
+            {
+                **found,
+                "out": str(tmp_path / "out"),
+                "policy": str(tiny["policy"]),
+                "seeds": [1],
+                "jobs": 1,
+                "arms": arms,
+                "compare": [["sft_n", "grpo_n"]],
+                "evaluate": evaluate,
+                "rows": rows,
+            },
+            sort_keys=False,
+        )
+    )
     return file
 
 
@@ -50,8 +92,14 @@ def command(config: Path) -> list[str]:
 
 def test_killed_and_resumed_to_the_table(config, tmp_path):
     out = tmp_path / "out"
-    first = subprocess.Popen(command(config), cwd=ROOT, env=environment(),
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    first = subprocess.Popen(
+        command(config),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     reached = out / "train" / "sft_n-1" / "checkpoints" / "checkpoint-2" / "complete.json"
     end = time.monotonic() + 500
     while not reached.exists() and first.poll() is None and time.monotonic() < end:
@@ -65,16 +113,20 @@ def test_killed_and_resumed_to_the_table(config, tmp_path):
     marks = {file.name: file.stat().st_mtime_ns for file in (out / "done").iterdir()}
     assert "rows-few-1.json" in marks and "train-sft_n-1.json" not in marks
 
-    again = subprocess.run(command(config), cwd=ROOT, env=environment(), capture_output=True,
-                           text=True, timeout=580)
+    again = subprocess.run(
+        command(config), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=580
+    )
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-6000:]
     assert "resuming from checkpoint-" in (out / "logs" / "train-sft_n-1.log").read_text()
     for name, time_of in marks.items():  # what was finished has not been done again
         assert (out / "done" / name).stat().st_mtime_ns == time_of
     result = json.loads((out / "results.json").read_text())
     assert result["runs"] == {"base": 1, "sft_n": 1, "grpo_n": 1}
-    assert set(result["general"]["grpo_n"]) == {"list/counted", "list/placed",
-                                                "list/attribute_accuracy"}
+    assert set(result["general"]["grpo_n"]) == {
+        "list/counted",
+        "list/placed",
+        "list/attribute_accuracy",
+    }
     assert result["rates"]["sft_n"]["chosen"] == "0.001"
     text = (out / "results.md").read_text()
     assert "Not finished" not in text and "GRPO, N rows − SFT, N rows" in text

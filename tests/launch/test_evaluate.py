@@ -19,7 +19,8 @@ CONFIG = {
     "size": "tiny",
     "sizes": {"tiny": {"oct": 4, "vlt": 3, "naming_1": 2, "naming_absent": 2, "description": 0}},
     "max_new_tokens": {"oct": 2, "vlt": 3, "captions": 4},
-    "reference_px": 16, "query_px": 16,
+    "reference_px": 16,
+    "query_px": 16,
     "batch_size": 2,
     "resamples": 50,
 }
@@ -38,8 +39,11 @@ def run(evaluating, tmp_path, monkeypatch):
         config = tmp_path / "config.yaml"
         config.write_text(yaml.safe_dump({**CONFIG, **changes}))
         out = tmp_path / "eval"
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", "--config", str(config), "--out",
-                                          str(out), *map(str, arguments)])
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            ["evaluate.py", "--config", str(config), "--out", str(out), *map(str, arguments)],
+        )
         evaluating.main()
         return out
 
@@ -54,7 +58,13 @@ def test_two_policies_side_by_side_and_again(run, policy, monkeypatch, capsys):
     assert set(metric["values"]) == {"base", "trained"}
     assert metric["change"]["trained"]["value"] == 0
     assert {key.split("/")[0] for key in result["metrics"]} == {
-        "oct", "vlt", "naming_1", "naming_absent", "naming_all", "captions"}
+        "oct",
+        "vlt",
+        "naming_1",
+        "naming_absent",
+        "naming_all",
+        "captions",
+    }
     assert [s["label"] for s in result["systems"]] == ["base", "trained"]
     assert result["counts"] == {"oct": 4, "vlt": 3, "naming_1": 2, "naming_absent": 2}
     assert result["skipped"] == {}
@@ -91,8 +101,14 @@ def test_captions_are_scored_further_from_what_was_kept(run, policy, tmp_path):
     encoder = save_open_clip(tmp_path / "clip")
     made = json.loads((run("--policy", f"base={policy}") / "evaluation.json").read_text())
     scores = ["length", "self_bleu", "overlap", "clip_score", "image_similarity"]
-    out = run("--policy", "base=somewhere/else", "--score_only", "true",
-              "--captions", json.dumps({"scores": scores, "encoder": str(encoder)}))
+    out = run(
+        "--policy",
+        "base=somewhere/else",
+        "--score_only",
+        "true",
+        "--captions",
+        json.dumps({"scores": scores, "encoder": str(encoder)}),
+    )
     result = json.loads((out / "evaluation.json").read_text())
     assert result["systems"][0]["made_from"] == made["systems"][0]["made_from"]
     found = result["metrics"]
@@ -109,16 +125,23 @@ def test_captions_are_scored_further_from_what_was_kept(run, policy, tmp_path):
 
 def test_toys_that_the_user_owns_are_retrieved(run, policy, tmp_path, monkeypatch):
     changes = {
-        "sizes": {"tiny": {"owned_1": 2, "owned_2": 2, "naming_1": 2}}, "toys": 6,
-        "cache": str(tmp_path / "toys"), "retrieval": {
-            "encoder": str(save_open_clip(tmp_path / "clip")), "regions": None,
-            "cache": str(tmp_path / "features")}}
+        "sizes": {"tiny": {"owned_1": 2, "owned_2": 2, "naming_1": 2}},
+        "toys": 6,
+        "cache": str(tmp_path / "toys"),
+        "retrieval": {
+            "encoder": str(save_open_clip(tmp_path / "clip")),
+            "regions": None,
+            "cache": str(tmp_path / "features"),
+        },
+    }
     out = run("--policy", f"base={policy}", "--shown", "2", **changes)
     result = json.loads((out / "evaluation.json").read_text())
     assert {"owned_1/f1", "owned_1/retrieved", "owned_2/retrieved"} <= set(result["metrics"])
     assert "naming_1/retrieved" not in result["metrics"], "its references are handed over"
-    kept = [json.loads(line) for line in
-            (out / "predictions" / "base" / "owned_1.jsonl").read_text().splitlines()]
+    kept = [
+        json.loads(line)
+        for line in (out / "predictions" / "base" / "owned_1.jsonl").read_text().splitlines()
+    ]
     assert all(len(entry["concepts"]) == 2 for entry in kept)
     samples = {sample["id"]: sample for sample in json.loads((out / "gallery.json").read_text())}
     for entry in kept:
@@ -131,27 +154,38 @@ def test_toys_that_the_user_owns_are_retrieved(run, policy, tmp_path, monkeypatc
 
     # Scored again where neither policy nor encoder is at hand, and with what could be copied.
     monkeypatch.setattr(systems, "load_policy", None)
-    again = run("--policy", "base=gone", "--score_only", "true", **changes | {
-        "retrieval": {"encoder": "gone"}, "captions": {"scores": ["overlap"]}})
+    again = run(
+        "--policy",
+        "base=gone",
+        "--score_only",
+        "true",
+        **changes | {"retrieval": {"encoder": "gone"}, "captions": {"scores": ["overlap"]}},
+    )
     found = json.loads((again / "evaluation.json").read_text())["metrics"]
     assert {key: found[key] for key in result["metrics"]} == result["metrics"]
     assert found["owned_1/overlap"]["values"]["base"]["value"] is not None
 
 
-@pytest.mark.parametrize(("changes", "sentence"), [
-    ({"sizzle": "small"}, "sizzle"),
-    ({"size": "huge"}, "size 'huge' is none of the config's: tiny"),
-    ({"sizes": {"tiny": {"oct2": 3}}}, "no set 'oct2'"),
-    ({"sizes": {"tiny": {"oct": "many"}}}, "oct"),
-    ({"sizes": {"tiny": {"oct": 0}}}, "scores nothing"),
-    ({"hard_share": 0}, "hard_share"),
-    ({"max_new_tokens": {"octet": 3}}, "max_new_tokens: toybox has no 'octet'; it has oct, vlt"),
-    ({"split": "train"}, "split must be one of heldout, validation, test"),
-    ({"captions": {"scores": ["spice"]}}, "captions.scores: no score 'spice'"),
-    ({"captions": {"scores": ["bleu"]}}, "bleu needs captions.references"),
-    ({"captions": "[1"}, "captions"),
-    ({"limit": 0}, "limit must be 1 or more"),
-])
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sizzle": "small"}, "sizzle"),
+        ({"size": "huge"}, "size 'huge' is none of the config's: tiny"),
+        ({"sizes": {"tiny": {"oct2": 3}}}, "no set 'oct2'"),
+        ({"sizes": {"tiny": {"oct": "many"}}}, "oct"),
+        ({"sizes": {"tiny": {"oct": 0}}}, "scores nothing"),
+        ({"hard_share": 0}, "hard_share"),
+        (
+            {"max_new_tokens": {"octet": 3}},
+            "max_new_tokens: toybox has no 'octet'; it has oct, vlt",
+        ),
+        ({"split": "train"}, "split must be one of heldout, validation, test"),
+        ({"captions": {"scores": ["spice"]}}, "captions.scores: no score 'spice'"),
+        ({"captions": {"scores": ["bleu"]}}, "bleu needs captions.references"),
+        ({"captions": "[1"}, "captions"),
+        ({"limit": 0}, "limit must be 1 or more"),
+    ],
+)
 def test_refused_before_weights_load(run, policy, monkeypatch, changes, sentence):
     monkeypatch.setattr(systems, "load_policy", None)
     with pytest.raises(SystemExit) as refused:
@@ -169,8 +203,9 @@ def test_missing_policy(run, monkeypatch):
 
 def test_the_shipped_config_is_understood():
     path = Path(ROOT / "configs" / "benchmarks" / "toybox.yaml")
-    settings, own = read_settings(["--config", str(path)], EvaluateSettings,
-                                  choose=lambda values: Toybox.Settings)
+    settings, own = read_settings(
+        ["--config", str(path)], EvaluateSettings, choose=lambda values: Toybox.Settings
+    )
     assert settings.benchmark == "toybox"
     for size, counts in own.sizes.items():
         assert set(counts) == set(SETS), size

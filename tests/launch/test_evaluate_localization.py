@@ -23,14 +23,21 @@ def files(tmp_path):
         for k, colour in enumerate(("red", "blue")):
             x, y = 4 + 48 * k, 8 + 5 * i
             image.paste(colour, (x, y, x + 40, y + 36))
-            annotations.append({"id": 2 * i + k + 1, "image_id": i, "category_id": k,
-                                "bbox": [x, y, 40, 36]})
+            annotations.append(
+                {"id": 2 * i + k + 1, "image_id": i, "category_id": k, "bbox": [x, y, 40, 36]}
+            )
         images.append({"id": i, "file_name": f"{i}.png", "width": 96, "height": 80})
         if i:
             image.save(tmp_path / f"{i}.png")
-    (tmp_path / "coco.json").write_text(json.dumps({
-        "images": images, "annotations": annotations,
-        "categories": [{"id": 0, "name": "ball"}, {"id": 1, "name": "cup"}]}))
+    (tmp_path / "coco.json").write_text(
+        json.dumps(
+            {
+                "images": images,
+                "annotations": annotations,
+                "categories": [{"id": 0, "name": "ball"}, {"id": 1, "name": "cup"}],
+            }
+        )
+    )
     return tmp_path
 
 
@@ -38,13 +45,34 @@ def files(tmp_path):
 def run(evaluating, files, monkeypatch):
     def run(*arguments, **changes):
         config = files / "config.yaml"
-        config.write_text(yaml.safe_dump({
-            "benchmark": "localization", "batch_size": 2, "resamples": 50,
-            "max_new_tokens": {"localization": 3},
-            "path": str(files / "coco.json"), "images": str(files), "rows": ROWS,
-            "size": 48, "boxes": {"box_format": "xywh"}, **changes}))
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", "--config", str(config), "--out",
-                                          str(files / "eval"), *map(str, arguments)])
+        config.write_text(
+            yaml.safe_dump(
+                {
+                    "benchmark": "localization",
+                    "batch_size": 2,
+                    "resamples": 50,
+                    "max_new_tokens": {"localization": 3},
+                    "path": str(files / "coco.json"),
+                    "images": str(files),
+                    "rows": ROWS,
+                    "size": 48,
+                    "boxes": {"box_format": "xywh"},
+                    **changes,
+                }
+            )
+        )
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            [
+                "evaluate.py",
+                "--config",
+                str(config),
+                "--out",
+                str(files / "eval"),
+                *map(str, arguments),
+            ],
+        )
         evaluating.main()
         return json.loads((files / "eval" / "evaluation.json").read_text())
 
@@ -90,14 +118,17 @@ def test_two_conventions_in_one_table_scored_again_without_a_policy(run, files, 
     assert "IoU ≥ 0.5" in (files / "eval" / "evaluation.md").read_text()
 
 
-@pytest.mark.parametrize(("changes", "sentence"), [
-    ({"images": None}, "images"),
-    ({"rows": 0}, "rows must be 1 or more"),
-    ({"boxes": {"sizzle": 1}}, "boxes: "),
-    ({"path": "nowhere.json"}, "nowhere.json"),
-    ({"boxes": {"min_side": 500}}, "loosen the filters"),
-    ({"captions": {"scores": ["length"]}}, "localization asks for no captions"),
-])
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"images": None}, "images"),
+        ({"rows": 0}, "rows must be 1 or more"),
+        ({"boxes": {"sizzle": 1}}, "boxes: "),
+        ({"path": "nowhere.json"}, "nowhere.json"),
+        ({"boxes": {"min_side": 500}}, "loosen the filters"),
+        ({"captions": {"scores": ["length"]}}, "localization asks for no captions"),
+    ],
+)
 def test_refused_before_weights_load(run, tiny, monkeypatch, changes, sentence):
     monkeypatch.setattr(systems, "load_policy", None)
     with pytest.raises(SystemExit, match=re.escape(sentence)):

@@ -10,15 +10,21 @@ from tests.launch.launching import environment
 from tests.places import ROOT
 
 CONFIG = {
-    "size": "tiny", "sizes": {"tiny": {"oct": 6, "vlt": 3, "naming_1": 2}},
+    "size": "tiny",
+    "sizes": {"tiny": {"oct": 6, "vlt": 3, "naming_1": 2}},
     "max_new_tokens": {"oct": 3, "vlt": 3, "captions": 4},
-    "reference_px": 32, "query_px": 32, "batch_size": 2, "resamples": 20,
+    "reference_px": 32,
+    "query_px": 32,
+    "batch_size": 2,
+    "resamples": 20,
 }
 
 
 def replies(out):
-    return {file.name: sorted(file.read_text().splitlines())
-            for file in (out / "predictions" / "tiny").iterdir()}
+    return {
+        file.name: sorted(file.read_text().splitlines())
+        for file in (out / "predictions" / "tiny").iterdir()
+    }
 
 
 def run(tmp_path, tiny, out, processes: int) -> dict[str, list[str]]:
@@ -27,11 +33,27 @@ def run(tmp_path, tiny, out, processes: int) -> dict[str, list[str]]:
     config = "cpu" if processes == 1 else "cpu_2"
     port = ["--main_process_port", "0"] if processes > 1 else []
     done = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", "--config_file",
-         str(ROOT / "configs" / "accelerate" / f"{config}.yaml"), *port,
-         str(ROOT / "launch" / "evaluate.py"), "--config", str(file), "--out", str(out),
-         "--policy", f"tiny={tiny['policy']}"],
-        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=400)
+        [
+            sys.executable,
+            "-m",
+            "accelerate.commands.launch",
+            "--config_file",
+            str(ROOT / "configs" / "accelerate" / f"{config}.yaml"),
+            *port,
+            str(ROOT / "launch" / "evaluate.py"),
+            "--config",
+            str(file),
+            "--out",
+            str(out),
+            "--policy",
+            f"tiny={tiny['policy']}",
+        ],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     assert done.stdout.count("wrote ") == 1  # by the first process alone
     return replies(out)

@@ -15,9 +15,17 @@ from tests.places import ROOT
 
 def config(tmp_path, **changes):
     path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump({
-        "generator": "toybox", "out": str(tmp_path / "set"), "seed": 3,
-        "counts": {"object_consistency": 4, "identity_consistency": 3}, **changes}))
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "generator": "toybox",
+                "out": str(tmp_path / "set"),
+                "seed": 3,
+                "counts": {"object_consistency": 4, "identity_consistency": 3},
+                **changes,
+            }
+        )
+    )
     return ["--config", str(path)]
 
 
@@ -86,10 +94,16 @@ def test_other_settings_over_a_half_made_set_are_refused(tmp_path, monkeypatch):
         main([*config(tmp_path), "--rows_per_shard", "2", "--seed", "4"])
 
 
-@pytest.mark.parametrize(("fails_with", "sentence"), [
-    (OSError(errno.ENOSPC, "No space left on device"), "is full; 0 rows in whole shards are kept"),
-    (KeyboardInterrupt(), "stopped; the same command resumes after the last complete shard"),
-])
+@pytest.mark.parametrize(
+    ("fails_with", "sentence"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "is full; 0 rows in whole shards are kept",
+        ),
+        (KeyboardInterrupt(), "stopped; the same command resumes after the last complete shard"),
+    ],
+)
 def test_what_stops_it_is_one_sentence(tmp_path, monkeypatch, fails_with, sentence):
     def fail(*_):
         raise fails_with
@@ -101,9 +115,19 @@ def test_what_stops_it_is_one_sentence(tmp_path, monkeypatch, fails_with, senten
     assert "\n" not in str(stop.value)
 
 
-@pytest.mark.parametrize("name", [
-    "toybox", "toybox_repic", "folders", "subjects200k", "detection", "released", "repic_2k",
-    "personal_20k"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "toybox",
+        "toybox_repic",
+        "folders",
+        "subjects200k",
+        "detection",
+        "released",
+        "repic_2k",
+        "personal_20k",
+    ],
+)
 def test_the_shipped_configs_are_valid(name):
     extra = ["--root", "photos"] if name == "folders" else []
     assert read(["--config", f"configs/data/{name}.yaml", *extra])[0].counts
@@ -111,7 +135,16 @@ def test_the_shipped_configs_are_valid(name):
 
 def test_rows_are_made_without_loading_torch():
     """It takes seconds and half a gigabyte, in each of many processes."""
-    said = subprocess.run([sys.executable, "-c", "import sys, launch.generate; "
-                           "print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"],
-                          capture_output=True, text=True, check=True, cwd=ROOT)
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, launch.generate; "
+            "print({'torch', 'diffusers', 'transformers'} & set(sys.modules))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
     assert said.stdout.strip() == "set()"

@@ -20,13 +20,27 @@ KILLS = 20
 def arguments(out: Path) -> list[str]:
     """200 toybox rows in 25 shards: most of a run is starting up, and a third is writing."""
     counts = "{object_consistency: 80, visual_localization: 60, identity_consistency: 60}"
-    return ["--config", "configs/data/toybox.yaml", "--out", str(out), "--counts", counts,
-            "--rows_per_shard", "8"]
+    return [
+        "--config",
+        "configs/data/toybox.yaml",
+        "--out",
+        str(out),
+        "--counts",
+        counts,
+        "--rows_per_shard",
+        "8",
+    ]
 
 
 def run(*command: str) -> str:
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment(),
-                          capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -62,9 +76,13 @@ def finished_shards(out: Path) -> dict[str, tuple[int, int]]:
 def killed_at(changes: int, delay: float, out: Path) -> bool:
     """Start the command and kill it some time after so many changes in its directory; whether
     it was still running then."""
-    process = subprocess.Popen([sys.executable, GENERATE, *arguments(out)], cwd=ROOT,
-                               env=environment(), stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, GENERATE, *arguments(out)],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     before, end = listing(out), time.monotonic() + 120
     while changes and process.poll() is None and time.monotonic() < end:
         now = listing(out)
@@ -103,9 +121,15 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(tmp_path, unharmed):
 @pytest.mark.parametrize("config", ["cpu", "cpu_2"])
 def test_one_process_and_two_make_the_same_files(tmp_path, unharmed, config):
     port = ["--main_process_port", "0"] if config == "cpu_2" else []
-    said = run("-m", "accelerate.commands.launch", "--config_file",
-               str(ROOT / "configs" / "accelerate" / f"{config}.yaml"), *port, GENERATE,
-               *arguments(tmp_path / "set"))
+    said = run(
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(ROOT / "configs" / "accelerate" / f"{config}.yaml"),
+        *port,
+        GENERATE,
+        *arguments(tmp_path / "set"),
+    )
     assert said.count("200 rows") == 1  # by the process that closed the set
     assert contents(tmp_path / "set") == unharmed
     assert [f.name for f in tmp_path.iterdir()] == ["set"]

@@ -30,10 +30,17 @@ def grpo(monkeypatch):
 def config(tiny, tmp_path):
     """A config that may start; tests break it."""
     return {
-        "name": "run", "rows": str(tiny["rows"]), "policy": str(tiny["policy"]),
-        "output_root": str(tmp_path / "runs"), "rewards": [VOWELS], "max_steps": 2,
-        "per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 8,
-        "bf16": False, "gradient_checkpointing": False,
+        "name": "run",
+        "rows": str(tiny["rows"]),
+        "policy": str(tiny["policy"]),
+        "output_root": str(tmp_path / "runs"),
+        "rewards": [VOWELS],
+        "max_steps": 2,
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_completion_length": 8,
+        "bf16": False,
+        "gradient_checkpointing": False,
     }
 
 
@@ -44,26 +51,37 @@ def write(tmp_path, config) -> str:
 
 
 REFUSED = {
-    "unknown key": (dict(learning_rat=1),
-                    r"unknown key 'learning_rat'; did you mean 'learning_rate'\?"),
+    "unknown key": (
+        dict(learning_rat=1),
+        r"unknown key 'learning_rat'; did you mean 'learning_rate'\?",
+    ),
     "key of ours": (dict(output_dir="x"), "'output_dir' is set from 'name': give that instead"),
-    "key of ours too": (dict(resume_from_checkpoint="x"),
-                        "'resume_from_checkpoint' is set from 'resume'"),
+    "key of ours too": (
+        dict(resume_from_checkpoint="x"),
+        "'resume_from_checkpoint' is set from 'resume'",
+    ),
     "missing rows": (dict(rows="nowhere/rows"), "no rows at nowhere/rows"),
     "missing policy": (dict(policy="/nowhere/policy"), "cannot open the policy '/nowhere/policy'"),
     "reward file": (dict(rewards=["nowhere.py:f"]), "there is no file 'nowhere.py'"),
     "reward function": (dict(rewards=["rewards:mention_f2"]), "no function 'mention_f2'"),
-    "reward columns": (dict(rewards=["tests/launch/colour_reward.py:colour"]),
-                       "'colour' asks for 'colour'"),
+    "reward columns": (
+        dict(rewards=["tests/launch/colour_reward.py:colour"]),
+        "'colour' asks for 'colour'",
+    ),
     "reward weights": (dict(reward_weights=[1, 2]), "1 rewards need one number each"),
     "reward settings": (dict(reward_settings={"vowels": {"floor": 1}}), "has no setting 'floor'"),
     "settings no mapping": (dict(reward_settings="{"), "'reward_settings' must be a mapping"),
-    "group size": (dict(num_generations=3),
-                   r"generation_batch_size \(8\) must be divisible by num_generations \(3\)"),
+    "group size": (
+        dict(num_generations=3),
+        r"generation_batch_size \(8\) must be divisible by num_generations \(3\)",
+    ),
     "dynamic sampling": (dict(dynamic_sampling=True, scale_rewards="batch"), "scale_rewards"),
     "task mix": (dict(task_mix={"cooking": 1}), "task_mix names 'cooking', but the rows hold"),
-    "long prompts": (dict(max_completion_length=2040), "every prompt of .* is too long: the "
-                     r"shortest has \d+ tokens, and a context of 2048 .* leaves 8"),
+    "long prompts": (
+        dict(max_completion_length=2040),
+        "every prompt of .* is too long: the "
+        r"shortest has \d+ tokens, and a context of 2048 .* leaves 8",
+    ),
     "too few rows": (dict(max_rows=1), "has 1 usable rows, fewer than the 2 prompts"),
     "no eval rows": (dict(eval_strategy="steps", eval_steps=1), "but no eval_rows given"),
     "box convention": (dict(box_convention="inches"), "set `box_convention` to one of pixels"),
@@ -83,10 +101,14 @@ def test_refusals(grpo, config, tmp_path, capsys, what):
 def test_options_of_the_command_line_are_checked_too(grpo, config, tmp_path, capsys):
     file = write(tmp_path, config)
     for argv, sentence in [
-        (["--config", file, "--max_step", "3"],
-         "unknown option '--max_step'; did you mean 'max_steps'"),
-        (["--config", file, "--learning_rate", "fast"],
-         "'learning_rate' must be a number, not 'fast'"),
+        (
+            ["--config", file, "--max_step", "3"],
+            "unknown option '--max_step'; did you mean 'max_steps'",
+        ),
+        (
+            ["--config", file, "--learning_rate", "fast"],
+            "'learning_rate' must be a number, not 'fast'",
+        ),
         (["--config", file, "--output_dir", "x"], "'output_dir' is set from 'name'"),
         (["--config", "nowhere.yaml"], "cannot read nowhere.yaml: No such file"),
         (["--config"], "--config needs a file"),
@@ -123,8 +145,9 @@ def test_a_run_is_not_gone_on_with_under_other_settings(grpo, config, tmp_path, 
     error = capsys.readouterr().err
     assert "was started with other settings (learning_rate: None -> 0.5)" in error
     assert "--resume none" in error
-    prepare(*parse(["--config", write(tmp_path, {**config, "learning_rate": 0.5,
-                                                 "resume": "none"})]))
+    prepare(
+        *parse(["--config", write(tmp_path, {**config, "learning_rate": 0.5, "resume": "none"})])
+    )
     assert not checkpoint.exists()
 
 
@@ -145,8 +168,9 @@ def test_the_resolved_config_runs_the_same_again(config, tmp_path):
     assert again == first
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs" / "grpo").glob("*.yaml")),
-                         ids=lambda f: f.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "configs" / "grpo").glob("*.yaml")), ids=lambda f: f.stem
+)
 def test_every_shipped_config_parses_and_says_how_to_run_it(file):
     text = file.read_text()
     if not read_yaml(file)["bf16"]:
@@ -164,8 +188,9 @@ def test_the_demo_is_what_runs_without_arguments():
 
 
 def test_the_pictures_may_be_made_smaller(config, tmp_path):
-    small = prepare(*parse(["--config", write(tmp_path, {**config, "min_pixels": 256,
-                                                         "max_pixels": 1024})]))
+    small = prepare(
+        *parse(["--config", write(tmp_path, {**config, "min_pixels": 256, "max_pixels": 1024})])
+    )
     usual = prepare(*parse(["--config", write(tmp_path, config)]))
     assert small.rows["box_frame"][0] == [32.0, 32.0] and usual.rows["box_frame"][0] == [64.0, 64.0]
     assert sum(small.tokens) < sum(usual.tokens)

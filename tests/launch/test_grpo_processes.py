@@ -25,8 +25,15 @@ def one(tiny):
 @pytest.mark.parametrize("config", ["cpu_2", "zero2_cpu_2", "zero3_cpu_2"])
 def test_two_processes_agree_with_one(tiny, one, config):
     recorded, weights = one
-    done = launch(config, tiny, config, "--per_device_train_batch_size", "4",
-                  "--replay_completions", str(recorded / "completions"))
+    done = launch(
+        config,
+        tiny,
+        config,
+        "--per_device_train_batch_size",
+        "4",
+        "--replay_completions",
+        str(recorded / "completions"),
+    )
     assert done.stdout.count("on 2 process(es)") == 1  # the plan is printed once
     assert "shared in a group: prompts and pictures\n" in done.stdout
     assert "switched off" not in done.stdout + done.stderr
@@ -35,7 +42,8 @@ def test_two_processes_agree_with_one(tiny, one, config):
     assert len(kept) == 3
     for a, b in kept:
         assert [(r["id"], r["completion_ids"]) for r in a] == [
-            (r["id"], r["completion_ids"]) for r in b]
+            (r["id"], r["completion_ids"]) for r in b
+        ]
         for key in ("reward", "advantage", "reward/vowels", "reward/spaces"):
             assert [r[key] for r in a] == pytest.approx([r[key] for r in b], abs=1e-6), key
     assert any("[image]" not in r["prompt"] for step in completions(run) for r in step)
@@ -50,8 +58,19 @@ def test_two_processes_agree_with_one(tiny, one, config):
 def test_two_processes_sample_and_replace_together(tiny):
     """Dynamic sampling with other numbers of zero-variance groups on the two processes."""
     reward = "tests/rl/letter_reward.py:even_rows"
-    launch("cpu_2", tiny, "dynamic", "--dynamic_sampling", "true", "--rewards", reward,
-           "--reward_weights", "1", "--per_device_train_batch_size", "4")
+    launch(
+        "cpu_2",
+        tiny,
+        "dynamic",
+        "--dynamic_sampling",
+        "true",
+        "--rewards",
+        reward,
+        "--reward_weights",
+        "1",
+        "--per_device_train_batch_size",
+        "4",
+    )
     lines = log(tiny["runs"] / "dynamic")
     for line, rows in zip(lines, completions(tiny["runs"] / "dynamic"), strict=True):
         zero_variance = sum(r["round"] == 0 and int(r["id"][-1]) % 2 for r in rows) // 4

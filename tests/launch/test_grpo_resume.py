@@ -14,23 +14,70 @@ from tests.places import ROOT
 
 # Each generation batch feeds two optimizer steps, so that the checkpoint of step 3 lies between
 # its two halves; an epoch has 4 steps, so that step 5 begins the second.
-RECIPE = ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "1",
-          "--steps_per_generation", "2", "--max_rows", "4", "--max_steps", "6",
-          "--save_steps", "3", "--warmup_steps", "2", "--lr_scheduler_type", "cosine"]
+RECIPE = [
+    "--per_device_train_batch_size",
+    "4",
+    "--gradient_accumulation_steps",
+    "1",
+    "--steps_per_generation",
+    "2",
+    "--max_rows",
+    "4",
+    "--max_steps",
+    "6",
+    "--save_steps",
+    "3",
+    "--warmup_steps",
+    "2",
+    "--lr_scheduler_type",
+    "cosine",
+]
 FULL = ["--dynamic_sampling", "true", "--dynamic_sampling_limit", "2"]
-LORA = ["--lora_r", "4", "--lora_alpha", "8", "--lora_dropout", "0.2", "--beta", "0.1",
-        "--gradient_checkpointing", "true"]
+LORA = [
+    "--lora_r",
+    "4",
+    "--lora_alpha",
+    "8",
+    "--lora_dropout",
+    "0.2",
+    "--beta",
+    "0.1",
+    "--gradient_checkpointing",
+    "true",
+]
 
 
 def _run(tiny, name: str, extra: list[str], **variables) -> subprocess.CompletedProcess:
     command = [
-        sys.executable, str(ROOT / "launch" / "grpo.py"),
-        "--config", str(ROOT / "configs" / "grpo" / "toybox_smoke.yaml"),
-        "--policy", str(tiny["policy"]), "--rows", str(tiny["rows"]),
-        "--output_root", str(tiny["runs"]), "--name", name, "--rewards", f"{REWARDS}:deadly",
-        "--reward_weights", "1", "--reward_settings", "{}", *RECIPE, *extra]
-    return subprocess.run(command, cwd=ROOT, env={**environment(), **variables}, timeout=240,
-                          capture_output=True, text=True)
+        sys.executable,
+        str(ROOT / "launch" / "grpo.py"),
+        "--config",
+        str(ROOT / "configs" / "grpo" / "toybox_smoke.yaml"),
+        "--policy",
+        str(tiny["policy"]),
+        "--rows",
+        str(tiny["rows"]),
+        "--output_root",
+        str(tiny["runs"]),
+        "--name",
+        name,
+        "--rewards",
+        f"{REWARDS}:deadly",
+        "--reward_weights",
+        "1",
+        "--reward_settings",
+        "{}",
+        *RECIPE,
+        *extra,
+    ]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**environment(), **variables},
+        timeout=240,
+        capture_output=True,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize("extra", [FULL, LORA], ids=["full", "lora"])
@@ -56,11 +103,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tiny, extra):
         assert a["learning_rate"] == b["learning_rate"]
     for a, b in zip(*(completions(run) for run in runs), strict=True):
         assert [(r["id"], r["round"], r["completion_ids"]) for r in a] == [
-            (r["id"], r["round"], r["completion_ids"]) for r in b]
+            (r["id"], r["round"], r["completion_ids"]) for r in b
+        ]
     models = [dict(load_policy(run / "policy")[0].named_parameters()) for run in runs]
     for weight in models[0]:
-        torch.testing.assert_close(models[1][weight], models[0][weight], atol=1e-6, rtol=0,
-                                   msg=weight)
+        torch.testing.assert_close(
+            models[1][weight], models[0][weight], atol=1e-6, rtol=0, msg=weight
+        )
     if extra is FULL:
         assert sum(line.get("dynamic_sampling/drawn", 0) for line in got) > 0
     else:

@@ -28,12 +28,17 @@ SIZES = {"reference_px": 32, "query_px": 32}
 def rows(tmp_path_factory):
     """64 rows with answers to imitate, and general ones."""
     where = tmp_path_factory.mktemp("rows")
-    named = ToyboxSettings(targets=True, named_share=1.0, named_lengths=[1, 0, 0],
-                           lengths=[1, 0, 0], concepts={1: 0.6, 2: 0.4}, **SIZES)
+    named = ToyboxSettings(
+        targets=True,
+        named_share=1.0,
+        named_lengths=[1, 0, 0],
+        lengths=[1, 0, 0],
+        concepts={1: 0.6, 2: 0.4},
+        **SIZES,
+    )
     for name, counts in (("named", COUNTS), ("general", {"description": 8})):
         maker = toybox_rows(counts, 3, named)
-        write_rows(maker, where / name, seed=3, generator="toybox",
-                   extra_features=maker.columns)
+        write_rows(maker, where / name, seed=3, generator="toybox", extra_features=maker.columns)
     return where
 
 
@@ -41,20 +46,37 @@ def rows(tmp_path_factory):
 def config(tiny, rows, tmp_path):
     """A config that may start; tests break it."""
     return {
-        "name": "run", "rows": str(rows / "named"), "policy": str(tiny["policy"]),
-        "output_root": str(tmp_path / "runs"), "general_rows": str(rows / "general"),
-        "general_share": 0.2, "max_steps": 4, "per_device_train_batch_size": 4,
-        "learning_rate": 3e-3, "lr_scheduler_type": "constant", "bf16": False, "use_cpu": True,
-        "logging_steps": 1, "save_steps": 2, "report_to": "none", "disable_tqdm": True, "seed": 3,
+        "name": "run",
+        "rows": str(rows / "named"),
+        "policy": str(tiny["policy"]),
+        "output_root": str(tmp_path / "runs"),
+        "general_rows": str(rows / "general"),
+        "general_share": 0.2,
+        "max_steps": 4,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 3e-3,
+        "lr_scheduler_type": "constant",
+        "bf16": False,
+        "use_cpu": True,
+        "logging_steps": 1,
+        "save_steps": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": 3,
     }
 
 
 def run(tmp_path, config, *launcher: str) -> subprocess.CompletedProcess:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config))
-    return subprocess.run([sys.executable, *launcher, str(ROOT / "launch" / "sft.py"), "--config",
-                           str(file)], cwd=ROOT, env=environment(), capture_output=True, text=True,
-                          timeout=240)
+    return subprocess.run(
+        [sys.executable, *launcher, str(ROOT / "launch" / "sft.py"), "--config", str(file)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
 
 
 def weights(run: Path) -> dict:
@@ -122,8 +144,9 @@ def test_the_shipped_config_parses_and_says_how_to_run_it(sft):
 
 
 def test_it_learns_from_64_rows(config, tmp_path):
-    done = run(tmp_path, {**config, "max_steps": 24, "per_device_train_batch_size": 8,
-                          "save_steps": 100})
+    done = run(
+        tmp_path, {**config, "max_steps": 24, "per_device_train_batch_size": 8, "save_steps": 100}
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     assert "general  16 of" in done.stdout and "64 of" in done.stdout
     losses = [line["loss"] for line in log(tmp_path / "runs" / "run")]
@@ -139,9 +162,13 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(config, tmp_path, lora)
     assert whole.returncode == 0, whole.stderr[-4000:]
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump({**config, "name": "killed"}))
-    process = subprocess.Popen([sys.executable, str(ROOT / "launch" / "sft.py"), "--config",
-                                str(file)], cwd=ROOT, env=environment(),
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "launch" / "sft.py"), "--config", str(file)],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     place, end = tmp_path / "runs" / "killed", time.monotonic() + 200
     mark = place / "checkpoints" / "checkpoint-3" / "complete.json"
     while not mark.exists() and time.monotonic() < end and process.poll() is None:

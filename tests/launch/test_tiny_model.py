@@ -21,10 +21,13 @@ def made(tmp_path_factory):
     changes = {
         "clip": {"shape": {"image_px": 32, "vision_layers": 1, "text_layers": 1}, "held_out": 1},
         "attribute_classifier": {"shape": {"image_px": 32, "widths": [8, 8]}, "held_out": 1},
-        "diffusion": {"half_px": 32, "autoencoder": {"channels": 8, "latent_channels": 2},
-                      "autoencoder_schedule": SCHEDULE,
-                      "flow": {"width": 40, "heads": 2, "double_blocks": 1, "single_blocks": 1},
-                      "flow_schedule": SCHEDULE},
+        "diffusion": {
+            "half_px": 32,
+            "autoencoder": {"channels": 8, "latent_channels": 2},
+            "autoencoder_schedule": SCHEDULE,
+            "flow": {"width": 40, "heads": 2, "double_blocks": 1, "single_blocks": 1},
+            "flow_schedule": SCHEDULE,
+        },
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "PER_FILE", 16)
@@ -40,7 +43,11 @@ def made(tmp_path_factory):
 
 def test_what_is_shipped_is_there_with_its_recipe(made):
     assert {f.name for f in (made / "clip/model").iterdir()} >= {
-        "open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json", "recipe.json"}
+        "open_clip_config.json",
+        "open_clip_model.safetensors",
+        "tokenizer.json",
+        "recipe.json",
+    }
     assert json.loads((made / "clip/model/recipe.json").read_text())["measured"]["images"] == 0
     measured = json.loads((made / "attribute_classifier/model/config.json").read_text())["measured"]
     assert measured["images"] == 32 and 0 <= measured["mean"] <= 1
@@ -50,16 +57,43 @@ def test_what_is_shipped_is_there_with_its_recipe(made):
 
 
 def test_pairs_are_drawn_judged_and_classified(made, capsys):
-    pipeline = {"weights": str(made / "diffusion/model"), "dtype": "float32", "call": {
-        "num_inference_steps": 2, "max_sequence_length": 24}}
+    pipeline = {
+        "weights": str(made / "diffusion/model"),
+        "dtype": "float32",
+        "call": {"num_inference_steps": 2, "max_sequence_length": 24},
+    }
     quality = {"encoder": str(made / "clip/model"), "seam": None, "least": {}}
-    generate(["--config", str(ROOT / "configs/data/diffusion_toy.yaml"), "--size", "32",
-              "--out", str(made / "pairs"), "--counts", "{diptych: 6}", "--batch_size", "3",
-              "--pipeline", json.dumps(pipeline), "--quality", json.dumps(quality)])
+    generate(
+        [
+            "--config",
+            str(ROOT / "configs/data/diffusion_toy.yaml"),
+            "--size",
+            "32",
+            "--out",
+            str(made / "pairs"),
+            "--counts",
+            "{diptych: 6}",
+            "--batch_size",
+            "3",
+            "--pipeline",
+            json.dumps(pipeline),
+            "--quality",
+            json.dumps(quality),
+        ]
+    )
     assert "6 rows {'diptych': 6}" in capsys.readouterr().out
-    tiny_model(["--model", "attribute_classifier", "--pairs", str(made / "pairs"),
-                "--classifier", str(made / "attribute_classifier/model"),
-                "--sheet", str(made / "sheet.png")])
+    tiny_model(
+        [
+            "--model",
+            "attribute_classifier",
+            "--pairs",
+            str(made / "pairs"),
+            "--classifier",
+            str(made / "attribute_classifier/model"),
+            "--sheet",
+            str(made / "sheet.png"),
+        ]
+    )
     report = json.loads(capsys.readouterr().out)
     assert report["pairs"] == 6 and 0 <= report["attributes"]["value"] <= 1
     with Image.open(made / "sheet.png") as sheet:
@@ -68,12 +102,21 @@ def test_pairs_are_drawn_judged_and_classified(made, capsys):
 
 def test_a_set_without_toys_is_refused(made):
     with pytest.raises(SystemExit, match="tiny_model: .*no parquet file"):
-        tiny_model(["--model", "attribute_classifier", "--pairs", str(made / "clip"),
-                    "--classifier", str(made / "attribute_classifier/model")])
+        tiny_model(
+            [
+                "--model",
+                "attribute_classifier",
+                "--pairs",
+                str(made / "clip"),
+                "--classifier",
+                str(made / "attribute_classifier/model"),
+            ]
+        )
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "configs/tiny_models").glob("*.yaml")),
-                         ids=lambda f: f.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "configs/tiny_models").glob("*.yaml")), ids=lambda f: f.stem
+)
 def test_the_shipped_configs_are_valid_and_say_how_to_run_them(file, monkeypatch):
     asked = []
     for name, (_, sections) in MODELS.items():
@@ -84,12 +127,15 @@ def test_the_shipped_configs_are_valid_and_say_how_to_run_them(file, monkeypatch
     assert "byname tiny_model" in head and file.name in head and "Expect" in head
 
 
-@pytest.mark.parametrize(("argv", "sentence"), [
-    (["--model", "clap"], "model must be one of policy, .*did you mean 'clip'"),
-    ([], "shipped configs are in configs/tiny_models/"),
-    (["--model", "clip"], "'schedule' is missing"),
-    (["--model", "clip", "--schedule", "{steps: 1}"], "'schedule': 'batch_size' is missing"),
-])
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["--model", "clap"], "model must be one of policy, .*did you mean 'clip'"),
+        ([], "shipped configs are in configs/tiny_models/"),
+        (["--model", "clip"], "'schedule' is missing"),
+        (["--model", "clip", "--schedule", "{steps: 1}"], "'schedule': 'batch_size' is missing"),
+    ],
+)
 def test_it_refuses_with_one_sentence(argv, sentence):
     with pytest.raises(SystemExit, match=f"^tiny_model: .*{sentence}"):
         tiny_model(argv)

@@ -15,17 +15,34 @@ from tests.places import ROOT
 CONFIG = {
     "model": "policy",
     "n_rows": 24,
-    "tiny": {"vocab_size": 512, "hidden_size": 48, "layers": 2, "heads": 4, "kv_heads": 2,
-             "intermediate_size": 96, "vision_hidden_size": 32, "vision_layers": 2,
-             "vision_intermediate_size": 64, "max_image_px": 64},
+    "tiny": {
+        "vocab_size": 512,
+        "hidden_size": 48,
+        "layers": 2,
+        "heads": 4,
+        "kv_heads": 2,
+        "intermediate_size": 96,
+        "vision_hidden_size": 32,
+        "vision_layers": 2,
+        "vision_intermediate_size": 64,
+        "max_image_px": 64,
+    },
     "toybox": {"query_px": 64},
-    "stages": [{"until": 12, "mix": {"description": 1}},
-               {"until": 24, "mix": {"perception": 1}}],
+    "stages": [{"until": 12, "mix": {"description": 1}}, {"until": 24, "mix": {"perception": 1}}],
     "save_dtype": "float32",
-    "per_device_train_batch_size": 4, "learning_rate": 1e-3, "num_train_epochs": 1,
-    "train_sampling_strategy": "sequential", "remove_unused_columns": False, "bf16": False,
-    "activation_checkpointing": False, "use_cpu": True, "logging_steps": 1, "save_steps": 3,
-    "report_to": "none", "disable_tqdm": True, "seed": 3,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1e-3,
+    "num_train_epochs": 1,
+    "train_sampling_strategy": "sequential",
+    "remove_unused_columns": False,
+    "bf16": False,
+    "activation_checkpointing": False,
+    "use_cpu": True,
+    "logging_steps": 1,
+    "save_steps": 3,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "seed": 3,
 }
 
 
@@ -34,9 +51,13 @@ def run(folder: Path, **changes) -> subprocess.CompletedProcess:
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump({**CONFIG, "output_dir": str(folder / "out"), **changes}))
     return subprocess.run(
-        [sys.executable, "-m", "launch.tiny_model", "--config", str(config)], cwd=ROOT,
+        [sys.executable, "-m", "launch.tiny_model", "--config", str(config)],
+        cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=240)
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +79,10 @@ def test_what_is_saved_loads_like_any_model(whole):
 def test_resumed_training_equals_training_that_never_stopped(whole, tmp_path):
     resumed = run(tmp_path, resume=str(whole / "checkpoint-3"))
     assert resumed.returncode == 0, (resumed.stdout + resumed.stderr)[-4000:]
-    a, b = (AutoModelForImageTextToText.from_pretrained(path / "policy").state_dict()
-            for path in (whole, tmp_path / "out"))
+    a, b = (
+        AutoModelForImageTextToText.from_pretrained(path / "policy").state_dict()
+        for path in (whole, tmp_path / "out")
+    )
     for name, weight in a.items():
         torch.testing.assert_close(b[name], weight, atol=1e-6, rtol=1e-6, msg=name)
 

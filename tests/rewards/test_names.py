@@ -14,7 +14,6 @@ from tests.places import SHARED
 REPIC = SHARED / "repic"
 
 
-
 def written(text, *names):
     return sorted(names_written(text, names))
 

@@ -12,8 +12,10 @@ def vowels(completions, **_):
 
 def spaces(completions, task, **_):
     """Share of blanks; for object consistency only."""
-    return [completion[0]["content"].count(" ") / 16 if t == "object_consistency" else None
-            for completion, t in zip(completions, task, strict=True)]
+    return [
+        completion[0]["content"].count(" ") / 16 if t == "object_consistency" else None
+        for completion, t in zip(completions, task, strict=True)
+    ]
 
 
 def never(completions, **_):
@@ -25,8 +27,10 @@ def even_rows(completions, id, **_):
     """Varies within a group only in rows whose id ends in an even digit."""
     vary = [int(i[-1]) % 2 == 0 for i in id]
     lengths = vowels(completions)
-    return [length + n % 2 if v else 0.7
-            for n, (length, v) in enumerate(zip(lengths, vary, strict=True))]
+    return [
+        length + n % 2 if v else 0.7
+        for n, (length, v) in enumerate(zip(lengths, vary, strict=True))
+    ]
 
 
 def deadly(completions, id, trainer_state, **_):

@@ -10,12 +10,15 @@ def _batch() -> dict:
     ids = torch.arange(1, 17).view(4, 4)
     mm = torch.cat([prompt_mask, torch.zeros(4, 3, dtype=torch.long)], dim=1)
     return {
-        "prompt_ids": ids * prompt_mask, "prompt_mask": prompt_mask,
+        "prompt_ids": ids * prompt_mask,
+        "prompt_mask": prompt_mask,
         "completion_ids": torch.arange(101, 113).view(4, 3) * completion_mask,
-        "completion_mask": completion_mask, "advantages": torch.tensor([0.1, 0.2, 0.3, 0.4]),
+        "completion_mask": completion_mask,
+        "advantages": torch.tensor([0.1, 0.2, 0.3, 0.4]),
         "num_items_in_batch": torch.tensor(7),
         "ref_per_token_logps": torch.arange(-12.0, 0).view(4, 3) * completion_mask,
-        "mm_token_type_ids": mm, "num_images": [2, 2, 1, 1],
+        "mm_token_type_ids": mm,
+        "num_images": [2, 2, 1, 1],
         "image_grid_thw": torch.tensor([[1, 2, 2]] * 4 + [[1, 2, 4]] * 2),
         "pixel_values": torch.arange(32.0).view(32, 1),
     }
@@ -55,8 +58,11 @@ def test_chunks_of_rounds_of_other_widths_are_collated():
 
 
 def test_rows_without_images():
-    batch = {k: v for k, v in _batch().items()
-             if k not in ("num_images", "image_grid_thw", "pixel_values", "mm_token_type_ids")}
+    batch = {
+        k: v
+        for k, v in _batch().items()
+        if k not in ("num_images", "image_grid_thw", "pixel_values", "mm_token_type_ids")
+    }
     _same(collate(split(batch, 1), 0), batch)
 
 

@@ -24,10 +24,20 @@ def test_replacements_are_of_the_wanted_type_fresh_and_the_same_after_a_restart(
 
 
 def _dynamic(policy_path, rows, tmp_path, reward, limit, **settings):
-    options = TrainerOptions(dynamic_sampling=True, dynamic_sampling_limit=limit,
-                             completions_dir=tmp_path / "completions")
-    trainer = make(policy_path, rows, tmp_path, rewards=(reward,), options=options,
-                   per_device_train_batch_size=16, **settings)
+    options = TrainerOptions(
+        dynamic_sampling=True,
+        dynamic_sampling_limit=limit,
+        completions_dir=tmp_path / "completions",
+    )
+    trainer = make(
+        policy_path,
+        rows,
+        tmp_path,
+        rewards=(reward,),
+        options=options,
+        per_device_train_batch_size=16,
+        **settings,
+    )
     trainer.train()
     table = pq.read_table(tmp_path / "completions" / "train_000000.parquet").to_pylist()
     return trainer, table
@@ -64,8 +74,15 @@ def test_replacing_stops_at_the_limit(policy_path, rows, tmp_path):
 
 def test_what_is_trained_on_after_replacing_is_alive(policy_path, rows, tmp_path):
     options = TrainerOptions(dynamic_sampling=True, dynamic_sampling_limit=8)
-    trainer = make(policy_path, rows, tmp_path, rewards=(even_rows,), options=options,
-                   per_device_train_batch_size=16, max_steps=1)
+    trainer = make(
+        policy_path,
+        rows,
+        tmp_path,
+        rewards=(even_rows,),
+        options=options,
+        per_device_train_batch_size=16,
+        max_steps=1,
+    )
     seen = []
     inner = trainer._compute_loss
     trainer._compute_loss = lambda model, inputs: seen.append(inputs) or inner(model, inputs)
@@ -79,8 +96,13 @@ def test_what_is_trained_on_after_replacing_is_alive(policy_path, rows, tmp_path
 
 
 def test_dynamic_sampling_refuses_groups_spread_over_processes(tmp_path):
-    args = GRPOConfig(output_dir=str(tmp_path), per_device_train_batch_size=8, num_generations=4,
-                      bf16=False, use_cpu=True)
+    args = GRPOConfig(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=8,
+        num_generations=4,
+        bf16=False,
+        use_cpu=True,
+    )
     check_dynamic_sampling(args, True)
     args.per_device_train_batch_size = 2  # as on two of four processes
     with pytest.raises(ValueError, match="is 2, which num_generations 4 does not divide"):

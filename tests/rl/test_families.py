@@ -27,20 +27,39 @@ def test_qwen3_vl_trains(rows, tmp_path):
     framed = add_box_frame(rows, processor, model.config.model_type)
     assert framed["box_frame"][0] == [1000.0, 1000.0]
     args = GRPOConfig(
-        output_dir=str(tmp_path), per_device_train_batch_size=8, num_generations=4, max_steps=1,
-        max_completion_length=6, learning_rate=1e-2, beta=0.04, bf16=False, use_cpu=True,
-        gradient_checkpointing=True, save_strategy="no", report_to=[], disable_tqdm=True)
-    trainer = PolicyTrainer(model, [vowels], args, framed, processor,
-                            peft_config=LoraSettings(4, 8, 0.0).config_for(model))
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=8,
+        num_generations=4,
+        max_steps=1,
+        max_completion_length=6,
+        learning_rate=1e-2,
+        beta=0.04,
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=True,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
+    trainer = PolicyTrainer(
+        model,
+        [vowels],
+        args,
+        framed,
+        processor,
+        peft_config=LoraSettings(4, 8, 0.0).config_for(model),
+    )
     trainer.train()
     moved = [n for n, p in trainer.model.named_parameters() if "lora_B" in n and p.abs().sum() > 0]
     assert moved and all("language_model" in n for n in moved)
 
 
 @pytest.mark.parametrize("save", [save_tiny_qwen3, save_tiny_llava])
-@pytest.mark.parametrize("settings", [
-    dict(beta=0.1, gradient_checkpointing=True), dict(lora=LoraSettings(4, 8, 0.0))
-], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "settings",
+    [dict(beta=0.1, gradient_checkpointing=True), dict(lora=LoraSettings(4, 8, 0.0))],
+    ids=["full", "lora"],
+)
 def test_sharing_changes_nothing_in_other_families(save, settings, rows, tmp_path):
     path = save(tmp_path / "policy")
     ends = []
@@ -67,7 +86,8 @@ def test_a_model_with_windows_and_bidirectional_images_trains_unshared(rows, tmp
         ends.append(weights(trainer))
     assert str(trainer.sharing) == (
         "shared in a group: nothing; share_vision not: the processor returns num_crops beside "
-        "pixels; share_prompt not: it has sliding_attention layers")
+        "pixels; share_prompt not: it has sliding_attention layers"
+    )
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
     model, processor = load_policy(path)
     with pytest.raises(ValueError, match="share_prompt is on, but it has sliding_attention"):

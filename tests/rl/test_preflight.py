@@ -9,14 +9,25 @@ from rl.settings import RunSettings, StartupError
 
 
 def run(tmp_path, policy_path, rows_path, **changes) -> RunSettings:
-    given = dict(name="run", rows=str(rows_path), policy=str(policy_path),
-                 output_root=str(tmp_path), rewards=["tests/rl/letter_reward.py:vowels"])
+    given = dict(
+        name="run",
+        rows=str(rows_path),
+        policy=str(policy_path),
+        output_root=str(tmp_path),
+        rewards=["tests/rl/letter_reward.py:vowels"],
+    )
     return RunSettings(**{**given, **changes})
 
 
 def arguments(tmp_path, **changes) -> GRPOConfig:
-    given = dict(output_dir=str(tmp_path), per_device_train_batch_size=8, num_generations=4,
-                 max_completion_length=8, bf16=False, use_cpu=True)
+    given = dict(
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=8,
+        num_generations=4,
+        max_completion_length=8,
+        bf16=False,
+        use_cpu=True,
+    )
     return GRPOConfig(**{**given, **changes})
 
 
@@ -32,8 +43,9 @@ def test_rows_whose_prompt_is_too_long_are_dropped(tmp_path, policy_path, rows_p
     ready = prepare(run(tmp_path, policy_path, rows_path), args)
     assert ready.skipped + len(ready.rows) == 24 and max(ready.tokens) <= 100
     with pytest.raises(StartupError, match="every prompt of .* is too long"):
-        prepare(run(tmp_path, policy_path, rows_path),
-                arguments(tmp_path, max_completion_length=2040))
+        prepare(
+            run(tmp_path, policy_path, rows_path), arguments(tmp_path, max_completion_length=2040)
+        )
 
 
 def test_evaluation_needs_rows(tmp_path, policy_path, rows_path):
@@ -51,7 +63,8 @@ def test_starting_over_deletes_what_the_run_wrote(tmp_path, policy_path, rows_pa
     open_run(run(tmp_path, policy_path, rows_path), arguments(tmp_path))
     assert log.exists()
     rows, others, checkpoint = open_run(
-        run(tmp_path, policy_path, rows_path, resume="none"), arguments(tmp_path), str(rows_path))
+        run(tmp_path, policy_path, rows_path, resume="none"), arguments(tmp_path), str(rows_path)
+    )
     assert not log.exists() and checkpoint is None and len(rows) == len(others) == 24
 
 
@@ -68,8 +81,13 @@ def test_steps_and_plan(tmp_path, policy_path, rows_path):
     args.max_steps = 5
     assert steps_of(40, args) == (5, 16)
     settings = run(tmp_path, policy_path, rows_path)
-    text = plan_text(settings, Trainable(1, 2, {"language": 1}), tmp_path / "checkpoint-4",
-                     {"rows": "some"})
+    text = plan_text(
+        settings, Trainable(1, 2, {"language": 1}), tmp_path / "checkpoint-4", {"rows": "some"}
+    )
     assert [line.split()[0] for line in text.splitlines()] == [
-        "policy", "trainable", "rows", "output"]
+        "policy",
+        "trainable",
+        "rows",
+        "output",
+    ]
     assert text.endswith(f"{tmp_path}/run/ (resuming from checkpoint-4)")

@@ -19,10 +19,14 @@ NAN = math.nan
 def scored() -> Scored:
     """Three groups of two: one that varies, one that does not (0.7 + rounding), one unjudged."""
     return Scored(
-        tasks=["a", "a", "b", "b", "b", "b"], ids=["1", "1", "2", "2", "3", "3"],
-        lengths=[2, 4, 6, 6, 8, 8], cut_off=[False, True, False, False, False, False],
+        tasks=["a", "a", "b", "b", "b", "b"],
+        ids=["1", "1", "2", "2", "3", "3"],
+        lengths=[2, 4, 6, 6, 8, 8],
+        cut_off=[False, True, False, False, False, False],
         rewards=[[0.0, NAN], [1.0, NAN], [NAN, 0.7], [NAN, 0.7 + 6e-8], [NAN, NAN], [NAN, NAN]],
-        totals=[0.0, 1.0, 0.7, 0.7 + 6e-8, NAN, NAN], group=2)
+        totals=[0.0, 1.0, 0.7, 0.7 + 6e-8, NAN, NAN],
+        group=2,
+    )
 
 
 def test_numbers_per_task():
@@ -48,12 +52,19 @@ def test_completion_files_have_one_schema_and_grow_within_a_step(tmp_path):
     assert table[4]["reward"] is None and table[0]["reward/g"] is None
     log.add("train", 4, rows[:1])
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "train_000003.parquet", "train_000004.parquet"]
+        "train_000003.parquet",
+        "train_000004.parquet",
+    ]
 
 
 def test_a_prompt_as_text():
-    prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": [
-        {"type": "image", "text": None}, {"type": "text", "text": "This is <bo>."}]}]
+    prompt = [
+        {"role": "system", "content": "Be brief."},
+        {
+            "role": "user",
+            "content": [{"type": "image", "text": None}, {"type": "text", "text": "This is <bo>."}],
+        },
+    ]
     assert transcript(prompt) == "system: Be brief.\nuser: [image]This is <bo>."
 
 

@@ -53,6 +53,7 @@ def test_processes_have_as_many_rows_of_each_task_whatever_their_number():
         of_other = sum(types[i] == OTHER for i in batch)
         for processes in (2, 4, 8):
             part = 16 // processes
-            counts = [sum(types[i] == OTHER for i in batch[k : k + part])
-                      for k in range(0, 16, part)]
+            counts = [
+                sum(types[i] == OTHER for i in batch[k : k + part]) for k in range(0, 16, part)
+            ]
             assert max(counts) - min(counts) <= 1 and sum(counts) == of_other

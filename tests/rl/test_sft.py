@@ -23,21 +23,37 @@ from tests.tiny import save_tiny_policy, tiny_rows
 
 def dataset(rows: list[dict]) -> Dataset:
     extra = {"target": Value("string")} if "target" in rows[0] else {}
-    return Dataset.from_list([{c: row[c] for c in (*FEATURES, *extra)} for row in rows],
-                             features=Features({**FEATURES, **extra}))
+    return Dataset.from_list(
+        [{c: row[c] for c in (*FEATURES, *extra)} for row in rows],
+        features=Features({**FEATURES, **extra}),
+    )
 
 
 def toys(n: int = 8, **settings) -> list[dict]:
     counts = {"object_consistency": n, "visual_localization": n, "identity_consistency": n}
-    return list(toybox_rows(counts, 5, ToyboxSettings(
-        targets=True, named_share=1.0, concepts={1: 0.6, 2: 0.4}, reference_px=32, query_px=64,
-        **settings)))
+    return list(
+        toybox_rows(
+            counts,
+            5,
+            ToyboxSettings(
+                targets=True,
+                named_share=1.0,
+                concepts={1: 0.6, 2: 0.4},
+                reference_px=32,
+                query_px=64,
+                **settings,
+            ),
+        )
+    )
 
 
 def test_boxes_are_written_in_the_frame_of_the_policy():
     row = {"box": [0.25, 0.5, 0.5, 1.0], "answer": None}
-    for frame, box in (([64.0, 32.0], [16, 16, 32, 32]), ([1000.0, 1000.0], [250, 500, 500, 1000]),
-                       ([1.0, 1.0], [0.25, 0.5, 0.5, 1.0])):
+    for frame, box in (
+        ([64.0, 32.0], [16, 16, 32, 32]),
+        ([1000.0, 1000.0], [250, 500, 500, 1000]),
+        ([1.0, 1.0], [0.25, 0.5, 0.5, 1.0]),
+    ):
         assert json.loads(target_of({**row, "box_frame": frame})) == {"bbox_2d": box}
 
 
@@ -73,14 +89,16 @@ def test_the_loss_is_of_the_answers_alone(tmp_path):
         end = int(batch["attention_mask"][i].sum())
         assert batch["attention_mask"][i, :end].all()
 
-    trainer = SFTTrainer(model=model, args=TrainingArguments(
-        str(tmp_path / "out"), use_cpu=True, report_to=[]))
+    trainer = SFTTrainer(
+        model=model, args=TrainingArguments(str(tmp_path / "out"), use_cpu=True, report_to=[])
+    )
     with torch.no_grad():
         loss = trainer.compute_loss(model, dict(batch))
         logits = model(**{k: v for k, v in batch.items() if k != "labels"}).logits[:, :-1]
     labels = batch["labels"][:, 1:]
     per_token = torch.nn.functional.cross_entropy(
-        logits.transpose(1, 2), labels, reduction="none", ignore_index=-100)
+        logits.transpose(1, 2), labels, reduction="none", ignore_index=-100
+    )
     lengths = (labels != -100).sum(1)
     want = (per_token.sum(1) / lengths.sqrt()).sum() / lengths.sqrt().sum()
     torch.testing.assert_close(loss, want, atol=1e-5, rtol=1e-5)
@@ -95,6 +113,11 @@ def test_general_rows_have_their_share(tmp_path):
 
 
 def test_read_rows_keeps_what_is_to_be_imitated(tmp_path):
-    write_rows(toys(2), tmp_path / "rows", seed=0, generator="test",
-               extra_features={"target": Value("string")})
+    write_rows(
+        toys(2),
+        tmp_path / "rows",
+        seed=0,
+        generator="test",
+        extra_features={"target": Value("string")},
+    )
     assert all(read_rows(tmp_path / "rows")["target"])

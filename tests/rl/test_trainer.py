@@ -13,21 +13,49 @@ from rl.trainer import OVERRIDDEN, PolicyTrainer, TrainerOptions
 from tests.rl.letter_reward import spaces, vowels
 
 
-def make(policy_path, rows, out, *, cls=PolicyTrainer, rewards=(vowels,), options=None, lora=None,
-         model=None, **settings):
+def make(
+    policy_path,
+    rows,
+    out,
+    *,
+    cls=PolicyTrainer,
+    rewards=(vowels,),
+    options=None,
+    lora=None,
+    model=None,
+    **settings,
+):
     """A trainer on the tiny policy: 4 completions per prompt, 2 prompts per step."""
     defaults = dict(
-        output_dir=str(out), per_device_train_batch_size=8, num_generations=4,
-        max_completion_length=8, max_steps=2, learning_rate=1e-3, logging_steps=1, bf16=False,
-        use_cpu=True, gradient_checkpointing=False, save_strategy="no", report_to=[],
-        disable_tqdm=True, seed=0)
+        output_dir=str(out),
+        per_device_train_batch_size=8,
+        num_generations=4,
+        max_completion_length=8,
+        max_steps=2,
+        learning_rate=1e-3,
+        logging_steps=1,
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        seed=0,
+    )
     args = GRPOConfig(**{**defaults, **settings})
     loaded, processor = load_policy(policy_path)
     model = model or loaded
     extra = {"options": options} if cls is PolicyTrainer else {}
     peft = lora.config_for(model) if lora else None
-    return cls(model=model, reward_funcs=list(rewards), args=args, train_dataset=rows,
-               processing_class=processor, peft_config=peft, **extra)
+    return cls(
+        model=model,
+        reward_funcs=list(rewards),
+        args=args,
+        train_dataset=rows,
+        processing_class=processor,
+        peft_config=peft,
+        **extra,
+    )
 
 
 def weights(trainer) -> dict[str, torch.Tensor]:
@@ -35,9 +63,12 @@ def weights(trainer) -> dict[str, torch.Tensor]:
 
 
 def test_every_overridden_method_exists_in_this_trl():
-    ours = {name for part in (PolicyTrainer, AtomicCheckpointMixin)
-            for name, value in vars(part).items()
-            if inspect.isfunction(value) and name in dir(GRPOTrainer)}
+    ours = {
+        name
+        for part in (PolicyTrainer, AtomicCheckpointMixin)
+        for name, value in vars(part).items()
+        if inspect.isfunction(value) and name in dir(GRPOTrainer)
+    }
     assert ours == {*OVERRIDDEN, "__init__"}
     missing = [name for name in OVERRIDDEN if not callable(getattr(GRPOTrainer, name, None))]
     assert not missing, f"TRL no longer has {missing}: PolicyTrainer overrides would be dead code"
@@ -47,12 +78,16 @@ def test_every_overridden_method_exists_in_this_trl():
         assert mine in (theirs, ["self", "args", "kwargs"]), name  # or all is passed on
 
 
-@pytest.mark.parametrize("settings", [
-    dict(beta=0.0),
-    dict(beta=0.1, loss_type="grpo", gradient_checkpointing=True),
-    # No dropout: ours trims the padding, so masks of another shape would be drawn.
-    dict(beta=0.1, lora=LoraSettings(4, 8, 0.0)),
-], ids=["plain", "kl", "lora"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(beta=0.0),
+        dict(beta=0.1, loss_type="grpo", gradient_checkpointing=True),
+        # No dropout: ours trims the padding, so masks of another shape would be drawn.
+        dict(beta=0.1, lora=LoraSettings(4, 8, 0.0)),
+    ],
+    ids=["plain", "kl", "lora"],
+)
 def test_with_all_options_off_it_trains_as_stock_trl(policy_path, rows, tmp_path, settings):
     # 3 completions per micro-batch and 2 per group: no two fit together, so both shuffle by rows.
     shape = dict(per_device_train_batch_size=3, gradient_accumulation_steps=2, num_generations=2)
@@ -95,8 +130,10 @@ def test_frozen_weights_do_not_move_and_trained_ones_do(policy_path, rows, tmp_p
 def test_no_vision_token_is_sampled_however_likely(policy_path, rows, tmp_path):
     trainer = make(policy_path, rows, tmp_path, generation_kwargs={"suppress_tokens": [70]})
     token_id = trainer._tokenizer.convert_tokens_to_ids
-    wanted = [token_id(f"<|{name}|>") for name in (
-        "image_pad", "video_pad", "vision_start", "vision_end", "vision_pad")] + [70]
+    wanted = [
+        token_id(f"<|{name}|>")
+        for name in ("image_pad", "video_pad", "vision_start", "vision_end", "vision_pad")
+    ] + [70]
 
     def push(module, args, logits):
         logits[..., wanted] += 100.0
@@ -113,8 +150,14 @@ def test_no_vision_token_is_sampled_however_likely(policy_path, rows, tmp_path):
 
 
 def test_rows_without_images_train_beside_rows_with(policy_path, mixed_rows, tmp_path):
-    trainer = make(policy_path, mixed_rows, tmp_path, max_steps=11, num_train_epochs=1,
-                   options=TrainerOptions(completions_dir=tmp_path / "completions"))
+    trainer = make(
+        policy_path,
+        mixed_rows,
+        tmp_path,
+        max_steps=11,
+        num_train_epochs=1,
+        options=TrainerOptions(completions_dir=tmp_path / "completions"),
+    )
     trainer.train()
     tables = [pq.read_table(f).to_pylist() for f in sorted((tmp_path / "completions").iterdir())]
     assert len(tables) == 11  # 9 batches of rows with images, 2 of rows without
@@ -123,8 +166,14 @@ def test_rows_without_images_train_beside_rows_with(policy_path, mixed_rows, tmp
 
 
 def test_groups_stay_whole_in_micro_batches(policy_path, rows, tmp_path):
-    trainer = make(policy_path, rows, tmp_path, per_device_train_batch_size=4,
-                   gradient_accumulation_steps=4, max_steps=1)
+    trainer = make(
+        policy_path,
+        rows,
+        tmp_path,
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=4,
+        max_steps=1,
+    )
     seen = []
     inner = trainer._compute_loss
     trainer._compute_loss = lambda model, inputs: seen.append(inputs) or inner(model, inputs)
@@ -136,9 +185,16 @@ def test_groups_stay_whole_in_micro_batches(policy_path, rows, tmp_path):
 
 
 def test_the_log_holds_every_task_and_the_parquet_every_completion(policy_path, rows, tmp_path):
-    trainer = make(policy_path, rows, tmp_path, rewards=(vowels, spaces), beta=0.1,
-                   per_device_train_batch_size=24, reward_weights=[1.0, 2.0],
-                   options=TrainerOptions(completions_dir=tmp_path / "completions"))
+    trainer = make(
+        policy_path,
+        rows,
+        tmp_path,
+        rewards=(vowels, spaces),
+        beta=0.1,
+        per_device_train_batch_size=24,
+        reward_weights=[1.0, 2.0],
+        options=TrainerOptions(completions_dir=tmp_path / "completions"),
+    )
     trainer.train()
     first = trainer.state.log_history[0]
     table = pq.read_table(tmp_path / "completions" / "train_000000.parquet").to_pylist()
@@ -149,18 +205,25 @@ def test_the_log_holds_every_task_and_the_parquet_every_completion(policy_path, 
         mean = sum(r["reward"] for r in mine) / len(mine)
         assert first[f"tasks/{task}/reward"] == pytest.approx(mean, abs=1e-5)
         assert first[f"tasks/{task}/length"] == pytest.approx(
-            sum(len(r["completion_ids"]) for r in mine) / len(mine))
+            sum(len(r["completion_ids"]) for r in mine) / len(mine)
+        )
         assert 0 <= first[f"tasks/{task}/cut_off"] <= 1
         assert 0 <= first[f"tasks/{task}/zero_variance"] <= 1
         assert first[f"tasks/{task}/reward_std"] >= 0
-    for key in ("kl", "groups/zero_variance", "completions/mean_length",
-                "completions/clipped_ratio", "reward"):
+    for key in (
+        "kl",
+        "groups/zero_variance",
+        "completions/mean_length",
+        "completions/clipped_ratio",
+        "reward",
+    ):
         assert first[key] is not None, key
     for row in table:
         judged = row["task"] == "object_consistency"
         assert (row["reward/spaces"] is not None) == judged
         assert row["reward"] == pytest.approx(
-            row["reward/vowels"] + 2 * (row["reward/spaces"] or 0), abs=1e-6)
+            row["reward/vowels"] + 2 * (row["reward/spaces"] or 0), abs=1e-6
+        )
         assert row["prompt"].startswith("user: ") and "[image]" in row["prompt"]
         assert row["length"] == len(row["completion_ids"])
     for i in range(0, 24, 4):
@@ -172,12 +235,32 @@ def test_the_log_holds_every_task_and_the_parquet_every_completion(policy_path, 
 def test_training_and_evaluation_completions_do_not_share_a_file(policy_path, mixed_rows, tmp_path):
     model, processor = load_policy(policy_path)
     args = GRPOConfig(
-        output_dir=str(tmp_path), per_device_train_batch_size=4, per_device_eval_batch_size=4,
-        num_generations=4, num_generations_eval=2, max_completion_length=4, max_steps=1,
-        eval_strategy="steps", eval_steps=1, bf16=False, use_cpu=True, save_strategy="no",
-        gradient_checkpointing=False, report_to=[], disable_tqdm=True, logging_steps=1)
-    trainer = PolicyTrainer(model, [vowels], args, mixed_rows, processor, eval_dataset=mixed_rows,
-                            options=TrainerOptions(completions_dir=tmp_path / "completions"))
+        output_dir=str(tmp_path),
+        per_device_train_batch_size=4,
+        per_device_eval_batch_size=4,
+        num_generations=4,
+        num_generations_eval=2,
+        max_completion_length=4,
+        max_steps=1,
+        eval_strategy="steps",
+        eval_steps=1,
+        bf16=False,
+        use_cpu=True,
+        save_strategy="no",
+        gradient_checkpointing=False,
+        report_to=[],
+        disable_tqdm=True,
+        logging_steps=1,
+    )
+    trainer = PolicyTrainer(
+        model,
+        [vowels],
+        args,
+        mixed_rows,
+        processor,
+        eval_dataset=mixed_rows,
+        options=TrainerOptions(completions_dir=tmp_path / "completions"),
+    )
     trainer.train()
     files = {f.name: pq.read_table(f).to_pylist() for f in (tmp_path / "completions").iterdir()}
     assert set(files) == {"train_000000.parquet", "eval_000001.parquet"}
@@ -187,8 +270,15 @@ def test_training_and_evaluation_completions_do_not_share_a_file(policy_path, mi
 
 
 def test_a_kill_while_saving_leaves_the_checkpoint_before(policy_path, rows, tmp_path, monkeypatch):
-    trainer = make(policy_path, rows, tmp_path, max_steps=3, save_strategy="steps", save_steps=1,
-                   save_total_limit=1)
+    trainer = make(
+        policy_path,
+        rows,
+        tmp_path,
+        max_steps=3,
+        save_strategy="steps",
+        save_steps=1,
+        save_total_limit=1,
+    )
     mark = checkpoints.mark_complete
 
     def dies_at_the_third(checkpoint, processes):
@@ -233,7 +323,8 @@ def test_replayed_completions_give_the_same_rewards_and_weights(policy_path, row
     replayed.train()
     for name, want in weights(recorded).items():
         torch.testing.assert_close(weights(replayed)[name], want, msg=name)
-    elsewhere = make(policy_path, rows, tmp_path, max_steps=3,
-                     options=TrainerOptions(replay_completions=kept))
+    elsewhere = make(
+        policy_path, rows, tmp_path, max_steps=3, options=TrainerOptions(replay_completions=kept)
+    )
     with pytest.raises(RuntimeError, match="holds no completion of row 'tiny-.*' at step 2"):
         elsewhere.train()

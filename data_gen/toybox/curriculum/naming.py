@@ -51,8 +51,9 @@ class NameBindingSettings:
     asked: int = 10
 
 
-def name_binding_row(rng: random.Random, n: int, settings: ToyboxSettings,
-                     binding: NameBindingSettings) -> dict:
+def name_binding_row(
+    rng: random.Random, n: int, settings: ToyboxSettings, binding: NameBindingSettings
+) -> dict:
     """``n`` toys are described and named; then "who is who", and which of them is in the image?
 
     Naming a toy in a scene takes three steps: see what it looks like, find who was described like
@@ -62,27 +63,38 @@ def name_binding_row(rng: random.Random, n: int, settings: ToyboxSettings,
     """
     described = draw_identities(rng, n, settings)
     if rng.random() < 0.2:
-        described = list(dict.fromkeys([
-            described[0], draw_similar(rng, described[0], settings), *described[2:]]))
+        described = list(
+            dict.fromkeys([described[0], draw_similar(rng, described[0], settings), *described[2:]])
+        )
     names = dict(zip(described, draw_names(rng, len(described)), strict=True))
     style = choose(rng, binding.styles)
     some = style in ("list", "card")
-    facts = {i: rng.sample(_facts(i), rng.randint(1, binding.facts)) if some else _facts(i)
-             for i in described}
+    facts = {
+        i: rng.sample(_facts(i), rng.randint(1, binding.facts)) if some else _facts(i)
+        for i in described
+    }
     line = rng.choice(load_templates(settings)[ICT]["reference"])
     opening, images = [], []
     for i, name in names.items():
         if style == "images":
             opening.append({"type": "image", "text": None})
             images.append(draw_reference(rng, i, name, settings).image)
-        opening.append({"type": "text", "text": {
-            "list": f"{', '.join(facts[i])}, <{name}>.",
-            "card": f"<{name}>: {', '.join(facts[i])}.",
-            "sentences": f"{line.format(name=f'<{name}>')} {i.description}",
-            "images": line.format(name=f"<{name}>"),
-        }[style] + "\n"})
-    asked = [(_distinguishing_facts(rng, i, facts), names[i])
-             for i in rng.choices(described, k=binding.asked)]
+        opening.append(
+            {
+                "type": "text",
+                "text": {
+                    "list": f"{', '.join(facts[i])}, <{name}>.",
+                    "card": f"<{name}>: {', '.join(facts[i])}.",
+                    "sentences": f"{line.format(name=f'<{name}>')} {i.description}",
+                    "images": line.format(name=f"<{name}>"),
+                }[style]
+                + "\n",
+            }
+        )
+    asked = [
+        (_distinguishing_facts(rng, i, facts), names[i])
+        for i in rng.choices(described, k=binding.asked)
+    ]
     answer = "; ".join(f"{', '.join(said)}, <{name}>" for said, name in asked if said)
     if not answer:  # no toy asked for has a fact of its own
         return name_binding_row(rng, n, settings, binding)
@@ -93,8 +105,10 @@ def name_binding_row(rng: random.Random, n: int, settings: ToyboxSettings,
     opening.append({"type": "image", "text": None})
     messages = [prepend(opening, turn("user", WHO_IS_WHO_ASK)), turn("assistant", answer)]
     known = {} if some else {shown: names[shown]}
-    messages += [turn("user", NAMED_LIST_ASK if known else LIST_ASK),
-                 turn("assistant", toy_list(scene, known, small))]
+    messages += [
+        turn("user", NAMED_LIST_ASK if known else LIST_ASK),
+        turn("assistant", toy_list(scene, known, small)),
+    ]
     return {"messages": messages, "images": [*images, scene.image]}
 
 
@@ -108,7 +122,8 @@ def name_copying_row(rng: random.Random, settings: ToyboxSettings) -> dict:
     names = draw_names(rng, rng.randint(4, 9))
     place = rng.randrange(1, len(names))
     row["messages"] += [
-        turn("user", REPEAT_ASK.format(names=tags(names))), turn("assistant", tags(names)),
+        turn("user", REPEAT_ASK.format(names=tags(names))),
+        turn("assistant", tags(names)),
         turn("user", NEXT_ASK.format(name=names[place - 1])),
         turn("assistant", tags(names[place : place + 1])),
     ]
@@ -124,8 +139,11 @@ def _distinguishing_facts(
     rng: random.Random, identity: Identity, facts: dict[Identity, list[str]]
 ) -> list[str]:
     """Some facts of a toy, in their order, at least one of them true of no other toy; or none."""
-    own = [fact for fact in facts[identity]
-           if not any(fact in of for other, of in facts.items() if other != identity)]
+    own = [
+        fact
+        for fact in facts[identity]
+        if not any(fact in of for other, of in facts.items() if other != identity)
+    ]
     if not own:
         return []
     first, more = rng.choice(own), rng.choice((0.0, 0.5, 1.0))

@@ -61,23 +61,31 @@ class PerceptionSettings:
 
 def listing_row(rng: random.Random, settings: ToyboxSettings) -> dict:
     """An image without references: list each toy's attributes and its box."""
-    scene = compose(rng, draw_identities(rng, choose(rng, settings.describe_toys), settings),
-                    settings.query_px)
+    scene = compose(
+        rng, draw_identities(rng, choose(rng, settings.describe_toys), settings), settings.query_px
+    )
     ask = prepend([{"type": "image", "text": None}], turn("user", LIST_ASK))
-    return {"messages": [ask, turn("assistant", toy_list(scene, {}, settings))],
-            "images": [scene.image]}
+    return {
+        "messages": [ask, turn("assistant", toy_list(scene, {}, settings))],
+        "images": [scene.image],
+    }
 
 
-def perception_row(rng: random.Random, n: int, settings: ToyboxSettings,
-                   perception: PerceptionSettings) -> dict:
+def perception_row(
+    rng: random.Random, n: int, settings: ToyboxSettings, perception: PerceptionSettings
+) -> dict:
     """``n`` references, a query, and questions about them, those of OCT and VLT included."""
     shown = draw_identities(rng, n, settings)
     names = dict(zip(shown, draw_names(rng, n), strict=True))
     present, similar = perception.present, perception.similar
-    fates = rng.choices(("present", "similar", "absent"),
-                        (present, similar, 1 - present - similar), k=n)
-    toys = [i if fate == "present" else draw_similar(rng, i, settings)
-            for i, fate in zip(shown, fates, strict=True) if fate != "absent"]
+    fates = rng.choices(
+        ("present", "similar", "absent"), (present, similar, 1 - present - similar), k=n
+    )
+    toys = [
+        i if fate == "present" else draw_similar(rng, i, settings)
+        for i, fate in zip(shown, fates, strict=True)
+        if fate != "absent"
+    ]
     unlisted = max(choose(rng, perception.unlisted), not toys)
     toys += draw_identities(rng, min(unlisted, 4 - len(toys)), settings, [*shown, *toys])
     scene = compose(rng, list(dict.fromkeys(toys)), settings.query_px)
@@ -97,8 +105,10 @@ def perception_row(rng: random.Random, n: int, settings: ToyboxSettings,
     if perception.names_first and rng.random() < perception.names_first:
         first = (NAMES_ASK, tags(names.values()))
         questions = [first, *(q for q in questions if q != first)][: perception.questions]
-    return {"messages": _messages(rng, references, questions, settings),
-            "images": [*(r.image for r in references), scene.image]}
+    return {
+        "messages": _messages(rng, references, questions, settings),
+        "images": [*(r.image for r in references), scene.image],
+    }
 
 
 def toy_list(scene: Scene, names: dict[Identity, str], settings: ToyboxSettings) -> str:
@@ -179,14 +189,22 @@ def _questions(
     about_presence.append((WHO_ASK, tags(present) or "nobody"))
     others += [
         (NAMES_ASK, tags(names.values())),
-        rng.choice([(LIST_ASK, toy_list(scene, {}, settings)),
-                    (NAMED_LIST_ASK, toy_list(scene, names, settings))]),
+        rng.choice(
+            [
+                (LIST_ASK, toy_list(scene, {}, settings)),
+                (NAMED_LIST_ASK, toy_list(scene, names, settings)),
+            ]
+        ),
     ]
     return about_presence, others
 
 
-def _messages(rng: random.Random, references: list[Reference], questions: list[Question],
-              settings: ToyboxSettings) -> list[dict]:
+def _messages(
+    rng: random.Random,
+    references: list[Reference],
+    questions: list[Question],
+    settings: ToyboxSettings,
+) -> list[dict]:
     """The images come with the first question; question and answer alternate."""
     messages = []
     for question, answer in questions:
@@ -195,8 +213,14 @@ def _messages(rng: random.Random, references: list[Reference], questions: list[Q
     return messages
 
 
-def _opening(rng: random.Random, references: list[Reference], settings: ToyboxSettings
-             ) -> list[dict]:
+def _opening(
+    rng: random.Random, references: list[Reference], settings: ToyboxSettings
+) -> list[dict]:
     """An image and a name for each reference, then the query image."""
-    return conversation(rng, ICT, [r.name for r in references], [r.info for r in references],
-                        load_templates(settings))[0]["content"][:-1]
+    return conversation(
+        rng,
+        ICT,
+        [r.name for r in references],
+        [r.info for r in references],
+        load_templates(settings),
+    )[0]["content"][:-1]

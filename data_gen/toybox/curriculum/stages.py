@@ -27,8 +27,12 @@ from data_gen.toybox.rows import ToyboxSettings, choose, toybox_row
 LISTING, PERCEPTION = "listing", "perception"
 NAME_BINDING, NAME_COPYING = "name_binding", "name_copying"
 
-SEED_KEYS = {LISTING: "inventory", PERCEPTION: "quiz", NAME_BINDING: "told",
-             NAME_COPYING: "roll_call"}
+SEED_KEYS = {
+    LISTING: "inventory",
+    PERCEPTION: "quiz",
+    NAME_BINDING: "told",
+    NAME_COPYING: "roll_call",
+}
 """What the kinds were called when the shipped policy was trained. These names seed the rows, so
 that the curriculum still gives the very rows that it was trained on."""
 
@@ -69,11 +73,18 @@ def curriculum(stages: list[dict], n_rows: int, settings: ToyboxSettings) -> Sta
     read = [Stage(**stage) for stage in stages]
     ends = [stage.until for stage in read]
     if not ends or ends != sorted(ends) or ends[-1] != n_rows:
-        raise InputError(f"stages must end in order and the last one at n_rows ({n_rows}), "
-                         f"not at {ends}")
-    return [(stage, replace(settings, targets=True, **stage.settings),
-             PerceptionSettings(**stage.perception), NameBindingSettings(**stage.name_binding))
-            for stage in read]
+        raise InputError(
+            f"stages must end in order and the last one at n_rows ({n_rows}), not at {ends}"
+        )
+    return [
+        (
+            stage,
+            replace(settings, targets=True, **stage.settings),
+            PerceptionSettings(**stage.perception),
+            NameBindingSettings(**stage.name_binding),
+        )
+        for stage in read
+    ]
 
 
 def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
@@ -83,8 +94,10 @@ def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
     kind = block.choices(list(stage.mix), list(stage.mix.values()))[0]
     if kind not in SEED_KEYS:
         row = toybox_row(kind, index, seed, settings)
-        return {"messages": [*row["prompt"], turn("assistant", row["target"])],
-                "images": row["images"]}
+        return {
+            "messages": [*row["prompt"], turn("assistant", row["target"])],
+            "images": row["images"],
+        }
     rng = random.Random(f"{SEED_KEYS[kind]}-{seed}-{index}")
     if kind == LISTING:
         return listing_row(rng, settings)

@@ -28,9 +28,12 @@ def build_autoencoder(shape: AutoencoderShape) -> AutoencoderTiny:
     """A new model."""
     width = (shape.channels,) * 3
     return AutoencoderTiny(
-        encoder_block_out_channels=width, decoder_block_out_channels=width,
-        latent_channels=shape.latent_channels, num_encoder_blocks=(0, 1, shape.blocks),
-        num_decoder_blocks=(shape.blocks, 1, 0))
+        encoder_block_out_channels=width,
+        decoder_block_out_channels=width,
+        latent_channels=shape.latent_channels,
+        num_encoder_blocks=(0, 1, shape.blocks),
+        num_decoder_blocks=(shape.blocks, 1, 0),
+    )
 
 
 def autoencoder_loss(
@@ -43,15 +46,21 @@ def autoencoder_loss(
     noise = 0.05 * torch.randn(latents.shape, generator=generator)
     back = _decode(model, latents + noise).float()
     across, down = (back - images).diff(dim=-1), (back - images).diff(dim=-2)
-    return ((back - images).abs().mean() + across.abs().mean() + down.abs().mean()
-            + 1e-3 * latents.float().square().mean())
+    return (
+        (back - images).abs().mean()
+        + across.abs().mean()
+        + down.abs().mean()
+        + 1e-3 * latents.float().square().mean()
+    )
 
 
 @torch.no_grad()
 def encode_all(model: AutoencoderTiny, data: DrawnImages, batch: int = 64) -> torch.Tensor:
     """Latents (N, C, H / 4, W / 4) of all images, in half precision."""
-    parts = [_encode(model, data.batch(range(first, min(first + batch, len(data))))).half()
-             for first in tqdm(range(0, len(data), batch), desc="latents", mininterval=1)]
+    parts = [
+        _encode(model, data.batch(range(first, min(first + batch, len(data))))).half()
+        for first in tqdm(range(0, len(data), batch), desc="latents", mininterval=1)
+    ]
     return torch.cat(parts)
 
 

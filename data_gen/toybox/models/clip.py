@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from open_clip import CLIP, ClipLoss
 from safetensors.torch import save_file
@@ -26,8 +27,12 @@ from data_gen.toybox.pairs import GROUNDS, MARKS, item_words
 COUNTS = {1: "one toy", 2: "two toys", 3: "three toys", 4: "four toys"}
 NO_TOY = "no toy"
 
-PREPROCESS = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic",
-              "resize_mode": "squash"}
+PREPROCESS = {
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+    "interpolation": "bicubic",
+    "resize_mode": "squash",
+}
 
 
 @dataclass
@@ -51,14 +56,24 @@ def clip_config(shape: ClipShape, n_words: int) -> dict:
         "model_cfg": {
             "embed_dim": shape.embed,
             "vision_cfg": {
-                "image_size": shape.image_px, "patch_size": shape.patch_px,
-                "width": shape.vision_width, "head_width": shape.vision_width // shape.heads,
-                "layers": shape.vision_layers, "pool_type": "avg", "final_ln_after_pool": True,
+                "image_size": shape.image_px,
+                "patch_size": shape.patch_px,
+                "width": shape.vision_width,
+                "head_width": shape.vision_width // shape.heads,
+                "layers": shape.vision_layers,
+                "pool_type": "avg",
+                "final_ln_after_pool": True,
             },
             "text_cfg": {
-                "context_length": shape.text_length, "vocab_size": n_words,
-                "hf_tokenizer_name": "toybox", "width": shape.text_width, "heads": shape.heads,
-                "layers": shape.text_layers, "pool_type": "eos", "eos_id": END, "pad_id": PAD,
+                "context_length": shape.text_length,
+                "vocab_size": n_words,
+                "hf_tokenizer_name": "toybox",
+                "width": shape.text_width,
+                "heads": shape.heads,
+                "layers": shape.text_layers,
+                "pool_type": "eos",
+                "eos_id": END,
+                "pad_id": PAD,
             },
         },
         "preprocess_cfg": PREPROCESS,
@@ -73,15 +88,18 @@ def build_clip(shape: ClipShape) -> tuple[CLIP, PreTrainedTokenizerFast, dict]:
     return CLIP(made["embed_dim"], made["vision_cfg"], made["text_cfg"]), tokenizer, config
 
 
-def save_clip(model: CLIP, tokenizer: PreTrainedTokenizerFast, config: dict, folder: Path,
-              recipe: dict) -> None:
+def save_clip(
+    model: CLIP, tokenizer: PreTrainedTokenizerFast, config: dict, folder: Path, recipe: dict
+) -> None:
     """Write the model in half precision with its recipe."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")
     (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
-    save_file({name: value.half().contiguous() for name, value in model.state_dict().items()},
-              folder / "open_clip_model.safetensors")
+    save_file(
+        {name: value.half().contiguous() for name, value in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
 
 
 def clip_caption(rng: random.Random, fact: dict) -> str:
@@ -94,8 +112,9 @@ def clip_caption(rng: random.Random, fact: dict) -> str:
     if not fact["toys"]:
         return f"{NO_TOY}, {fact['scene']}"
     said = [COUNTS[len(fact["toys"])]]
-    said += [item_words(from_number(n)) if rng.random() < 0.7 else _part(rng, n)
-             for n in fact["toys"]]
+    said += [
+        item_words(from_number(n)) if rng.random() < 0.7 else _part(rng, n) for n in fact["toys"]
+    ]
     if "scene" in fact and rng.random() < 0.6:
         said.append(fact["scene"])
     return ", ".join(said)
@@ -110,8 +129,12 @@ def _part(rng: random.Random, number: int) -> str:
 
 
 def clip_loss(
-    model: CLIP, tokenizer: PreTrainedTokenizerFast, data: DrawnImages, picks: Sequence[int],
-    seed: int, step: int,
+    model: CLIP,
+    tokenizer: PreTrainedTokenizerFast,
+    data: DrawnImages,
+    picks: Sequence[int] | np.ndarray,
+    seed: int,
+    step: int,
 ) -> torch.Tensor:
     """open_clip's contrastive loss of one batch. Half of the images are mirrored, and one in fifty
     becomes an empty wall."""
@@ -149,16 +172,26 @@ def retrieval(
         picks = ones[first : first + batch]
         texts = [f"{COUNTS[1]}, {item_words(from_number(data.facts[i]['toys'][0]))}" for i in picks]
         ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        close = (model.encode_image(data.batch(picks), normalize=True)
-                 @ model.encode_text(ids, normalize=True).T)
+        close = (
+            model.encode_image(data.batch(picks), normalize=True)
+            @ model.encode_text(ids, normalize=True).T
+        )
         truth = torch.arange(batch)
         for k in (0, 1):
             right[k] += int((close.argmax(1 - k) == truth).sum())
-    return {"text of an image": right[0] / max(1, n), "image of a text": right[1] / max(1, n),
-            "among": batch, "images": n}
+    return {
+        "text of an image": right[0] / max(1, n),
+        "image of a text": right[1] / max(1, n),
+        "among": batch,
+        "images": n,
+    }
 
 
 def recipe_of(shape: ClipShape, schedule: Schedule, measured: dict, command: list[str]) -> dict:
     """What made the weights, and their measured quality."""
-    return {"shape": asdict(shape), "schedule": asdict(schedule), "measured": measured,
-            "command": command}
+    return {
+        "shape": asdict(shape),
+        "schedule": asdict(schedule),
+        "measured": measured,
+        "command": command,
+    }

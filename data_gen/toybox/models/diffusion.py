@@ -52,38 +52,72 @@ def build_pipeline(shape: FlowShape, autoencoder: AutoencoderTiny) -> FluxPipeli
     side = (head - time) // 2
     tokenizer = word_tokenizer(toybox_words(), shape.text_length)
     transformer = FluxTransformer2DModel(
-        patch_size=1, in_channels=4 * autoencoder.config["latent_channels"],
-        num_layers=shape.double_blocks, num_single_layers=shape.single_blocks,
-        attention_head_dim=head, num_attention_heads=shape.heads,
-        joint_attention_dim=shape.text_width, pooled_projection_dim=shape.text_width,
-        guidance_embeds=False, axes_dims_rope=(time, side, side))
+        patch_size=1,
+        in_channels=4 * autoencoder.config["latent_channels"],
+        num_layers=shape.double_blocks,
+        num_single_layers=shape.single_blocks,
+        attention_head_dim=head,
+        num_attention_heads=shape.heads,
+        joint_attention_dim=shape.text_width,
+        pooled_projection_dim=shape.text_width,
+        guidance_embeds=False,
+        axes_dims_rope=(time, side, side),
+    )
     for name, module in transformer.named_modules():
         # Each block begins as the identity, from which deep models learn fastest (adaLN-Zero,
         # 2212.09748).
         if name == "proj_out" or (name.endswith(".linear") and "norm" in name):
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
-    clip = CLIPTextModel(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=shape.text_width, projection_dim=shape.text_width,
-        intermediate_size=2 * shape.text_width, num_hidden_layers=shape.text_layers,
-        num_attention_heads=4, max_position_embeddings=shape.text_length, hidden_act="gelu",
-        pad_token_id=PAD, bos_token_id=BEGIN, eos_token_id=END))
+    clip = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=shape.text_width,
+            projection_dim=shape.text_width,
+            intermediate_size=2 * shape.text_width,
+            num_hidden_layers=shape.text_layers,
+            num_attention_heads=4,
+            max_position_embeddings=shape.text_length,
+            hidden_act="gelu",
+            pad_token_id=PAD,
+            bos_token_id=BEGIN,
+            eos_token_id=END,
+        )
+    )
     t5_config: dict[str, Any] = dict(
-        vocab_size=len(tokenizer), d_model=shape.text_width, d_kv=32, num_heads=4,
-        d_ff=2 * shape.text_width, num_layers=1, dropout_rate=0.0, pad_token_id=PAD,
-        eos_token_id=END, decoder_start_token_id=PAD)
+        vocab_size=len(tokenizer),
+        d_model=shape.text_width,
+        d_kv=32,
+        num_heads=4,
+        d_ff=2 * shape.text_width,
+        num_layers=1,
+        dropout_rate=0.0,
+        pad_token_id=PAD,
+        eos_token_id=END,
+        decoder_start_token_id=PAD,
+    )
     # FluxPipeline is annotated for larger classes of autoencoder and tokenizer, and takes these.
     parts: dict[str, Any] = dict(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0), vae=autoencoder, text_encoder=clip,
-        tokenizer=tokenizer, text_encoder_2=T5EncoderModel(T5Config(**t5_config)),
-        tokenizer_2=tokenizer, transformer=transformer)
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+        vae=autoencoder,
+        text_encoder=clip,
+        tokenizer=tokenizer,
+        text_encoder_2=T5EncoderModel(T5Config(**t5_config)),
+        tokenizer_2=tokenizer,
+        transformer=transformer,
+    )
     return FluxPipeline(**parts)
 
 
 def trained_parts(pipeline: FluxPipeline) -> nn.ModuleDict:
     """All parts that are trained; the autoencoder is finished by then."""
-    return nn.ModuleDict({"transformer": pipeline.transformer, "clip": pipeline.text_encoder,
-                          "t5": pipeline.text_encoder_2})
+    return nn.ModuleDict(
+        {
+            "transformer": pipeline.transformer,
+            "clip": pipeline.text_encoder,
+            "t5": pipeline.text_encoder_2,
+        }
+    )
 
 
 def flow_loss(
@@ -99,7 +133,8 @@ def flow_loss(
     silent = torch.rand(b, generator=generator) < NO_PROMPT
     prompts = ["" if s else prompt for s, prompt in zip(silent, prompts, strict=True)]
     embedded, pooled, text_ids = pipeline.encode_prompt(
-        prompts, None, max_sequence_length=pipeline.tokenizer.model_max_length)
+        prompts, None, max_sequence_length=pipeline.tokenizer.model_max_length
+    )
     noise = torch.randn(latents.shape, generator=generator)
     time = torch.sigmoid(torch.randn(b, generator=generator))
     mixed = torch.lerp(latents, noise, time[:, None, None, None])
@@ -108,7 +143,12 @@ def flow_loss(
     # On a CPU the backward pass of fused attention is slower than that of plain attention.
     with sdpa_kernel(SDPBackend.MATH):
         found = pipeline.transformer(
-            hidden_states=pack(mixed, b, c, h, w), timestep=time, pooled_projections=pooled,
-            encoder_hidden_states=embedded, txt_ids=text_ids, img_ids=image_ids,
-            return_dict=False)[0]
+            hidden_states=pack(mixed, b, c, h, w),
+            timestep=time,
+            pooled_projections=pooled,
+            encoder_hidden_states=embedded,
+            txt_ids=text_ids,
+            img_ids=image_ids,
+            return_dict=False,
+        )[0]
     return (found.float() - pack(noise - latents, b, c, h, w)).square().mean()

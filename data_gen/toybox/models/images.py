@@ -39,7 +39,7 @@ class DrawnImages:
     def __len__(self) -> int:
         return len(self.facts)
 
-    def batch(self, indices: Sequence[int]) -> torch.Tensor:
+    def batch(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
         """(B, 3, height, width) values in -1...1."""
         found = np.stack([self.files[i // PER_FILE][i % PER_FILE] for i in indices])
         return torch.from_numpy(found).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
@@ -59,8 +59,14 @@ def drawn_images(
     remove_abandoned(folder)
     names = [folder / f"{k:05d}" for k in range(-(-count // PER_FILE))]
     missing = [name for name in names if not name.with_suffix(".json").exists()]
-    with tqdm(total=len(names) * PER_FILE, unit="image", desc=title, mininterval=1,
-              initial=(len(names) - len(missing)) * PER_FILE, disable=not missing) as bar:
+    with tqdm(
+        total=len(names) * PER_FILE,
+        unit="image",
+        desc=title,
+        mininterval=1,
+        initial=(len(names) - len(missing)) * PER_FILE,
+        disable=not missing,
+    ) as bar:
         for name in missing:
             first = int(name.name) * PER_FILE
             made = [draw(i) for i in range(first, first + PER_FILE)]
@@ -69,9 +75,10 @@ def drawn_images(
             with atomic_file(name.with_suffix(".json")) as file:  # last: it marks both as complete
                 file.write(json.dumps([fact for _, fact in made]).encode())
             bar.update(PER_FILE)
-    return DrawnImages([np.load(name.with_suffix(".npy"), mmap_mode="r") for name in names],
-                 [fact for name in names
-                  for fact in json.loads(name.with_suffix(".json").read_text())])
+    return DrawnImages(
+        [np.load(name.with_suffix(".npy"), mmap_mode="r") for name in names],
+        [fact for name in names for fact in json.loads(name.with_suffix(".json").read_text())],
+    )
 
 
 def drawn_pairs(
@@ -79,6 +86,7 @@ def drawn_pairs(
 ) -> DrawnImages:
     """Images (``size``, 2 ``size``) that show one toy twice; facts: ``{"toy": number, "scenes":
     [left, right]}``."""
+
     def draw(i: int) -> tuple[Image.Image, dict]:
         rng = random.Random(f"pair-{seed}-{held_out}-{i}")
         pair = draw_pair(rng, draw_identity(rng, held_out=held_out), size)
@@ -89,7 +97,12 @@ def drawn_pairs(
 
 
 def drawn_scenes(
-    folder: Path, count: int, size: int, seed: int, toys: dict[int, float], *,
+    folder: Path,
+    count: int,
+    size: int,
+    seed: int,
+    toys: dict[int, float],
+    *,
     held_out: bool = False,
 ) -> DrawnImages:
     """Square images of a few toys, as rows show them (facts: ``{"toys": [number, ...]}``), or of
@@ -98,6 +111,7 @@ def drawn_scenes(
     Args:
         toys: number of toys -> weight; 0 stands for one half of a pair.
     """
+
     def draw(i: int) -> tuple[Image.Image, dict]:
         rng = random.Random(f"scene-{seed}-{held_out}-{i}")
         n = rng.choices(list(toys), list(toys.values()))[0]
@@ -109,7 +123,9 @@ def drawn_scenes(
         if n == 0:
             pair = draw_pair(rng, found[0], size)
             return pair.image.crop((0, 0, size, size)), {
-                "toys": [to_number(found[0])], "scene": pair.scenes[0]}
+                "toys": [to_number(found[0])],
+                "scene": pair.scenes[0],
+            }
         scene = compose(rng, found, size)
         return scene.image, {"toys": [to_number(toy.identity) for toy in scene.toys]}
 

@@ -20,8 +20,16 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
-           "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
+SPECIAL = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|vision_pad|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
 
 # The generation tags mark the assistant's tokens for SFT.
 CHAT_TEMPLATE = (
@@ -64,8 +72,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             # Words with the space before, single digits, single marks: a tag is `<`, a name, `>`.
-            pre_tokenizers.Split(Regex(r" ?\p{L}[\p{L}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]|\s"),
-                                 "isolated"),
+            pre_tokenizers.Split(
+                Regex(r" ?\p{L}[\p{L}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]|\s"), "isolated"
+            ),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -91,8 +100,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 def build_processor(tokenizer: PreTrainedTokenizerFast, shape: TinyPolicy) -> Qwen2_5_VLProcessor:
     """Image processor, tokenizer and chat template in one."""
     pixels = {"shortest_edge": (4 * shape.patch_size) ** 2, "longest_edge": shape.max_image_px**2}
-    common: dict[str, Any] = dict(patch_size=shape.patch_size, merge_size=2,
-                                  temporal_patch_size=2, size=pixels)
+    common: dict[str, Any] = dict(
+        patch_size=shape.patch_size, merge_size=2, temporal_patch_size=2, size=pixels
+    )
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(**common),
         video_processor=Qwen2VLVideoProcessor(**common),
@@ -105,8 +115,10 @@ def build_model(
     tokenizer: PreTrainedTokenizerFast, shape: TinyPolicy
 ) -> Qwen2_5_VLForConditionalGeneration:
     """The model with random weights."""
-    ids: dict[str, Any] = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in
-                           ("vision_start", "vision_end", "image_pad", "video_pad")}
+    ids: dict[str, Any] = {
+        name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
+        for name in ("vision_start", "vision_end", "image_pad", "video_pad")
+    }
     pairs = shape.hidden_size // shape.heads // 2
     rows = pairs // 4
     config = Qwen2_5_VLConfig(
@@ -120,8 +132,11 @@ def build_model(
             max_position_embeddings=shape.max_position_embeddings,
             # The family's own sections and theta, made for wide heads and large images, would
             # rotate an image's columns by less than 0.02: no box is learned in an hour.
-            rope_parameters={"rope_type": "default", "rope_theta": 1000.0,
-                             "mrope_section": [0, rows, pairs - rows]},
+            rope_parameters={
+                "rope_type": "default",
+                "rope_theta": 1000.0,
+                "mrope_section": [0, rows, pairs - rows],
+            },
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,

@@ -65,9 +65,13 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     names, weights = zip(*model.named_parameters(), strict=True)
     optimizer = torch.optim.AdamW(
-        [{"params": [p for p in weights if p.ndim > 1], "weight_decay": schedule.weight_decay},
-         {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0}],
-        lr=schedule.learning_rate, betas=(0.9, schedule.beta2))
+        [
+            {"params": [p for p in weights if p.ndim > 1], "weight_decay": schedule.weight_decay},
+            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=schedule.learning_rate,
+        betas=(0.9, schedule.beta2),
+    )
     rate = cosine_lr(optimizer, schedule.learning_rate, schedule.warmup_steps, schedule.steps)
     mean = [p.detach().clone() for p in weights] if schedule.average else []
     checkpoint = folder / f"{title}.safetensors"
@@ -87,7 +91,8 @@ def train(
             if mean:  # a short average at first, or it would keep the random initial weights
                 decay = min(schedule.average, (1 + step) / (10 + step))
                 torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
-                    mean, [p.detach() for p in weights], 1 - decay)
+                    mean, [p.detach() for p in weights], 1 - decay
+                )
             losses.append(loss.item())
             bar.update()
             if (step + 1) % schedule.log_steps == 0:
@@ -114,8 +119,14 @@ def _shuffle(epoch: int, n: int, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(n)
 
 
-def _save(path: Path, step: int, names: Sequence[str], weights: Sequence[nn.Parameter],
-          mean: list[torch.Tensor], optimizer: torch.optim.Optimizer) -> None:
+def _save(
+    path: Path,
+    step: int,
+    names: Sequence[str],
+    weights: Sequence[nn.Parameter],
+    mean: list[torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> None:
     tensors = {f"weight.{name}": p.detach() for name, p in zip(names, weights, strict=True)}
     tensors |= {f"mean.{name}": p for name, p in zip(names, mean, strict=bool(mean))}
     for name, p in zip(names, weights, strict=True):
@@ -124,23 +135,31 @@ def _save(path: Path, step: int, names: Sequence[str], weights: Sequence[nn.Para
         file.write(save(tensors, metadata={"step": str(step)}))
 
 
-def _load(path: Path, names: Sequence[str], weights: Sequence[nn.Parameter],
-          mean: list[torch.Tensor], optimizer: torch.optim.Optimizer) -> int:
+def _load(
+    path: Path,
+    names: Sequence[str],
+    weights: Sequence[nn.Parameter],
+    mean: list[torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> int:
     """Read a checkpoint into its arguments; gives its step."""
     with safe_open(path, "pt") as file:
         step = int(file.metadata()["step"])
         keys = file.keys()
         held = {key.removeprefix("weight.") for key in keys if key.startswith("weight.")}
         if held != set(names) or any(
-                list(p.shape) != file.get_slice(f"weight.{name}").get_shape()
-                for name, p in zip(names, weights, strict=True)):
-            raise InputError(f"{path} is of a model of another shape; give its settings, or "
-                             "remove it")
+            list(p.shape) != file.get_slice(f"weight.{name}").get_shape()
+            for name, p in zip(names, weights, strict=True)
+        ):
+            raise InputError(
+                f"{path} is of a model of another shape; give its settings, or remove it"
+            )
         with torch.no_grad():
             for i, (name, p) in enumerate(zip(names, weights, strict=True)):
                 p.copy_(file.get_tensor(f"weight.{name}"))
                 if mean:
                     mean[i].copy_(file.get_tensor(f"mean.{name}"))
                 optimizer.state[p] = {"step": torch.tensor(float(step))} | {
-                    moment: file.get_tensor(f"{moment}.{name}") for moment in MOMENTS}
+                    moment: file.get_tensor(f"{moment}.{name}") for moment in MOMENTS
+                }
     return step

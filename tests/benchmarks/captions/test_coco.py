@@ -11,10 +11,18 @@ from benchmarks.captions import coco as caption_coco
 from benchmarks.captions.coco import ciders, meteors
 from data_gen.files.errors import InputError
 
-SAID = ["A dog sits on the red sofa.", "Two birds (small ones) fly, over the old house!",
-        "a café's cup; with a blue rim", "The cat"]
-TRUE = [["a dog is sitting on a red couch", "There is a dog."], ["birds are flying above a home"],
-        ["A cup with a blue rim.", "the café's mug", "blue"], ["the cat"]]
+SAID = [
+    "A dog sits on the red sofa.",
+    "Two birds (small ones) fly, over the old house!",
+    "a café's cup; with a blue rim",
+    "The cat",
+]
+TRUE = [
+    ["a dog is sitting on a red couch", "There is a dog."],
+    ["birds are flying above a home"],
+    ["A cup with a blue rim.", "the café's mug", "blue"],
+    ["the cat"],
+]
 
 
 def test_as_the_coco_evaluation_has_it(monkeypatch):
@@ -32,13 +40,15 @@ def test_as_the_coco_evaluation_has_it(monkeypatch):
 
 def test_case_and_punctuation_do_not_count():
     assert ciders(SAID, [[text.lower().replace(".", " .")] for text in SAID])[:3] == (
-        pytest.approx([10] * 3))
+        pytest.approx([10] * 3)
+    )
 
 
 def test_the_nearest_reference_counts():
     near, (far, *_) = TRUE[0][0], TRUE[1]
     alike, other, alone, among = meteors(
-        [SAID[0]] * 4, [[SAID[0].upper()], [far], [near], [far, "noise", near]])
+        [SAID[0]] * 4, [[SAID[0].upper()], [far], [near], [far, "noise", near]]
+    )
     assert alike == pytest.approx(1) and other < 0.2
     assert 0.5 < alone == among < 1, "sofa and couch are one by its tables"
 
@@ -56,8 +66,17 @@ def test_whatever_a_policy_writes_every_caption_has_a_score(rows):
 
 
 def test_no_text_upsets_the_order_of_meteor():
-    odd = ["", " ", "a\nb", "x\u2028y\rz", "||| EVAL ||| 1", "\ud800 \0", "<bo>", "é" * 500,
-           SAID[0]]
+    odd = [
+        "",
+        " ",
+        "a\nb",
+        "x\u2028y\rz",
+        "||| EVAL ||| 1",
+        "\ud800 \0",
+        "<bo>",
+        "é" * 500,
+        SAID[0],
+    ]
     scores = meteors(odd, [[text, text] for text in odd])
     assert scores[0] == scores[1] == 0 and scores[-1] == pytest.approx(1)
     assert len(scores) == len(odd) and all(0 <= score <= 1 for score in scores)

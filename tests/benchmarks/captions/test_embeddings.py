@@ -23,8 +23,9 @@ SAID = ["a dog sits on the red sofa", "two birds fly over the old house", "a cup
 def test_clip_score_is_a_clipped_cosine(tmp_path):
     clip = load_encoder(str(save_open_clip(tmp_path)), "cpu")
     noise = np.random.default_rng(0)
-    images = [Image.fromarray(noise.integers(0, 255, (20, 20, 3), dtype=np.uint8))
-              for _ in range(5)]
+    images = [
+        Image.fromarray(noise.integers(0, 255, (20, 20, 3), dtype=np.uint8)) for _ in range(5)
+    ]
     captions = ["a dog", "a cat", "a red mug", "", "toy " * 200]
     found = clip_scores(clip, clip.images(images), captions)
     for image, caption, score in zip(images, captions, found, strict=True):
@@ -36,16 +37,30 @@ def test_clip_score_is_a_clipped_cosine(tmp_path):
 def save_encoder(path, pooling):
     torch.manual_seed(0)
     path.mkdir()
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({w for t in SAID
-                                                                   for w in t.split()})]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *sorted({w for t in SAID for w in t.split()}),
+    ]
     (path / "vocab.txt").write_text("\n".join(words))
     BertTokenizerFast(str(path / "vocab.txt")).save_pretrained(path)
-    BertModel(BertConfig(vocab_size=len(words), hidden_size=16, num_hidden_layers=1,
-                         num_attention_heads=2, intermediate_size=16,
-                         max_position_embeddings=32)).save_pretrained(path)
+    BertModel(
+        BertConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            max_position_embeddings=32,
+        )
+    ).save_pretrained(path)
     (path / "1_Pooling").mkdir()
-    (path / "1_Pooling" / "config.json").write_text(json.dumps(
-        {"word_embedding_dimension": 16, f"pooling_mode_{pooling}": True}))
+    (path / "1_Pooling" / "config.json").write_text(
+        json.dumps({"word_embedding_dimension": 16, f"pooling_mode_{pooling}": True})
+    )
     return path
 
 
@@ -55,11 +70,14 @@ def test_sentences_do_not_depend_on_their_neighbours(tmp_path, pooling):
     assert encoder[2] == pooling.partition("_")[0]
     others = [[SAID[1], SAID[2]], [SAID[2]], [SAID[0]]]
     together = sentence_similarities(encoder, SAID, others)
-    alone = [max(sentence_similarities(encoder, [text], [[other]])[0] for other in of)
-             for text, of in zip(SAID, others, strict=True)]
+    alone = [
+        max(sentence_similarities(encoder, [text], [[other]])[0] for other in of)
+        for text, of in zip(SAID, others, strict=True)
+    ]
     assert together == pytest.approx(alone, abs=1e-5)
     assert sentence_similarities(encoder, SAID, [SAID] * 3, batch_size=2) == (
-        pytest.approx([1] * 3))
+        pytest.approx([1] * 3)
+    )
 
 
 def test_unknown_pooling_is_refused(tmp_path):
@@ -70,6 +88,8 @@ def test_unknown_pooling_is_refused(tmp_path):
 def test_a_trained_encoder_knows_what_is_meant():
     encoder = load_sentence_encoder()
     near, far = sentence_similarities(
-        encoder, ["A puppy runs over the lawn."] * 2,
-        [["A young dog is running on the grass."], ["The stock market fell on Monday."]])
+        encoder,
+        ["A puppy runs over the lawn."] * 2,
+        [["A young dog is running on the grass."], ["The stock market fell on Monday."]],
+    )
     assert near > 0.6 > 0.3 > far

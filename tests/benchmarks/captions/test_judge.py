@@ -22,13 +22,17 @@ from data_gen.files.chat import ChatError, Endpoint, chat
 @pytest.fixture
 def server():
     """Answers with ``server.reply(request) -> (status, text or dict)``; keeps the requests."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             server.requests.append((self.path, dict(self.headers), body))
             status, said = server.reply(body)
-            data = (said if isinstance(said, bytes) else json.dumps(
-                {"choices": [{"message": {"content": said}}]}).encode())
+            data = (
+                said
+                if isinstance(said, bytes)
+                else json.dumps({"choices": [{"message": {"content": said}}]}).encode()
+            )
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             if status == 429:
@@ -61,8 +65,11 @@ def prefers_names(body):
     return 200, "FIRST" if "<bo>" in first else "SECOND" if "<bo>" in second else "TIE"
 
 
-PAIRS = [Pair("1", ("bo",), "a dog", "<bo> sits"), Pair("2", ("bo",), "<bo>", "a dog"),
-         Pair("3", ("bo",), "a dog", "a cat")]
+PAIRS = [
+    Pair("1", ("bo",), "a dog", "<bo> sits"),
+    Pair("2", ("bo",), "<bo>", "a dog"),
+    Pair("3", ("bo",), "a dog", "a cat"),
+]
 
 
 def test_both_orders_are_asked_and_agree(server, tmp_path):
@@ -81,8 +88,10 @@ def test_both_orders_are_asked_and_agree(server, tmp_path):
 
 def test_a_judge_that_likes_the_first_caption_prefers_neither_system(server, tmp_path):
     server.reply = lambda body: (200, "It is close.\nFIRST.")
-    metrics = {k: value(m) for k, m in judge_metrics(
-        judge(PAIRS, endpoint(server), tmp_path / "v.jsonl")).items()}
+    metrics = {
+        k: value(m)
+        for k, m in judge_metrics(judge(PAIRS, endpoint(server), tmp_path / "v.jsonl")).items()
+    }
     assert (metrics["tie"], metrics["preference"], metrics["agreement"]) == (1, 0.5, 0)
     assert metrics["first_shown"] == 1
 
@@ -110,8 +119,12 @@ def test_a_passing_fault_is_tried_again_and_a_lasting_one_told(server, tmp_path)
     server.reply = lambda body: (401, b"who are you?")
     with pytest.raises(ChatError, match="refuses .HTTP 401: who are you"):
         chat(endpoint(server), [])
-    for odd in (b"hello", b"{}", b'{"choices": []}',
-                b'{"choices": [{"message": {"content": null}}]}'):
+    for odd in (
+        b"hello",
+        b"{}",
+        b'{"choices": []}',
+        b'{"choices": [{"message": {"content": null}}]}',
+    ):
         server.reply = lambda body, odd=odd: (200, odd)
         with pytest.raises(ChatError, match="another form"):
             chat(endpoint(server), [])
@@ -121,9 +134,18 @@ def test_a_passing_fault_is_tried_again_and_a_lasting_one_told(server, tmp_path)
         chat(Endpoint("http://127.0.0.1:1/v1", "m", tries=1), [])
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("FIRST", "first"), ("**Second**.", "second"), ("a tie", "tie"), ("", None),
-    ("The first is dull.\nSECOND", "second"), ("first or second", None), ("firstly", None)])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("FIRST", "first"),
+        ("**Second**.", "second"),
+        ("a tie", "tie"),
+        ("", None),
+        ("The first is dull.\nSECOND", "second"),
+        ("first or second", None),
+        ("firstly", None),
+    ],
+)
 def test_verdicts(text, said):
     assert verdict(text) == said
 
@@ -137,20 +159,59 @@ def test_from_caption_files_to_a_preference(server, tmp_path, capsys):
         (tmp_path / name).write_text(json.dumps(rows))
         return str(tmp_path / name)
 
-    first = save("first.json", [["a.png", ["<bo>"], "a dog", ""], ["b.png", ["<bo>"], "x", ""],
-                                ["c.png", ["<bo>"], "x", ""], ["d.png", ["<bo>"], None, ""]])
-    second = save("second.json", [["a.png", ["<bo>"], "<bo>", ""], ["b.png", ["<bo>"], "y", ""],
-                                  ["c.png", ["<bo>"], "y", ""], ["e.png", ["<bo>"], "y", ""]])
-    main([first, second, "--url", server.url, "--model", "judge", "--out",
-          str(tmp_path / "out" / "v.jsonl"), "--images", str(tmp_path)])
+    first = save(
+        "first.json",
+        [
+            ["a.png", ["<bo>"], "a dog", ""],
+            ["b.png", ["<bo>"], "x", ""],
+            ["c.png", ["<bo>"], "x", ""],
+            ["d.png", ["<bo>"], None, ""],
+        ],
+    )
+    second = save(
+        "second.json",
+        [
+            ["a.png", ["<bo>"], "<bo>", ""],
+            ["b.png", ["<bo>"], "y", ""],
+            ["c.png", ["<bo>"], "y", ""],
+            ["e.png", ["<bo>"], "y", ""],
+        ],
+    )
+    main(
+        [
+            first,
+            second,
+            "--url",
+            server.url,
+            "--model",
+            "judge",
+            "--out",
+            str(tmp_path / "out" / "v.jsonl"),
+            "--images",
+            str(tmp_path),
+        ]
+    )
     printed = json.loads(capsys.readouterr().out)
     assert printed["pairs"] == 2 and printed["preference"]["value"] == 0.75
     assert {reason: about["count"] for reason, about in printed["skipped"].items()} == {
-        "first.json: null caption": 1, "image missing on disk": 1,
-        "image that only one system has captioned": 1, "image that does not open: damaged": 1}
+        "first.json: null caption": 1,
+        "image missing on disk": 1,
+        "image that only one system has captioned": 1,
+        "image that does not open: damaged": 1,
+    }
     shown = server.requests[0][2]["messages"][1]["content"][0]
     assert shown["image_url"]["url"].startswith("data:image/png;base64,")
     with pytest.raises(SystemExit, match="no usable pair"):
-        main([first, save("z.json", [["z.png", ["<bo>"], "x", ""]]), "--url", server.url,
-              "--model", "judge", "--out", str(tmp_path / "w.jsonl")])
+        main(
+            [
+                first,
+                save("z.json", [["z.png", ["<bo>"], "x", ""]]),
+                "--url",
+                server.url,
+                "--model",
+                "judge",
+                "--out",
+                str(tmp_path / "w.jsonl"),
+            ]
+        )
     assert len(read_pairs(first, second)[0]) == 3

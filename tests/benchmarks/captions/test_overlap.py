@@ -18,7 +18,8 @@ def test_bleu():
     assert found == pytest.approx(expected)
     assert bleu(SAID[:1], [[SAID[1], SAID[0]]]) == pytest.approx(1)  # any reference will do
     assert bleus(["a dog sits on it", SAID[0]], [["a dog sits on the sofa"], SAID]) == (
-        pytest.approx([expected, 1]))
+        pytest.approx([expected, 1])
+    )
     assert bleus(["a dog", ""], [["a dog"], ["a dog"]]) == pytest.approx([1, 0])  # short, empty
     with pytest.raises(InputError, match="at least one reference"):
         bleu(SAID, [[], [], []])

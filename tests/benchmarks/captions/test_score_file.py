@@ -24,11 +24,13 @@ def row(names, caption, image="a.jpg"):
 
 @pytest.mark.shared
 @pytest.mark.skipif(not REPIC.is_dir(), reason="no sample data beside the repository")
-@pytest.mark.parametrize(("name", "figures"), [
-    ("repic", (100.0, 98.8, 99.4)), ("zero_shot", (100.0, 75.0, 85.7))])
+@pytest.mark.parametrize(
+    ("name", "figures"), [("repic", (100.0, 98.8, 99.4)), ("zero_shot", (100.0, 75.0, 85.7))]
+)
 def test_released_captions_score_what_the_paper_prints(name, figures, capsys):
-    main([str(REPIC / f"captions_2_concepts_{name}.json"), "--variant", "2",
-          "--match", "published"])
+    main(
+        [str(REPIC / f"captions_2_concepts_{name}.json"), "--variant", "2", "--match", "published"]
+    )
     printed = json.loads(capsys.readouterr().out)
     assert (printed["precision"], printed["recall"], printed["f1"]) == figures
     assert printed["rows"] == 82 and not printed["skipped"]
@@ -38,8 +40,10 @@ def test_released_captions_score_what_the_paper_prints(name, figures, capsys):
 
 def test_strict_counts_names_that_a_database_knows(tmp_path):
     captions = save(tmp_path / "c.json", [row(["<bo>"], "<bo> and Zoe's ball")])
-    database = save(tmp_path / "d.json", {"concept_dict": {
-        "<zoe>": {"name": "zoe", "image": "zoe.jpg"}, "<odd>": None}})
+    database = save(
+        tmp_path / "d.json",
+        {"concept_dict": {"<zoe>": {"name": "zoe", "image": "zoe.jpg"}, "<odd>": None}},
+    )
     assert score_file(captions, "n", "strict")["precision"] == 100
     found = score_file(captions, "n", "strict", database)
     assert (found["precision"], found["recall"]) == (50, 100)
@@ -47,33 +51,58 @@ def test_strict_counts_names_that_a_database_knows(tmp_path):
 
 
 def test_what_cannot_be_scored_is_named_and_the_rest_counts(tmp_path):
-    path = save(tmp_path / "c.json", [
-        row(["<bo>"], "<bo> sits"), row(["<mia>"], None, "null.jpg"), row("<bo>", "bo."),
-        row([["<bo>"]], ""), "nonsense", [1, ["<bo>"], "x"], row([], "x"), row(["<>"], "x"),
-        row([7], "x"), row(["<bo>"], 7), row(None, "x")])
+    path = save(
+        tmp_path / "c.json",
+        [
+            row(["<bo>"], "<bo> sits"),
+            row(["<mia>"], None, "null.jpg"),
+            row("<bo>", "bo."),
+            row([["<bo>"]], ""),
+            "nonsense",
+            [1, ["<bo>"], "x"],
+            row([], "x"),
+            row(["<>"], "x"),
+            row([7], "x"),
+            row(["<bo>"], 7),
+            row(None, "x"),
+        ],
+    )
     found = score_file(path, "n")
     assert (found["rows"], found["recall"], found["precision"]) == (3, 66.7, 100)
     reasons = {reason: about["where"] for reason, about in found["skipped"].items()}
     assert reasons["null caption"] == ["row 1: null.jpg"]
     assert {reason: len(where) for reason, where in reasons.items()} == {
-        "row without names": 2, "row with a name that is none": 2, "null caption": 1,
-        "row that is no list of image, names and caption": 1, "row without an image": 1,
-        "caption that is no text": 1}
+        "row without names": 2,
+        "row with a name that is none": 2,
+        "null caption": 1,
+        "row that is no list of image, names and caption": 1,
+        "row without an image": 1,
+        "caption that is no text": 1,
+    }
 
 
 def test_a_row_again_counts_again_only_where_it_did_when_published(tmp_path):
-    path = save(tmp_path / "c.json", [row(["<bo>"], "<bo>"), row(["<bo>"], "a dog"),
-                                      row(["<mia>"], "<mia>")])
+    path = save(
+        tmp_path / "c.json",
+        [row(["<bo>"], "<bo>"), row(["<bo>"], "a dog"), row(["<mia>"], "<mia>")],
+    )
     published, strict = (score_file(path, "n", match) for match in ("published", "strict"))
     assert (published["rows"], published["repeated"]) == (3, {"a.jpg": 2})
     assert strict["rows"] == 2 and strict["recall"] == 100
     assert strict["skipped"]["image with the same names again"]["count"] == 1
 
 
-@pytest.mark.parametrize(("text", "sentence"), [
-    ("", "not readable JSON"), ("[1", "is the file whole"), ("[]", "it is empty"),
-    ('{"a.jpg": ["<bo>"]}', "expected a list"), ('[["a.jpg", ["<bo>"], null]]', "null caption"),
-    ("[" * 100_000, "nested too deeply")])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "not readable JSON"),
+        ("[1", "is the file whole"),
+        ("[]", "it is empty"),
+        ('{"a.jpg": ["<bo>"]}', "expected a list"),
+        ('[["a.jpg", ["<bo>"], null]]', "null caption"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
 def test_nothing_to_score_is_an_error(tmp_path, text, sentence):
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(SystemExit) as refused:

@@ -14,8 +14,13 @@ def config(tmp_path):
     """The shipped experiment with two seeds and three arms."""
     found = yaml.safe_load(SHIPPED.read_text())
     arms = {name: found["arms"][name] for name in ("base", "sft_n", "grpo_n")}
-    return {**found, "out": str(tmp_path / "out"), "seeds": [1, 2], "arms": arms,
-            "compare": [["sft_n", "grpo_n"]]}
+    return {
+        **found,
+        "out": str(tmp_path / "out"),
+        "seeds": [1, 2],
+        "arms": arms,
+        "compare": [["sft_n", "grpo_n"]],
+    }
 
 
 @pytest.fixture

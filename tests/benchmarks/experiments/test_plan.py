@@ -20,8 +20,9 @@ def write_validation(experiment, scores: dict[str, float | None]) -> None:
     for run, score in scores.items():
         place = Path(experiment.out) / "validate" / run
         place.mkdir(parents=True)
-        (place / "evaluation.json").write_text(json.dumps(
-            {"metrics": {experiment.choose: {"values": {run: {"value": score}}}}}))
+        (place / "evaluation.json").write_text(
+            json.dumps({"metrics": {experiment.choose: {"values": {run: {"value": score}}}}})
+        )
 
 
 def test_every_step_comes_after_what_it_needs():
@@ -51,16 +52,31 @@ def test_no_rate_is_chosen_by_toys_of_the_test():
     toys = []
     for half in halves:
         small = ToyboxBenchmarkSettings(reference_px=16, query_px=16, split=half).rows
-        toys.append({tuple(toy.values()) for name in ("naming_2", "naming_wrong", "list")
-                     for row in toybox_set(name, 12, 5, small) for toy in row["toys"]})
+        toys.append(
+            {
+                tuple(toy.values())
+                for name in ("naming_2", "naming_wrong", "list")
+                for row in toybox_set(name, 12, 5, small)
+                for toy in row["toys"]
+            }
+        )
     assert len(toys[0]) > 40 and not toys[0] & toys[1]
 
 
 def test_commands_are_what_one_would_type(config, read):
     e = read(config)
-    write_validation(e, {"grpo_n-1.25e-05": 0.1, "grpo_n-5e-05": 0.2,
-                         "grpo_n-0.0002": 0.6, "grpo_n-0.0005": 0.6,
-                         "sft_n-5e-05": 0.5, "sft_n-0.0002": None, "sft_n-0.0008": 0.1})
+    write_validation(
+        e,
+        {
+            "grpo_n-1.25e-05": 0.1,
+            "grpo_n-5e-05": 0.2,
+            "grpo_n-0.0002": 0.6,
+            "grpo_n-0.0005": 0.6,
+            "sft_n-5e-05": 0.5,
+            "sft_n-0.0002": None,
+            "sft_n-0.0008": 0.1,
+        },
+    )
     assert rate_of(e, "grpo_n") == 2e-4, "the smaller one of equals"
     assert rate_of(e, "sft_n") == 5e-5
     steps = {step.name: step for step in plan(e)}

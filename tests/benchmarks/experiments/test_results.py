@@ -11,12 +11,17 @@ def write_test(experiment, run: str, right: list[int]) -> None:
     place = Path(experiment.out) / "test" / run
     place.mkdir(parents=True)
     n = len(right)
-    keys = [*(f"{s}/f1" for s in (*results.NAMING, *results.OWNED)),
-            *(f"{s}/retrieved" for s in results.OWNED),
-            *results.IMAGE_ONLY, *results.CONTROLS, *results.PERCEPTION,
-            *results.GENERAL]
-    (place / "columns.json").write_text(json.dumps(
-        {run: {key: [[right, [1] * n]] for key in keys}}))
+    keys = [
+        *(f"{s}/f1" for s in (*results.NAMING, *results.OWNED)),
+        *(f"{s}/retrieved" for s in results.OWNED),
+        *results.IMAGE_ONLY,
+        *results.CONTROLS,
+        *results.PERCEPTION,
+        *results.GENERAL,
+    ]
+    (place / "columns.json").write_text(
+        json.dumps({run: {key: [[right, [1] * n]] for key in keys}})
+    )
 
 
 def test_a_best_rate_at_the_edge_is_named():

@@ -17,17 +17,20 @@ from benchmarks.experiments.plan import Step
 def test_a_directory_holds_one_experiment(config, read):
     with run.claimed(read(config)) as out:
         assert yaml.safe_load((out / "evaluate.yaml").read_text())["sizes"]
-        with (pytest.raises(ExperimentError, match="worked on by another process"),
-              run.claimed(read(config))):
+        with (
+            pytest.raises(ExperimentError, match="worked on by another process"),
+            run.claimed(read(config)),
+        ):
             pass
     with run.claimed(read(config, jobs=1, seeds=[1, 2, 3])):
         pass  # how it is run is not what it is, and runs may be added
-    with (pytest.raises(ExperimentError, match=r"holds another experiment \(other choose\)"),
-          run.claimed(read(config, choose="naming_2/f1"))):
+    with (
+        pytest.raises(ExperimentError, match=r"holds another experiment \(other choose\)"),
+        run.claimed(read(config, choose="naming_2/f1")),
+    ):
         pass
     config["arms"]["sft_n"]["rates"] = [0.5]
-    with (pytest.raises(ExperimentError, match=r"\(other arm sft_n\)"),
-          run.claimed(read(config))):
+    with pytest.raises(ExperimentError, match=r"\(other arm sft_n\)"), run.claimed(read(config)):
         pass
 
 
@@ -42,8 +45,10 @@ def test_a_sweep_may_be_made_longer_until_an_arm_is_trained(config, read):
     (out / "train" / "sft_n-1").mkdir()
     for other in ([1e-7, 1e-6, *rates], rates):
         config["arms"]["sft_n"]["rates"] = other
-        with (pytest.raises(ExperimentError, match=r"\(other arm sft_n\)"),
-              run.claimed(read(config))):
+        with (
+            pytest.raises(ExperimentError, match=r"\(other arm sft_n\)"),
+            run.claimed(read(config)),
+        ):
             pass
 
 
@@ -55,8 +60,7 @@ def test_commands_that_outlived_their_starter_are_ended(config, read):
     other = subprocess.Popen(sleeper, env={run.OURS: str(out) + "2"})
     try:
         # For a moment a new process has no environment yet.
-        while not all(psutil.Process(p.pid).environ().get(run.OURS)
-                      for p in (mine, other)):
+        while not all(psutil.Process(p.pid).environ().get(run.OURS) for p in (mine, other)):
             time.sleep(0.01)
         with run.claimed(e):
             assert not psutil.pid_exists(mine.pid)
@@ -68,9 +72,17 @@ def test_commands_that_outlived_their_starter_are_ended(config, read):
 
 
 def steps_of(tmp_path, *scripts: str) -> list[Step]:
-    return [Step(f"train/{i}", "", "train", lambda s=s: [sys.executable, "-c", s],
-                            (f"train/{i - 1}",) if i else (), 0.1)
-            for i, s in enumerate(scripts)]
+    return [
+        Step(
+            f"train/{i}",
+            "",
+            "train",
+            lambda s=s: [sys.executable, "-c", s],
+            (f"train/{i - 1}",) if i else (),
+            0.1,
+        )
+        for i, s in enumerate(scripts)
+    ]
 
 
 def test_a_failed_command_is_shown_and_given_again(config, read, tmp_path):

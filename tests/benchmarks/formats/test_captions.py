@@ -13,8 +13,15 @@ def test_true_captions_of_images(tmp_path):
     (tmp_path / "dog").mkdir()
     (tmp_path / "dog" / "00.jpg").write_bytes(b"")
     file, skipped = tmp_path / "captions.json", SkippedItems()
-    file.write_text(json.dumps({"./data/dog/00.jpg": ["a dog", " ", 7], "./data/dog/01.jpg": "two",
-                                "./data/dog/02.jpg": []}))
+    file.write_text(
+        json.dumps(
+            {
+                "./data/dog/00.jpg": ["a dog", " ", 7],
+                "./data/dog/01.jpg": "two",
+                "./data/dog/02.jpg": [],
+            }
+        )
+    )
     found = read_true_captions(file, {"./data": str(tmp_path)}, skipped)
     assert found == {(tmp_path / "dog" / "00.jpg").resolve(): ("a dog",)}
     assert list(skipped.counts.values()) == [1, 1]

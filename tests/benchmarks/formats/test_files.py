@@ -32,24 +32,40 @@ def test_of_a_repeated_key_the_first_value_counts(tmp_path):
 def test_a_published_database_keeps_its_paths_and_names_what_is_wrong(tmp_path):
     path = tmp_path / "database.json"
     bo = {"name": "bo", "image": "./data/db/bo.png", "info": "<bo> is round."}
-    path.write_text(json.dumps({"path_to_concept": {}, "concept_dict": {
-        "<bo>": bo, "<mia>": {"name": "mia", "image": "./data/db/mia.png"},
-        "<BO>": {**bo, "name": "BO"}, "<x>": None, "kim": bo}}))
+    path.write_text(
+        json.dumps(
+            {
+                "path_to_concept": {},
+                "concept_dict": {
+                    "<bo>": bo,
+                    "<mia>": {"name": "mia", "image": "./data/db/mia.png"},
+                    "<BO>": {**bo, "name": "BO"},
+                    "<x>": None,
+                    "kim": bo,
+                },
+            }
+        )
+    )
     concepts, skipped = read_database(path)
     assert list(concepts) == ["bo", "mia"]
     assert concepts["bo"].images == ("./data/db/bo.png",), "whether or not it is on disk"
     assert concepts["bo"].info == "<bo> is round." and not concepts["mia"].info
     assert {reason: skipped.places(reason) for reason in skipped.counts} == {
-        "another has the same name": ["<BO>"], "the entry is no JSON object": ["<x>"],
-        "the key is no tag such as <bo>": ["kim"]}
+        "another has the same name": ["<BO>"],
+        "the entry is no JSON object": ["<x>"],
+        "the key is no tag such as <bo>": ["kim"],
+    }
 
     path.write_text(path.read_text().replace('"<mia>"', '"<bo>"'))
     concepts, skipped = read_database(path)
     assert list(concepts) == ["bo"] and concepts["bo"].images == ("./data/db/bo.png",)
     assert skipped.places("given twice, of which the first counts") == ["<bo>"]
 
-    for content, sentence in (("[]", "database.json"), ('{"a": ', "database.json"),
-                              ('{"concept_dict": {"<x>": 1}}', "no usable concept; skipped 1")):
+    for content, sentence in (
+        ("[]", "database.json"),
+        ('{"a": ', "database.json"),
+        ('{"concept_dict": {"<x>": 1}}', "no usable concept; skipped 1"),
+    ):
         path.write_text(content)
         with pytest.raises(InputError, match=sentence):
             read_database(path)

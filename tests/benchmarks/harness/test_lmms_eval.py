@@ -31,23 +31,35 @@ def utils():
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     root, images = make_files(tmp_path_factory.mktemp("export"))
-    for kind, path in (("naming", "queries"), ("multiple_choice", "visual"),
-                       ("recognition", "recognition")):
-        (root / f"{kind}.yaml").write_text(yaml.safe_dump({
-            "benchmark": kind, "path": str(root / f"{path}.json"),
-            "database": str(root / "database.json"), "images": images, "size": 32}))
-        main(["--config", str(root / f"{kind}.yaml"), "--out", str(root / "out"),
-              "--limit", "4"])
+    for kind, path in (
+        ("naming", "queries"),
+        ("multiple_choice", "visual"),
+        ("recognition", "recognition"),
+    ):
+        (root / f"{kind}.yaml").write_text(
+            yaml.safe_dump(
+                {
+                    "benchmark": kind,
+                    "path": str(root / f"{path}.json"),
+                    "database": str(root / "database.json"),
+                    "images": images,
+                    "size": 32,
+                }
+            )
+        )
+        main(["--config", str(root / f"{kind}.yaml"), "--out", str(root / "out"), "--limit", "4"])
     return root
 
 
 @pytest.mark.parametrize("kind", ["naming", "recognition", "multiple_choice"])
 def test_a_task_from_rows_to_scores(exported, utils, kind):
     task = yaml.load((FOLDER / f"byname_{kind}.yaml").read_text(), Loader)
-    data = task["dataset_kwargs"]["data_files"]["test"].replace("runs/lmms_eval",
-                                                                 str(exported / "out"))
-    docs = datasets.load_dataset(task["dataset_path"], data_files={"test": data},
-                                 cache_dir=str(exported / "cache"))["test"]
+    data = task["dataset_kwargs"]["data_files"]["test"].replace(
+        "runs/lmms_eval", str(exported / "out")
+    )
+    docs = datasets.load_dataset(
+        task["dataset_path"], data_files={"test": data}, cache_dir=str(exported / "cache")
+    )["test"]
     assert len(docs) == 4
 
     def called(name):

@@ -63,8 +63,15 @@ def test_replies_are_kept_and_used_again(policy, rows, queries, tmp_path):
             asked.extend(query.id for query in queries)
             return super().reply(queries, *args)
 
-    again = predict(Counted(lambda: policy, written), queries, path, fingerprint="p",
-                    max_new_tokens=6, batch_size=4, wants_box=True)
+    again = predict(
+        Counted(lambda: policy, written),
+        queries,
+        path,
+        fingerprint="p",
+        max_new_tokens=6,
+        batch_size=4,
+        wants_box=True,
+    )
     assert again == first and sorted(asked) == sorted(json.loads(li)["id"] for li in lines[-3:])
     assert len(path.read_text().splitlines()) == len(rows)
 
@@ -79,8 +86,9 @@ def other_prompt(query):
     return replace(query, prompt=[{"role": "user", "content": content}])
 
 
-@pytest.mark.parametrize("change", [
-    {"fingerprint": "q"}, {"max_new_tokens": 5}, {"queries": other_prompt}])
+@pytest.mark.parametrize(
+    "change", [{"fingerprint": "q"}, {"max_new_tokens": 5}, {"queries": other_prompt}]
+)
 def test_another_policy_limit_or_query_is_asked_anew(policy, queries, tmp_path, change):
     path = tmp_path / "set.jsonl"
     predicted(lambda: policy, queries[:2], path)
@@ -99,13 +107,23 @@ def test_the_digest_sees_all_that_a_system_is_told(queries, tmp_path):
     file, other = tmp_path / "a.png", tmp_path / "b.png"
     for path, colour in ((file, "red"), (other, "blue")):
         Image.new("RGB", (8, 8), colour).save(path)
-    told = [query, replace(query, references=(two, one)), replace(query, references=()),
-            replace(query, references=None), replace(query, image=one.image),
-            replace(query, image=None), replace(query, image=file), replace(query, image=other),
-            replace(query, prompt=None), replace(query, text="Who?"), replace(query, k=4),
-            replace(query, options=("a", "b")), replace(query, task="other"),
-            replace(query, references=(replace(one, info="round"), two)),
-            replace(query, references=(replace(one, name="zoe"), two))]
+    told = [
+        query,
+        replace(query, references=(two, one)),
+        replace(query, references=()),
+        replace(query, references=None),
+        replace(query, image=one.image),
+        replace(query, image=None),
+        replace(query, image=file),
+        replace(query, image=other),
+        replace(query, prompt=None),
+        replace(query, text="Who?"),
+        replace(query, k=4),
+        replace(query, options=("a", "b")),
+        replace(query, task="other"),
+        replace(query, references=(replace(one, info="round"), two)),
+        replace(query, references=(replace(one, name="zoe"), two)),
+    ]
     digests = [query_digest(one) for one in told]
     assert len(set(digests)) == len(told) and query_digest(replace(query)) == digests[0]
     assert query_digest(replace(query, id="other")) == digests[0], "the id is kept beside it"
@@ -119,10 +137,18 @@ def test_queries_are_asked_in_the_batches_of_their_rows(policy, rows, queries, t
             asked.append([query.id for query in queries])
             return [Reply(query.id, "", 0) for query in queries]
 
-    predict(Noted(must_not_load, written), queries, tmp_path / "set.jsonl", fingerprint="p",
-            max_new_tokens=6, batch_size=4)
-    assert asked == [[rows[i]["id"] for i in batch]
-                     for batch in length_batches([row_size(row) for row in rows], 4)]
+    predict(
+        Noted(must_not_load, written),
+        queries,
+        tmp_path / "set.jsonl",
+        fingerprint="p",
+        max_new_tokens=6,
+        batch_size=4,
+    )
+    assert asked == [
+        [rows[i]["id"] for i in batch]
+        for batch in length_batches([row_size(row) for row in rows], 4)
+    ]
 
 
 def test_kept_replies_are_read_back(tmp_path):
@@ -132,17 +158,39 @@ def test_kept_replies_are_read_back(tmp_path):
     made = ["p-float32", query_digest(query), 6]
 
     def line(**changes):
-        return json.dumps({"id": "a", "text": "<bo>", "n_tokens": 3, "box_frame": None,
-                           "concepts": [vars(one) for one in concepts], "made_from": made,
-                           **changes})
+        return json.dumps(
+            {
+                "id": "a",
+                "text": "<bo>",
+                "n_tokens": 3,
+                "box_frame": None,
+                "concepts": [vars(one) for one in concepts],
+                "made_from": made,
+                **changes,
+            }
+        )
 
-    path.write_text("\n".join([
-        line(), line(id="b", made_from=["q", "0" * 12, 6]), line(id="c", text=None),
-        line(id="d", n_tokens="many"), line(id="e", made_from=None), line(id="f", unknown=1),
-        line(id="g", concepts=[{"who": 1}]), "[1]", "7", line()[:40]]))
+    path.write_text(
+        "\n".join(
+            [
+                line(),
+                line(id="b", made_from=["q", "0" * 12, 6]),
+                line(id="c", text=None),
+                line(id="d", n_tokens="many"),
+                line(id="e", made_from=None),
+                line(id="f", unknown=1),
+                line(id="g", concepts=[{"who": 1}]),
+                "[1]",
+                "7",
+                line()[:40],
+            ]
+        )
+    )
     replies, likelihoods, makers = read_replies(path)
-    assert replies == {"a": Reply("a", "<bo>", 3, None, concepts),
-                       "b": Reply("b", "<bo>", 3, None, concepts)}
+    assert replies == {
+        "a": Reply("a", "<bo>", 3, None, concepts),
+        "b": Reply("b", "<bo>", 3, None, concepts),
+    }
     assert makers == {"p-float32", "q"} and not likelihoods
     # Where the queries are known, replies to others under the same id do not count.
     only, _, makers = read_replies(path, [query, replace(query, id="b")])
@@ -157,7 +205,8 @@ def test_the_last_likelihood_of_an_id_counts(tmp_path):
     path = tmp_path / "set.jsonl"
     path.write_text(json.dumps({"id": "a", "text": "yes", "n_tokens": 1, "made_from": ["p"]}))
     likelihood_path(path).write_text(
-        '{"id": "a", "scores": [0.1]}\n{"id": "a", "scores": [0.9]}\n{"id": "b"}\n{"id": "c", "sc')
+        '{"id": "a", "scores": [0.1]}\n{"id": "a", "scores": [0.9]}\n{"id": "b"}\n{"id": "c", "sc'
+    )
     assert likelihood_path(path).name == "set.likelihoods.jsonl"
     assert read_replies(path)[1] == {"a": [0.9]}
 
@@ -174,8 +223,9 @@ def test_likelihoods_are_kept_and_asked_anew_where_something_changed(policy, que
 
     def keep(queries, fingerprint="p"):
         asked.clear()
-        keep_likelihoods(Counted(lambda: policy, written), queries, path,
-                         fingerprint=fingerprint, batch_size=2)
+        keep_likelihoods(
+            Counted(lambda: policy, written), queries, path, fingerprint=fingerprint, batch_size=2
+        )
         return {entry["id"]: entry["scores"] for entry in kept_lines(path)}
 
     first = keep(chosen)
@@ -193,8 +243,9 @@ def test_likelihoods_are_kept_and_asked_anew_where_something_changed(policy, que
 def test_options_are_scored_by_likelihood(policy, queries, tmp_path):
     path = likelihood_path(tmp_path / "set.jsonl")
     chosen = [replace(query, options=("yes", "no way")) for query in queries[:2]]
-    keep_likelihoods(InContext(lambda: policy, written), chosen, path, fingerprint="p",
-                     batch_size=2)
+    keep_likelihoods(
+        InContext(lambda: policy, written), chosen, path, fingerprint="p", batch_size=2
+    )
     for line in path.read_text().splitlines():
         (yes, one), (no, more) = json.loads(line)["scores"]
         assert yes < 0 and no < 0 and 0 < one < more

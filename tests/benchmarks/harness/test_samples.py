@@ -15,15 +15,22 @@ from tests.tiny import tiny_rows
 def test_marks_follow_the_matcher():
     text = "<Bo>, bo's friend <tom>, <stranger> and Bobo. </bo>"
     marks = [(text[a:b], kind) for a, b, kind in name_marks(text, ["bo"], ["tom"])]
-    assert marks == [("<Bo>", "right"), ("bo", "right"), ("<tom>", "wrong"),
-                     ("<stranger>", "wrong")]
+    assert marks == [
+        ("<Bo>", "right"),
+        ("bo", "right"),
+        ("<tom>", "wrong"),
+        ("<stranger>", "wrong"),
+    ]
     assert name_marks("", ["bo"], []) == []
 
 
 def test_a_sample_holds_all_a_page_needs():
     rows = tiny_rows(6)
-    texts = {"object_consistency": "yes", "visual_localization": "[0, 0, 64, 64]",
-             "identity_consistency": "<nobody> is here"}
+    texts = {
+        "object_consistency": "yes",
+        "visual_localization": "[0, 0, 64, 64]",
+        "identity_consistency": "<nobody> is here",
+    }
     for row in rows:
         reply = Reply(row["id"], texts[row["task"]], 4, [64.0, 64.0])
         found = json.loads(json.dumps(sample(row, "title", {"base": reply})))

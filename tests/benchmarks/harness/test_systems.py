@@ -48,26 +48,33 @@ def test_policies_are_named_and_checked(two_policies):
 
 def test_a_system_is_a_file_with_policy_and_retrieval(two_policies):
     (two_policies / "r.yaml").write_text(
-        "policy: b/policy\nretrieval: {encoder: imagenet, regions: null, verify: 0.5}")
+        "policy: b/policy\nretrieval: {encoder: imagenet, regions: null, verify: 0.5}"
+    )
     found = parse_systems(["base=a/policy"], ["found=r.yaml", "r.yaml"])
     asked = RetrievalSettings(encoder="imagenet", regions=None, verify=0.5)
-    assert found == [System("base", "a/policy"), System("found", "b/policy", asked),
-                     System("r", "b/policy", asked)]
+    assert found == [
+        System("base", "a/policy"),
+        System("found", "b/policy", asked),
+        System("r", "b/policy", asked),
+    ]
     # `retrieval` of the evaluation is for the systems of --policy.
     own = RetrievalSettings(encoder="toybox_clip")
     assert [s.retrieval for s in parse_systems(["a/policy"], ["r.yaml"], own)] == [own, asked]
 
 
-@pytest.mark.parametrize(("text", "sentence"), [
-    ("policy: a/policy\nretrieve: {}", "unknown key 'retrieve'"),
-    ("retrieval: {encoder: imagenet}", "'policy' is missing"),
-    ("policy: a/policy\nretrieval: {encode: x}", "encode"),
-    ("policy: a/policy\nretrieval: {k: 2}", "retrieval.encoder is missing"),
-    ("policy: a/policy\nretrieval: {encoder: x, k: 0}", "not 0"),
-    ("policy: a/policy\nretrieval: {encoder: x, verify: 2}", "not 2"),
-    ("policy: a/policy\nretrieval: imagenet", "retrieval"),
-    ("policy: gone", "there is no such directory"),
-])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("policy: a/policy\nretrieve: {}", "unknown key 'retrieve'"),
+        ("retrieval: {encoder: imagenet}", "'policy' is missing"),
+        ("policy: a/policy\nretrieval: {encode: x}", "encode"),
+        ("policy: a/policy\nretrieval: {k: 2}", "retrieval.encoder is missing"),
+        ("policy: a/policy\nretrieval: {encoder: x, k: 0}", "not 0"),
+        ("policy: a/policy\nretrieval: {encoder: x, verify: 2}", "not 2"),
+        ("policy: a/policy\nretrieval: imagenet", "retrieval"),
+        ("policy: gone", "there is no such directory"),
+    ],
+)
 def test_a_system_file_that_cannot_be_used_is_refused(two_policies, text, sentence):
     (two_policies / "s.yaml").write_text(text)
     with pytest.raises(InputError, match=sentence) as refused:
@@ -87,8 +94,9 @@ def test_fingerprints_follow_content(policy_dir, tmp_path):
 
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text(json.dumps(
-        {"base_model_name_or_path": str(copy), "peft_type": "LORA"}))
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": str(copy), "peft_type": "LORA"})
+    )
     before = policy_fingerprint(str(adapter))
     weights.write_bytes(weights.read_bytes()[:-1] + b"y")
     assert policy_fingerprint(str(adapter)) != before  # the base changed
@@ -103,8 +111,10 @@ def test_a_systems_fingerprint_follows_precision_and_retrieval(policy_dir):
     assert len(found) == 6
     assert all(one.startswith(policy_fingerprint(str(policy_dir))) for one in found)
     # Neither the label nor where features are kept changes a reply.
-    one, two = (System(label, str(policy_dir), RetrievalSettings(encoder="x", cache=cache))
-                for label, cache in (("a", "b"), ("c", "d")))
+    one, two = (
+        System(label, str(policy_dir), RetrievalSettings(encoder="x", cache=cache))
+        for label, cache in (("a", "b"), ("c", "d"))
+    )
     assert system_fingerprint(one, "float32") == system_fingerprint(two, "float32")
 
 
@@ -120,8 +130,9 @@ def test_a_policy_is_loaded_once_and_only_when_asked_for(monkeypatch):
             return "said"
 
     monkeypatch.setattr(systems, "load_policy", lambda path, **how: (Model(), (path, how)))
-    load = policy_loader("p", dtype="float32", device="cpu",
-                         timed=lambda call: lambda: times.append(1) or call())
+    load = policy_loader(
+        "p", dtype="float32", device="cpu", timed=lambda call: lambda: times.append(1) or call()
+    )
     assert not loads
     model, (path, how) = load()
     assert load()[0] is model and loads == ["cpu"] and path == "p" and how["dtype"] == "float32"

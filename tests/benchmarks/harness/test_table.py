@@ -10,12 +10,21 @@ from benchmarks.metrics.intervals import ratio
 
 @pytest.fixture
 def result():
-    base = {"oct/accuracy": ratio([0, 0, 1, 1]), "naming_1/f1": ratio([0], [0]),
-            "naming_1/tokens": ratio([50, 70])}
-    trained = {"oct/accuracy": ratio([1, 1, 1, 1]), "naming_1/f1": ratio([1], [1]),
-               "naming_1/tokens": ratio([100, 120])}
-    return tabulate({"base": base, "a|b": trained}, {"oct": "consistency", "naming_1": "naming"},
-                    ["oct/accuracy", "vlt/iou50"])
+    base = {
+        "oct/accuracy": ratio([0, 0, 1, 1]),
+        "naming_1/f1": ratio([0], [0]),
+        "naming_1/tokens": ratio([50, 70]),
+    }
+    trained = {
+        "oct/accuracy": ratio([1, 1, 1, 1]),
+        "naming_1/f1": ratio([1], [1]),
+        "naming_1/tokens": ratio([100, 120]),
+    }
+    return tabulate(
+        {"base": base, "a|b": trained},
+        {"oct": "consistency", "naming_1": "naming"},
+        ["oct/accuracy", "vlt/iou50"],
+    )
 
 
 def test_numbers_and_changes(result):
@@ -47,10 +56,18 @@ def test_no_negative_zero():
 
 def test_the_table_shows_controls_beside_the_score():
     metrics = {"naming/f1": ratio([1, 1]), "naming_absent/names_given": ratio([0, 1])}
-    result = tabulate({"base": metrics, "a|b": metrics},
-                      {"naming": "naming", "naming_absent": "naming, concept absent"})
-    text = side_by_side(result, {"F1": "naming/f1", "… concept absent": "naming_absent/names_given",
-                                 "… wrong reference": "naming_wrong/names_given"})
+    result = tabulate(
+        {"base": metrics, "a|b": metrics},
+        {"naming": "naming", "naming_absent": "naming, concept absent"},
+    )
+    text = side_by_side(
+        result,
+        {
+            "F1": "naming/f1",
+            "… concept absent": "naming_absent/names_given",
+            "… wrong reference": "naming_wrong/names_given",
+        },
+    )
     lines = text.splitlines()
     assert lines[0] == "| system | F1 | … concept absent | … wrong reference |"
     assert lines[2] == "| base | 100.0 [100.0, 100.0] | 50.0 [0.0, 100.0] | – |"

@@ -20,8 +20,7 @@ def values(metrics):
 
 
 def test_length():
-    assert values(length_metrics([99, 100, 200])) == {
-        "tokens": 133.0, "at_floor": round(2 / 3, 4)}
+    assert values(length_metrics([99, 100, 200])) == {"tokens": 133.0, "at_floor": round(2 / 3, 4)}
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
@@ -59,9 +58,13 @@ things = st.fixed_dictionaries({"kind": st.sampled_from("ab"), "colour": st.samp
 @given(st.lists(things, max_size=4), st.lists(things, min_size=1, max_size=3))
 def test_the_best_matching_is_found(claims, toys):
     wide = claims + [{}] * len(toys)
-    best = max(sum(sum(toy.get(k) == v for k, v in claim.items())
-                   for claim, toy in zip(order, toys, strict=True))
-               for order in permutations(wide, len(toys)))
+    best = max(
+        sum(
+            sum(toy.get(k) == v for k, v in claim.items())
+            for claim, toy in zip(order, toys, strict=True)
+        )
+        for order in permutations(wide, len(toys))
+    )
     assert true_attributes(claims, toys) == best
 
 

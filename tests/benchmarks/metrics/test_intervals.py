@@ -15,9 +15,12 @@ from benchmarks.metrics.intervals import (
     value,
 )
 
-rows = st.integers(1, 30).flatmap(lambda n: st.tuples(
-    st.lists(st.integers(0, 5), min_size=n, max_size=n),
-    st.lists(st.integers(0, 5), min_size=n, max_size=n)))
+rows = st.integers(1, 30).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.integers(0, 5), min_size=n, max_size=n),
+        st.lists(st.integers(0, 5), min_size=n, max_size=n),
+    )
+)
 
 
 def test_mean_and_interval_of_a_coin():
@@ -99,8 +102,7 @@ def test_a_share_stays_a_share(columns):
 def test_pooling_equal_runs_changes_nothing_and_unequal_runs_widen():
     rows = np.arange(60) % 3 == 0
     alone, same = estimate(ratio(rows)), pooled([ratio(rows)] * 3)
-    assert (same.value, same.low, same.high) == pytest.approx(
-        (alone.value, alone.low, alone.high))
+    assert (same.value, same.low, same.high) == pytest.approx((alone.value, alone.low, alone.high))
     apart = pooled([ratio(rows), ratio(np.zeros(60)), ratio(np.ones(60))])
     assert apart.value == pytest.approx((1 / 3 + 0 + 1) / 3)
     assert apart.high - apart.low > same.high - same.low

@@ -15,19 +15,48 @@ from benchmarks.metrics.multiple_choice import (
 )
 
 
-@pytest.mark.parametrize(("text", "place"), [
-    ("B", 1), ("b", 1), ("(B)", 1), ("**B.**", 1), ("B. Dog", 1), ("B) Dog", 1), ("B: a dog", 1),
-    ("The answer is B.", 1), ("Answer: A", 0), ("I would choose option B, a dog", 1),
-    ("A dog", None), ("a dog", None), ("Dog", None), ("A or B", None), ("E", None), ("", None),
-    ("B. The answer is A", None), ("Be it", None), ("B.Dog", None), ("The answer is a dog", None),
-])
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("B", 1),
+        ("b", 1),
+        ("(B)", 1),
+        ("**B.**", 1),
+        ("B. Dog", 1),
+        ("B) Dog", 1),
+        ("B: a dog", 1),
+        ("The answer is B.", 1),
+        ("Answer: A", 0),
+        ("I would choose option B, a dog", 1),
+        ("A dog", None),
+        ("a dog", None),
+        ("Dog", None),
+        ("A or B", None),
+        ("E", None),
+        ("", None),
+        ("B. The answer is A", None),
+        ("Be it", None),
+        ("B.Dog", None),
+        ("The answer is a dog", None),
+    ],
+)
 def test_letters(text, place):
     assert answered_letter(text, 4) == place
 
 
-@pytest.mark.parametrize(("text", "place"), [
-    ("black and white", 2), ("It is black.", 0), ("WHITE!", 1), ("black or white", None),
-    ("blackish", None), ("black and white, not black", None), ("", None), ("B. White", 1)])
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("black and white", 2),
+        ("It is black.", 0),
+        ("WHITE!", 1),
+        ("black or white", None),
+        ("blackish", None),
+        ("black and white, not black", None),
+        ("", None),
+        ("B. White", 1),
+    ],
+)
 def test_options_in_words(text, place):
     assert answered_text(text, ["black", "white", "black and white"]) == place
 

@@ -12,27 +12,36 @@ def values(metrics):
     return {key: round(value(metric), 4) for key, metric in metrics.items()}
 
 
-@pytest.mark.parametrize(("text", "hits", "extra", "missed"), [
-    ("<bo> sits beside <Mia>'s chair.", 2, 0, 0),
-    ("A dog and a cat.", 0, 0, 2),
-    ("<bo> <bo> <bo> <bo>", 1, 0, 1),
-    ("<bo>, <mia> and <tom>.", 2, 1, 0),  # tom is absent
-    ("<bo> and <nobody> and <nobody>", 1, 1, 1),  # an unlisted tag, once
-    ("<bo>a dog</bo>", 0, 0, 2),  # markup is no mention
-    ("", 0, 0, 2),
-])
+@pytest.mark.parametrize(
+    ("text", "hits", "extra", "missed"),
+    [
+        ("<bo> sits beside <Mia>'s chair.", 2, 0, 0),
+        ("A dog and a cat.", 0, 0, 2),
+        ("<bo> <bo> <bo> <bo>", 1, 0, 1),
+        ("<bo>, <mia> and <tom>.", 2, 1, 0),  # tom is absent
+        ("<bo> and <nobody> and <nobody>", 1, 1, 1),  # an unlisted tag, once
+        ("<bo>a dog</bo>", 0, 0, 2),  # markup is no mention
+        ("", 0, 0, 2),
+    ],
+)
 def test_names_are_counted_as_sets(text, hits, extra, missed):
     found = count_names(text, ["bo", "mia"], ["tom"])
     assert (found.hits, found.extra, found.missed) == (hits, extra, missed)
 
 
 def test_naming_is_a_micro_average():
-    tallies = [count_names("<bo> and <tom>", ["bo"], ["tom"]),  # 1 hit, 1 extra
-               count_names("a picture", ["mia", "kim"]),  # 2 missed
-               count_names("<mia> and <kim>", ["mia", "kim"])]  # 2 hits
+    tallies = [
+        count_names("<bo> and <tom>", ["bo"], ["tom"]),  # 1 hit, 1 extra
+        count_names("a picture", ["mia", "kim"]),  # 2 missed
+        count_names("<mia> and <kim>", ["mia", "kim"]),
+    ]  # 2 hits
     assert values(naming_metrics(tallies)) == {
-        "precision": 0.75, "recall": 0.6, "f1": round(2 * 3 / (2 * 3 + 1 + 2), 4),
-        "names_used": round(2 / 3, 4), "names_nothing": round(1 / 3, 4)}
+        "precision": 0.75,
+        "recall": 0.6,
+        "f1": round(2 * 3 / (2 * 3 + 1 + 2), 4),
+        "names_used": round(2 / 3, 4),
+        "names_nothing": round(1 / 3, 4),
+    }
 
 
 def test_naming_nothing_has_no_precision():
@@ -41,9 +50,29 @@ def test_naming_nothing_has_no_precision():
     assert str(value(metrics["precision"])) == "nan"
 
 
-WORDS = st.sampled_from(["<bo>", "<Bo>", "bo", "<mia>", "<black widow>", "<T>", "<a-b>", "mia",
-                         "Mia,", "(<bo>)", "<bo>'s", "T", "t", "black", "widow", "</s>", "-",
-                         "<mia></s>", "a-b."])
+WORDS = st.sampled_from(
+    [
+        "<bo>",
+        "<Bo>",
+        "bo",
+        "<mia>",
+        "<black widow>",
+        "<T>",
+        "<a-b>",
+        "mia",
+        "Mia,",
+        "(<bo>)",
+        "<bo>'s",
+        "T",
+        "t",
+        "black",
+        "widow",
+        "</s>",
+        "-",
+        "<mia></s>",
+        "a-b.",
+    ]
+)
 
 
 @settings(deadline=None, max_examples=60)

@@ -25,8 +25,13 @@ def test_recognition():
     truths = ["yes", "yes", "no", "no", "no", "no"]
     hard = [False, False, False, False, True, True]
     assert values(recognition_metrics(texts, truths, hard)) == {
-        "accuracy": 0.5, "positive": 0.5, "negative": 0.5, "negative_easy": 0.5,
-        "negative_hard": 0.5, "answered": round(5 / 6, 4)}
+        "accuracy": 0.5,
+        "positive": 0.5,
+        "negative": 0.5,
+        "negative_easy": 0.5,
+        "negative_hard": 0.5,
+        "answered": round(5 / 6, 4),
+    }
     always = recognition_metrics(["yes"] * 6, truths)
     assert value(always["accuracy"]) == 0.5 and "negative_hard" not in always
 
@@ -71,6 +76,7 @@ def test_no_threshold_is_more_even(rows):
     p, truths = [p for p, _ in rows], ["yes" if t else "no" for _, t in rows]
     threshold, error = balancing_threshold(p, truths)
     if len(set(truths)) == 2:
+
         def gap(cut):
             missed = np.mean([v < cut for v, t in zip(p, truths, strict=True) if t == "yes"])
             false = np.mean([v >= cut for v, t in zip(p, truths, strict=True) if t == "no"])

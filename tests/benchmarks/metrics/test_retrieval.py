@@ -15,12 +15,19 @@ def values(expected, concepts):
 
 
 def test_right_and_wrong_references_kept_and_dropped():
-    found = values([["bo", "mia"], ["Kim"], ["tom"]], [
-        [Evidence("bo", 0.9, 0.8), Evidence("zoe", 0.7, 0.6)],
-        [Evidence("kim", 0.9, 0.1, used=False), Evidence("zoe", 0.8, 0.2, used=False)],
-        [Evidence("zoe", 0.8, 0.3, used=False)]])
-    assert found == {"retrieved": pytest.approx(2 / 4), "kept_right": pytest.approx(1 / 2),
-                     "dropped_wrong": pytest.approx(2 / 3)}
+    found = values(
+        [["bo", "mia"], ["Kim"], ["tom"]],
+        [
+            [Evidence("bo", 0.9, 0.8), Evidence("zoe", 0.7, 0.6)],
+            [Evidence("kim", 0.9, 0.1, used=False), Evidence("zoe", 0.8, 0.2, used=False)],
+            [Evidence("zoe", 0.8, 0.3, used=False)],
+        ],
+    )
+    assert found == {
+        "retrieved": pytest.approx(2 / 4),
+        "kept_right": pytest.approx(1 / 2),
+        "dropped_wrong": pytest.approx(2 / 3),
+    }
 
 
 def test_what_was_not_verified_or_not_retrieved_has_no_figure():

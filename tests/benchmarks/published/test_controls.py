@@ -17,12 +17,13 @@ def benchmarks(tmp_path_factory):
     given = {"database": str(root / "database.json"), "images": images}
     return {
         "naming": Naming(NamingSettings(path=str(root / "queries.json"), **given)),
-        "recognition": Recognition(RecognitionSettings(
-            path=str(root / "recognition.json"), **given)),
-        "multiple_choice": MultipleChoice(MultipleChoiceSettings(
-            path=str(root / "visual.json"), **given)),
-        "text": MultipleChoice(MultipleChoiceSettings(
-            path=str(root / "text.json"), images=images)),
+        "recognition": Recognition(
+            RecognitionSettings(path=str(root / "recognition.json"), **given)
+        ),
+        "multiple_choice": MultipleChoice(
+            MultipleChoiceSettings(path=str(root / "visual.json"), **given)
+        ),
+        "text": MultipleChoice(MultipleChoiceSettings(path=str(root / "text.json"), images=images)),
     }
 
 
@@ -56,7 +57,10 @@ def test_without_references_expected_names_stay_expected(asked):
         for before, after in zip(asked[kind], CONTROLS["none"](asked[kind]), strict=True):
             assert after.references == () and after.image == before.image
             assert (after.names, after.answer, after.correct) == (
-                before.names, before.answer, before.correct)
+                before.names,
+                before.answer,
+                before.correct,
+            )
     blind = CONTROLS["blind"](asked["multiple_choice"])
     assert len(blind) == 4 and all(q.image is None for q in blind)
     assert CONTROLS["none"](asked["text"]) == [] == CONTROLS["blind"](asked["text"])
@@ -72,7 +76,8 @@ def test_they_are_rows_and_the_same_each_time(benchmarks, asked):
             rows, unopened = rows_of(benchmarks[kind], questions)
             assert len(rows) == len(questions) and not unopened
     assert control_sets(asked["naming"], ["absent"], 1) != control_sets(
-        asked["naming"], ["absent"], 2)
+        asked["naming"], ["absent"], 2
+    )
     with pytest.raises(InputError, match="no control 'blind'; it has absent, wrong, none"):
         control_sets(asked["naming"], ["blind"])
 

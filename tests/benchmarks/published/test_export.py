@@ -20,9 +20,16 @@ def files(tmp_path):
 
 
 def naming(root, images):
-    return Naming(NamingSettings(
-        path=str(root / "queries.json"), database=str(root / "database.json"), images=images,
-        size=32, controls=["wrong"]), limit=4)
+    return Naming(
+        NamingSettings(
+            path=str(root / "queries.json"),
+            database=str(root / "database.json"),
+            images=images,
+            size=32,
+            controls=["wrong"],
+        ),
+        limit=4,
+    )
 
 
 def test_controls_are_sets_of_their_own(files):
@@ -31,14 +38,20 @@ def test_controls_are_sets_of_their_own(files):
     rows = read_rows(root / "out" / "naming")
     assert set(COLUMNS) <= set(rows.column_names)
     assert [len(row["images"]) for row in rows] == [2] * 4 and not rows[0]["absent_names"]
-    assert all(row["absent_names"] and not row["names"]
-               for row in read_rows(root / "out" / "naming_wrong"))
+    assert all(
+        row["absent_names"] and not row["names"] for row in read_rows(root / "out" / "naming_wrong")
+    )
 
 
 def test_retrieved_references_are_a_set_too(files):
     root, images = files
-    retrieval = RetrievalSettings(encoder=str(save_open_clip(root / "clip")), regions=None, k=3,
-                                  verify=0.5, cache=str(root / "features"))
+    retrieval = RetrievalSettings(
+        encoder=str(save_open_clip(root / "clip")),
+        regions=None,
+        k=3,
+        verify=0.5,
+        cache=str(root / "features"),
+    )
     counts = export(naming(root, images), root / "out", "c.yaml", retrieval)
     assert counts == {"naming": 4, "naming_retrieved": 4, "naming_wrong": 4}
     rows = read_rows(root / "out" / "naming_retrieved")
@@ -61,16 +74,27 @@ def test_what_cannot_be_exported(files, tmp_path):
         main(["--config", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match="cannot read"):
         main(["--config", str(tmp_path / "d.yaml"), "--out", str(tmp_path / "out")])
-    recognition = Recognition(RecognitionSettings(
-        path=str(root / "recognition.json"), database=str(root / "database.json"), images=images))
+    recognition = Recognition(
+        RecognitionSettings(
+            path=str(root / "recognition.json"), database=str(root / "database.json"), images=images
+        )
+    )
     with pytest.raises(InputError, match="retrieval: recognition has no database"):
         export(recognition, tmp_path / "out", "c.yaml", RetrievalSettings(encoder="imagenet"))
 
 
 def test_a_config_of_an_evaluation_is_one_of_an_export(files, capsys):
     root, images = files
-    (root / "c.yaml").write_text(yaml.safe_dump({
-        "benchmark": "naming", "path": str(root / "queries.json"), "images": images,
-        "batch_size": 4, "resamples": 50}))
+    (root / "c.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "benchmark": "naming",
+                "path": str(root / "queries.json"),
+                "images": images,
+                "batch_size": 4,
+                "resamples": 50,
+            }
+        )
+    )
     main(["--config", str(root / "c.yaml"), "--out", str(root / "out"), "--limit", "2"])
     assert "naming 2 rows" in capsys.readouterr().out

@@ -13,9 +13,14 @@ def files(tmp_path):
 
 
 def visual(root, images, **settings):
-    return MultipleChoice(MultipleChoiceSettings(
-        path=str(root / "visual.json"), database=str(root / "database.json"), images=images,
-        **settings))
+    return MultipleChoice(
+        MultipleChoiceSettings(
+            path=str(root / "visual.json"),
+            database=str(root / "database.json"),
+            images=images,
+            **settings,
+        )
+    )
 
 
 def text(root, images):
@@ -41,21 +46,37 @@ def test_options_are_shuffled_by_the_seed(files):
 def test_broken_questions_are_named(files):
     root, images = files
     good = choice("What is sks?", "option")
-    save(root / "text.json", {"bo": {
-        "0": good, "1": {**good, "correct_answer": "C"}, "2": {**good, "option": {"A": "x"}},
-        "3": {**good, "option": {"A": "x", "B": "X"}}, "4": {**good, "question": None}, "5": 7},
-        "mia": []})
+    save(
+        root / "text.json",
+        {
+            "bo": {
+                "0": good,
+                "1": {**good, "correct_answer": "C"},
+                "2": {**good, "option": {"A": "x"}},
+                "3": {**good, "option": {"A": "x", "B": "X"}},
+                "4": {**good, "question": None},
+                "5": 7,
+            },
+            "mia": [],
+        },
+    )
     found = text(root, images)
     assert len(found.all_questions) == 1
     assert found.skipped.counts == {
-        "right answer that is no option": 1, "question without options": 1,
-        "options that are empty or alike": 1, "question without words": 2,
-        "concept without questions": 1}
+        "right answer that is no option": 1,
+        "question without options": 1,
+        "options that are empty or alike": 1,
+        "question without words": 2,
+        "concept without questions": 1,
+    }
 
 
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no sample data beside the repository")
 def test_the_sample_questions():
-    blind = MultipleChoice(MultipleChoiceSettings(
-        path=str(SHARED / "yollava" / "visual-qa.json"), images=str(SHARED), visual=False))
+    blind = MultipleChoice(
+        MultipleChoiceSettings(
+            path=str(SHARED / "yollava" / "visual-qa.json"), images=str(SHARED), visual=False
+        )
+    )
     assert len(blind.all_questions) == 170 and not blind.skipped

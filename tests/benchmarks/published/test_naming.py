@@ -17,8 +17,14 @@ def files(tmp_path):
 
 
 def naming(root, images, queries="queries.json", **settings):
-    return Naming(NamingSettings(path=str(root / queries), database=str(root / "database.json"),
-                                 images=images, **settings))
+    return Naming(
+        NamingSettings(
+            path=str(root / queries),
+            database=str(root / "database.json"),
+            images=images,
+            **settings,
+        )
+    )
 
 
 def test_the_true_references_are_handed_over(files):
@@ -27,7 +33,9 @@ def test_the_true_references_are_handed_over(files):
     first = found.all_questions[0]
     assert first.names == ("bo",) and first.references[0].info == "<bo> is round."
     assert [Path(image).name for image in (first.references[0].image, first.image)] == [
-        "bo.png", "bo_0.png"]
+        "bo.png",
+        "bo_0.png",
+    ]
     (row, *_), unopened = asked(found, found.all_questions, size=20)
     words = [part["text"] for part in row["prompt"][1]["content"]]
     assert words[0] is None and "<bo>" in words[1] and words[2] is None and first.text in words[3]
@@ -37,10 +45,18 @@ def test_the_true_references_are_handed_over(files):
 
 def test_several_concepts_and_several_questions_about_one_image(files):
     root, images = files
-    save(root / "four.json", {
-        "./data/bo_0.png": [["<bo>", "<mia>", "<kim>", "<tom>"], ["<bo>", "<mia>"],
-                            ["<bo>", "<mia>"]],
-        "./data/mia_0.png": ["<mia>", "<MIA>"], "./data/kim_0.png": "<kim>"})
+    save(
+        root / "four.json",
+        {
+            "./data/bo_0.png": [
+                ["<bo>", "<mia>", "<kim>", "<tom>"],
+                ["<bo>", "<mia>"],
+                ["<bo>", "<mia>"],
+            ],
+            "./data/mia_0.png": ["<mia>", "<MIA>"],
+            "./data/kim_0.png": "<kim>",
+        },
+    )
     found = naming(root, images, "four.json")
     questions = found.all_questions
     assert [len(q.names) for q in questions] == [4, 2, 1]
@@ -56,10 +72,19 @@ def test_what_is_missing_or_wrong_is_named(files):
     database = json.loads((root / "database.json").read_text())
     database["concept_dict"] |= {"<x>": None, "<gone>": {"image": "./data/gone.png"}}
     save(root / "database.json", database)
-    save(root / "queries.json", {
-        "./data/bo_0.png": ["<bo>"], "./data/bo_9.png": ["<bo>"], "./data/mia_0.png": ["<eve>"],
-        "./data/mia_1.png": [], "./data/kim_0.png": [None], "./data/kim_1.png": ["<gone>"],
-        "./data/torn.png": ["<tom>"], "../../../etc/passwd": ["<tom>"]})
+    save(
+        root / "queries.json",
+        {
+            "./data/bo_0.png": ["<bo>"],
+            "./data/bo_9.png": ["<bo>"],
+            "./data/mia_0.png": ["<eve>"],
+            "./data/mia_1.png": [],
+            "./data/kim_0.png": [None],
+            "./data/kim_1.png": ["<gone>"],
+            "./data/torn.png": ["<tom>"],
+            "../../../etc/passwd": ["<tom>"],
+        },
+    )
     found = naming(root, images)
     skipped = found.skipped
     assert [q.names for q in found.all_questions] == [("bo",), ("tom",)]
@@ -85,11 +110,14 @@ def test_all_concepts_of_the_benchmark_can_be_retrieved(files):
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no sample data beside the repository")
 def test_the_sample_queries():
     repic = SHARED / "repic"
-    found = Naming(NamingSettings(
-        path=str(repic / "queries_dreambooth.json"),
-        database=str(repic / "database_dreambooth.json"),
-        images={"./data/dreambooth": str(SHARED / "dreambooth")},
-        reference_images=str(SHARED / "dreambooth" / "{name}" / "00.jpg")))
+    found = Naming(
+        NamingSettings(
+            path=str(repic / "queries_dreambooth.json"),
+            database=str(repic / "database_dreambooth.json"),
+            images={"./data/dreambooth": str(SHARED / "dreambooth")},
+            reference_images=str(SHARED / "dreambooth" / "{name}" / "00.jpg"),
+        )
+    )
     assert len(found.all_questions) == 128
     assert found.skipped.counts == {"query that is its own reference": 30}
     with pytest.raises(InputError, match="82 image missing on disk"):

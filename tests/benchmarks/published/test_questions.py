@@ -22,11 +22,15 @@ def test_a_folder_of_subjects(tmp_path):
         for k in range(3):
             (tmp_path / name).mkdir(exist_ok=True)
             Image.new("RGB", (32, 32), (k * 20, 9 * NAMES.index(name), 77)).save(
-                tmp_path / name / f"0{k}.png")
+                tmp_path / name / f"0{k}.png"
+            )
     questions = Naming(NamingSettings(path=str(tmp_path))).all_questions
     assert len(questions) == 8  # first photos are references
-    assert all(q.references[0].image.parent == q.image.parent != q.image
-               and q.references[0].image != q.image for q in questions)
+    assert all(
+        q.references[0].image.parent == q.image.parent != q.image
+        and q.references[0].image != q.image
+        for q in questions
+    )
     recognition = Recognition(RecognitionSettings(path=str(tmp_path)))
     questions = recognition.all_questions
     answers = [q.answer for q in questions]
@@ -42,18 +46,32 @@ def test_a_folder_of_subjects(tmp_path):
 def test_an_empty_benchmark_is_an_error(tmp_path, data):
     root, images = make_files(tmp_path)
     path = str(save(root / "q.json", data))
-    for build in (lambda: Naming(NamingSettings(path=path, database=str(root / "database.json"),
-                                                images=images)),
-                  lambda: Recognition(RecognitionSettings(path=path, images=images)),
-                  lambda: MultipleChoice(MultipleChoiceSettings(path=path, images=images))):
+    for build in (
+        lambda: Naming(
+            NamingSettings(path=path, database=str(root / "database.json"), images=images)
+        ),
+        lambda: Recognition(RecognitionSettings(path=path, images=images)),
+        lambda: MultipleChoice(MultipleChoiceSettings(path=path, images=images)),
+    ):
         with pytest.raises(InputError, match=r"q\.json"):
             build()
 
 
 leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
-values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-    st.sampled_from(["image", "question", "concept", "type", "correct_answer", "options", "A"]),
-    inner, max_size=6), max_leaves=12)
+values = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["image", "question", "concept", "type", "correct_answer", "options", "A"]
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=12,
+)
 
 
 @settings(deadline=None)
@@ -68,13 +86,23 @@ def test_the_controls_of_a_few_questions_draw_on_all(tmp_path):
     root, images = make_files(tmp_path)
 
     def naming(limit=None, queries="queries.json"):
-        return Naming(NamingSettings(
-            path=str(root / queries), database=str(root / "database.json"), images=images,
-            controls=["absent", "wrong", "none"]), limit)
+        return Naming(
+            NamingSettings(
+                path=str(root / queries),
+                database=str(root / "database.json"),
+                images=images,
+                controls=["absent", "wrong", "none"],
+            ),
+            limit,
+        )
 
     few, everything = naming(1), naming()
     assert {name: len(of) for name, of in few.sets.items()} == {
-        "naming": 1, "naming_absent": 1, "naming_wrong": 1, "naming_none": 1}
+        "naming": 1,
+        "naming_absent": 1,
+        "naming_wrong": 1,
+        "naming_none": 1,
+    }
     assert few.sets["naming_absent"] == everything.sets["naming_absent"][:1]
     assert few.owned == everything.owned, "everything can be retrieved"
     save(root / "one.json", {"./data/bo_0.png": ["<bo>"]})

@@ -16,15 +16,24 @@ def files(tmp_path):
 
 
 def questions(root, images, file="recognition.json", database=None):
-    return Recognition(RecognitionSettings(
-        path=str(root / file), database=database and str(root / database), images=images))
+    return Recognition(
+        RecognitionSettings(
+            path=str(root / file), database=database and str(root / database), images=images
+        )
+    )
 
 
 def test_contradictory_and_repeated_questions_are_skipped(files):
     root, images = files
     rows = json.loads((root / "recognition.json").read_text())
-    rows += [{**rows[0], "type": "negative"}, rows[1], None, {**rows[2], "correct_answer": 3},
-             {**rows[3], "question": ""}, recognition("./data/none.png", "bo", True)]
+    rows += [
+        {**rows[0], "type": "negative"},
+        rows[1],
+        None,
+        {**rows[2], "correct_answer": 3},
+        {**rows[3], "question": ""},
+        recognition("./data/none.png", "bo", True),
+    ]
     save(root / "recognition.json", rows)
     found = questions(root, images, database="database.json")
     asked = found.all_questions
@@ -39,12 +48,22 @@ def test_contradictory_and_repeated_questions_are_skipped(files):
 
 def test_conversations_ask_too(files):
     root, images = files
-    save(root / "talk.json", {"./data/bo_0.png": [
-        {"Human": "Do you see <bo>?", "AI": "Yes, I do."}, {"Human": "Is <mia> here?", "AI": "No."},
-        {"Human": "Do you see <bo>?", "AI": "Yes."}, {"Human": "What is <bo>?", "AI": "A dog."}]})
+    save(
+        root / "talk.json",
+        {
+            "./data/bo_0.png": [
+                {"Human": "Do you see <bo>?", "AI": "Yes, I do."},
+                {"Human": "Is <mia> here?", "AI": "No."},
+                {"Human": "Do you see <bo>?", "AI": "Yes."},
+                {"Human": "What is <bo>?", "AI": "A dog."},
+            ]
+        },
+    )
     found = questions(root, images, "talk.json")
     assert [(q.text, q.answer) for q in found.all_questions] == [
-        ("Do you see <bo>?", "yes"), ("Is <mia> here?", "no")]
+        ("Do you see <bo>?", "yes"),
+        ("Is <mia> here?", "no"),
+    ]
     assert found.skipped.total == 2
 
 

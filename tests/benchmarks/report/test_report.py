@@ -74,8 +74,11 @@ def check_page(html: str) -> Checker:
 def toybox():
     """Two questions of each set that needs no encoder."""
     sets = [name for name in SETS if name not in OWNED]
-    return Toybox(ToyboxBenchmarkSettings(
-        size="s", sizes={"s": dict.fromkeys(sets, 2)}, seed=1, reference_px=16, query_px=16))
+    return Toybox(
+        ToyboxBenchmarkSettings(
+            size="s", sizes={"s": dict.fromkeys(sets, 2)}, seed=1, reference_px=16, query_px=16
+        )
+    )
 
 
 @pytest.fixture
@@ -83,14 +86,24 @@ def run_dir(tmp_path):
     """A run with all its parts; the policies wrote what no page should believe."""
     benchmark = toybox()
     texts = {"base": EVIL, "<b>trained</b>": "[0, 0, 8, 8] yes"}
-    found = {label: {n: [Reply(q.id, text, 9, [16.0, 16.0]) for q in questions]
-                     for n, questions in benchmark.sets.items()} for label, text in texts.items()}
-    scores = {label: benchmark.score(
-        {n: list(zip(benchmark.sets[n], of[n], strict=True)) for n in of}, {})
-        for label, of in found.items()}
+    found = {
+        label: {
+            n: [Reply(q.id, text, 9, [16.0, 16.0]) for q in questions]
+            for n, questions in benchmark.sets.items()
+        }
+        for label, text in texts.items()
+    }
+    scores = {
+        label: benchmark.score(
+            {n: list(zip(benchmark.sets[n], of[n], strict=True)) for n in of}, {}
+        )
+        for label, of in found.items()
+    }
     result = {
-        "counts": {n: 2 for n in benchmark.sets}, "systems": [{"label": label} for label in texts],
-        **tabulate(scores, benchmark.titles, benchmark.headlines, resamples=20)}
+        "counts": {n: 2 for n in benchmark.sets},
+        "systems": [{"label": label} for label in texts],
+        **tabulate(scores, benchmark.titles, benchmark.headlines, resamples=20),
+    }
     asked = InContext(list, benchmark.write)
     samples = []
     for n, (question, _) in benchmark.sets.items():
@@ -99,14 +112,33 @@ def run_dir(tmp_path):
     (tmp_path / "eval").mkdir()
     (tmp_path / "eval" / "evaluation.json").write_text(json.dumps(result))
     (tmp_path / "eval" / "gallery.json").write_text(json.dumps(samples))
-    log = [{"step": i, "reward": 0.1 * i, "tasks/visual_localization/reward": 0.1 * i,
-            "tasks/visual_localization/length": None, "kl": 0.01, "seconds": 2.0 * i}
-           for i in range(1, 9)]
+    log = [
+        {
+            "step": i,
+            "reward": 0.1 * i,
+            "tasks/visual_localization/reward": 0.1 * i,
+            "tasks/visual_localization/length": None,
+            "kl": 0.01,
+            "seconds": 2.0 * i,
+        }
+        for i in range(1, 9)
+    ]
     lines = [json.dumps(line) for line in log] + ['{"step": 9, "rew']
     (tmp_path / "log.jsonl").write_text("\n".join(lines))
-    (tmp_path / "config.resolved.yaml").write_text(yaml.safe_dump({
-        "name": "x", "policy": "<i>base</i>", "rewards": ["rewards:mention_f1"], "max_steps": 8,
-        "reward_weights": [2], "num_generations": 8, "lora_r": 4, "learning_rate": 1e-5}))
+    (tmp_path / "config.resolved.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "name": "x",
+                "policy": "<i>base</i>",
+                "rewards": ["rewards:mention_f1"],
+                "max_steps": 8,
+                "reward_weights": [2],
+                "num_generations": 8,
+                "lora_r": 4,
+                "learning_rate": 1e-5,
+            }
+        )
+    )
     return tmp_path
 
 
@@ -135,12 +167,15 @@ def test_an_evaluation_has_a_page_of_its_own(run_dir):
     assert "Skipped" not in html and "Samples" not in html
 
 
-@pytest.mark.parametrize(("gone", "said"), [
-    ("log.jsonl", "There is no log.jsonl"),
-    ("config.resolved.yaml", "There is no config.resolved.yaml"),
-    ("eval/evaluation.json", "There is no eval/evaluation.json"),
-    ("eval/gallery.json", "There is no eval/gallery.json"),
-])
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("log.jsonl", "There is no log.jsonl"),
+        ("config.resolved.yaml", "There is no config.resolved.yaml"),
+        ("eval/evaluation.json", "There is no eval/evaluation.json"),
+        ("eval/gallery.json", "There is no eval/gallery.json"),
+    ],
+)
 def test_missing_parts_are_named(run_dir, gone, said):
     (run_dir / gone).unlink()
     html = page(read_run(run_dir))
@@ -170,15 +205,25 @@ def test_a_broken_part_is_named(run_dir):
 def test_log_lines_torn_or_repeated(tmp_path):
     (tmp_path / "log.jsonl").write_text(
         '{"step": 1, "reward": 0.1}\n{"step": 2, "reward": 0.2}\n{"step": 2, "reward": 0.3}\n'
-        '{"step": 2, "train_loss": 1}\nnot json\n[1]\n{"step": 3, "re')
+        '{"step": 2, "train_loss": 1}\nnot json\n[1]\n{"step": 3, "re'
+    )
     log = read_run(tmp_path).log
     assert [line["step"] for line in log] == [1, 2]
     assert log[1]["reward"] == 0.3 and log[1]["train_loss"] == 1
 
 
 def test_charts_for_whatever_was_logged():
-    plain = [{"step": i, "reward": 0.5, "completions/mean_length": 9.0, "frac_reward_zero_std": 0.2,
-              "rewards/mention_f1/mean": 0.4, "kl": float("nan")} for i in range(3)]
+    plain = [
+        {
+            "step": i,
+            "reward": 0.5,
+            "completions/mean_length": 9.0,
+            "frac_reward_zero_std": 0.2,
+            "rewards/mention_f1/mean": 0.4,
+            "kl": float("nan"),
+        }
+        for i in range(3)
+    ]
     html = training_charts(plain)
     assert html.count("<svg") == 3 and "mention f1" in html  # reward, length, groups
     assert "Not logged: Cut off, KL, Entropy" in html
@@ -203,7 +248,12 @@ def test_ticks_cover_the_range(low, span):
 
 def test_numbers_and_smoothing():
     assert [number(v) for v in (150, 0.25, 1.2e-5, 0, 123456)] == [
-        "150", "0.25", "1.2e-05", "0", "123,456"]
+        "150",
+        "0.25",
+        "1.2e-05",
+        "0",
+        "123,456",
+    ]
     points = [(i, float(i % 2)) for i in range(100)]
     mean = smooth(points)
     assert [x for x, _ in mean] == list(range(100))

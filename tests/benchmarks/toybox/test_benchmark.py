@@ -30,8 +30,11 @@ from rewards.parsing import prompt_text
 def toybox(sets, count=12, seed=5, **settings):
     """The benchmark with ``count`` questions in each of ``sets``, small images, twelve toys."""
     settings = {"reference_px": 24, "query_px": 32, "toys": 12, "toys_seed": 3, **settings}
-    return Toybox(ToyboxBenchmarkSettings(size="s", sizes={"s": dict.fromkeys(sets, count)},
-                                          seed=seed, **settings))
+    return Toybox(
+        ToyboxBenchmarkSettings(
+            size="s", sizes={"s": dict.fromkeys(sets, count)}, seed=seed, **settings
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,8 @@ def right_answer(question) -> Reply:
         names = [*question.names, *[None] * 4]  # which toy has which name is not scored
         text = " ".join(
             _one_sentence(Placed(Identity(**toy), 0.5, 0.5, 0.5, 0.0), name, "plain")
-            for toy, name in zip(question.truth["toys"], names, strict=False))
+            for toy, name in zip(question.truth["toys"], names, strict=False)
+        )
     return Reply(question.id, text, 120, [100.0, 100.0])
 
 
@@ -81,8 +85,11 @@ def test_silence_scores_nothing(benchmark):
 
 def test_naming_everything_shown_does_not_pay(benchmark, sets):
     captions = {name: of for name, of in sets.items() if name.startswith("naming")}
-    found = scored(benchmark, lambda q: Reply(
-        q.id, " ".join(f"<{n}>" for n in q.names + q.absent_names), 120), captions)
+    found = scored(
+        benchmark,
+        lambda q: Reply(q.id, " ".join(f"<{n}>" for n in q.names + q.absent_names), 120),
+        captions,
+    )
     assert value(found["naming_1/recall"]) == 1 and value(found["naming_1/precision"]) <= 0.5
     assert value(found["naming_absent/names_nothing"]) == 0
     # Absent concepts count against the pool.
@@ -121,8 +128,11 @@ def test_without_words_only_images_show_what_the_references_look_like(sets):
         for q in sets[name]:
             words = prompt_text(q.prompt)
             assert not any(Identity(**toy).description in words for toy in q.truth["toys"])
-    assert all(Identity(**toy).description in prompt_text(q.prompt)
-               for q in sets["naming_4"] for toy in q.truth["toys"])
+    assert all(
+        Identity(**toy).description in prompt_text(q.prompt)
+        for q in sets["naming_4"]
+        for toy in q.truth["toys"]
+    )
 
 
 def test_halves_have_questions_of_their_own():
@@ -146,9 +156,13 @@ def test_hard_negatives_differ_in_one_attribute(sets):
 
 def test_lists_give_number_and_place(benchmark, sets):
     """A list in the words that the base was taught, then without one toy, then reversed."""
+
     def score(text_of):
-        found = scored(benchmark, lambda q: Reply(
-            q.id, text_of([Identity(**t) for t in q.truth["toys"]]), 9), {"list": sets["list"]})
+        found = scored(
+            benchmark,
+            lambda q: Reply(q.id, text_of([Identity(**t) for t in q.truth["toys"]]), 9),
+            {"list": sets["list"]},
+        )
         return value(found["list/counted"]), value(found["list/placed"])
 
     def listed(toys):
@@ -184,8 +198,12 @@ def test_a_small_benchmark_begins_a_large_one_and_seeds_differ():
     small = digests(3)
     assert small == digests(5)[:3]
     assert not set(small) & set(digests(3, seed=6))
-    limited = Toybox(ToyboxBenchmarkSettings(
-        size="s", sizes={"s": {"oct": 4, "naming_1": 2}}, reference_px=16, query_px=16), limit=3)
+    limited = Toybox(
+        ToyboxBenchmarkSettings(
+            size="s", sizes={"s": {"oct": 4, "naming_1": 2}}, reference_px=16, query_px=16
+        ),
+        limit=3,
+    )
     assert {name: len(of) for name, of in limited.sets.items()} == {"oct": 3, "naming_1": 2}
 
 
@@ -197,21 +215,25 @@ def test_rows_are_not_those_of_training():
 
     held_out = pixels(toybox_set("oct", 4, 5, settings))
     settings.split = "train"
-    assert not held_out & pixels(
-        toybox_row("object_consistency", i, 5, settings) for i in range(4))
+    assert not held_out & pixels(toybox_row("object_consistency", i, 5, settings) for i in range(4))
 
 
-@pytest.mark.parametrize(("settings", "sentence"), [
-    ({"size": "huge"}, "size 'huge' is none of the config's: tiny"),
-    ({"sizes": {}}, "it has no `sizes`"),
-    ({"sizes": {"tiny": {"oct2": 1}}}, "no set 'oct2'; the benchmark has oct, vlt"),
-    ({"sizes": {"tiny": {"oct": -1}}}, "must be a number of questions"),
-    ({"sizes": {"tiny": {"oct": 0}}}, "asks for nothing"),
-    ({"sizes": {"tiny": None}}, "asks for nothing")])
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"size": "huge"}, "size 'huge' is none of the config's: tiny"),
+        ({"sizes": {}}, "it has no `sizes`"),
+        ({"sizes": {"tiny": {"oct2": 1}}}, "no set 'oct2'; the benchmark has oct, vlt"),
+        ({"sizes": {"tiny": {"oct": -1}}}, "must be a number of questions"),
+        ({"sizes": {"tiny": {"oct": 0}}}, "asks for nothing"),
+        ({"sizes": {"tiny": None}}, "asks for nothing"),
+    ],
+)
 def test_refusals(settings, sentence):
     with pytest.raises(InputError, match=sentence):
-        Toybox(ToyboxBenchmarkSettings(**{"size": "tiny", "sizes": {"tiny": {"oct": 1}},
-                                          **settings}))
+        Toybox(
+            ToyboxBenchmarkSettings(**{"size": "tiny", "sizes": {"tiny": {"oct": 1}}, **settings})
+        )
 
 
 def test_there_are_no_true_captions(benchmark):
@@ -229,8 +251,9 @@ def test_every_set_has_a_limit_and_only_captions_have_names(benchmark):
 def test_any_text_is_scored(benchmark):
     rng = random.Random(0)
     alphabet = "<>/[]{}, .yesno019abc\u202e\ud800\x00é小"
-    found = scored(benchmark, lambda q: Reply(q.id, "".join(rng.choices(alphabet, k=200)), 7,
-                                              [9.0, 9.0]))
+    found = scored(
+        benchmark, lambda q: Reply(q.id, "".join(rng.choices(alphabet, k=200)), 7, [9.0, 9.0])
+    )
     for key, metric in found.items():
         number = value(metric)
         assert number != number or number >= 0, key

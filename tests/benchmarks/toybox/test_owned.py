@@ -22,9 +22,15 @@ def opened(reference):
 
 
 def toybox(cache, sets=OWNED, count=6, **settings):
-    return Toybox(ToyboxBenchmarkSettings(
-        size="s", sizes={"s": dict.fromkeys(sets, count)}, seed=5, cache=str(cache),
-        **SMALL | settings))
+    return Toybox(
+        ToyboxBenchmarkSettings(
+            size="s",
+            sizes={"s": dict.fromkeys(sets, count)},
+            seed=5,
+            cache=str(cache),
+            **SMALL | settings,
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +50,18 @@ def test_every_toy_in_the_image_is_expected(benchmark):
         for q in benchmark.sets[name]:
             assert len(q.names) == m and q.k == max(2, m) and q.references is None
             assert {json.dumps(vars(toys[n])) for n in q.names} == {
-                json.dumps(toy) for toy in q.truth["toys"]}
+                json.dumps(toy) for toy in q.truth["toys"]
+            }
 
 
 def test_retrieved_references_stand_in_the_prompt_with_their_owners_words(benchmark, tmp_path):
     """Twelve toys in a database, found by the encoder that needs no download."""
     toys = draw_toys(12, 3)
-    finder = ReferenceFinder(benchmark.owned, RetrievalSettings(
-        encoder="toybox_clip", regions=None, cache=str(tmp_path)), benchmark.skipped)
+    finder = ReferenceFinder(
+        benchmark.owned,
+        RetrievalSettings(encoder="toybox_clip", regions=None, cache=str(tmp_path)),
+        benchmark.skipped,
+    )
     asked = InContext(list, benchmark.write, finder=finder, size=benchmark.size)
     for questions in benchmark.sets.values():
         for q in questions[:3]:

@@ -28,9 +28,16 @@ def test_it_describes_and_finds_held_out_toys_and_seldom_names_them(base):
     sets = {"description": 24, "naming_1": 24, "vlt": 24}
     benchmark = Toybox(ToyboxBenchmarkSettings(size="x", sizes={"x": sets}, seed=5))
     system = InContext(lambda: base, benchmark.write, size=benchmark.size)
-    replies = {name: list(zip(questions, system.reply([q.query for q in questions], 160,
-                                                      name == "vlt"), strict=True))
-               for name, questions in benchmark.sets.items()}
+    replies = {
+        name: list(
+            zip(
+                questions,
+                system.reply([q.query for q in questions], 160, name == "vlt"),
+                strict=True,
+            )
+        )
+        for name, questions in benchmark.sets.items()
+    }
     found = {key: value(metric) for key, metric in benchmark.score(replies, {}).items()}
     assert found["description/attribute_accuracy"] > 0.8  # guessing gives 0.14
     assert found["naming_1/names_used"] < 0.3

@@ -63,8 +63,15 @@ def must_not_load():
 
 
 def ask(colour, k=2, **changes):
-    return Query(colour, ICT, "Describe it.", Image.new("RGB", (40, 40), colour),
-                 references=None, k=k, **changes)
+    return Query(
+        colour,
+        ICT,
+        "Describe it.",
+        Image.new("RGB", (40, 40), colour),
+        references=None,
+        k=k,
+        **changes,
+    )
 
 
 # ---- what is found ----
@@ -74,8 +81,9 @@ def test_references_are_found_once_and_broken_ones_are_named(owned, encoder, fin
     skipped = SkippedItems()
     settings = RetrievalSettings(encoder=encoder, regions=None, cache=str(tmp_path / "cache"))
     found = ReferenceFinder(owned, settings, skipped)
-    assert [reason for reason in skipped.counts
-            if reason.startswith("reference that does not open")] and skipped.total == 1
+    assert [
+        reason for reason in skipped.counts if reason.startswith("reference that does not open")
+    ] and skipped.total == 1
     first = found.find(ask("blue"))
     assert [one.name for one in first][0] == "mia" and len(first) == 2
     assert "torn" not in [one.name for one in found.find(ask("red", k=4))]
@@ -85,8 +93,11 @@ def test_references_are_found_once_and_broken_ones_are_named(owned, encoder, fin
 
 def test_the_number_is_the_settings_or_the_benchmarks_or_two(owned, encoder, finder, tmp_path):
     assert len(finder.find(ask("red", k=3))) == 3 and len(finder.find(ask("blue", k=None))) == 2
-    one = ReferenceFinder(owned, RetrievalSettings(
-        encoder=encoder, regions=None, k=1, cache=str(tmp_path)), SkippedItems())
+    one = ReferenceFinder(
+        owned,
+        RetrievalSettings(encoder=encoder, regions=None, k=1, cache=str(tmp_path)),
+        SkippedItems(),
+    )
     assert len(one.find(ask("red", k=3))) == 1
 
 
@@ -104,21 +115,34 @@ def test_an_image_may_be_a_file_or_not_open(finder, owned, tmp_path):
 
 def test_no_usable_reference_is_an_error(owned, encoder, tmp_path):
     with pytest.raises(InputError, match="no image of the database opens"):
-        ReferenceFinder({"torn": owned["torn"]}, RetrievalSettings(
-            encoder=encoder, cache=str(tmp_path)), SkippedItems())
+        ReferenceFinder(
+            {"torn": owned["torn"]},
+            RetrievalSettings(encoder=encoder, cache=str(tmp_path)),
+            SkippedItems(),
+        )
 
 
-@pytest.mark.parametrize(("given", "sentence"), [
-    ({"encode": "x"}, "unknown key 'encode'"), ({"k": 2}, "retrieval.encoder is missing"),
-    ({"encoder": "x", "k": 0}, "not 0"), ({"encoder": "x", "verify": 2}, "not 2")])
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"encode": "x"}, "unknown key 'encode'"),
+        ({"k": 2}, "retrieval.encoder is missing"),
+        ({"encoder": "x", "k": 0}, "not 0"),
+        ({"encoder": "x", "verify": 2}, "not 2"),
+    ],
+)
 def test_settings_that_cannot_be_are_refused(given, sentence):
     with pytest.raises(InputError, match=sentence):
         settings_from(given, RetrievalSettings, "retrieval")
 
 
-@pytest.mark.parametrize(("given", "sentence"), [
-    ({"encoder": "./nowhere"}, "./nowhere"),
-    ({"encoder": "imagenet", "regions": {"kind": "eyes"}}, "no detector is called 'eyes'")])
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"encoder": "./nowhere"}, "./nowhere"),
+        ({"encoder": "imagenet", "regions": {"kind": "eyes"}}, "no detector is called 'eyes'"),
+    ],
+)
 def test_encoders_and_detectors_that_there_are_not_are_refused(owned, given, sentence):
     with pytest.raises(InputError, match=f"retrieval: .*{sentence}"):
         ReferenceFinder(owned, RetrievalSettings(**given), SkippedItems())
@@ -167,8 +191,9 @@ def test_references_that_the_policy_does_not_confirm_are_dropped(finder, monkeyp
         return [said[name] for name, _ in candidates]
 
     monkeypatch.setattr(in_context, "presence_probabilities", probabilities)
-    asked = InContext(lambda: ("model", "processor"), write, finder=finder, verify=threshold,
-                      batch_size=3)
+    asked = InContext(
+        lambda: ("model", "processor"), write, finder=finder, verify=threshold, batch_size=3
+    )
     (row,), (concepts,) = asked._rows([ask("blue", k=3)])
     assert {one.name: one.p for one in concepts} == said
     kept = [one.name for one in concepts if one.used]
@@ -186,9 +211,11 @@ def test_images_are_opened_and_shrunk(owned, tmp_path):
     assert opened.references[0].info == "<bo> is a plate."
     short = InContext(list, write, size=50, side="short").open(query)
     assert short.image.size == (100, 50)
-    for torn in (replace(query, image=owned["torn"].image),
-                 replace(query, references=(owned["torn"],)),
-                 replace(query, image=owned["torn"].image, references=None)):
+    for torn in (
+        replace(query, image=owned["torn"].image),
+        replace(query, references=(owned["torn"],)),
+        replace(query, image=owned["torn"].image, references=None),
+    ):
         with pytest.raises(PhotoError):
             InContext(list, write).open(torn)
 
@@ -201,7 +228,8 @@ def test_replies_are_those_of_the_rows(policy):
     asked = InContext(lambda: policy, write)
     replies = asked.reply([query_of_row(row) for row in rows], 4)
     assert [(r.text, r.n_tokens) for r in replies] == generate(
-        *policy, rows, max_new_tokens=4, batch_size=4)
+        *policy, rows, max_new_tokens=4, batch_size=4
+    )
     assert [r.id for r in replies] == [row["id"] for row in rows]
     assert all(r.box_frame is None and r.concepts == () for r in replies)
     framed = asked.reply([query_of_row(row) for row in rows], 1, wants_box=True)
@@ -211,8 +239,9 @@ def test_replies_are_those_of_the_rows(policy):
 
 
 def test_replies_say_which_concepts_were_used(policy, finder):
-    kept, dropped = (InContext(lambda: policy, write, finder=finder, verify=verify)
-                     for verify in (0, 1))
+    kept, dropped = (
+        InContext(lambda: policy, write, finder=finder, verify=verify) for verify in (0, 1)
+    )
     alone = InContext(lambda: policy, write)
     query = ask("blue")
     (with_all,), (with_none,) = kept.reply([query], 4), dropped.reply([query], 4)

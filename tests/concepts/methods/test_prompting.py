@@ -15,9 +15,15 @@ from data_gen.rows import ICT
 from tests.tiny import tiny_rows
 
 
-@pytest.mark.parametrize(("text", "sentence"), [
-    ("naming: 1", "needs 'system'"), ("- 1", "needs 'system'"), ("a: [", "cannot be read"),
-    ("identity_consistency: {system: '{x}'}", "needs 'system'")])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("naming: 1", "needs 'system'"),
+        ("- 1", "needs 'system'"),
+        ("a: [", "cannot be read"),
+        ("identity_consistency: {system: '{x}'}", "needs 'system'"),
+    ],
+)
 def test_templates_that_lack_something(tmp_path, text, sentence):
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(InputError, match=sentence):
@@ -35,8 +41,9 @@ def test_a_conversation_shows_references_then_the_image_then_the_words():
     words = [part["text"] for part in user["content"] if part["type"] == "text"]
     assert "<bo>" in words[0] and "<bo> is round." in words[0] and "<mia>" in words[1]
     assert "Describe it." in words[2]
-    asked = conversation(Query("q", MULTIPLE_CHOICE, "Who?", options=("a cat", "a dog")), [],
-                         templates)[1]["content"]
+    asked = conversation(
+        Query("q", MULTIPLE_CHOICE, "Who?", options=("a cat", "a dog")), [], templates
+    )[1]["content"]
     assert [part["type"] for part in asked] == ["text"]
     assert "A. a cat\nB. a dog" in asked[0]["text"] and "Who?" in asked[0]["text"]
 

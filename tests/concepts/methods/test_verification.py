@@ -30,8 +30,9 @@ def test_the_shipped_policy_keeps_what_is_there_more_often_than_what_is_not(tmp_
     for i, (name, toy) in enumerate(toys.items()):
         image = compose(random.Random(i), [toy], 96).image
         other = next(n for n, t in toys.items() if t.kind != toy.kind and t.colour != toy.colour)
-        kept, dropped = verify(model, processor, image,
-                               [Found(name, "image"), Found(other, "image")], database)
+        kept, dropped = verify(
+            model, processor, image, [Found(name, "image"), Found(other, "image")], database
+        )
         sure = {one.name: one.p_yes for one in kept + dropped}
         assert all((sure[one.name] >= 0.5) == (one in kept) for one in kept + dropped)
         there.append(sure[name])
@@ -45,8 +46,9 @@ def test_what_has_left_the_database_is_dropped_unasked(policy, tmp_path):
     database.add(Concept("bo", ("0.png",)))
     database.image_path("0.png").write_bytes(b"no image any more")
     query = Image.new("RGB", (40, 40), "red")
-    kept, dropped = verify(*policy, query, [Found("bo", "image"), Found("who", "image")],
-                           database, threshold=0.0)
+    kept, dropped = verify(
+        *policy, query, [Found("bo", "image"), Found("who", "image")], database, threshold=0.0
+    )
     assert kept == [] and [one.p_yes for one in dropped] == [None, None]
     assert verify(*policy, query, [], database) == ([], [])
 
@@ -54,8 +56,10 @@ def test_what_has_left_the_database_is_dropped_unasked(policy, tmp_path):
 def test_each_candidate_is_asked_about_alone(policy):
     """Its probability does not depend on the others, nor on how many are asked at a time."""
     query = Image.new("RGB", (40, 40), "red")
-    candidates = [(name, Image.new("RGB", (40, 40), colour))
-                  for name, colour in (("bo", "red"), ("mia", "blue"), ("kim", "green"))]
+    candidates = [
+        (name, Image.new("RGB", (40, 40), colour))
+        for name, colour in (("bo", "red"), ("mia", "blue"), ("kim", "green"))
+    ]
     found = presence_probabilities(*policy, query, candidates)
     assert all(0 <= p <= 1 for p in found)
     alone = [presence_probabilities(*policy, query, [one], batch_size=1)[0] for one in candidates]

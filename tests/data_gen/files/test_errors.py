@@ -12,8 +12,20 @@ from data_gen.rows.disk_space import NoRoomError
 from data_gen.sources.released import Defect
 
 
-@pytest.mark.parametrize("error", [ChatError, Defect, EncoderError, ImageError, NoRoomError,
-                                   PhotoError, PlanError, RowError, SourceError])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ChatError,
+        Defect,
+        EncoderError,
+        ImageError,
+        NoRoomError,
+        PhotoError,
+        PlanError,
+        RowError,
+        SourceError,
+    ],
+)
 def test_errors_of_the_data_rooms_are_input_errors(error):
     assert issubclass(error, InputError) and issubclass(error, ValueError)
 

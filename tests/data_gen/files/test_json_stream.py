@@ -13,34 +13,51 @@ from data_gen.files.json_stream import is_text, json_items
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12)
-pieces = settings(max_examples=150, deadline=None,
-                  suppress_health_check=[HealthCheck.function_scoped_fixture])
+    max_leaves=12,
+)
+pieces = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def expected(whole) -> list:
     if isinstance(whole, list):
         return [("", item) for item in whole]
-    return [pair for key, value in whole.items()
-            for pair in ([(key, item) for item in value] if isinstance(value, list)
-                         else [(key, value)])]
+    return [
+        pair
+        for key, value in whole.items()
+        for pair in ([(key, item) for item in value] if isinstance(value, list) else [(key, value)])
+    ]
 
 
 @pieces
-@given(st.lists(values, max_size=5) | st.dictionaries(st.text(), values, max_size=5),
-       st.integers(1, 40), st.sampled_from([None, 2]), st.booleans())
+@given(
+    st.lists(values, max_size=5) | st.dictionaries(st.text(), values, max_size=5),
+    st.integers(1, 40),
+    st.sampled_from([None, 2]),
+    st.booleans(),
+)
 def test_items_are_those_of_json_load(tmp_path, whole, piece, indent, ascii_only):
     path = tmp_path / "a.json"
-    path.write_text(json.dumps(whole, indent=indent, ensure_ascii=ascii_only),
-                    encoding="utf-8", errors="surrogatepass")
+    path.write_text(
+        json.dumps(whole, indent=indent, ensure_ascii=ascii_only),
+        encoding="utf-8",
+        errors="surrogatepass",
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_stream, "CHUNK", piece)
         assert list(json_items(path)) == expected(whole)
 
 
 @pieces
-@given(st.lists(st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers()), min_size=2,
-                max_size=6), st.integers(1, 40))
+@given(
+    st.lists(
+        st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers()),
+        min_size=2,
+        max_size=6,
+    ),
+    st.integers(1, 40),
+)
 def test_json_lines(tmp_path, rows, piece):
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -49,15 +66,18 @@ def test_json_lines(tmp_path, rows, piece):
         assert list(json_items(path)) == [("", row) for row in rows]
 
 
-@pytest.mark.parametrize(("text", "sentence"), [
-    ("", "line 1: .*expected a list or an object"),
-    ("12", "line 1: .*expected a list or an object"),
-    ('[{"a": 1}, {"a":', "line 1: is not readable JSON .*is the file whole"),
-    ('{"images": [1, 2],\n\n "annotations": [{"a": tru}]}', "line 3: is not readable JSON"),
-    ('{"a": [1] "b": 2}', "expected ','"),
-    ("{1: 2}", "expected a key"),
-    ("[1] [2]", "more text after the end"),
-])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "line 1: .*expected a list or an object"),
+        ("12", "line 1: .*expected a list or an object"),
+        ('[{"a": 1}, {"a":', "line 1: is not readable JSON .*is the file whole"),
+        ('{"images": [1, 2],\n\n "annotations": [{"a": tru}]}', "line 3: is not readable JSON"),
+        ('{"a": [1] "b": 2}', "expected ','"),
+        ("{1: 2}", "expected a key"),
+        ("[1] [2]", "more text after the end"),
+    ],
+)
 def test_what_is_no_json_is_refused_with_its_line(tmp_path, text, sentence):
     path = tmp_path / "a.json"
     path.write_text(text)

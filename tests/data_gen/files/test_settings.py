@@ -78,56 +78,69 @@ def test_without_anything_it_is_the_defaults():
     assert one([]) == Settings()
 
 
-@pytest.mark.parametrize(("argv", "key", "value"), [
-    (["--steps", "5"], "steps", 5),
-    (["--steps=1_000"], "steps", 1000),
-    (["--steps", "-1"], "steps", -1),
-    (["--rate", "1e-5"], "rate", 1e-5),
-    (["--rate", "1"], "rate", 1),
-    (["--root", "2024_05"], "root", "2024_05"),
-    (["--root", "1e-5"], "root", "1e-5"),
-    (["--root", "null"], "root", "null"),
-    (["--root", "true"], "root", "true"),
-    (["--root", "a: b: [c"], "root", "a: b: [c"),
-    (["--root="], "root", ""),
-    (["--root=--x"], "root", "--x"),
-    (["--label", "null"], "label", None),
-    (["--label", "2024_05"], "label", "2024_05"),
-    (["--limit", "null"], "limit", None),
-    (["--bright"], "bright", True),
-    (["--bright", "false"], "bright", False),
-    (["--bright", "yes"], "bright", True),
-    (["--side", "short"], "side", "short"),
-    (["--rewards", "a", "2024_05"], "rewards", ["a", "2024_05"]),
-    (["--rewards", "a", "--steps", "3", "--rewards", "b"], "rewards", ["a", "b"]),
-    (["--rewards", "[a, 2024_05]"], "rewards", ["a", "2024_05"]),
-    (["--rewards", "a"], "rewards", ["a"]),
-    (["--weights", "1", "0.5"], "weights", [1, 0.5]),
-    (["--mix", "{a: 1, b: 1e-1}"], "mix", {"a": 1, "b": 0.1}),
-    (["--mix.a", "1", "--mix.b=2e0"], "mix", {"a": 1, "b": 2.0}),
-    (["--sizes.full.oct", "100"], "sizes", {"full": {"oct": 100}}),
-    (["--concepts.1", "0.5"], "concepts", {1: 0.5, 2: 0.4}),
-    (["--concepts.3", "0.5"], "concepts", {1: 0.6, 2: 0.4, 3: 0.5}),
-    (["--pipeline", "null"], "pipeline", None),
-    (["--captions", "file.json"], "captions", "file.json"),
-    (["--captions", "{scores: [bleu]}"], "captions", {"scores": ["bleu"]}),
-    (["--retrieval.encoder", "2024_05"], "retrieval", Retrieval(encoder="2024_05")),
-    (["--retrieval", "{encoder: imagenet, k: 4}"], "retrieval", Retrieval(encoder="imagenet", k=4)),
-    (["--arms.base.encoder", "x"], "arms", {"base": Retrieval(encoder="x")}),
-    (["--steps", "3", "--steps", "4"], "steps", 4),
-    (["--mix", "{a: 1}", "--mix.b", "2", "--mix.b", "3"], "mix", {"a": 1, "b": 3}),
-    (["--mix.b", "2", "--mix", "{a: 1}"], "mix", {"a": 1}),
-])
+@pytest.mark.parametrize(
+    ("argv", "key", "value"),
+    [
+        (["--steps", "5"], "steps", 5),
+        (["--steps=1_000"], "steps", 1000),
+        (["--steps", "-1"], "steps", -1),
+        (["--rate", "1e-5"], "rate", 1e-5),
+        (["--rate", "1"], "rate", 1),
+        (["--root", "2024_05"], "root", "2024_05"),
+        (["--root", "1e-5"], "root", "1e-5"),
+        (["--root", "null"], "root", "null"),
+        (["--root", "true"], "root", "true"),
+        (["--root", "a: b: [c"], "root", "a: b: [c"),
+        (["--root="], "root", ""),
+        (["--root=--x"], "root", "--x"),
+        (["--label", "null"], "label", None),
+        (["--label", "2024_05"], "label", "2024_05"),
+        (["--limit", "null"], "limit", None),
+        (["--bright"], "bright", True),
+        (["--bright", "false"], "bright", False),
+        (["--bright", "yes"], "bright", True),
+        (["--side", "short"], "side", "short"),
+        (["--rewards", "a", "2024_05"], "rewards", ["a", "2024_05"]),
+        (["--rewards", "a", "--steps", "3", "--rewards", "b"], "rewards", ["a", "b"]),
+        (["--rewards", "[a, 2024_05]"], "rewards", ["a", "2024_05"]),
+        (["--rewards", "a"], "rewards", ["a"]),
+        (["--weights", "1", "0.5"], "weights", [1, 0.5]),
+        (["--mix", "{a: 1, b: 1e-1}"], "mix", {"a": 1, "b": 0.1}),
+        (["--mix.a", "1", "--mix.b=2e0"], "mix", {"a": 1, "b": 2.0}),
+        (["--sizes.full.oct", "100"], "sizes", {"full": {"oct": 100}}),
+        (["--concepts.1", "0.5"], "concepts", {1: 0.5, 2: 0.4}),
+        (["--concepts.3", "0.5"], "concepts", {1: 0.6, 2: 0.4, 3: 0.5}),
+        (["--pipeline", "null"], "pipeline", None),
+        (["--captions", "file.json"], "captions", "file.json"),
+        (["--captions", "{scores: [bleu]}"], "captions", {"scores": ["bleu"]}),
+        (["--retrieval.encoder", "2024_05"], "retrieval", Retrieval(encoder="2024_05")),
+        (
+            ["--retrieval", "{encoder: imagenet, k: 4}"],
+            "retrieval",
+            Retrieval(encoder="imagenet", k=4),
+        ),
+        (["--arms.base.encoder", "x"], "arms", {"base": Retrieval(encoder="x")}),
+        (["--steps", "3", "--steps", "4"], "steps", 4),
+        (["--mix", "{a: 1}", "--mix.b", "2", "--mix.b", "3"], "mix", {"a": 1, "b": 3}),
+        (["--mix.b", "2", "--mix", "{a: 1}"], "mix", {"a": 1}),
+    ],
+)
 def test_the_command_line(argv, key, value):
     found = one(argv)
     assert getattr(found, key) == value
     assert type(getattr(found, key)) is type(value)
-    assert all(getattr(found, f.name) == getattr(Settings(), f.name)
-               for f in fields(Settings) if f.name != key)
+    assert all(
+        getattr(found, f.name) == getattr(Settings(), f.name)
+        for f in fields(Settings)
+        if f.name != key
+    )
 
 
 def test_a_file_is_yaml_1_2(tmp_path):
-    found = one([], tmp_path=tmp_path, text="""
+    found = one(
+        [],
+        tmp_path=tmp_path,
+        text="""
 root: 2024_05          # a text stays as it was written
 label: on
 rate: 1e-5
@@ -136,10 +149,19 @@ limit: null
 sizes: {full: {oct: 1e-3, answer: no, day: 2024-05-01, time: 1:30, hex: 0x10, ten: 010}}
 rewards: [a, 3]
 captions: on
-""")
+""",
+    )
     assert (found.root, found.label, found.rate, found.steps) == ("2024_05", "on", 1e-5, 40_960)
-    assert found.sizes == {"full": {"oct": 1e-3, "answer": "no", "day": "2024-05-01",
-                                    "time": "1:30", "hex": 16, "ten": 10}}
+    assert found.sizes == {
+        "full": {
+            "oct": 1e-3,
+            "answer": "no",
+            "day": "2024-05-01",
+            "time": "1:30",
+            "hex": 16,
+            "ten": 10,
+        }
+    }
     assert found.rewards == ["a", "3"] and found.captions == "on"
 
 
@@ -150,12 +172,16 @@ def test_anchors_and_merges_are_read(tmp_path):
 
 def test_parts_are_laid_over_what_the_file_has(tmp_path):
     text = "pipeline: {class: Flux, call: {steps: 16, scale: 4.0}}\nretrieval: {encoder: x, k: 3}\n"
-    found = one(["--pipeline.call.steps", "4", "--retrieval.encoder", "imagenet"], text=text,
-                tmp_path=tmp_path)
+    found = one(
+        ["--pipeline.call.steps", "4", "--retrieval.encoder", "imagenet"],
+        text=text,
+        tmp_path=tmp_path,
+    )
     assert found.pipeline == {"class": "Flux", "call": {"steps": 4, "scale": 4.0}}
     assert found.retrieval == Retrieval(encoder="imagenet", k=3)
     assert one(["--pipeline", "{class: SD}"], text=text, tmp_path=tmp_path).pipeline == {
-        "class": "SD"}
+        "class": "SD"
+    }
 
 
 def test_a_base_lies_under_the_file_that_names_it(tmp_path):
@@ -165,8 +191,11 @@ def test_a_base_lies_under_the_file_that_names_it(tmp_path):
     argv = ["--config", str(tmp_path / "sub/own.yaml")]
     assert one(argv) == Settings(steps=7, root="b", mix={"x": 1, "y": 3})
     assert one([*argv, "--steps", "8"]).steps == 8
-    assert read_yaml(tmp_path / "sub/own.yaml") == {"steps": 7, "root": "b",
-                                                    "mix": {"x": 1, "y": 3}}
+    assert read_yaml(tmp_path / "sub/own.yaml") == {
+        "steps": 7,
+        "root": "b",
+        "mix": {"x": 1, "y": 3},
+    }
     (tmp_path / "third.yaml").write_text("base: sub/own.yaml\n")
     with pytest.raises(InputError, match=r"own.yaml has a base, too; only one level"):
         one(["--config", str(tmp_path / "third.yaml")])
@@ -175,37 +204,48 @@ def test_a_base_lies_under_the_file_that_names_it(tmp_path):
         one(argv)
 
 
-@pytest.mark.parametrize(("argv", "text", "sentence"), [
-    (["--step", "3"], None, r"^command line: unknown option '--step'; did you mean 'steps'\?$"),
-    ([], "stepps: 3", r"file.yaml: unknown key 'stepps'; did you mean 'steps'\?$"),
-    (["--steps", "abc"], None, "^command line: 'steps' must be a whole number, not 'abc'$"),
-    ([], "steps: abc", "file.yaml: 'steps' must be a whole number, not 'abc'$"),
-    ([], "steps: true", "'steps' must be a whole number, not True"),
-    ([], "steps: 3.0", "'steps' must be a whole number, not 3.0"),
-    ([], "bright: 1", "'bright' must be true or false, not 1"),
-    ([], "rate: fast", "'rate' must be a number, not 'fast'"),
-    ([], "root: [a]", r"'root' must be a text, not \['a'\]"),
-    ([], "root: null", "'root' must be a text, not None"),
-    ([], "side: wide", "'side' must be 'long' or 'short', not 'wide'"),
-    ([], "rewards: a", "'rewards' must be a list in which each is a text, not 'a'"),
-    ([], "mix: {a: x}", "'mix' must be a mapping from a text to a number or null, not {'a': 'x'}"),
-    (["--limit", "x"], None, "'limit' must be a whole number or null, not 'x'"),
-    (["--sizes", "{a: ["], None, "--sizes is not YAML"),
-    (["--steps"], None, "--steps needs a value"),
-    (["--steps", "1", "2"], None, "--steps takes one value, not 1 2"),
-    (["steps", "1"], None, "write settings as --key value, not 'steps'"),
-    (["--steps.x", "1"], None, "'steps.x' cannot be set, as 'steps' is 3"),
-    ([], "retrieval: {k: 2}", r"'retrieval': 'encoder' is missing \(what compares images\)"),
-    ([], "retrieval: {encoder: x, kk: 2}", "'retrieval': unknown key 'kk'"),
-    ([], "arms: {base: {encoder: x, k: a}}", "'arms.base': 'k' must be a whole number"),
-    ([], "steps: 1\nsteps: 2", r"'steps' is given twice \(line 2\)"),
-    ([], "sizes: {a: 1, a: 2}", "'a' is given twice"),
-    ([], "a: [1", "file.yaml is not YAML"),
-    ([], "- a", "file.yaml holds no settings"),
-    ([], "", "file.yaml holds no settings"),
-    (["--config"], None, "--config needs a file"),
-    (["--config", "nowhere.yaml"], None, "^cannot read nowhere.yaml: No such file or directory$"),
-])
+@pytest.mark.parametrize(
+    ("argv", "text", "sentence"),
+    [
+        (["--step", "3"], None, r"^command line: unknown option '--step'; did you mean 'steps'\?$"),
+        ([], "stepps: 3", r"file.yaml: unknown key 'stepps'; did you mean 'steps'\?$"),
+        (["--steps", "abc"], None, "^command line: 'steps' must be a whole number, not 'abc'$"),
+        ([], "steps: abc", "file.yaml: 'steps' must be a whole number, not 'abc'$"),
+        ([], "steps: true", "'steps' must be a whole number, not True"),
+        ([], "steps: 3.0", "'steps' must be a whole number, not 3.0"),
+        ([], "bright: 1", "'bright' must be true or false, not 1"),
+        ([], "rate: fast", "'rate' must be a number, not 'fast'"),
+        ([], "root: [a]", r"'root' must be a text, not \['a'\]"),
+        ([], "root: null", "'root' must be a text, not None"),
+        ([], "side: wide", "'side' must be 'long' or 'short', not 'wide'"),
+        ([], "rewards: a", "'rewards' must be a list in which each is a text, not 'a'"),
+        (
+            [],
+            "mix: {a: x}",
+            "'mix' must be a mapping from a text to a number or null, not {'a': 'x'}",
+        ),
+        (["--limit", "x"], None, "'limit' must be a whole number or null, not 'x'"),
+        (["--sizes", "{a: ["], None, "--sizes is not YAML"),
+        (["--steps"], None, "--steps needs a value"),
+        (["--steps", "1", "2"], None, "--steps takes one value, not 1 2"),
+        (["steps", "1"], None, "write settings as --key value, not 'steps'"),
+        (["--steps.x", "1"], None, "'steps.x' cannot be set, as 'steps' is 3"),
+        ([], "retrieval: {k: 2}", r"'retrieval': 'encoder' is missing \(what compares images\)"),
+        ([], "retrieval: {encoder: x, kk: 2}", "'retrieval': unknown key 'kk'"),
+        ([], "arms: {base: {encoder: x, k: a}}", "'arms.base': 'k' must be a whole number"),
+        ([], "steps: 1\nsteps: 2", r"'steps' is given twice \(line 2\)"),
+        ([], "sizes: {a: 1, a: 2}", "'a' is given twice"),
+        ([], "a: [1", "file.yaml is not YAML"),
+        ([], "- a", "file.yaml holds no settings"),
+        ([], "", "file.yaml holds no settings"),
+        (["--config"], None, "--config needs a file"),
+        (
+            ["--config", "nowhere.yaml"],
+            None,
+            "^cannot read nowhere.yaml: No such file or directory$",
+        ),
+    ],
+)
 def test_it_refuses_with_one_sentence(tmp_path, argv, text, sentence):
     with pytest.raises(InputError, match=sentence) as refused:
         one(argv, text=text, tmp_path=tmp_path)
@@ -277,8 +317,14 @@ def test_values_before_the_first_option_may_belong_to_one():
 
 def test_help_names_types_defaults_and_help(capsys):
     with pytest.raises(SystemExit) as stop:
-        read(["--help"], Settings, Needed, library=(Needed,), program="byname x",
-             doc="Do it.\n\n    byname x --config c.yaml\n\nIt is done.\n")
+        read(
+            ["--help"],
+            Settings,
+            Needed,
+            library=(Needed,),
+            program="byname x",
+            doc="Do it.\n\n    byname x --config c.yaml\n\nIt is done.\n",
+        )
     said = capsys.readouterr().out
     assert stop.value.code == 0
     assert said.startswith("usage: byname x [--config FILE] [--key value ...]\n\nDo it.\n\n    by")
@@ -297,8 +343,11 @@ def test_help_shows_the_settings_of_what_is_chosen(capsys):
             raise InputError("name must be retrieval")
         return Retrieval
 
-    for argv, there in ((["--help"], False), (["--help", "--name", "retrieval"], True),
-                        (["--name", "x", "--help"], False)):
+    for argv, there in (
+        (["--help"], False),
+        (["--help", "--name", "retrieval"], True),
+        (["--name", "x", "--help"], False),
+    ):
         with pytest.raises(SystemExit):
             read(argv, Needed, choose=choose, listing="names: retrieval")
         said = capsys.readouterr().out
@@ -317,8 +366,9 @@ class OfLibrary:
 
 
 def test_types_of_libraries():
-    (found,) = read(["--colour", "red", "--report", "wandb", "tensorboard", "--place", "2_0"],
-                    OfLibrary)
+    (found,) = read(
+        ["--colour", "red", "--report", "wandb", "tensorboard", "--place", "2_0"], OfLibrary
+    )
     assert found.colour in ("red", Colour.RED) and found.report == ["wandb", "tensorboard"]
     assert found.place == Path("2_0")
     assert read(["--report", "none"], OfLibrary)[0].report == "none"
@@ -335,10 +385,14 @@ def test_shipped_configs_are_found_from_anywhere(tmp_path, monkeypatch):
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12)
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | TEXTS
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | TEXTS
     | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
-    max_leaves=8)
+    max_leaves=8,
+)
 
 
 @given(TEXTS)
@@ -355,7 +409,7 @@ def test_what_yaml_writes_is_read_back(tmp_path_factory, value):
     assert one(["--config", str(path)]).sizes == value
 
 
-@given(st.integers(-2**53, 2**53), st.floats(allow_nan=False, allow_infinity=False))
+@given(st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_are_read_as_they_were_typed(whole, number):
     found = one([f"--steps={whole}", f"--rate={number!r}", "--weights", repr(number), str(whole)])
     assert (found.steps, found.rate, found.weights) == (whole, number, [number, whole])

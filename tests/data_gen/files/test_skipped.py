@@ -23,8 +23,9 @@ def test_reasons_are_counted_and_their_first_places_kept():
 
 def test_the_line_and_the_clause():
     skipped = ledger()
-    assert skipped.line() == ("skipped 16: 12 crowd (row 0, row 1, row 2, …), "
-                              "3 blurred (a.png, …), 1 no category")
+    assert skipped.line() == (
+        "skipped 16: 12 crowd (row 0, row 1, row 2, …), 3 blurred (a.png, …), 1 no category"
+    )
     assert skipped.clause() == f"; {skipped.line()}"
     assert not SkippedItems() and SkippedItems().clause() == SkippedItems().line() == ""
 
@@ -34,8 +35,12 @@ def test_ledgers_are_added_up():
     whole.update(ledger(), prefix="coco: ")
     whole.update({"tiny": 2})
     whole.add("coco: blurred", "b.png")
-    assert whole.counts == {"coco: crowd": 12, "coco: blurred": 4, "tiny": 2,
-                            "coco: no category": 1}
+    assert whole.counts == {
+        "coco: crowd": 12,
+        "coco: blurred": 4,
+        "tiny": 2,
+        "coco: no category": 1,
+    }
     assert whole.places("coco: blurred") == ["a.png", "b.png"]
     assert ledger() == ledger() != whole
 

@@ -17,14 +17,16 @@ from rewards.visual_localization import iou
 sides = st.integers(8, 400)
 sizes = st.tuples(sides, sides)
 fractions = st.tuples(*[st.floats(0, 1)] * 4).map(
-    lambda f: (min(f[0], f[2]), min(f[1], f[3]), max(f[0], f[2]), max(f[1], f[3])))
+    lambda f: (min(f[0], f[2]), min(f[1], f[3]), max(f[0], f[2]), max(f[1], f[3]))
+)
 wide = fractions.filter(lambda f: f[2] - f[0] > 0.05 and f[3] - f[1] > 0.05)
 many = settings(max_examples=200, deadline=None)
 
 
 def tv(box, size) -> BoundingBoxes:
-    return BoundingBoxes(torch.tensor([box], dtype=torch.float64), format="XYXY",
-                         canvas_size=(size[1], size[0]))
+    return BoundingBoxes(
+        torch.tensor([box], dtype=torch.float64), format="XYXY", canvas_size=(size[1], size[0])
+    )
 
 
 def equal(box, expected: BoundingBoxes) -> None:
@@ -76,16 +78,20 @@ def painted(size, box) -> Framed:
     return Framed(image, boxes.relative(box, size))
 
 
-@pytest.mark.parametrize("change", [
-    boxes.mirror,
-    lambda framed: boxes.crop(framed, (5, 3, 50, 38)),
-    lambda framed: boxes.surroundings(random.Random(1), framed),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        boxes.mirror,
+        lambda framed: boxes.crop(framed, (5, 3, 50, 38)),
+        lambda framed: boxes.surroundings(random.Random(1), framed),
+    ],
+)
 def test_the_box_follows_the_pixels(change):
     box = (12, 10, 30, 33)
     after = change(painted((60, 40), box))
     assert boxes.absolute(after.box, after.image.size) == pytest.approx(
-        after.image.convert("L").getbbox())
+        after.image.convert("L").getbbox()
+    )
 
 
 def test_padding_is_white_and_moves_the_box():
@@ -102,7 +108,8 @@ def test_surroundings_hold_the_whole_box(fraction, size, seed):
     after = boxes.surroundings(random.Random(seed), framed)
     before, now = (boxes.absolute(f.box, f.image.size) for f in (framed, after))
     assert (now[2] - now[0], now[3] - now[1]) == pytest.approx(
-        (before[2] - before[0], before[3] - before[1]), abs=1e-4)
+        (before[2] - before[0], before[3] - before[1]), abs=1e-4
+    )
     assert 0 <= after.box[0] < after.box[2] <= 1 and 0 <= after.box[1] < after.box[3] <= 1
 
 
@@ -121,8 +128,9 @@ def test_iou_is_torchvisions(a, b):
     from torchvision.ops import box_iou
 
     if boxes.area(a) and boxes.area(b):
-        expected = box_iou(torch.tensor([a], dtype=torch.float64),
-                           torch.tensor([b], dtype=torch.float64))
+        expected = box_iou(
+            torch.tensor([a], dtype=torch.float64), torch.tensor([b], dtype=torch.float64)
+        )
         assert iou(a, b) == pytest.approx(expected.item(), abs=1e-4)
 
 

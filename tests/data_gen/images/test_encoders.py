@@ -16,8 +16,10 @@ WITH_TEXT = ("clip", "siglip", "open_clip")
 def images() -> list[Image.Image]:
     """Seven images of many sizes and modes."""
     rng = np.random.default_rng(0)
-    found = [Image.fromarray(rng.integers(0, 255, (h, w, 3), np.uint8))
-             for h, w in ((32, 32), (64, 48), (20, 90), (1, 1), (33, 31))]
+    found = [
+        Image.fromarray(rng.integers(0, 255, (h, w, 3), np.uint8))
+        for h, w in ((32, 32), (64, 48), (20, 90), (1, 1), (33, 31))
+    ]
     return [*found, Image.new("L", (40, 40), 90), Image.new("RGBA", (40, 40), (200, 10, 10, 255))]
 
 
@@ -124,8 +126,10 @@ def test_the_imagenet_encoder_knows_a_subject_again_under_other_light():
     encoder = load_encoder("imagenet", "cpu")
     assert encoder.dim == 1280 and encoder.texts is None
     rng = np.random.default_rng(1)
-    one, two = (Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).resize((200, 150))
-                for _ in range(2))
+    one, two = (
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).resize((200, 150))
+        for _ in range(2)
+    )
     darker = one.point(lambda v: v * 0.7)
     found = encoder.images([one, darker, two])
     assert found[0] @ found[1] > found[0] @ found[2]

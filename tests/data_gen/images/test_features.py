@@ -22,11 +22,14 @@ def test_an_image_is_encoded_once_whatever_it_is_called(plates, tmp_path):
     encoder = load_encoder(str(save_dinov2(tmp_path / "dinov2")), "cpu")
     (plates / "copy.png").write_bytes((plates / "red0.png").read_bytes())
     (plates / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
-    paths = [plates / name for name in ("red0.png", "copy.png", "blue0.png", "bad.png",
-                                               "none.png")]
+    paths = [plates / name for name in ("red0.png", "copy.png", "blue0.png", "bad.png", "none.png")]
     seen = []
-    counted = Encoder(encoder.name, encoder.dim, encoder.fingerprint,
-                      lambda images: seen.append(len(images)) or encoder.images(images))
+    counted = Encoder(
+        encoder.name,
+        encoder.dim,
+        encoder.fingerprint,
+        lambda images: seen.append(len(images)) or encoder.images(images),
+    )
     found, skipped = file_features(counted, paths, tmp_path / "cache")
     assert seen == [2] and (found[paths[0]] == found[paths[1]]).all()
     assert skipped.counts == {"damaged": 1, "broken link": 1}

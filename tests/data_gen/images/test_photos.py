@@ -36,9 +36,14 @@ def refusal(path) -> str:
 # ---- what is usable ----
 
 
-@pytest.mark.parametrize(("size", "side", "expected"), [
-    (30, "long", (30, 20)), (20, "short", (30, 20)), (500, "long", (60, 40)),
-])
+@pytest.mark.parametrize(
+    ("size", "side", "expected"),
+    [
+        (30, "long", (30, 20)),
+        (20, "short", (30, 20)),
+        (500, "long", (60, 40)),
+    ],
+)
 def test_size_bounds_one_side_and_never_enlarges(tmp_path, size, side, expected):
     halves().save(tmp_path / "a.png")
     assert open_photo(tmp_path / "a.png", size, side).size == expected
@@ -50,10 +55,19 @@ def test_no_side_becomes_nothing():
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif", "png", "webp"])
-@pytest.mark.parametrize(("orientation", "where_red_is"), [
-    (1, "left"), (2, "right"), (3, "right"), (4, "left"),
-    (5, "top"), (6, "top"), (7, "bottom"), (8, "bottom"),
-])
+@pytest.mark.parametrize(
+    ("orientation", "where_red_is"),
+    [
+        (1, "left"),
+        (2, "right"),
+        (3, "right"),
+        (4, "left"),
+        (5, "top"),
+        (6, "top"),
+        (7, "bottom"),
+        (8, "bottom"),
+    ],
+)
 def test_exif_rotation_is_applied(tmp_path, suffix, orientation, where_red_is):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -61,8 +75,12 @@ def test_exif_rotation_is_applied(tmp_path, suffix, orientation, where_red_is):
     photo = open_photo(tmp_path / f"a.{suffix}", 100)
     w, h = photo.size
     assert (w, h) == ((60, 40) if where_red_is in ("left", "right") else (40, 60))
-    at = {"left": (5, h // 2), "right": (w - 6, h // 2), "top": (w // 2, 5),
-          "bottom": (w // 2, h - 6)}
+    at = {
+        "left": (5, h // 2),
+        "right": (w - 6, h // 2),
+        "top": (w // 2, 5),
+        "bottom": (w // 2, h - 6),
+    }
     assert near(photo.getpixel(at[where_red_is]), RED)
 
 
@@ -97,8 +115,13 @@ def test_transparency_is_put_on_white(tmp_path):
     palette.save(tmp_path / "palette.gif", transparency=blue)
     palette.save(tmp_path / "palette.png", transparency=blue)
     halves().save(tmp_path / "rgb.png", transparency=BLUE)
-    for name, left in {"rgba.png": RED, "la.png": (0, 0, 0), "palette.gif": RED,
-                       "palette.png": RED, "rgb.png": RED}.items():
+    for name, left in {
+        "rgba.png": RED,
+        "la.png": (0, 0, 0),
+        "palette.gif": RED,
+        "palette.png": RED,
+        "rgb.png": RED,
+    }.items():
         photo = open_photo(tmp_path / name, 100)
         assert photo.getpixel((58, 2)) == (255, 255, 255), name
         assert near(photo.getpixel((2, 2)), left), name
@@ -121,8 +144,10 @@ def test_16_bit_pixels_are_scaled_not_clipped(tmp_path, suffix):
     assert [photo.getpixel(at)[0] for at in ((2, 2), (17, 2), (17, 17))] == [0, 127, 255]
 
 
-@pytest.mark.parametrize(("dtype", "white"), [(np.int32, 65535), (np.float32, 1.0),
-                                              (np.float32, 255.0), (np.int32, 10**6)])
+@pytest.mark.parametrize(
+    ("dtype", "white"),
+    [(np.int32, 65535), (np.float32, 1.0), (np.float32, 255.0), (np.int32, 10**6)],
+)
 def test_32_bit_and_float_pixels_are_scaled(tmp_path, dtype, white):
     deep = np.zeros((20, 20), dtype)
     deep[:, 10:] = white
@@ -238,8 +263,7 @@ def test_scan_names_everything_it_leaves_out(tmp_path):
 
     folders, skipped = scan(tmp_path)
     found = {f.name: [p.relative_to(tmp_path).as_posix() for p in f.photos] for f in folders}
-    assert found == {"cat": ["cat/00.jpg", "cat/01.JPG", "cat/more/02.png"],
-                     "dog": ["dog/00.jpeg"]}
+    assert found == {"cat": ["cat/00.jpg", "cat/01.JPG", "cat/more/02.png"], "dog": ["dog/00.jpeg"]}
     assert {reason: skipped.places(reason) for reason in skipped.counts} == {
         "hidden": ["__MACOSX", "cat/.DS_Store", "cat/._00.jpg", "cat/Thumbs.db"],
         "symlink loop": ["cat/loop", "loop"],
@@ -260,7 +284,8 @@ def test_a_picture_in_two_subjects_folders_is_used_for_neither(tmp_path):
     folders, skipped = scan(tmp_path)
     assert [(f.name, len(f.photos)) for f in folders] == [("dog", 1)]
     assert skipped.to_json() == {
-        "in two subjects' folders": {"count": 2, "where": ["cat/0.png", "dog/0.png"]}}
+        "in two subjects' folders": {"count": 2, "where": ["cat/0.png", "dog/0.png"]}
+    }
 
 
 def test_file_names_that_are_not_text_are_named_all_the_same(tmp_path):

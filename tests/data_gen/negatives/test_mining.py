@@ -24,8 +24,10 @@ from tests.data_gen.pair_rows import row, write
 
 
 def subjects(categories: list[str | None], labels: list[str | None] | None = None) -> list[Subject]:
-    return [Subject(f"t{i}", (), category, label=labels[i] if labels else None)
-            for i, category in enumerate(categories)]
+    return [
+        Subject(f"t{i}", (), category, label=labels[i] if labels else None)
+        for i, category in enumerate(categories)
+    ]
 
 
 def embedded(vectors) -> Embedded:
@@ -41,8 +43,13 @@ def at(*degrees: float) -> Embedded:
 
 def test_the_nearest_of_the_category_come_first():
     found = mine(subjects(["dog", "dog", "cat", "Dog ", "cat"]), at(0, 50, 10, 30, 90), Mining())
-    assert found.nearest == {"t0": ["t3", "t1"], "t1": ["t3", "t0"], "t2": ["t4"],
-                             "t3": ["t1", "t0"], "t4": ["t2"]}
+    assert found.nearest == {
+        "t0": ["t3", "t1"],
+        "t1": ["t3", "t0"],
+        "t2": ["t4"],
+        "t3": ["t1", "t0"],
+        "t4": ["t2"],
+    }
     assert found.measured["nearest"]["mean"] > found.measured["random"]["mean"]
 
 
@@ -95,8 +102,14 @@ def coloured(name: str, *colours: str) -> Subject:
             raise ImageError(name, "damaged")
         return Image.new("RGB", (10, 10), colour)
 
-    return Subject(name, tuple(View(f"{name}/{k}", lambda c=c: opened(c), (0.0, 0.0, 0.5, 1.0))
-                               for k, c in enumerate(colours)), "toy")
+    return Subject(
+        name,
+        tuple(
+            View(f"{name}/{k}", lambda c=c: opened(c), (0.0, 0.0, 0.5, 1.0))
+            for k, c in enumerate(colours)
+        ),
+        "toy",
+    )
 
 
 def test_a_subject_is_the_mean_of_its_views_and_vectors_are_kept(tmp_path):
@@ -108,8 +121,12 @@ def test_a_subject_is_the_mean_of_its_views_and_vectors_are_kept(tmp_path):
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
     encoder = Encoder("colour", 3, "f00", encode)
-    given = [coloured("a", "red", "lime"), coloured("b", "blue"), coloured("c", "damaged"),
-             coloured("d", "red", "red", "red")]
+    given = [
+        coloured("a", "red", "lime"),
+        coloured("b", "blue"),
+        coloured("c", "damaged"),
+        coloured("d", "red", "red", "red"),
+    ]
     skipped = SkippedItems()
     found = embed(given, encoder, tmp_path, "s", skipped)
     assert np.allclose(found.vectors, [[0.5**0.5, 0.5**0.5, 0], [0, 0, 1], [0, 0, 0], [1, 0, 0]])
@@ -133,20 +150,38 @@ def encoder(tmp_path_factory):
 
 def config(tmp_path, encoder, source: dict, **more) -> list[str]:
     path = tmp_path / "config.yaml"
-    path.write_text(json.dumps({
-        "source": source, "encoder": str(encoder), "out": str(tmp_path / "table.parquet"),
-        "cache": str(tmp_path / "vectors"), **more}))
+    path.write_text(
+        json.dumps(
+            {
+                "source": source,
+                "encoder": str(encoder),
+                "out": str(tmp_path / "table.parquet"),
+                "cache": str(tmp_path / "vectors"),
+                **more,
+            }
+        )
+    )
     return ["negatives", "--config", str(path)]
 
 
 def test_a_table_of_pairs_is_what_their_rows_read(tmp_path, encoder, monkeypatch, capsys):
     kinds = ["mug", "vase"]
-    pairs = [row(i, description={"item": f"Item {i} {kinds[i % 2]}", "category": kinds[i % 2],
-                                 "description_valid": True}) for i in range(8)]
+    pairs = [
+        row(
+            i,
+            description={
+                "item": f"Item {i} {kinds[i % 2]}",
+                "category": kinds[i % 2],
+                "description_valid": True,
+            },
+        )
+        for i in range(8)
+    ]
     write(tmp_path / "pairs/part.parquet", pairs)
     source = {"kind": "subjects200k", "path": str(tmp_path / "pairs"), "inset": 0, "size": 24}
-    monkeypatch.setattr("sys.argv", config(tmp_path, encoder, source,
-                                           mining={"near_duplicate": 1.0}))
+    monkeypatch.setattr(
+        "sys.argv", config(tmp_path, encoder, source, mining={"near_duplicate": 1.0})
+    )
     negatives()
     assert "subjects200k: 8 pairs used" in capsys.readouterr().out
     report = json.loads((tmp_path / "table.json").read_text())
@@ -155,14 +190,36 @@ def test_a_table_of_pairs_is_what_their_rows_read(tmp_path, encoder, monkeypatch
     for i, near in read_neighbours(tmp_path / "table.parquet", subjects).items():
         assert len(near) == 3 and all((i - j) % 2 == 0 for j in near)
     made = subjects200k_rows(
-        tmp_path / "pairs", seed=0, counts={OCT: 8}, size=24, inset=0, negatives="nearest",
-        neighbours=tmp_path / "table.parquet", hard_share=1.0, report=lambda line: None)
+        tmp_path / "pairs",
+        seed=0,
+        counts={OCT: 8},
+        size=24,
+        inset=0,
+        negatives="nearest",
+        neighbours=tmp_path / "table.parquet",
+        hard_share=1.0,
+        report=lambda line: None,
+    )
     said = [made.make(OCT, i) for i in range(8)]
     assert all("(nearest)" in r["source"] for r in said if r["answer"] == "no")
-    generate(["--config", "configs/data/subjects200k.yaml", "--path", str(tmp_path / "pairs"),
-              "--out", str(tmp_path / "rows"), "--negatives", "nearest", "--size", "24",
-              "--neighbours", str(tmp_path / "table.parquet"),
-              "--counts", "{object_consistency: 4}"])
+    generate(
+        [
+            "--config",
+            "configs/data/subjects200k.yaml",
+            "--path",
+            str(tmp_path / "pairs"),
+            "--out",
+            str(tmp_path / "rows"),
+            "--negatives",
+            "nearest",
+            "--size",
+            "24",
+            "--neighbours",
+            str(tmp_path / "table.parquet"),
+            "--counts",
+            "{object_consistency: 4}",
+        ]
+    )
     assert len(read_rows(tmp_path / "rows")) == 4
 
 
@@ -170,27 +227,31 @@ def test_the_same_questions_with_three_kinds_of_no():
     opened = open_source({"kind": "toys", "count": 60, "size": 32})
     source = opened.source
     kinds = [source.subjects[i].category for i in range(60)]
-    nearest = {i: [j for j in range(60) if j != i and kinds[j] == kinds[i]][:1]
-               for i in range(60)}
+    nearest = {i: [j for j in range(60) if j != i and kinds[j] == kinds[i]][:1] for i in range(60)}
     rows = mined_rows(source, {i: near for i, near in nearest.items() if near}, 20, 0, 32)
     assert set(rows) == set(KINDS) and all(len(r) == 20 for r in rows.values())
     for kind in KINDS:
         assert sum(r["answer"] == "yes" for r in rows[kind]) == 10
-    how = {kind: {r["source"].rsplit("(")[-1] for r in rows[kind] if r["answer"] == "no"}
-           for kind in KINDS}
+    how = {
+        kind: {r["source"].rsplit("(")[-1] for r in rows[kind] if r["answer"] == "no"}
+        for kind in KINDS
+    }
     assert "nearest)" in how["mined"] and "hard)" in how["category"]
     assert how["random"] == {"other)"}
     subjects = [[r["source"].split("|")[0].split("/")[0] for r in rows[kind]] for kind in KINDS]
     assert subjects[0] == subjects[1] == subjects[2]
 
 
-@pytest.mark.parametrize(("source", "sentence"), [
-    ({"kind": "magic"}, "kind must be one of subjects200k"),
-    ({"kind": "toys"}, "'count' is missing"),
-    ({"kind": "toys", "count": 2, "colour": 1}, "unknown key 'colour'"),
-    ({"kind": "folders", "root": "/nowhere"}, "/nowhere is no directory"),
-    ({"kind": "subjects200k", "path": "/nowhere.parquet"}, "no parquet file"),
-])
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ({"kind": "magic"}, "kind must be one of subjects200k"),
+        ({"kind": "toys"}, "'count' is missing"),
+        ({"kind": "toys", "count": 2, "colour": 1}, "unknown key 'colour'"),
+        ({"kind": "folders", "root": "/nowhere"}, "/nowhere is no directory"),
+        ({"kind": "subjects200k", "path": "/nowhere.parquet"}, "no parquet file"),
+    ],
+)
 def test_it_refuses_with_one_sentence(tmp_path, encoder, monkeypatch, source, sentence):
     monkeypatch.setattr("sys.argv", config(tmp_path, encoder, source))
     with pytest.raises(SystemExit, match=sentence):

@@ -23,10 +23,19 @@ def test_what_rows_do_not_depend_on_is_there_and_may_change(code, path):
     assert code_digest(code) == before
 
 
-@pytest.mark.parametrize("path", [
-    "toybox/rows.py", "negatives/table.py", "rows/contract.py", "tasks/builder.py",
-    "tasks/names.txt", "tasks/prompts/default.yaml", "images/photos.py", "sources/folders.py",
-])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "toybox/rows.py",
+        "negatives/table.py",
+        "rows/contract.py",
+        "tasks/builder.py",
+        "tasks/names.txt",
+        "tasks/prompts/default.yaml",
+        "images/photos.py",
+        "sources/folders.py",
+    ],
+)
 def test_what_rows_depend_on_changes_the_digest(code, path):
     before = code_digest(code)
     (code / path).write_text("changed: true")

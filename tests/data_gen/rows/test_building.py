@@ -147,13 +147,18 @@ def test_two_processes_that_make_the_same_shards_do_no_harm(tmp_path, undisturbe
 # ---- plans ----
 
 
-@pytest.mark.parametrize(("change", "sentence"), [
-    ({"seed": 2}, "seed was 1 and is 2"),
-    ({"settings": {"share": 0.5}}, "settings.share was None and is 0.5"),
-    ({"rows_per_shard": 4}, "rows_per_shard was 3 and is 4"),
-    ({"source": stub_source(fingerprint="other photos")},
-     "fingerprint was '' and is 'other photos'"),
-])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"seed": 2}, "seed was 1 and is 2"),
+        ({"settings": {"share": 0.5}}, "settings.share was None and is 0.5"),
+        ({"rows_per_shard": 4}, "rows_per_shard was 3 and is 4"),
+        (
+            {"source": stub_source(fingerprint="other photos")},
+            "fingerprint was '' and is 'other photos'",
+        ),
+    ],
+)
 def test_a_half_made_set_of_another_plan_is_refused(tmp_path, change, sentence):
     make(tmp_path / "set", rank=0, world=2)
     with pytest.raises(PlanError, match=sentence) as error:
@@ -197,13 +202,16 @@ def test_columns_of_the_maker_are_written(tmp_path):
     assert set(read_rows(tmp_path / "set")["mood"]) == {"glad"}
 
 
-@pytest.mark.parametrize(("make_row", "sentence"), [
-    (lambda task, i: stub_row(task, i, names=["<bo>"]), "stub: row .* column 'names'"),
-    (lambda task, i: stub_row(task, i, id=f"{i % 9}"), "column 'id': is used twice"),
-    (lambda task, i: stub_row(task, i, images=[Image.new("RGB", (0, 8))]), "column 'images'"),
-    (lambda task, i: stub_row(task, i, images=["a.png"]), "must be pixels, or bytes and path"),
-    (lambda task, i: Skipped("too dark"), "made no row; skipped 20: 20 too dark"),
-])
+@pytest.mark.parametrize(
+    ("make_row", "sentence"),
+    [
+        (lambda task, i: stub_row(task, i, names=["<bo>"]), "stub: row .* column 'names'"),
+        (lambda task, i: stub_row(task, i, id=f"{i % 9}"), "column 'id': is used twice"),
+        (lambda task, i: stub_row(task, i, images=[Image.new("RGB", (0, 8))]), "column 'images'"),
+        (lambda task, i: stub_row(task, i, images=["a.png"]), "must be pixels, or bytes and path"),
+        (lambda task, i: Skipped("too dark"), "made no row; skipped 20: 20 too dark"),
+    ],
+)
 def test_no_set_is_made_of_what_breaks_the_contract(tmp_path, make_row, sentence):
     source = stub_source()
     source.make = make_row

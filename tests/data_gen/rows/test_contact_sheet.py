@@ -26,9 +26,17 @@ def row(task: str, i: int = 0, *, references=("Bo",), size=(64, 64), **truth) ->
         parts += [{"type": "image", "text": None}, {"type": "text", "text": f"This is <{name}>.\n"}]
     parts += [{"type": "image", "text": None}, {"type": "text", "text": "Well?"}]
     images = [Image.new("RGB", size, (200, 200, 255)) for _ in range(len(references) + 1)]
-    return {"id": f"{task}-{i}", "task": task, "prompt": [{"role": "user", "content": parts}],
-            "images": images, "answer": None, "box": None, "names": [], "absent_names": [],
-            "source": "test"} | truth
+    return {
+        "id": f"{task}-{i}",
+        "task": task,
+        "prompt": [{"role": "user", "content": parts}],
+        "images": images,
+        "answer": None,
+        "box": None,
+        "names": [],
+        "absent_names": [],
+        "source": "test",
+    } | truth
 
 
 def pixels_of(path: Path, colour: str) -> int:
@@ -37,13 +45,16 @@ def pixels_of(path: Path, colour: str) -> int:
     return int((np.asarray(Image.open(path)) == rgb).all(-1).sum())
 
 
-@pytest.mark.parametrize(("truth", "green", "red"), [
-    ({"task": OCT, "answer": "yes"}, True, False),
-    ({"task": OCT, "answer": "no"}, False, True),
-    ({"task": ICT, "names": ["Bo"]}, True, False),
-    ({"task": ICT, "absent_names": ["Bo"]}, False, True),
-    ({"task": ICT, "names": ["Bo"], "absent_names": ["Lu"], "references": ("Lu", "Bo")}, 1, 1),
-])
+@pytest.mark.parametrize(
+    ("truth", "green", "red"),
+    [
+        ({"task": OCT, "answer": "yes"}, True, False),
+        ({"task": OCT, "answer": "no"}, False, True),
+        ({"task": ICT, "names": ["Bo"]}, True, False),
+        ({"task": ICT, "absent_names": ["Bo"]}, False, True),
+        ({"task": ICT, "names": ["Bo"], "absent_names": ["Lu"], "references": ("Lu", "Bo")}, 1, 1),
+    ],
+)
 def test_what_belongs_is_green_and_what_does_not_is_red(tmp_path, truth, green, red):
     path = contact_sheet([row(**truth)], tmp_path / "sheet.png")
     assert (pixels_of(path, GREEN) > 0, pixels_of(path, RED) > 0) == (green, red)
@@ -63,9 +74,10 @@ def test_the_box_lies_where_it_should_on_the_query(tmp_path, size):
 
 
 def test_small_pictures_are_enlarged_and_large_ones_reduced(tmp_path):
-    sizes = {Image.open(contact_sheet([row(OCT, answer="yes", size=size)],
-                                      tmp_path / "sheet.png")).size
-             for size in [(64, 64), (1024, 1024), (8, 8)]}
+    sizes = {
+        Image.open(contact_sheet([row(OCT, answer="yes", size=size)], tmp_path / "sheet.png")).size
+        for size in [(64, 64), (1024, 1024), (8, 8)]
+    }
     assert len(sizes) == 1
 
 
@@ -89,23 +101,38 @@ def test_names_can_be_left_away_and_no_row_is_an_error(tmp_path):
 
 def test_odd_rows_are_drawn(tmp_path):
     odd = [
-        row("text_only", references=(), images=[], prompt=[
-            {"role": "user", "content": [{"type": "text", "text": "\ud800\x00 " + "long " * 99}]}]),
+        row(
+            "text_only",
+            references=(),
+            images=[],
+            prompt=[
+                {
+                    "role": "user",
+                    "content": [{"type": "text", "text": "\ud800\x00 " + "long " * 99}],
+                }
+            ],
+        ),
         row("many", references=tuple(f"n{i}" for i in range(9)), size=(300, 20)),
         row("no_name", references=("",)),
     ]
     assert contact_sheet(odd, tmp_path / "sheet.png").stat().st_size > 0
 
 
-@pytest.mark.parametrize(("text", "drawn"), [
-    ("<Bo>", "<Bo>"),
-    ("Это <Анисим>, <Κασσάνδρα>, <بهية>, <נועה>.", "Это <Анисим>, <Κασσάνδρα>, <بهية>, <נועה>."),
-    ("<김서연>", "<[gimseoyeon]>"),
-    ("<さくら>", "<[sakura]>"),
-    ("<太一> is here", "<U+592A U+4E00> is here"),
-    ("<สมชาย>", "<U+0E2A U+0E21 …>"),
-    ("two\nlines \x00", "two lines U+0000"),
-])
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("<Bo>", "<Bo>"),
+        (
+            "Это <Анисим>, <Κασσάνδρα>, <بهية>, <נועה>.",
+            "Это <Анисим>, <Κασσάνδρα>, <بهية>, <נועה>.",
+        ),
+        ("<김서연>", "<[gimseoyeon]>"),
+        ("<さくら>", "<[sakura]>"),
+        ("<太一> is here", "<U+592A U+4E00> is here"),
+        ("<สมชาย>", "<U+0E2A U+0E21 …>"),
+        ("two\nlines \x00", "two lines U+0000"),
+    ],
+)
 def test_scripts_that_the_font_lacks_are_spelt_out(text, drawn):
     assert writable(text) == drawn
 
@@ -116,8 +143,9 @@ def test_a_row_set_gives_the_same_sheet_each_time_and_as_its_rows_do(tmp_path):
     made = list(folder_rows(DREAMBOOTH, seed=0, counts={OCT: 6, ICT: 6}, size=64, report=str))
     write_rows(made, tmp_path / "rows", seed=0, generator="folders")
     stored = read_rows(tmp_path / "rows")
-    sheets = [contact_sheet(rows, tmp_path / "sheet.png").read_bytes() for rows in
-              (stored, stored, made)]
+    sheets = [
+        contact_sheet(rows, tmp_path / "sheet.png").read_bytes() for rows in (stored, stored, made)
+    ]
     assert sheets[0] == sheets[1] == sheets[2]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 1000 and sheet.mode == "RGB"

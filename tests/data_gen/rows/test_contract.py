@@ -16,8 +16,15 @@ def row(**changes):
     good = {
         "id": "a-0",
         "task": ICT,
-        "prompt": [{"role": "user", "content": [{"type": "image", "text": None},
-                                                {"type": "text", "text": "This is <bo>."}]}],
+        "prompt": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image", "text": None},
+                    {"type": "text", "text": "This is <bo>."},
+                ],
+            }
+        ],
         "images": [Image.new("RGB", (8, 8), "red")],
         "answer": None,
         "box": None,
@@ -85,8 +92,14 @@ def test_only_boxes_within_the_picture_pass(box):
 
 def test_a_set_survives_the_round_trip_with_custom_columns(tmp_path):
     rows = [row(id=f"a-{i}", mood="glad", box=[0, 0, 0.5, 1]) for i in range(3)]
-    manifest = write_rows(rows, tmp_path / "set", seed=7, generator="test",
-                          extra_features={"mood": Value("string")}, skipped={"blurred": 2})
+    manifest = write_rows(
+        rows,
+        tmp_path / "set",
+        seed=7,
+        generator="test",
+        extra_features={"mood": Value("string")},
+        skipped={"blurred": 2},
+    )
     assert manifest["rows"] == 3 and manifest["skipped"] == {"blurred": 2}
     assert json.loads((tmp_path / "set/manifest.json").read_text()) == manifest
     back = read_rows(tmp_path / "set")

@@ -14,8 +14,9 @@ from tests.data_gen.stub_rows import contents, make, stub_source
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk_space.shutil, "disk_usage",
-                        lambda path: type("Usage", (), {"free": 10**6}))
+    monkeypatch.setattr(
+        disk_space.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10**6})
+    )
     row = disk_space.row_bytes(stub_source(), "stub")
     assert 200 < row < 2000
     with pytest.raises(NoRoomError, match=r"100000 rows need about \d+ MB .* has 1 MB left; make"):
@@ -43,8 +44,11 @@ def test_a_disk_that_fills_up_keeps_every_whole_shard(tmp_path, monkeypatch, for
         patch.setattr(files, "open", Full, raising=False)
         make(tmp_path / "set", form=form)
     partial = tmp_path / "set.partial"
-    held = sum(json.loads(mark.read_text())["rows"] for mark in (partial / "done").iterdir()
-               ) if partial.exists() else 0
+    held = (
+        sum(json.loads(mark.read_text())["rows"] for mark in (partial / "done").iterdir())
+        if partial.exists()
+        else 0
+    )
     assert f"is full; {held} rows in whole shards are kept in {partial}" in str(error.value)
     assert (held > 0) == (share == 0.6) and not list(partial.rglob("*.partial"))
     if held:

@@ -48,8 +48,11 @@ def test_duplicates_are_counted_within_rows_and_between_them(tmp_path):
     file_of(tmp_path / "rows.parquet", *rows, {**rows[0], "images": [png(11), png(12)]})
     report, said = inspected(tmp_path / "rows.parquet", tmp_path)
     assert report["duplicates"] == {
-        "rows_with_an_earlier_id": 1, "an_id_used_twice": "x",
-        "rows_with_an_image_twice": 1, "images_in_several_rows": 2}
+        "rows_with_an_earlier_id": 1,
+        "an_id_used_twice": "x",
+        "rows_with_an_image_twice": 1,
+        "images_in_several_rows": 2,
+    }
     assert "1 rows with an id that was used before ('x')" in said
 
 
@@ -58,9 +61,14 @@ def test_bad_rows_of_a_stranger_are_counted_by_reason_and_the_good_ones_describe
     theirs.mkdir()
     half = png(64)
     half["bytes"] = half["bytes"][:-3000]  # its header is fine
-    file_of(theirs / "a.parquet", stub_row(index=0), stub_row(index=1, images=[half]),
-            stub_row(VLT, 2, box=[0, 0, 64, 64]), stub_row(VLT, 3, box=[0, 0, 50, 64]),
-            stub_row(index=4, names=["<bo>"]))
+    file_of(
+        theirs / "a.parquet",
+        stub_row(index=0),
+        stub_row(index=1, images=[half]),
+        stub_row(VLT, 2, box=[0, 0, 64, 64]),
+        stub_row(VLT, 3, box=[0, 0, 50, 64]),
+        stub_row(index=4, names=["<bo>"]),
+    )
     file_of(theirs / "b.parquet", {k: v for k, v in stub_row(index=5).items() if k != "names"})
     (theirs / "c.parquet").write_bytes(b"PAR1 not really")
     report, said = inspected(theirs, tmp_path)
@@ -95,6 +103,8 @@ def test_the_command_prints_it(tmp_path, capsys, monkeypatch):
     main(["--inspect", "set"])
     assert "20 good rows" in capsys.readouterr().out
     assert sorted(f.name for f in (tmp_path / "runs/inspect/set").iterdir()) == [
-        "contact_sheet.png", "report.json"]
+        "contact_sheet.png",
+        "report.json",
+    ]
     with pytest.raises(SystemExit, match="generate: no rows at nowhere"):
         main(["--inspect", "nowhere"])

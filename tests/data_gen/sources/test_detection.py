@@ -31,14 +31,24 @@ def coco(root: Path, scenes: int = 4, **changes) -> Path:
     """A COCO file and its images: three boxes of three categories in each, box ``i`` of one
     colour."""
     (root / "images").mkdir(parents=True)
-    whole = {"info": {}, "images": [], "annotations": [], "categories": [
-        {"id": 10 + k, "name": name} for k, name in enumerate(KINDS)]}
+    whole = {
+        "info": {},
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": 10 + k, "name": name} for k, name in enumerate(KINDS)],
+    }
     for p in range(scenes):
         image = Image.new("RGB", SIZE, "white")
         for k, (x, y, w, h) in enumerate(PLACES):
-            whole["annotations"].append({
-                "id": 3 * p + k, "image_id": p, "category_id": 10 + k, "bbox": [x, y, w, h],
-                "iscrowd": 0})
+            whole["annotations"].append(
+                {
+                    "id": 3 * p + k,
+                    "image_id": p,
+                    "category_id": 10 + k,
+                    "bbox": [x, y, w, h],
+                    "iscrowd": 0,
+                }
+            )
             image.paste(colour(3 * p + k), (x, y, x + w, y + h))
         image.save(root / "images" / f"{p}.png")
         whole["images"].append({"id": p, "file_name": f"{p}.png", "width": 240, "height": 180})
@@ -159,8 +169,10 @@ def test_several_of_one_picture_are_captioned_together(tmp_path):
 
 def test_referring_sentences_ask_for_a_box(tmp_path):
     path = coco(tmp_path)
-    refs = [{"ann_id": i, "sentences": [{"raw": f"thing  number {i}", "sent": "x"}, f"no. {i}"]}
-            for i in (1, 4)]
+    refs = [
+        {"ann_id": i, "sentences": [{"raw": f"thing  number {i}", "sent": "x"}, f"no. {i}"]}
+        for i in (1, 4)
+    ]
     (tmp_path / "refs.json").write_text(json.dumps({"refs": [*refs, {"ann_id": 99}]}))
     rows = indexed(path, {VLT: 80}, references=tmp_path / "refs.json", named_share=0.5)
     assert rows.skipped.counts == {"reference to no annotation": 1}
@@ -180,8 +192,10 @@ def test_references_with_boxes_of_their_own(tmp_path, lines, box_format):
     coco(tmp_path)
     x, y, w, h = PLACES[1]
     bbox = [x, y, w, h] if box_format == "xywh" else [x, y, x + w, y + h]
-    refs = [{"ref_id": 3 * p + 1, "file_name": f"{p}.png", "bbox": bbox,
-             "sentences": [f"the {p}th"]} for p in range(4)]
+    refs = [
+        {"ref_id": 3 * p + 1, "file_name": f"{p}.png", "bbox": bbox, "sentences": [f"the {p}th"]}
+        for p in range(4)
+    ]
     path = tmp_path / "refs.json"
     path.write_text("\n".join(map(json.dumps, refs)) if lines else json.dumps(refs))
     for row in made(path, {VLT: 12}, box_format=box_format):
@@ -200,28 +214,52 @@ def odd(box_id: int, bbox, **more) -> dict:
 def test_boxes_that_are_of_no_use_are_counted_by_reason(tmp_path):
     good = list(PLACES[0])
     extra = [
-        odd(100, good, iscrowd=1), odd(101, good, isfake=1), odd(102, good, isreflected=1),
-        odd(103, [50, 50, 4, 4]), odd(104, [0, 40, 50, 50]), odd(105, [200, 40, 40, 50]),
-        odd(106, good), odd(107, [60, 60, -30, 40]), odd(108, [60, 60, 30, 0]),
-        odd(109, [200, 40, 90, 50]), odd(110, [10, 10, 225, 165]), odd(111, [1, 2, "x", 4]),
-        odd(112, [1, 2, 3]), odd(113, good, image_id=77), odd(114, good, category_id=77),
-        odd(115, good, image_id=50), odd(116, good, image_id=51), odd(117, [1, 2, 1e999, 4]),
+        odd(100, good, iscrowd=1),
+        odd(101, good, isfake=1),
+        odd(102, good, isreflected=1),
+        odd(103, [50, 50, 4, 4]),
+        odd(104, [0, 40, 50, 50]),
+        odd(105, [200, 40, 40, 50]),
+        odd(106, good),
+        odd(107, [60, 60, -30, 40]),
+        odd(108, [60, 60, 30, 0]),
+        odd(109, [200, 40, 90, 50]),
+        odd(110, [10, 10, 225, 165]),
+        odd(111, [1, 2, "x", 4]),
+        odd(112, [1, 2, 3]),
+        odd(113, good, image_id=77),
+        odd(114, good, category_id=77),
+        odd(115, good, image_id=50),
+        odd(116, good, image_id=51),
+        odd(117, [1, 2, 1e999, 4]),
     ]
-    listed = [{"id": 50, "file_name": "gone.png", "width": 240, "height": 180},
-              {"id": 51, "file_name": "small.png", "width": 0, "height": 180}]
+    listed = [
+        {"id": 50, "file_name": "gone.png", "width": 240, "height": 180},
+        {"id": 51, "file_name": "small.png", "width": 0, "height": 180},
+    ]
     path, lines = coco(tmp_path, annotations=extra, images=[*listed, "x"]), []
     rows = indexed(path, report=lines.append)
     assert rows.skipped.counts == {
-        "crowd": 1, "drawn, not real": 1, "reflection": 1, "tiny": 1,
-        "cut off by the image's edge": 2, "duplicate": 1, "inverted or empty": 2,
-        "outside the image": 1, "fills the image": 1, "bbox is not four numbers": 3,
-        "image not listed, or without file_name": 1, "image of unknown size": 1,
-        "category not listed, or without a name": 1, "image missing on disk": 1,
+        "crowd": 1,
+        "drawn, not real": 1,
+        "reflection": 1,
+        "tiny": 1,
+        "cut off by the image's edge": 2,
+        "duplicate": 1,
+        "inverted or empty": 2,
+        "outside the image": 1,
+        "fills the image": 1,
+        "bbox is not four numbers": 3,
+        "image not listed, or without file_name": 1,
+        "image of unknown size": 1,
+        "category not listed, or without a name": 1,
+        "image missing on disk": 1,
         "entry that is no object": 1,
     }
     assert lines == [lines[0]] and lines[0].startswith(
         "detection: 12 boxes in 4 images used; skipped 19: "
-        "3 bbox is not four numbers (111, 112, 117), ")
+        "3 bbox is not four numbers (111, 112, 117), "
+    )
 
 
 def test_filters_are_settings(tmp_path):
@@ -276,26 +314,37 @@ def test_objects365_names_its_pictures_by_longer_paths(tmp_path):
     assert find_file(tmp_path / "images", str(path)) is None
 
 
-@pytest.mark.parametrize(("content", "more", "sentence"), [
-    (None, {}, "coco.json cannot be read"),
-    ('{"images": [', {}, "coco.json, line 1: is not readable JSON"),
-    ('{"a": 1}', {}, r"no box in it \(found: a\); it must have COCO's images"),
-    (0, {"images": "elsewhere"}, "elsewhere is no folder"),
-    (0, {"box_format": "cxcywh"}, "box_format must be xywh or xyxy"),
-    (0, {"min_share": 3}, "min_share must be a number from 0 to 1, not 3"),
-    (0, {"min_side": -3}, "min_side must be a number from 0, not -3"),
-    (0, {"min_side": 999}, "0 boxes in 0 images used; skipped 12: 12 tiny .*; check the folder"),
-    (0, {"named_share": "often"}, "named_share must be from 0 to 1"),
-    (0, {"counts": {"dance": 1}}, "detection gives .* there is no 'dance'"),
-])
+@pytest.mark.parametrize(
+    ("content", "more", "sentence"),
+    [
+        (None, {}, "coco.json cannot be read"),
+        ('{"images": [', {}, "coco.json, line 1: is not readable JSON"),
+        ('{"a": 1}', {}, r"no box in it \(found: a\); it must have COCO's images"),
+        (0, {"images": "elsewhere"}, "elsewhere is no folder"),
+        (0, {"box_format": "cxcywh"}, "box_format must be xywh or xyxy"),
+        (0, {"min_share": 3}, "min_share must be a number from 0 to 1, not 3"),
+        (0, {"min_side": -3}, "min_side must be a number from 0, not -3"),
+        (
+            0,
+            {"min_side": 999},
+            "0 boxes in 0 images used; skipped 12: 12 tiny .*; check the folder",
+        ),
+        (0, {"named_share": "often"}, "named_share must be from 0 to 1"),
+        (0, {"counts": {"dance": 1}}, "detection gives .* there is no 'dance'"),
+    ],
+)
 def test_what_is_impossible_is_said_in_one_sentence(tmp_path, content, more, sentence):
     path = coco(tmp_path)
     if content is None:
         path.unlink()
     elif content:
         path.write_text(content)
-    more = {"images": tmp_path / "images", "seed": 0, "counts": {VLT: 1},
-            "report": lambda line: None} | more
+    more = {
+        "images": tmp_path / "images",
+        "seed": 0,
+        "counts": {VLT: 1},
+        "report": lambda line: None,
+    } | more
     with pytest.raises(SourceError, match=sentence):
         detection_rows(path, **more)
 
@@ -319,11 +368,18 @@ def test_scenes_are_chosen_by_measure(corners, most):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.dictionaries(st.sampled_from(["id", "image_id", "category_id", "bbox", "name",
-                                                 "file_name", "sentences", "width"]),
-                                st.none() | st.integers() | st.text() | st.lists(st.floats()),
-                                ), max_size=6),
-       st.sampled_from(["images", "annotations", "categories", "refs"]))
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(
+                ["id", "image_id", "category_id", "bbox", "name", "file_name", "sentences", "width"]
+            ),
+            st.none() | st.integers() | st.text() | st.lists(st.floats()),
+        ),
+        max_size=6,
+    ),
+    st.sampled_from(["images", "annotations", "categories", "refs"]),
+)
 def test_whatever_the_entries_hold_only_a_source_error_comes_out(tmp_path_factory, items, key):
     path = coco(tmp_path_factory.mktemp("odd"))
     whole = json.loads(path.read_text())

@@ -17,7 +17,8 @@ from tests.places import ROOT, SHARED
 
 DREAMBOOTH = SHARED / "dreambooth"
 needs_dreambooth = pytest.mark.skipif(
-    not DREAMBOOTH.is_dir(), reason="no ../shared/data/dreambooth here")
+    not DREAMBOOTH.is_dir(), reason="no ../shared/data/dreambooth here"
+)
 
 
 def folder_of(root: Path, subjects: dict[str, int], classes: dict[str, str] | None = None) -> Path:
@@ -37,8 +38,11 @@ def folder_of(root: Path, subjects: dict[str, int], classes: dict[str, str] | No
 
 @pytest.fixture
 def toys(tmp_path) -> Path:
-    return folder_of(tmp_path / "toys", {"cat": 3, "cat2": 2, "dog": 3, "dog2": 2, "mug": 2},
-                     {"cat": "cat", "cat2": "cat", "dog": "dog", "dog2": "dog", "mug": "mug"})
+    return folder_of(
+        tmp_path / "toys",
+        {"cat": 3, "cat2": 2, "dog": 3, "dog2": 2, "mug": 2},
+        {"cat": "cat", "cat2": "cat", "dog": "dog", "dog2": "dog", "mug": "mug"},
+    )
 
 
 def rows_of(root, n_oct=0, n_ict=0, report=lambda line: None, **settings) -> list[dict]:
@@ -77,7 +81,8 @@ def test_object_rows_tell_the_truth(toys):
         how = "same" if row["answer"] == "yes" else "hard" if hard else "other"
         assert row["source"].endswith(f"({how})")
         assert [i.tobytes() for i in row["images"]] == [
-            open_photo(toys / name, 32).tobytes() for name in (reference, query)]
+            open_photo(toys / name, 32).tobytes() for name in (reference, query)
+        ]
 
 
 def test_yes_and_no_are_balanced_for_every_subject(toys):
@@ -121,16 +126,23 @@ def test_shares_of_identity_rows(toys):
 
 
 def test_info_tells_the_class(toys):
-    texts = [part["text"] for row in rows_of(toys, 40, info_share=1.0)
-             for part in row["prompt"][0]["content"][1:2]]
+    texts = [
+        part["text"]
+        for row in rows_of(toys, 40, info_share=1.0)
+        for part in row["prompt"][0]["content"][1:2]
+    ]
     assert all("It is a " in text for text in texts)
     assert not any("It is" in str(row["prompt"]) for row in rows_of(toys, 40, 40, info_share=0.0))
 
 
 def test_a_subject_is_not_called_by_the_word_for_a_class(tmp_path):
     root = folder_of(tmp_path, {"a": 2, "b": 2}, {"a": "mario", "b": "Lisa doll"})
-    names = {row["names"][0] for row in rows_of(root, n_ict=4000, size=16, multi_share=0,
-                                                absent_share=0, distractor_share=0)}
+    names = {
+        row["names"][0]
+        for row in rows_of(
+            root, n_ict=4000, size=16, multi_share=0, absent_share=0, distractor_share=0
+        )
+    }
     assert len(names) > 800 and not names & {"Mario", "Lisa"}
 
 
@@ -178,14 +190,17 @@ def test_held_out_subjects_are_disjoint_and_stay_where_they_are(tmp_path):
 # ---- classes ----
 
 
-@pytest.mark.parametrize("text", [
-    "cat2,cat\nmug, coffee mug\n",
-    "subject,class\ncat2;cat\nmug;coffee mug",
-    "\ufeff# mine\ncat2: cat  # the grey one\nmug: 'coffee mug'\n\n",
-    "cat2\tcat\nmug\tcoffee mug\n",
-    "cat2 cat\nmug coffee mug\n",
-    "Classes\n\nsubject_name,class\ncat2,cat\nmug,coffee mug\n\nPrompts\n'a {0} {1}',\n",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat2,cat\nmug, coffee mug\n",
+        "subject,class\ncat2;cat\nmug;coffee mug",
+        "\ufeff# mine\ncat2: cat  # the grey one\nmug: 'coffee mug'\n\n",
+        "cat2\tcat\nmug\tcoffee mug\n",
+        "cat2 cat\nmug coffee mug\n",
+        "Classes\n\nsubject_name,class\ncat2,cat\nmug,coffee mug\n\nPrompts\n'a {0} {1}',\n",
+    ],
+)
 def test_classes_files(tmp_path, text):
     (tmp_path / "classes").write_text(text, encoding="utf-8")
     assert read_classes(tmp_path / "classes") == {"cat2": "cat", "mug": "coffee mug"}
@@ -234,21 +249,28 @@ def test_one_summary_line_names_what_is_skipped(toys):
     assert "owl" not in {subject(photos_in(row)[0][0]) for row in rows if row["task"] == OCT}
 
 
-@pytest.mark.parametrize(("subjects", "settings", "sentence"), [
-    ({}, {}, "holds no usable photo; give a directory with photos at <subject>/"),
-    ({"cat": 0}, {}, r"holds no usable photo.*1 empty folder \(cat\)"),
-    ({"cat": 1, "dog": 1}, {}, "2 subjects, none with two photos; add photos"),
-    ({"cat": 2}, {}, "one subject; object_consistency rows need another"),
-    ({"cat": 2}, {"counts": {ICT: 1}}, "multi_share needs two subjects .* or set it to 0"),
-    ({"cat": 2, "dog": 2}, {"counts": {"visual_localization": 1}}, "visual_localization.: take"),
-    ({"cat": 2, "dog": 2}, {"counts": {OCT: -1}}, "must be a whole number from 0"),
-    ({"cat": 2, "dog": 2}, {"multi_share": 1.5}, "multi_share must be from 0 to 1"),
-    ({"cat": 2, "dog": 2}, {"size": 0}, "size must be a whole number of pixels from 16"),
-    ({"cat": 2, "dog": 2}, {"side": "left"}, "side must be 'long' or 'short'"),
-    ({"cat": 2, "dog": 2}, {"split": "test"}, "split must be 'train', 'heldout' or null"),
-    ({"cat": 2, "dog": 2}, {"split": "heldout", "heldout_share": 0}, "'heldout': 0 subjects"),
-    ({"cat": 2, "dog": 2}, {"classes": "nowhere.csv"}, "nowhere.csv cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("subjects", "settings", "sentence"),
+    [
+        ({}, {}, "holds no usable photo; give a directory with photos at <subject>/"),
+        ({"cat": 0}, {}, r"holds no usable photo.*1 empty folder \(cat\)"),
+        ({"cat": 1, "dog": 1}, {}, "2 subjects, none with two photos; add photos"),
+        ({"cat": 2}, {}, "one subject; object_consistency rows need another"),
+        ({"cat": 2}, {"counts": {ICT: 1}}, "multi_share needs two subjects .* or set it to 0"),
+        (
+            {"cat": 2, "dog": 2},
+            {"counts": {"visual_localization": 1}},
+            "visual_localization.: take",
+        ),
+        ({"cat": 2, "dog": 2}, {"counts": {OCT: -1}}, "must be a whole number from 0"),
+        ({"cat": 2, "dog": 2}, {"multi_share": 1.5}, "multi_share must be from 0 to 1"),
+        ({"cat": 2, "dog": 2}, {"size": 0}, "size must be a whole number of pixels from 16"),
+        ({"cat": 2, "dog": 2}, {"side": "left"}, "side must be 'long' or 'short'"),
+        ({"cat": 2, "dog": 2}, {"split": "test"}, "split must be 'train', 'heldout' or null"),
+        ({"cat": 2, "dog": 2}, {"split": "heldout", "heldout_share": 0}, "'heldout': 0 subjects"),
+        ({"cat": 2, "dog": 2}, {"classes": "nowhere.csv"}, "nowhere.csv cannot be read"),
+    ],
+)
 def test_what_is_impossible_is_refused_at_the_call(tmp_path, subjects, settings, sentence):
     folder_of(tmp_path, subjects)
     settings = {"seed": 0, "counts": {OCT: 4}, "report": lambda line: None} | settings
@@ -261,8 +283,14 @@ def test_what_is_impossible_is_refused_at_the_call(tmp_path, subjects, settings,
 @pytest.mark.parametrize("photos", [{"a": 2, "b": 1}, {"a": 2, "b": 2}, {"a": 2, "b": 2, "c": 2}])
 def test_few_subjects_are_enough(tmp_path, photos):
     multi = 0.5 if photos["b"] > 1 else 0.0
-    rows = rows_of(folder_of(tmp_path, photos), 20, 60, multi_share=multi, absent_share=0.5,
-                   distractor_share=1.0)
+    rows = rows_of(
+        folder_of(tmp_path, photos),
+        20,
+        60,
+        multi_share=multi,
+        absent_share=0.5,
+        distractor_share=1.0,
+    )
     for row in rows:
         check_row(row)
     assert any(row["task"] == ICT and not row["names"] for row in rows)
@@ -283,12 +311,14 @@ def test_a_photo_that_vanishes_meanwhile_is_named(toys):
 @needs_dreambooth
 def test_dreambooth(tmp_path):
     lines = []
-    rows = folder_rows(DREAMBOOTH, seed=0, counts={OCT: 60, ICT: 60}, size=64,
-                       report=lines.append)
-    manifest = write_rows(rows, tmp_path / "rows", seed=0, generator="folders",
-                          skipped=rows.skipped)
-    assert lines == ["folders: 158 photos of 30 subjects used; skipped 1: 1 beside the subjects' "
-                     "folders (references_and_licenses.txt)"]
+    rows = folder_rows(DREAMBOOTH, seed=0, counts={OCT: 60, ICT: 60}, size=64, report=lines.append)
+    manifest = write_rows(
+        rows, tmp_path / "rows", seed=0, generator="folders", skipped=rows.skipped
+    )
+    assert lines == [
+        "folders: 158 photos of 30 subjects used; skipped 1: 1 beside the subjects' "
+        "folders (references_and_licenses.txt)"
+    ]
     assert manifest["tasks"] == {ICT: 60, OCT: 60}
     back = read_rows(tmp_path / "rows")
     assert Counter(back["answer"]) == {"yes": 30, "no": 30, None: 60}

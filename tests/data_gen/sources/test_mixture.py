@@ -32,26 +32,41 @@ TOYBOX = {"generator": "toybox", "shares": {OCT: 1, ICT: 1}}
 
 def numbers(counts, seed, given) -> IndexedRows:
     """A generator whose rows tell who made them."""
+
     def make(task, i):
         if i == given.get("skip"):
             return Skipped("odd")
-        return {"id": f"n-{seed}-{task}-{i}", "task": task, "seed": seed,
-                "images": [Image.new("RGB", (8, 8))]}
+        return {
+            "id": f"n-{seed}-{task}-{i}",
+            "task": task,
+            "seed": seed,
+            "images": [Image.new("RGB", (8, 8))],
+        }
 
     skipped = SkippedItems()
     skipped.add("bad", None, given.get("bad", 0))
-    return IndexedRows(counts, make, skipped=skipped, fingerprint="n",
-                       image_format=given.get("image_format", "png"),
-                       columns=dict.fromkeys(given.get("columns", ())))
+    return IndexedRows(
+        counts,
+        make,
+        skipped=skipped,
+        fingerprint="n",
+        image_format=given.get("image_format", "png"),
+        columns=dict.fromkeys(given.get("columns", ())),
+    )
 
 
-STUB = {"numbers": SimpleNamespace(rows=numbers,
-                                   settings={"skip", "bad", "columns", "image_format"})}
+STUB = {
+    "numbers": SimpleNamespace(rows=numbers, settings={"skip", "bad", "columns", "image_format"})
+}
 
 
 def stubs(counts, seed=0, **sources):
-    return mixture_rows(counts, seed, {
-        name: {"generator": "numbers", **source} for name, source in sources.items()}, STUB)
+    return mixture_rows(
+        counts,
+        seed,
+        {name: {"generator": "numbers", **source} for name, source in sources.items()},
+        STUB,
+    )
 
 
 # ---- whose turn it is ----
@@ -92,8 +107,12 @@ def test_others_make_up_for_a_cap():
 
 
 def test_every_source_has_ids_and_seeds_of_its_own():
-    made = stubs({OCT: 20, ICT: 10}, a={"shares": {OCT: 1, ICT: 1}},
-                 b={"shares": {OCT: 3}}, c={"shares": {OCT: 1}, "seed": 7})
+    made = stubs(
+        {OCT: 20, ICT: 10},
+        a={"shares": {OCT: 1, ICT: 1}},
+        b={"shares": {OCT: 3}},
+        c={"shares": {OCT: 1}, "seed": 7},
+    )
     rows = list(made)
     assert len({row["id"] for row in rows}) == 30
     by_source = Counter((row["id"].split(":")[0], row["task"]) for row in rows)
@@ -115,26 +134,45 @@ def test_what_sources_skip_is_counted_by_source():
 
 
 def test_a_source_without_rows_is_not_even_opened():
-    made = mixture_rows({OCT: 4}, 0, {"toys": TOYBOX, "gone": {
-        "generator": "detection", "shares": {VLT: 1}, "annotations": "x", "images": "y"}},
-        GENERATORS)
+    made = mixture_rows(
+        {OCT: 4},
+        0,
+        {
+            "toys": TOYBOX,
+            "gone": {
+                "generator": "detection",
+                "shares": {VLT: 1},
+                "annotations": "x",
+                "images": "y",
+            },
+        },
+        GENERATORS,
+    )
     assert len(list(made)) == 4
 
 
-@pytest.mark.parametrize(("sources", "sentence"), [
-    (None, "'sources' must name at least one source"),
-    ({"a": 3}, "source 'a': must be settings, not 3"),
-    ({"a": TOYBOX | {"generator": "magic"}}, "source 'a': generator must be one of toybox"),
-    ({"a": TOYBOX | {"hard_shared": 1}}, "source 'a': unknown key 'hard_shared'"),
-    ({"a": {"generator": "toybox"}}, "source 'a': shares must give tasks weights"),
-    ({"a": TOYBOX | {"shares": {OCT: -1}}}, "source 'a': shares must give tasks weights"),
-    ({"a": TOYBOX | {"caps": {OCT: 0.5}}}, "source 'a': caps must give tasks whole numbers"),
-    ({"a": TOYBOX | {"caps": {OCT: 2}}}, "ask for 4 rows of object_consistency, .* give 2"),
-    ({"a": {"generator": "folders", "shares": {OCT: 1}}}, "source 'a': folders: 'root' is missing"),
-    ({"a": {"generator": "folders", "shares": {OCT: 1}, "root": "nowhere"}},
-     "source 'a': nowhere is no directory"),
-    ({"a": TOYBOX, "b": TOYBOX | {"targets": True}}, "source 'b' has the further columns"),
-])
+@pytest.mark.parametrize(
+    ("sources", "sentence"),
+    [
+        (None, "'sources' must name at least one source"),
+        ({"a": 3}, "source 'a': must be settings, not 3"),
+        ({"a": TOYBOX | {"generator": "magic"}}, "source 'a': generator must be one of toybox"),
+        ({"a": TOYBOX | {"hard_shared": 1}}, "source 'a': unknown key 'hard_shared'"),
+        ({"a": {"generator": "toybox"}}, "source 'a': shares must give tasks weights"),
+        ({"a": TOYBOX | {"shares": {OCT: -1}}}, "source 'a': shares must give tasks weights"),
+        ({"a": TOYBOX | {"caps": {OCT: 0.5}}}, "source 'a': caps must give tasks whole numbers"),
+        ({"a": TOYBOX | {"caps": {OCT: 2}}}, "ask for 4 rows of object_consistency, .* give 2"),
+        (
+            {"a": {"generator": "folders", "shares": {OCT: 1}}},
+            "source 'a': folders: 'root' is missing",
+        ),
+        (
+            {"a": {"generator": "folders", "shares": {OCT: 1}, "root": "nowhere"}},
+            "source 'a': nowhere is no directory",
+        ),
+        ({"a": TOYBOX, "b": TOYBOX | {"targets": True}}, "source 'b' has the further columns"),
+    ],
+)
 def test_what_is_wrong_is_said_with_its_source(sources, sentence):
     with pytest.raises(SourceError, match=sentence):
         mixture_rows({OCT: 4}, 0, sources, {k: v for k, v in GENERATORS.items() if k != "mixture"})
@@ -151,22 +189,31 @@ def data(tmp_path) -> Path:
     refs = [{"ann_id": i, "sentences": [f"thing number {i}"]} for i in range(18)]
     (tmp_path / "refs.json").write_text(json.dumps(refs))
     keys = [f"a.parquet:{i // 4}:{i % 4}" for i in range(12)]
-    write_neighbours(tmp_path / "near.parquet", {
-        key: [keys[(i + 1) % 12]] for i, key in enumerate(keys)})
+    write_neighbours(
+        tmp_path / "near.parquet", {key: [keys[(i + 1) % 12]] for i, key in enumerate(keys)}
+    )
     return tmp_path
 
 
-@pytest.mark.parametrize(("name", "multi", "absent"), [
-    ("repic_2k", 0.05, 0.0), ("personal_20k", None, 0.15)])
+@pytest.mark.parametrize(
+    ("name", "multi", "absent"), [("repic_2k", 0.05, 0.0), ("personal_20k", None, 0.15)]
+)
 def test_the_shipped_mixtures_in_miniature(data, name, multi, absent):
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     whole = sum(config["counts"].values())
     assert whole == {"repic_2k": 2000, "personal_20k": 20_000}[name]
     for source in config["sources"].values():
-        source |= {key: str(value) for key, value in {
-            "path": data / "pairs", "annotations": data / "coco" / "coco.json",
-            "images": data / "coco" / "images", "references": data / "refs.json",
-            "neighbours": data / "near.parquet"}.items() if key in source}
+        source |= {
+            key: str(value)
+            for key, value in {
+                "path": data / "pairs",
+                "annotations": data / "coco" / "coco.json",
+                "images": data / "coco" / "images",
+                "references": data / "refs.json",
+                "neighbours": data / "near.parquet",
+            }.items()
+            if key in source
+        }
         source |= {"size": 48} | ({"min_side": 16} if "images" in source else {})
     config["counts"] = {task: n * 400 // whole for task, n in config["counts"].items()}
     config["out"] = str(data / "set")
@@ -186,5 +233,6 @@ def test_the_shipped_mixtures_in_miniature(data, name, multi, absent):
         assert all("told" in row["source"] for row in rows if row["task"] == VLT)
     else:
         assert sum(not row["names"] for row in captions) / len(captions) == pytest.approx(
-            absent, abs=0.07)
+            absent, abs=0.07
+        )
         assert sum("(nearest)" in row["source"] for row in rows) > 20

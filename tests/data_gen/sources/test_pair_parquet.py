@@ -24,8 +24,13 @@ def test_a_stream_is_kept_part_by_part_and_taken_up_where_it_ended(tmp_path, mon
     file = write(tmp_path / "hub" / "a.parquet", [row(i) for i in range(10)])
 
     def stream():
-        return load_dataset("parquet", data_files=str(file), split="train", streaming=True,
-                            cache_dir=str(tmp_path / "hf"))
+        return load_dataset(
+            "parquet",
+            data_files=str(file),
+            split="train",
+            streaming=True,
+            cache_dir=str(tmp_path / "hf"),
+        )
 
     keep_pairs(stream(), tmp_path / "kept", 4)
     parts = sorted(p.name for p in (tmp_path / "kept").iterdir())
@@ -44,10 +49,16 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path, monkeypatch):
         fetch_pairs("nobody/nothing", tmp_path, 5)
 
 
-@pytest.mark.parametrize(("error", "sentence"), [
-    (OSError(errno.ENOSPC, "No space left"), "the disk of .* is full; whole files .* make room"),
-    (RuntimeError(), "cannot be read .RuntimeError"),
-])
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left"),
+            "the disk of .* is full; whole files .* make room",
+        ),
+        (RuntimeError(), "cannot be read .RuntimeError"),
+    ],
+)
 def test_what_goes_wrong_while_streaming_is_one_sentence(tmp_path, monkeypatch, error, sentence):
     def fail(*_, **__):
         raise error

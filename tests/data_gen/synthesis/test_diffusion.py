@@ -23,45 +23,76 @@ from tests.data_gen.stub_rows import contents
 from tests.data_gen.synthesis.tiny_pipelines import LENGTH, save_flux, save_ip_adapter, save_unet
 
 TEXTS = {
-    "item": "{colour} {kind}", "category": "{kind}", "scene": "{wall} wall",
+    "item": "{colour} {kind}",
+    "category": "{kind}",
+    "scene": "{wall} wall",
     "lists": {"kind": ["bear", "owl"], "colour": ["red", "blue"], "wall": ["mint", "sky"]},
 }
 CALLS = {
     "unet": {"num_inference_steps": 2, "guidance_scale": 2.0, "negative_prompt": "two toys"},
-    "flux": {"num_inference_steps": 2, "true_cfg_scale": 2.0, "negative_prompt": "",
-             "max_sequence_length": LENGTH},
+    "flux": {
+        "num_inference_steps": 2,
+        "true_cfg_scale": 2.0,
+        "negative_prompt": "",
+        "max_sequence_length": LENGTH,
+    },
 }
 EDITS = {
-    "unet": {"class": "AutoPipelineForImage2Image",
-             "call": {"num_inference_steps": 4, "strength": 0.5}},
-    "flux": {"class": "FluxKontextPipeline",
-             "call": {"num_inference_steps": 2, "max_sequence_length": LENGTH, "max_area": 32 * 32,
-                      "_auto_resize": False}},
+    "unet": {
+        "class": "AutoPipelineForImage2Image",
+        "call": {"num_inference_steps": 4, "strength": 0.5},
+    },
+    "flux": {
+        "class": "FluxKontextPipeline",
+        "call": {
+            "num_inference_steps": 2,
+            "max_sequence_length": LENGTH,
+            "max_area": 32 * 32,
+            "_auto_resize": False,
+        },
+    },
 }
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    return {"unet": save_unet(folder / "unet"), "flux": save_flux(folder / "flux"),
-            "clip": save_open_clip(folder / "clip")}
+    return {
+        "unet": save_unet(folder / "unet"),
+        "flux": save_flux(folder / "flux"),
+        "clip": save_open_clip(folder / "clip"),
+    }
 
 
 def settings(weights, family="unet", **changes) -> dict:
     return {
-        "seed": 3, "counts": {DIPTYCH: 4}, "texts": TEXTS, "size": 32, "batch_size": 2,
+        "seed": 3,
+        "counts": {DIPTYCH: 4},
+        "texts": TEXTS,
+        "size": 32,
+        "batch_size": 2,
         "pipeline": {"weights": str(weights[family]), "dtype": "float32", "call": CALLS[family]},
-        "report": lambda line: None} | changes
+        "report": lambda line: None,
+    } | changes
 
 
 def make(out, given: dict, **more) -> dict | None:
-    return build_rows(diffusion_pairs(**given), out, seed=given["seed"], generator="diffusion",
-                     rows_per_shard=2, **more)
+    return build_rows(
+        diffusion_pairs(**given),
+        out,
+        seed=given["seed"],
+        generator="diffusion",
+        rows_per_shard=2,
+        **more,
+    )
 
 
 def pairs_in(folder) -> list[tuple[Image.Image, dict]]:
-    return [(pair_image(place), row) for file in parquet_files(folder)
-            for place, row in light_rows(file, SkippedItems())]
+    return [
+        (pair_image(place), row)
+        for file in parquet_files(folder)
+        for place, row in light_rows(file, SkippedItems())
+    ]
 
 
 @pytest.mark.parametrize("family", ["unet", "flux"])
@@ -70,8 +101,14 @@ def test_a_set_of_diptychs_is_read_back_as_rows(tmp_path, weights, family):
     assert manifest["tasks"] == {DIPTYCH: 4}
     assert (tmp_path / "set/contact_sheet.png").stat().st_size > 1000
     lines = []
-    rows = subjects200k_rows(tmp_path / "set", seed=0, counts={OCT: 4, ICT: 2}, size=32,
-                              keep_unassessed=True, report=lines.append)
+    rows = subjects200k_rows(
+        tmp_path / "set",
+        seed=0,
+        counts={OCT: 4, ICT: 2},
+        size=32,
+        keep_unassessed=True,
+        report=lines.append,
+    )
     assert lines == ["subjects200k: 4 pairs used"]
     assert [row["images"][0].size for row in rows] == [(30, 30)] * 6
     image, row = pairs_in(tmp_path / "set")[0]
@@ -111,9 +148,17 @@ def test_processes_and_resumed_runs_make_the_same_files(tmp_path, weights, monke
 def test_a_set_begun_with_other_weights_is_not_resumed(tmp_path, weights):
     make(tmp_path / "set", settings(weights), rank=0, world=2)
     with pytest.raises(PlanError, match="another plan"):
-        make(tmp_path / "set", settings(weights, pipeline={
-            "weights": str(save_unet(tmp_path / "other", seed=1)), "dtype": "float32",
-            "call": CALLS["unet"]}))
+        make(
+            tmp_path / "set",
+            settings(
+                weights,
+                pipeline={
+                    "weights": str(save_unet(tmp_path / "other", seed=1)),
+                    "dtype": "float32",
+                    "call": CALLS["unet"],
+                },
+            ),
+        )
 
 
 @pytest.mark.parametrize("family", ["unet", "flux"])
@@ -132,13 +177,24 @@ def test_edits_through_an_ip_adapter_see_the_photo(tmp_path, weights):
     for colour in ("red", "blue"):
         (tmp_path / colour / "mug").mkdir(parents=True)
         Image.new("RGB", (40, 40), colour).save(tmp_path / colour / "mug" / "1.png")
-        given = settings(weights, counts={EDIT: 2}, edit={
-            "subjects": str(tmp_path / colour),
-            "pipeline": {
-                "class": "StableDiffusionPipeline", "image_argument": "ip_adapter_image",
-                "call": CALLS["unet"], "ip_adapter": {
-                    "pretrained_model_name_or_path_or_dict": str(adapter), "subfolder": "models",
-                    "weight_name": "adapter.safetensors", "scale": 1.0}}})
+        given = settings(
+            weights,
+            counts={EDIT: 2},
+            edit={
+                "subjects": str(tmp_path / colour),
+                "pipeline": {
+                    "class": "StableDiffusionPipeline",
+                    "image_argument": "ip_adapter_image",
+                    "call": CALLS["unet"],
+                    "ip_adapter": {
+                        "pretrained_model_name_or_path_or_dict": str(adapter),
+                        "subfolder": "models",
+                        "weight_name": "adapter.safetensors",
+                        "scale": 1.0,
+                    },
+                },
+            },
+        )
         make(tmp_path / f"set {colour}", given)
         image, _ = pairs_in(tmp_path / f"set {colour}")[0]
         right.append(np.asarray(image.crop(half_boxes(*image.size)[1])))
@@ -150,17 +206,28 @@ def test_edits_begin_with_photos_where_there_are_some(tmp_path, weights):
     for name, colour in colours.items():
         (tmp_path / "photos" / name).mkdir(parents=True)
         Image.new("RGB", (50, 40), colour).save(tmp_path / "photos" / name / "1.png")
-    given = settings(weights, counts={EDIT: 2}, edit={
-        "pipeline": EDITS["unet"], "subjects": str(tmp_path / "photos")})
+    given = settings(
+        weights,
+        counts={EDIT: 2},
+        edit={"pipeline": EDITS["unet"], "subjects": str(tmp_path / "photos")},
+    )
     make(tmp_path / "set", given)
-    seen = {row["description"]["item"]: image.crop(half_boxes(*image.size)[0]).getpixel((5, 5))
-            for image, row in pairs_in(tmp_path / "set")}
+    seen = {
+        row["description"]["item"]: image.crop(half_boxes(*image.size)[0]).getpixel((5, 5))
+        for image, row in pairs_in(tmp_path / "set")
+    }
     assert seen == {"red mug": (255, 0, 0), "blue mug": (0, 0, 255)}
 
 
 def test_points_are_written_and_pairs_below_the_least_are_counted(tmp_path, weights):
-    quality = {"encoder": str(weights["clip"]), "consistency": [0.9, 1.0], "agreement": [-1, 1],
-               "structure": [0.0, 0.9], "seam": None, "least": {QUALITY: 1}}
+    quality = {
+        "encoder": str(weights["clip"]),
+        "consistency": [0.9, 1.0],
+        "agreement": [-1, 1],
+        "structure": [0.0, 0.9],
+        "seam": None,
+        "least": {QUALITY: 1},
+    }
     make(tmp_path / "kept", settings(weights, quality=quality))
     for _, row in pairs_in(tmp_path / "kept"):
         scores = row["quality_assessment"]
@@ -178,8 +245,9 @@ def test_points_are_written_and_pairs_below_the_least_are_counted(tmp_path, weig
         some = {**quality, "least": {CONSISTENCY: scores[-1]}}
         manifest = make(tmp_path / "some", settings(weights, quality=some))
         assert manifest["rows"] == scores.count(scores[-1])
-        assert manifest["skipped"] == {f"objectConsistency below {scores[-1]}":
-                                       4 - manifest["rows"]}
+        assert manifest["skipped"] == {
+            f"objectConsistency below {scores[-1]}": 4 - manifest["rows"]
+        }
 
 
 def test_other_formats_are_refused(tmp_path, weights):
@@ -187,24 +255,33 @@ def test_other_formats_are_refused(tmp_path, weights):
         make(tmp_path / "set", settings(weights), form="webdataset")
 
 
-@pytest.mark.parametrize(("changes", "sentence"), [
-    ({"counts": {"collage": 1}}, "not 'collage'"),
-    ({"counts": {EDIT: 1}}, "edit pairs need 'edit'"),
-    ({"size": 8}, "size must be"),
-    ({"image_format": "gif"}, "image_format must be png or jpeg"),
-    ({"pipeline": {"weights": "/nowhere"}}, "/nowhere does not exist"),
-    ({"pipeline": {"weights": "data_gen/nowhere"}}, "does not exist; .*byname tiny_model"),
-    ({"quality": {"encoder": "data_gen/nowhere"}}, "does not exist; .*byname tiny_model"),
-    ({"pipeline": {"weights": "a/b", "class": "Magic"}}, "'Magic' is not a pipeline class"),
-    ({"pipeline": {"weights": "a/b", "class": "UNet2DConditionModel"}}, "is not a pipeline class"),
-    ({"pipeline": {"weights": "a/b", "dtype": "int8"}}, "dtype must be float32"),
-    ({"pipeline": {"weights": "a/b", "scheduler": {"class": "os"}}}, "is not a scheduler class"),
-    ({"pipeline": {"weights": "a/b", "steps": 3}}, "unknown key 'steps'"),
-    ({"pipeline": {}}, "'weights' is missing"),
-    ({"quality": {"encoder": "x", "sharp": 1}}, "unknown key 'sharp'"),
-    ({"quality": {"encoder": "x", "consistency": [1, 0]}}, "a lower and an upper bound"),
-    ({"edit": {"subjects": "/nowhere", "pipeline": {}}}, "/nowhere is no directory"),
-])
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"counts": {"collage": 1}}, "not 'collage'"),
+        ({"counts": {EDIT: 1}}, "edit pairs need 'edit'"),
+        ({"size": 8}, "size must be"),
+        ({"image_format": "gif"}, "image_format must be png or jpeg"),
+        ({"pipeline": {"weights": "/nowhere"}}, "/nowhere does not exist"),
+        ({"pipeline": {"weights": "data_gen/nowhere"}}, "does not exist; .*byname tiny_model"),
+        ({"quality": {"encoder": "data_gen/nowhere"}}, "does not exist; .*byname tiny_model"),
+        ({"pipeline": {"weights": "a/b", "class": "Magic"}}, "'Magic' is not a pipeline class"),
+        (
+            {"pipeline": {"weights": "a/b", "class": "UNet2DConditionModel"}},
+            "is not a pipeline class",
+        ),
+        ({"pipeline": {"weights": "a/b", "dtype": "int8"}}, "dtype must be float32"),
+        (
+            {"pipeline": {"weights": "a/b", "scheduler": {"class": "os"}}},
+            "is not a scheduler class",
+        ),
+        ({"pipeline": {"weights": "a/b", "steps": 3}}, "unknown key 'steps'"),
+        ({"pipeline": {}}, "'weights' is missing"),
+        ({"quality": {"encoder": "x", "sharp": 1}}, "unknown key 'sharp'"),
+        ({"quality": {"encoder": "x", "consistency": [1, 0]}}, "a lower and an upper bound"),
+        ({"edit": {"subjects": "/nowhere", "pipeline": {}}}, "/nowhere is no directory"),
+    ],
+)
 def test_it_refuses_with_one_sentence_before_weights_load(weights, changes, sentence):
     with pytest.raises(SourceError, match=sentence):
         diffusion_pairs(**settings(weights, **changes))
@@ -212,8 +289,9 @@ def test_it_refuses_with_one_sentence_before_weights_load(weights, changes, sent
 
 def test_an_argument_that_the_pipeline_does_not_take_is_named(tmp_path, weights):
     call = {**CALLS["unet"], "sparkle": 2}
-    given = settings(weights, pipeline={"weights": str(weights["unet"]), "dtype": "float32",
-                                        "call": call})
+    given = settings(
+        weights, pipeline={"weights": str(weights["unet"]), "dtype": "float32", "call": call}
+    )
     with pytest.raises(SourceError, match="takes no 'sparkle'"):
         make(tmp_path / "set", given)
 

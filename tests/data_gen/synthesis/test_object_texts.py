@@ -11,11 +11,21 @@ from hypothesis import strategies as st
 from data_gen.files.errors import SourceError
 from data_gen.synthesis.object_texts import json_objects, object_texts, read_object, usable
 
-LISTS = {"kind": ["bear", "owl"], "colour": ["red", "blue"], "second": ["red", "blue"],
-         "wall": ["mint", "sky"], "ground": ["plain", "dotted"]}
-TEMPLATES = {"item": "{colour} {kind} with {second} spots", "category": "{kind}",
-             "scene": "{ground} {wall} wall", "lists": LISTS, "distinct": [["colour", "second"]],
-             "scenes_differ": ["wall"]}
+LISTS = {
+    "kind": ["bear", "owl"],
+    "colour": ["red", "blue"],
+    "second": ["red", "blue"],
+    "wall": ["mint", "sky"],
+    "ground": ["plain", "dotted"],
+}
+TEMPLATES = {
+    "item": "{colour} {kind} with {second} spots",
+    "category": "{kind}",
+    "scene": "{ground} {wall} wall",
+    "lists": LISTS,
+    "distinct": [["colour", "second"]],
+    "scenes_differ": ["wall"],
+}
 
 
 def test_templates_give_the_same_object_for_the_same_number():
@@ -23,24 +33,30 @@ def test_templates_give_the_same_object_for_the_same_number():
     objects = [first.of(i) for i in range(60)]
     assert objects == [again.of(i) for i in range(60)]
     assert {o.item for o in objects} == {
-        f"{a} {kind} with {b} spots" for kind in LISTS["kind"]
-        for a, b in (("red", "blue"), ("blue", "red"))}
+        f"{a} {kind} with {b} spots"
+        for kind in LISTS["kind"]
+        for a, b in (("red", "blue"), ("blue", "red"))
+    }
     assert all(o.category in o.item for o in objects)
     assert all({s.split()[1] for s in o.scenes} == {"mint", "sky"} for o in objects)
-    assert object_texts(TEMPLATES, 2).of(0) != first.of(0) or object_texts(
-        TEMPLATES, 2).of(1) != first.of(1)
+    assert object_texts(TEMPLATES, 2).of(0) != first.of(0) or object_texts(TEMPLATES, 2).of(
+        1
+    ) != first.of(1)
 
 
-@pytest.mark.parametrize(("changes", "sentence"), [
-    ({"itme": 1}, "unknown key 'itme'"),
-    ({"file": "a.txt"}, "one of 'item' .* not item and file"),
-    ({"item": None}, "not none"),
-    ({"item": "{colour} {size}"}, "asks for {size}"),
-    ({"lists": LISTS | {"colour": []}}, "asks for {colour}"),
-    ({"lists": LISTS | {"colour": ["red"], "second": ["red"]}}, "no choice .* is distinct"),
-    ({"scene": "wall"}, "no two different scenes"),
-    ({"scene": None}, "'scene' is missing"),
-])
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"itme": 1}, "unknown key 'itme'"),
+        ({"file": "a.txt"}, "one of 'item' .* not item and file"),
+        ({"item": None}, "not none"),
+        ({"item": "{colour} {size}"}, "asks for {size}"),
+        ({"lists": LISTS | {"colour": []}}, "asks for {colour}"),
+        ({"lists": LISTS | {"colour": ["red"], "second": ["red"]}}, "no choice .* is distinct"),
+        ({"scene": "wall"}, "no two different scenes"),
+        ({"scene": None}, "'scene' is missing"),
+    ],
+)
 def test_templates_that_cannot_be_filled_are_refused(changes, sentence):
     with pytest.raises(SourceError, match=sentence):
         object_texts(TEMPLATES | changes, 0)
@@ -53,17 +69,30 @@ def test_a_template_reaches_into_no_object():
 
 def test_a_text_file_of_items_and_of_json(tmp_path):
     path = tmp_path / "objects.txt"
-    path.write_bytes(b"# mine\nred mug\n\n" + json.dumps({
-        "item": "blue vase", "category": "vase", "scenes": ["a table", "a shelf", "a table"],
-    }).encode() + b"\n\xff\xfe\n{no json\n{\"item\": 3}\n" + b"x" * 400 + b"\n")
+    path.write_bytes(
+        b"# mine\nred mug\n\n"
+        + json.dumps(
+            {
+                "item": "blue vase",
+                "category": "vase",
+                "scenes": ["a table", "a shelf", "a table"],
+            }
+        ).encode()
+        + b'\n\xff\xfe\n{no json\n{"item": 3}\n'
+        + b"x" * 400
+        + b"\n"
+    )
     texts = object_texts({"file": str(path), "scene": "{wall} wall", "lists": LISTS}, 0)
     objects = [texts.of(i) for i in range(4)]
     assert sorted(o.item for o in objects[:2]) == ["blue vase", "red mug"]  # each once a turn
     vase = next(o for o in objects if o.item == "blue vase")
     assert vase.category == "vase" and sorted(vase.scenes) == ["a shelf", "a table"]
     assert texts.skipped.counts == {
-        "line is not UTF-8": 1, "line is not JSON": 1,
-        "object without a usable item": 1, "text too long or not printable": 1}
+        "line is not UTF-8": 1,
+        "line is not JSON": 1,
+        "object without a usable item": 1,
+        "text too long or not printable": 1,
+    }
     only = object_texts({"file": str(path)}, 0)  # no template: items without scenes are skipped
     assert {only.of(i).item for i in range(4)} == {"blue vase"}
 
@@ -140,10 +169,14 @@ def test_a_chat_model_is_asked_once_and_usable_objects_are_kept(tmp_path):
         assert len(chat.asked) == 2
 
 
-@pytest.mark.parametrize(("replies", "sentence"), [
-    ([404], "refuses \\(HTTP 404"), (["no idea"], "described nothing usable"),
-    ([None], "answers in another form"),
-])
+@pytest.mark.parametrize(
+    ("replies", "sentence"),
+    [
+        ([404], "refuses \\(HTTP 404"),
+        (["no idea"], "described nothing usable"),
+        ([None], "answers in another form"),
+    ],
+)
 def test_an_unusable_chat_model_is_reported(tmp_path, replies, sentence):
     with Chat(replies) as chat, pytest.raises(SourceError, match=sentence):
         object_texts({"chat": {"endpoint": chat.endpoint, "model": "m"}}, 0, tmp_path)
@@ -161,7 +194,9 @@ def test_a_busy_model_is_asked_again_and_no_reply_is_lost(tmp_path, monkeypatch)
         assert waited == [1]
         texts = object_texts(asking, 0, tmp_path)
         assert len(chat.asked) == 4 and {texts.of(i).item for i in range(2)} == {
-            "red mug", "blue mug"}
+            "red mug",
+            "blue mug",
+        }
 
 
 def test_an_unreachable_endpoint_is_reported(tmp_path, monkeypatch):
@@ -175,8 +210,10 @@ def test_an_unreachable_endpoint_is_reported(tmp_path, monkeypatch):
 
 
 @settings(max_examples=40)
-@given(st.lists(st.dictionaries(st.text(), st.integers() | st.text(), max_size=3), max_size=3),
-       st.text(max_size=20))
+@given(
+    st.lists(st.dictionaries(st.text(), st.integers() | st.text(), max_size=3), max_size=3),
+    st.text(max_size=20),
+)
 def test_objects_are_found_among_any_words(values, words):
     words = words.replace("{", "").replace("}", "").replace('"', "")
     said = words + words.join(json.dumps(v) for v in values) + words

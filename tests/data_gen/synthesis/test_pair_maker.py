@@ -27,11 +27,21 @@ def maker(monkeypatch, **changes) -> tuple[PairMaker, list]:
     monkeypatch.setattr(pair_maker, "generate_images", generate_images)
     monkeypatch.setattr(pair_maker, "load_pipeline", lambda *args: None)
     given = dict(
-        seed=3, objects=lambda i: ObjectText(f"mug {i}", "mug", ("here", "there")),
-        prompts={DIPTYCH: "{item}: {scene_0}, {scene_1}", EDIT: "{item} {scene_1}",
-                 "subject": "{item} {scene_0}"},
-        pipelines=(PipelineSettings("a/b"), PipelineSettings("a/b")), subjects=[], size=16,
-        batch_size=2, quality=None, image_format="png", collection="test")
+        seed=3,
+        objects=lambda i: ObjectText(f"mug {i}", "mug", ("here", "there")),
+        prompts={
+            DIPTYCH: "{item}: {scene_0}, {scene_1}",
+            EDIT: "{item} {scene_1}",
+            "subject": "{item} {scene_0}",
+        },
+        pipelines=(PipelineSettings("a/b"), PipelineSettings("a/b")),
+        subjects=[],
+        size=16,
+        batch_size=2,
+        quality=None,
+        image_format="png",
+        collection="test",
+    )
     return PairMaker(**given | changes), calls
 
 
@@ -51,8 +61,11 @@ def test_every_image_has_its_own_noise(monkeypatch):
         makes.pair(DIPTYCH, i)
         makes.pair(EDIT, i)
     seeds = [seed for _, seeds in calls for seed in seeds]
-    distinct = {(prompt, seed) for prompts, seeds in calls
-                for prompt, seed in zip(prompts, seeds, strict=True)}
+    distinct = {
+        (prompt, seed)
+        for prompts, seeds in calls
+        for prompt, seed in zip(prompts, seeds, strict=True)
+    }
     assert len(set(seeds)) == len(distinct) == 12 and max(seeds) < 2**63
 
 
@@ -61,8 +74,9 @@ def test_a_pair_below_the_least_is_skipped_with_its_reason(monkeypatch):
 
     makes, _ = maker(monkeypatch, quality=QualitySettings("none", least={CONSISTENCY: 3}))
     points = {STRUCTURE: 5, QUALITY: 5}
-    makes.__dict__["scorer"] = lambda pairs: [points | {CONSISTENCY: i + 2}
-                                              for i in range(len(pairs))]
+    makes.__dict__["scorer"] = lambda pairs: [
+        points | {CONSISTENCY: i + 2} for i in range(len(pairs))
+    ]
     assert makes.pair(DIPTYCH, 0) == Skipped("objectConsistency below 3")
     kept = makes.pair(DIPTYCH, 1)
     assert kept["quality_assessment"][CONSISTENCY] == 3

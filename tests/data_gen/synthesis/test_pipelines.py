@@ -23,8 +23,9 @@ def weights(tmp_path_factory):
 
 
 def settings(weights, **changes):
-    return pipeline_settings({"weights": weights, "dtype": "float32", "call": CALL} | changes,
-                             "pipeline")
+    return pipeline_settings(
+        {"weights": weights, "dtype": "float32", "call": CALL} | changes, "pipeline"
+    )
 
 
 def test_the_fingerprint_follows_the_weights(tmp_path, weights):
@@ -37,18 +38,23 @@ def test_the_fingerprint_follows_the_weights(tmp_path, weights):
 def test_an_image_depends_on_its_prompt_and_seed_only(weights):
     given = settings(weights)
     pipeline = load_pipeline(given, "cpu")
-    one, other, again = generate_images(
-        pipeline, given, ["red bear"] * 3, [1, 2, 1], (32, 32))
+    one, other, again = generate_images(pipeline, given, ["red bear"] * 3, [1, 2, 1], (32, 32))
     assert np.array_equal(one, again) and not np.array_equal(one, other)
 
 
 def test_an_image_of_another_size_is_resized(weights):
     """An image-to-image pipeline takes no size."""
-    given = settings(weights, **{"class": "AutoPipelineForImage2Image",
-                                 "call": {"num_inference_steps": 2, "strength": 0.5}})
+    given = settings(
+        weights,
+        **{
+            "class": "AutoPipelineForImage2Image",
+            "call": {"num_inference_steps": 2, "strength": 0.5},
+        },
+    )
     pipeline = load_pipeline(given, "cpu")
-    (image,) = generate_images(pipeline, given, ["red bear"], [1], (48, 40),
-                               [Image.new("RGB", (32, 32))])
+    (image,) = generate_images(
+        pipeline, given, ["red bear"], [1], (48, 40), [Image.new("RGB", (32, 32))]
+    )
     assert image.size == (48, 40) and image.mode == "RGB"
 
 
@@ -60,8 +66,9 @@ def test_pipelines_of_the_same_weights_share_their_parts(weights):
 
 
 def test_a_scheduler_replaces_the_pipeline_s_own(weights):
-    given = settings(weights, scheduler={"class": "EulerDiscreteScheduler",
-                                         "timestep_spacing": "trailing"})
+    given = settings(
+        weights, scheduler={"class": "EulerDiscreteScheduler", "timestep_spacing": "trailing"}
+    )
     scheduler = load_pipeline(given, "cpu").scheduler
     assert type(scheduler).__name__ == "EulerDiscreteScheduler"
     assert scheduler.config.timestep_spacing == "trailing"

@@ -44,19 +44,41 @@ def test_each_measure_has_its_field():
     """Images are looked up by their colour, texts by themselves: the sums are done by hand."""
     images_of = {"red": unit(ONE, MUG), "blue": unit(ONE, BEAR), "green": unit(MANY, MUG)}
     texts = {"one": ONE, "many": MANY, "mug, here": MUG, "mug, there": MUG}
-    encoder = Encoder("hand", 4, "0", lambda images: np.stack(
-        [images_of[{(255, 0, 0): "red", (0, 0, 255): "blue"}.get(image.getpixel((0, 0)), "green")]
-         for image in images]), lambda lines: np.stack([texts[line] for line in lines]))
-    settings = QualitySettings("hand", consistency=(0.0, 1.0), agreement=(0.0, 0.7),
-                               structure=(0.0, 1.0), one=("one",), others=("many",))
+    encoder = Encoder(
+        "hand",
+        4,
+        "0",
+        lambda images: np.stack(
+            [
+                images_of[
+                    {(255, 0, 0): "red", (0, 0, 255): "blue"}.get(image.getpixel((0, 0)), "green")
+                ]
+                for image in images
+            ]
+        ),
+        lambda lines: np.stack([texts[line] for line in lines]),
+    )
+    settings = QualitySettings(
+        "hand",
+        consistency=(0.0, 1.0),
+        agreement=(0.0, 0.7),
+        structure=(0.0, 1.0),
+        one=("one",),
+        others=("many",),
+    )
 
     def judged(left, right):
         halves = tuple(Image.new("RGB", (8, 8), c) for c in (left, right))
-        return score_pairs([CandidatePair(halves, "mug", ("here", "there"))], settings, encoder,
-                      encoder.texts(["one", "many"]))[0]
+        return score_pairs(
+            [CandidatePair(halves, "mug", ("here", "there"))],
+            settings,
+            encoder,
+            encoder.texts(["one", "many"]),
+        )[0]
 
     assert judged("red", "red") == {STRUCTURE: 4, CONSISTENCY: 5, QUALITY: 5} or judged(
-        "red", "red") == {STRUCTURE: 5, CONSISTENCY: 5, QUALITY: 5}
+        "red", "red"
+    ) == {STRUCTURE: 5, CONSISTENCY: 5, QUALITY: 5}
     assert judged("red", "blue")[CONSISTENCY] == 2  # cosine 0.5
     assert judged("red", "blue")[QUALITY] == 0  # the bear agrees with no text
     assert judged("red", "green")[STRUCTURE] == 0  # one half shows many

@@ -37,12 +37,22 @@ def close(a, b) -> bool:
 
 def portraits(n: int, views: int = 2, kinds: int = 3) -> Source:
     """Subjects by themselves, two views each, of ``kinds`` categories."""
+
     def view(i, v):
         return View(f"{i}.{v}", lambda: Image.new("RGB", (40 + 8 * v, 40), colour(i)))
 
-    return Source("made", [
-        Subject(str(i), tuple(view(i, v) for v in range(views)), f"kind {i % kinds}",
-                f"It is number {i}.") for i in range(n)])
+    return Source(
+        "made",
+        [
+            Subject(
+                str(i),
+                tuple(view(i, v) for v in range(views)),
+                f"kind {i % kinds}",
+                f"It is number {i}.",
+            )
+            for i in range(n)
+        ],
+    )
 
 
 PLACES = ((0.1, 0.1, 0.35, 0.4), (0.5, 0.15, 0.8, 0.45), (0.3, 0.6, 0.7, 0.9))
@@ -57,14 +67,18 @@ def drawn(first: int) -> Image.Image:
 
 def scenes(n: int, described: bool = True) -> Source:
     """Pictures of three subjects each, which nobody sees anywhere else."""
+
     def subject(i):
         s, k = divmod(i, 3)
         words = (f"number {i}",) if described else ()
         view = View(f"s{s}#{i}", lambda: drawn(3 * s), PLACES[k], words, f"s{s}")
         return Subject(str(i), (view,), f"kind {k}")
 
-    return Source("made", [subject(i) for i in range(3 * n)],
-                  [Scene(f"s{s}", (3 * s, 3 * s + 1, 3 * s + 2)) for s in range(n)])
+    return Source(
+        "made",
+        [subject(i) for i in range(3 * n)],
+        [Scene(f"s{s}", (3 * s, 3 * s + 1, 3 * s + 2)) for s in range(n)],
+    )
 
 
 def indexed_of(source: Source, counts: dict, seed: int = 0, **settings) -> IndexedRows:
@@ -106,8 +120,10 @@ def test_rows_keep_the_contract_and_are_as_many_as_asked(source):
 def test_a_row_is_the_same_alone_in_any_order_and_in_a_larger_set():
     few = rows_of(scenes(6), dict.fromkeys(TASKS, 5), seed=3, size=64)
     many = indexed_of(scenes(6), dict.fromkeys(TASKS, 12), seed=3, size=64)
-    backwards = {row["id"]: fingerprint(row) for row in (
-        many.make(task, i) for i in reversed(range(12)) for task in TASKS)}
+    backwards = {
+        row["id"]: fingerprint(row)
+        for row in (many.make(task, i) for i in reversed(range(12)) for task in TASKS)
+    }
     assert len(backwards) == 36
     assert {row["id"]: fingerprint(row) for row in few}.items() <= backwards.items()
     alone = SourceRows(scenes(6), 3, size=64).make(ICT, 11)
@@ -135,8 +151,10 @@ def test_yes_and_no_are_true_and_balanced_for_every_subject(source):
 
 def test_subjects_of_one_label_are_never_negatives_of_each_other():
     source = portraits(8)
-    source.subjects = [Subject(t.key, t.views, t.category, label="the same" if i < 5 else None)
-                       for i, t in enumerate(source.subjects)]
+    source.subjects = [
+        Subject(t.key, t.views, t.category, label="the same" if i < 5 else None)
+        for i, t in enumerate(source.subjects)
+    ]
     for row in rows_of(source, {OCT: 80, ICT: 80}, seed=1, size=32):
         shown, seen = views_of(row)
         if row["answer"] == "no" or row["task"] == ICT:
@@ -146,8 +164,10 @@ def test_subjects_of_one_label_are_never_negatives_of_each_other():
 
 def test_nearest_neighbours_come_from_the_table(tmp_path):
     source = portraits(6, kinds=6)
-    write_neighbours(tmp_path / "table.parquet", {
-        "0": ["3", "9"], "1": ["3", "2"], "2": ["5"], "3": ["0"], "4": ["1"], "5": []})
+    write_neighbours(
+        tmp_path / "table.parquet",
+        {"0": ["3", "9"], "1": ["3", "2"], "2": ["5"], "3": ["0"], "4": ["1"], "5": []},
+    )
     skipped = SkippedItems()
     nearest = read_neighbours(tmp_path / "table.parquet", source.subjects, skipped)
     assert {k: list(v) for k, v in nearest.items()} == {0: [3], 1: [3, 2], 2: [5], 3: [0], 4: [1]}
@@ -193,8 +213,10 @@ def test_a_described_subject_is_boxed_where_it_is():
 def test_with_another_view_the_reference_is_that_view():
     source = scenes(4, described=False)
     portrait = portraits(12)
-    source.subjects = [Subject(t.key, (t.views[0], portrait.subjects[i].views[0]))
-                       for i, t in enumerate(source.subjects)]
+    source.subjects = [
+        Subject(t.key, (t.views[0], portrait.subjects[i].views[0]))
+        for i, t in enumerate(source.subjects)
+    ]
     for row in rows_of(source, {VLT: 30}, seed=0, size=200, shares=Shares(mirrored=0.5)):
         reference, query = row["images"]
         (shown,), (seen,) = views_of(row)
@@ -268,13 +290,16 @@ def test_rows_with_an_unusable_image_are_skipped_for_its_reason():
 # ---- what is impossible ----
 
 
-@pytest.mark.parametrize(("source", "counts", "sentence"), [
-    (portraits(3), {"dance": 1}, "made gives .* there is no 'dance'"),
-    (portraits(3), {OCT: -1}, "must be a whole number from 0, not -1"),
-    (portraits(3, views=1), {OCT: 1}, "none of 3 subjects can be both reference and query"),
-    (portraits(1), {OCT: 1}, "one subject only"),
-    (scenes(2, described=False), {VLT: 1}, "no subject with a box has another view, or words"),
-])
+@pytest.mark.parametrize(
+    ("source", "counts", "sentence"),
+    [
+        (portraits(3), {"dance": 1}, "made gives .* there is no 'dance'"),
+        (portraits(3), {OCT: -1}, "must be a whole number from 0, not -1"),
+        (portraits(3, views=1), {OCT: 1}, "none of 3 subjects can be both reference and query"),
+        (portraits(1), {OCT: 1}, "one subject only"),
+        (scenes(2, described=False), {VLT: 1}, "no subject with a box has another view, or words"),
+    ],
+)
 def test_what_a_source_cannot_give_is_refused_at_once(source, counts, sentence):
     with pytest.raises(SourceError, match=sentence):
         indexed_of(source, counts)

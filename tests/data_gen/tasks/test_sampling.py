@@ -13,8 +13,12 @@ def subjects(n: int, *, kinds: int = 3, views: int = 2, blocks: int = 1) -> list
     def view(i: int, v: int) -> View:
         return View(f"{i}/{v}", lambda: None)
 
-    return [Subject(str(i), tuple(view(i, v) for v in range(views)), f"Kind {i % kinds}",
-                    block=i % blocks) for i in range(n)]
+    return [
+        Subject(
+            str(i), tuple(view(i, v) for v in range(views)), f"Kind {i % kinds}", block=i % blocks
+        )
+        for i in range(n)
+    ]
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
@@ -22,8 +26,10 @@ def test_all_subjects_come_equally_often(blocks):
     sampler = SubjectSampler(subjects(7, blocks=blocks), "seed", 0.5)
     drawn = [sampler.shuffled_index("a", k) for k in range(70)]
     assert Counter(drawn) == dict.fromkeys(range(7), 10)
-    assert drawn == [SubjectSampler(subjects(7, blocks=blocks), "seed", 0.5).shuffled_index("a", k)
-                     for k in range(70)]
+    assert drawn == [
+        SubjectSampler(subjects(7, blocks=blocks), "seed", 0.5).shuffled_index("a", k)
+        for k in range(70)
+    ]
     assert drawn[:7] != [sampler.shuffled_index("b", k) for k in range(7)]
 
 
@@ -34,8 +40,9 @@ def test_subjects_of_a_block_come_together():
 
 
 def test_categories_are_compared_whatever_their_case_and_none_is_like_no_other():
-    index = Index([Subject("a", (), "Dog"), Subject("b", (), " dog"), Subject("c", ()),
-                   Subject("d", ())])
+    index = Index(
+        [Subject("a", (), "Dog"), Subject("b", (), " dog"), Subject("c", ()), Subject("d", ())]
+    )
     assert index.same_category(0, 1) and not index.same_category(2, 3)
     assert index.words == {"dog"} and index.single == {0, 1, 2, 3}
 

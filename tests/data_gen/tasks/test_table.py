@@ -15,23 +15,37 @@ from data_gen.tasks.table import TASKS, RowType, Task, add_task, row_type
 
 COLOUR = "colour_choice"
 
-TEMPLATES = {COLOUR: {"reference": ["This is {name}."], "ask": ["Which colour has {name}?"],
-                      "suffix": ["Answer A (red) or B (blue)."]}}
+TEMPLATES = {
+    COLOUR: {
+        "reference": ["This is {name}."],
+        "ask": ["Which colour has {name}?"],
+        "suffix": ["Answer A (red) or B (blue)."],
+    }
+}
 
 
 def colour_row(rows: SourceRows, rng: random.Random, row_id: str, i: int) -> dict:
     """A row builder as a new task brings it."""
     view = rows.subjects[i].views[0]
     (reference,) = rows.renderer.references(rng, [(i, view)])
-    return {"id": row_id, "task": COLOUR, "images": [reference.image, view.open()],
-            "prompt": conversation(rng, COLOUR, [reference.name], [None], rows.templates),
-            "answer": "AB"[i], "box": None, "names": [], "absent_names": [], "source": "test"}
+    return {
+        "id": row_id,
+        "task": COLOUR,
+        "images": [reference.image, view.open()],
+        "prompt": conversation(rng, COLOUR, [reference.name], [None], rows.templates),
+        "answer": "AB"[i],
+        "box": None,
+        "names": [],
+        "absent_names": [],
+        "source": "test",
+    }
 
 
 @pytest.fixture
 def colour_task():
-    add_task(Task(COLOUR, Truth("answer", ("A", "B")), prompt_keys=(),
-                  build=f"{__name__}:colour_row"))
+    add_task(
+        Task(COLOUR, Truth("answer", ("A", "B")), prompt_keys=(), build=f"{__name__}:colour_row")
+    )
     yield TASKS[COLOUR]
     del TASKS[COLOUR], TRUTH[COLOUR]
 
@@ -59,8 +73,17 @@ def test_a_task_that_is_added_goes_through_contract_prompts_and_builder(colour_t
 
 
 def test_a_task_that_nobody_added_may_have_any_answer():
-    row = {"id": "a", "task": COLOUR, "prompt": [{"role": "user", "content": []}], "images": [],
-           "answer": "C", "box": None, "names": [], "absent_names": [], "source": None}
+    row = {
+        "id": "a",
+        "task": COLOUR,
+        "prompt": [{"role": "user", "content": []}],
+        "images": [],
+        "answer": "C",
+        "box": None,
+        "names": [],
+        "absent_names": [],
+        "source": None,
+    }
     check_row(row)
     check_row(row | {"answer": None})
 
@@ -69,7 +92,10 @@ def test_the_tasks_of_the_contract_are_in_the_table():
     assert list(TASKS) == [OCT, VLT, ICT]
     assert TASKS[OCT].answers == ("yes", "no") and TASKS[VLT].answers is None
     assert {name: task.truth.column for name, task in TASKS.items()} == {
-        OCT: "answer", VLT: "box", ICT: "names"}
+        OCT: "answer",
+        VLT: "box",
+        ICT: "names",
+    }
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)

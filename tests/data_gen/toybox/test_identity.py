@@ -56,13 +56,21 @@ def test_hard_negatives_differ_in_one_attribute_and_stay_on_their_side(held_out)
 @pytest.mark.parametrize("half", HALVES)
 def test_the_held_out_toys_are_halved(half):
     """All toys of a row, hard negatives and databases included, are of one half."""
-    share = np.mean([half_of(from_number(n)) == half for n in range(0, N_IDENTITIES, 7)
-                     if is_held_out(from_number(n))])
+    share = np.mean(
+        [
+            half_of(from_number(n)) == half
+            for n in range(0, N_IDENTITIES, 7)
+            if is_held_out(from_number(n))
+        ]
+    )
     assert 0.48 < share < 0.52
     rng = random.Random(2)
     drawn = [toys.draw_identity(rng, held_out=True, half=half) for _ in range(200)]
-    for toy in [*drawn, *(toys.hard_negative(rng, toy, half) for toy in drawn),
-                *draw_toys(40, 1, half=half).values()]:
+    for toy in [
+        *drawn,
+        *(toys.hard_negative(rng, toy, half) for toy in drawn),
+        *draw_toys(40, 1, half=half).values(),
+    ]:
         assert is_held_out(toy) and half_of(toy) == half
 
 

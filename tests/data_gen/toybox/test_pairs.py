@@ -18,7 +18,8 @@ def test_pairs_show_one_toy_twice_and_their_words_can_be_parsed():
         assert pair.image.size == (64, 32) and pair.scenes[0] != pair.scenes[1]
         assert read_item(item_words(identity)) == identity
         known = word_tokenizer(toybox_words(), 24)(
-            pair_words(item_words(identity), pair.scenes)).input_ids
+            pair_words(item_words(identity), pair.scenes)
+        ).input_ids
         assert UNKNOWN not in known and len(known) <= 24
     assert read_item("red bear with red spots and blue crown") is None  # no legal toy
     assert read_item("a bear") is None

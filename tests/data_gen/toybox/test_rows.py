@@ -27,9 +27,13 @@ def test_every_row_keeps_the_contract_and_a_set_can_be_read_back(tmp_path):
 
 def test_the_same_seed_gives_the_same_bytes_and_a_prefix_of_a_larger_set():
     def bytes_of(counts, seed):
-        return {row["id"]: (str({k: v for k, v in row.items() if k != "images"}),
-                            [encode_image(i)["bytes"] for i in row["images"]])
-                for row in toybox_rows(counts, seed, ToyboxSettings())}
+        return {
+            row["id"]: (
+                str({k: v for k, v in row.items() if k != "images"}),
+                [encode_image(i)["bytes"] for i in row["images"]],
+            )
+            for row in toybox_rows(counts, seed, ToyboxSettings())
+        }
 
     first, again = bytes_of(COUNTS, 4), bytes_of(COUNTS, 4)
     assert first == again
@@ -40,8 +44,7 @@ def test_the_same_seed_gives_the_same_bytes_and_a_prefix_of_a_larger_set():
 
 
 def test_oct_is_balanced_and_half_of_the_negatives_are_hard():
-    rows = [toybox_row(OCT, i, 0, ToyboxSettings(query_px=32, reference_px=32))
-            for i in range(600)]
+    rows = [toybox_row(OCT, i, 0, ToyboxSettings(query_px=32, reference_px=32)) for i in range(600)]
     assert Counter(row["answer"] for row in rows) == {"yes": 300, "no": 300}
     sources = Counter(row["source"] for row in rows)
     assert 120 < sources["toybox:hard"] < 180

@@ -71,13 +71,20 @@ def test_the_clip_finds_the_text_of_an_image(cache):
 def test_the_diffusion_model_draws_held_out_toys_as_prompted(classifier):
     _, config = read_config(["--config", str(ROOT / "configs/data/diffusion_toy.yaml")])
     pipeline = AutoPipelineForText2Image.from_pretrained(
-        SHIPPED / "toybox_diffusion", torch_dtype=torch.float32)
+        SHIPPED / "toybox_diffusion", torch_dtype=torch.float32
+    )
     pipeline.set_progress_bar_config(disable=True)
     toys = [draw_identity(random.Random(f"asked-{i}"), held_out=True) for i in range(24)]
     prompts = [pair_words(item_words(toy), ("plain mint wall", "lined peach wall")) for toy in toys]
     call = config["pipeline"]["call"] | {"negative_prompt": [""] * len(toys)}
-    images = pipeline(prompts, height=48, width=96, output_type="pt", **call,
-                        generator=torch.Generator().manual_seed(0)).images
+    images = pipeline(
+        prompts,
+        height=48,
+        width=96,
+        output_type="pt",
+        **call,
+        generator=torch.Generator().manual_seed(0),
+    ).images
     left, right = (2 * images.float() - 1).chunk(2, -1)
     seen = [classify_toys(classifier, half.contiguous()) for half in (left, right)]
     found = classifier_accuracy(seen[0] + seen[1], toys * 2)

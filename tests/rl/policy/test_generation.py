@@ -27,8 +27,9 @@ def test_a_policys_own_sampling_defaults_do_not_apply(policy_path):
     model, processor = load_policy(policy_path)
     rows = tiny_rows(3, text_only=1)
     finished = []
-    greedy = generate(model, processor, rows, max_new_tokens=5, batch_size=2,
-                      progress=finished.append)
+    greedy = generate(
+        model, processor, rows, max_new_tokens=5, batch_size=2, progress=finished.append
+    )
     assert finished == [2, 1, 1]
     config = model.generation_config
     config.do_sample, config.temperature, config.repetition_penalty = True, 5.0, 3.0

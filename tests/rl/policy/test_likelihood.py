@@ -24,8 +24,9 @@ def test_yes_probabilities_are_the_forward_passs_own_and_do_not_depend_on_the_ba
         inputs = processor(text=text, images=[row["images"]], return_tensors="pt")
         with torch.inference_mode():
             last = model(**inputs).logits[0, -1].softmax(-1)
-        assert p == pytest.approx(float(last[yes].sum() / (last[yes].sum() + last[no].sum())),
-                                  abs=1e-5)
+        assert p == pytest.approx(
+            float(last[yes].sum() / (last[yes].sum() + last[no].sum())), abs=1e-5
+        )
 
 
 def test_tokens_of_the_answers_are_told_apart(policy):
@@ -48,8 +49,12 @@ def test_likelihoods_of_a_real_model(policy):
         assert tokens == len(ids)
         log_p = 0.0
         for k, token in enumerate(ids):
-            inputs = processor(text=[prompt + tokenizer.decode(ids[:k])], images=[row["images"]],
-                               add_special_tokens=False, return_tensors="pt")
+            inputs = processor(
+                text=[prompt + tokenizer.decode(ids[:k])],
+                images=[row["images"]],
+                add_special_tokens=False,
+                return_tensors="pt",
+            )
             with torch.inference_mode():
                 last = model(**inputs).logits[0, -1].log_softmax(-1)
             log_p += float(last[token])

@@ -16,8 +16,12 @@ def _model_inputs(processor, row):
     content = [{"type": "image", "image": image} for image in row["images"]]
     content.append({"type": "text", "text": "What is it?"})
     return processor.apply_chat_template(
-        [[{"role": "user", "content": content}]], tokenize=True, return_dict=True,
-        add_generation_prompt=True, return_tensors="pt")
+        [[{"role": "user", "content": content}]],
+        tokenize=True,
+        return_dict=True,
+        add_generation_prompt=True,
+        return_tensors="pt",
+    )
 
 
 def test_frozen_parts_are_frozen_and_the_rest_is_not(policy_path):
@@ -35,8 +39,11 @@ def test_frozen_parts_are_frozen_and_the_rest_is_not(policy_path):
 
 @pytest.mark.parametrize("projector", [True, False])
 def test_no_gradient_enters_a_frozen_tower_under_checkpointing(policy_path, rows, projector):
-    model, processor = load_policy(policy_path, freeze_projector=projector,
-                                   lora=None if not projector else LoraSettings(4, 8, 0.0))
+    model, processor = load_policy(
+        policy_path,
+        freeze_projector=projector,
+        lora=None if not projector else LoraSettings(4, 8, 0.0),
+    )
     plain = model.get_base_model() if projector else model
     plain.train()
     plain.gradient_checkpointing_enable()
@@ -56,8 +63,11 @@ def test_no_gradient_enters_a_frozen_tower_under_checkpointing(policy_path, rows
     tower = [g for n, g in grads.items() if "visual" in n and "merger" not in n]
     assert all(g is None for g in tower)
     moved = "lora_B" if projector else "merger"
-    assert all(g is not None and g.abs().sum() > 0 for n, g in grads.items()
-               if moved in n and "bias" not in n and "k_proj" not in n)
+    assert all(
+        g is not None and g.abs().sum() > 0
+        for n, g in grads.items()
+        if moved in n and "bias" not in n and "k_proj" not in n
+    )
 
 
 def test_lora_touches_the_language_model_only(policy_path):
@@ -65,8 +75,11 @@ def test_lora_touches_the_language_model_only(policy_path):
     names = [n for n, p in model.named_parameters() if p.requires_grad]
     assert names and all("lora_" in n and ".language_model.layers." in n for n in names)
     count = trainable_parameters(model)
-    assert count.trainable == count.parts["adapter"] == sum(
-        p.numel() for p in model.parameters() if p.requires_grad)
+    assert (
+        count.trainable
+        == count.parts["adapter"]
+        == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    )
     assert "adapter" in str(count) and "%" in str(count)
 
 
@@ -102,8 +115,9 @@ def test_weights_that_are_no_safetensors_are_refused(policy_path, tmp_path):
 
 
 def test_remote_code_is_not_run_unasked(policy_path, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(
-        {"model_type": "mine", "auto_map": {"AutoConfig": "evil.Config"}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "mine", "auto_map": {"AutoConfig": "evil.Config"}})
+    )
     (tmp_path / "evil.py").write_text("raise SystemExit('ran remote code')")
     with pytest.raises(ValueError, match="trust_remote_code|custom code"):
         load_policy(tmp_path)
@@ -112,8 +126,13 @@ def test_remote_code_is_not_run_unasked(policy_path, tmp_path):
 def test_every_vision_special_token_is_listed_and_none_else(policy_path):
     model, processor = load_policy(policy_path)
     tokens = processor.tokenizer.convert_ids_to_tokens(vision_token_ids(model, processor))
-    assert set(tokens) == {"<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-                           "<|image_pad|>", "<|video_pad|>"}
+    assert set(tokens) == {
+        "<|vision_start|>",
+        "<|vision_end|>",
+        "<|vision_pad|>",
+        "<|image_pad|>",
+        "<|video_pad|>",
+    }
 
 
 def test_a_configs_own_suppressed_tokens_stay_suppressed(policy_path):
@@ -121,10 +140,13 @@ def test_a_configs_own_suppressed_tokens_stay_suppressed(policy_path):
     vision = vision_token_ids(model, processor)
     given = {"suppress_tokens": [70], "top_p": 0.9}
     assert suppress_vision_tokens(given, model, processor) == {
-        "suppress_tokens": sorted([70, *vision]), "top_p": 0.9}
+        "suppress_tokens": sorted([70, *vision]),
+        "top_p": 0.9,
+    }
     assert given == {"suppress_tokens": [70], "top_p": 0.9}
     assert suppress_vision_tokens(None, model, processor, vllm=True) == {
-        "logit_bias": dict.fromkeys(vision, -100.0)}
+        "logit_bias": dict.fromkeys(vision, -100.0)
+    }
 
 
 def test_an_adapter_on_the_shipped_policy_records_its_short_name(tmp_path):

@@ -12,8 +12,9 @@ def test_prompt_tokens_are_those_of_the_processor(policy_path, tmp_path):
     processor = load_processor(policy_path)
     rows = tiny_rows(6, text_only=1)
     for i, row in enumerate(rows):  # sizes that are enlarged, kept, reduced, and not square
-        row["images"] = [im.resize(((20, 64, 200)[i % 3], (30, 64, 90)[i % 3]))
-                         for im in row["images"]]
+        row["images"] = [
+            im.resize(((20, 64, 200)[i % 3], (30, 64, 90)[i % 3])) for im in row["images"]
+        ]
     rows = Dataset.from_list(rows, features=FEATURES)
     counted = prompt_tokens(rows, processor)
     for row, n in zip(rows, counted, strict=True):

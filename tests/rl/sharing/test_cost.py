@@ -20,8 +20,11 @@ from rl.sharing.cost import (
 
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(2, 400), st.integers(1, 200))
 def test_costs_of_groups(branches, n, prompt, completion):
-    whole = [ForwardPass([list(range(i * branches, (i + 1) * branches)) for i in range(n)],
-                   prompt, completion)]
+    whole = [
+        ForwardPass(
+            [list(range(i * branches, (i + 1) * branches)) for i in range(n)], prompt, completion
+        )
+    ]
     free = Prices(pair=0, scored=0)
     tokens = packed_cost(n, branches, prompt, completion, free)
     assert tokens == n * (prompt - 1 + branches * (completion + 1))
@@ -30,7 +33,8 @@ def test_costs_of_groups(branches, n, prompt, completion):
     # What is scored is the same on both sides: the dearer it is, the less there is to gain.
     dear = Prices(pair=0, scored=100)
     assert predicted_ratio(whole, prompt, completion, dear) >= predicted_ratio(
-        whole, prompt, completion, free)
+        whole, prompt, completion, free
+    )
 
 
 lengths = st.tuples(st.integers(1, 400), st.integers(1, 200), st.integers(1, 8))
@@ -62,9 +66,14 @@ def test_groups_go_together_as_is_cheapest(shapes, rows, even):
         others.append(part)
         if any(len(part) > 1 and sum(map(len, part)) > rows for part in others):
             continue
-        cost = sum(ForwardPass(part, max(prompts[groups.index(g)] for g in part),
-                         max(completions[groups.index(g)] for g in part)).cost(prices)
-                   for part in others)
+        cost = sum(
+            ForwardPass(
+                part,
+                max(prompts[groups.index(g)] for g in part),
+                max(completions[groups.index(g)] for g in part),
+            ).cost(prices)
+            for part in others
+        )
         assert sum(each.cost(prices) for each in passes) <= cost * (1 + 1e-9)
 
 

@@ -28,14 +28,19 @@ class Twice:
         B = self.keys.size(0)
         query = torch.randn(B, K * HEADS, 1, D)
         key, value = torch.randn(2, B, K, 1, D)
-        ours = attention(query, *self.shared.update(key, value, 0), 0.3,
-                         self.shared.layers[0].prompt)
+        ours = attention(
+            query, *self.shared.update(key, value, 0), 0.3, self.shared.layers[0].prompt
+        )
         self.keys, self.values = (
-            torch.cat([x, new], 2) for x, new in ((self.keys, key), (self.values, value)))
+            torch.cat([x, new], 2) for x, new in ((self.keys, key), (self.values, value))
+        )
         self.seen = torch.cat([self.seen, torch.ones(B, 1, dtype=torch.bool)], 1)
         theirs = scaled_dot_product_attention(
-            query, *(x.repeat_interleave(HEADS, 1) for x in (self.keys, self.values)),
-            attn_mask=self.seen[:, None, None], scale=0.3)
+            query,
+            *(x.repeat_interleave(HEADS, 1) for x in (self.keys, self.values)),
+            attn_mask=self.seen[:, None, None],
+            scale=0.3,
+        )
         return ours, theirs.transpose(1, 2)
 
     def keep(self, rows):
@@ -43,8 +48,11 @@ class Twice:
         self.keys, self.values, self.seen = self.keys[rows], self.values[rows], self.seen[rows]
 
 
-@given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, P)), min_size=1, max_size=4),
-       st.integers(0, 2**32 - 1), st.data())
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(0, P)), min_size=1, max_size=4),
+    st.integers(0, 2**32 - 1),
+    st.data(),
+)
 @settings(deadline=None)
 def test_it_is_attention_to_prompt_and_own_tokens(shapes, seed, data):
     """Groups of any sizes, prompts of any lengths, tokens beyond the first room, rows that go."""

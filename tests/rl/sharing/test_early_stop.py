@@ -14,21 +14,25 @@ def asked(policy_path, rows, request, monkeypatch):
     """A policy, twenty prompts in three groups, and a way to draw that counts rows."""
     monkeypatch.setattr("rl.sharing.prefill.COPIED", request.param)
     model, processor = load_policy(policy_path)
-    texts = [processor.apply_chat_template(rows[i]["prompt"], add_generation_prompt=True)
-             for i in ROWS]
-    inputs = processor(text=texts, images=[rows[i]["images"] for i in ROWS], padding=True,
-                       return_tensors="pt")
+    texts = [
+        processor.apply_chat_template(rows[i]["prompt"], add_generation_prompt=True) for i in ROWS
+    ]
+    inputs = processor(
+        text=texts, images=[rows[i]["images"] for i in ROWS], padding=True, return_tensors="pt"
+    )
     held = []
     model.get_decoder().register_forward_pre_hook(
-        lambda module, args, kwargs: held.append(kwargs["inputs_embeds"].size(0)),
-        with_kwargs=True)
+        lambda module, args, kwargs: held.append(kwargs["inputs_embeds"].size(0)), with_kwargs=True
+    )
 
     def draw(drop: bool, **options):
         held.clear()
         torch.manual_seed(7)
         with prompts_prefilled_once(model, drop_finished=drop), torch.no_grad():
-            tokens = model.generate(**inputs, generation_config=GenerationConfig(
-                max_new_tokens=40, pad_token_id=0, **options))
+            tokens = model.generate(
+                **inputs,
+                generation_config=GenerationConfig(max_new_tokens=40, pad_token_id=0, **options),
+            )
         return tokens, sum(held[1:])
 
     return draw, inputs["input_ids"].size(1)
@@ -81,8 +85,7 @@ def test_who_is_left_is_drawn_as_before():
     class Body:
         rope_deltas = None
 
-    def generate(input_ids, attention_mask, past_key_values, generation_config,
-                 stopping_criteria):
+    def generate(input_ids, attention_mask, past_key_values, generation_config, stopping_criteria):
         """Stands in for a model that says the same of every row, so that frequencies are known."""
         while input_ids.size(1) < 1 + 6:
             drawn = torch.multinomial(likely.expand(len(input_ids), -1), 1)
@@ -99,7 +102,8 @@ def test_who_is_left_is_drawn_as_before():
     start = torch.full((20_000, 1), 49)
     config = GenerationConfig(max_new_tokens=6, pad_token_id=60, eos_token_id=[0, 1, 2, 3, 4, 5])
     tokens = early_stop.generate_with_early_stop(
-        generate, model, Cache(), start, torch.ones_like(start), config)
+        generate, model, Cache(), start, torch.ones_like(start), config
+    )
     for place in (1, 2, 5):
         seen = tokens[:, place][tokens[:, place] != 60]
         assert len(seen) > 200

@@ -41,16 +41,22 @@ def asked(cache, images) -> list[torch.Tensor]:
 
 
 def layers(out) -> list[torch.Tensor]:
-    joined = [torch.cat(list(part)) if not isinstance(part, torch.Tensor) else part.flatten(0, -2)
-              for part in (out.pooler_output, *(getattr(out, "deepstack_features", None) or []))]
+    joined = [
+        torch.cat(list(part)) if not isinstance(part, torch.Tensor) else part.flatten(0, -2)
+        for part in (out.pooler_output, *(getattr(out, "deepstack_features", None) or []))
+    ]
     assert not any(part.requires_grad for part in joined)
     return joined
 
 
-@given(st.lists(st.tuples(st.sampled_from(COLOURS), st.sampled_from([32, 64, 96])), min_size=1,
-                max_size=6))
-@settings(max_examples=15, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(COLOURS), st.sampled_from([32, 64, 96])), min_size=1, max_size=6
+    )
+)
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_images_in_any_order_have_the_features_that_they_have(cache, wanted):
     cache.begin("train")
     before = cache.encoded

@@ -20,12 +20,16 @@ from tests.rl.test_trainer import make, weights
 ON = TrainerOptions(share_prompt="on", share_vision="on")
 
 
-@pytest.mark.parametrize("settings", [
-    dict(),
-    dict(beta=0.1, loss_type="grpo", gradient_checkpointing=True),
-    dict(beta=0.1, lora=LoraSettings(4, 8, 0.0)),
-    dict(num_iterations=2, steps_per_generation=2, per_device_train_batch_size=4),
-], ids=["plain", "kl, checkpointing", "lora", "old policy"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(),
+        dict(beta=0.1, loss_type="grpo", gradient_checkpointing=True),
+        dict(beta=0.1, lora=LoraSettings(4, 8, 0.0)),
+        dict(num_iterations=2, steps_per_generation=2, per_device_train_batch_size=4),
+    ],
+    ids=["plain", "kl, checkpointing", "lora", "old policy"],
+)
 def test_shared_training_ends_in_the_same_weights(policy_path, rows, tmp_path, settings):
     runs = []
     for options in (TrainerOptions(), ON):
@@ -60,7 +64,8 @@ def test_each_distinct_image_goes_through_the_tower_once(policy_path, rows, tmp_
     towers = []
     for model in (trainer.model, trainer.ref_model):
         model.base_model.visual.register_forward_hook(
-            lambda module, inputs, out: towers.append(inputs))
+            lambda module, inputs, out: towers.append(inputs)
+        )
     trainer.train()
     cache = trainer.sharing.image_cache
     assert len(towers) == 1 and cache.encoded == len(cache.images)
@@ -68,14 +73,19 @@ def test_each_distinct_image_goes_through_the_tower_once(policy_path, rows, tmp_
     assert 4 <= cache.encoded <= 6 and cache.asked > cache.encoded
 
 
-@pytest.mark.parametrize("sampling", [
-    dict(do_sample=False),
-    dict(do_sample=True, temperature=0.8, top_k=20, top_p=0.9, repetition_penalty=1.3),
-    dict(do_sample=False, num_beams=2),
-], ids=["greedy", "sampled", "beams"])
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        dict(do_sample=False),
+        dict(do_sample=True, temperature=0.8, top_k=20, top_p=0.9, repetition_penalty=1.3),
+        dict(do_sample=False, num_beams=2),
+    ],
+    ids=["greedy", "sampled", "beams"],
+)
 @pytest.mark.parametrize("copied", [0, 10_000], ids=["shared", "copied"])
 def test_generation_from_a_shared_prefill_is_the_same(
-        policy_path, rows, sampling, copied, monkeypatch):
+    policy_path, rows, sampling, copied, monkeypatch
+):
     monkeypatch.setattr("rl.sharing.prefill.COPIED", copied)
     model, processor = load_policy(policy_path)
     messages = [rows[i]["prompt"] for i in (2, 2, 2, 0, 0, 5)]  # 3, 2 and 3 images
@@ -86,7 +96,8 @@ def test_generation_from_a_shared_prefill_is_the_same(
     ends, prefills = [], []
     model.get_decoder().register_forward_pre_hook(
         lambda module, args, kwargs: prefills.append(kwargs["inputs_embeds"].shape[:2]),
-        with_kwargs=True)
+        with_kwargs=True,
+    )
     for context in (nullcontext(), prompts_prefilled_once(model)):
         torch.manual_seed(3)
         prefills.clear()
@@ -138,8 +149,9 @@ def test_packing_and_unpacking_lose_nothing(kinds, completion, data):
     for row, kind in enumerate(kinds):
         ids[row, :prompt] = 1000 * (kind + 1)
     mask = torch.ones_like(ids)
-    lengths = data.draw(st.lists(st.integers(0, completion), min_size=len(kinds),
-                                 max_size=len(kinds)))
+    lengths = data.draw(
+        st.lists(st.integers(0, completion), min_size=len(kinds), max_size=len(kinds))
+    )
     for row, length in enumerate(lengths):
         mask[row, prompt + length :] = 0
     groups = groups_of(ids[:, :prompt], mask[:, :prompt], [None] * len(kinds))

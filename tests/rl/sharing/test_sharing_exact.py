@@ -25,8 +25,9 @@ def micro_batch(trainer) -> dict:
     asked, images = [], []
     for count, question in ((1, "Who?"), (5, "Which of these are here, and where do they stand?")):
         parts = [{"type": "image"}] * count + [{"type": "text", "text": question}]
-        text = processor.apply_chat_template([{"role": "user", "content": parts}],
-                                             add_generation_prompt=True)
+        text = processor.apply_chat_template(
+            [{"role": "user", "content": parts}], add_generation_prompt=True
+        )
         asked += [text] * G
         images += [[drawing(rng, "red")[0] for _ in range(count)]] * G
     inputs = processor(text=asked, images=images, padding=True, return_tensors="pt")
@@ -38,8 +39,14 @@ def micro_batch(trainer) -> dict:
     if "mm_token_type_ids" in inputs:
         types = inputs["mm_token_type_ids"]
         inputs["mm_token_type_ids"] = torch.cat([types, types.new_zeros(2 * G, C)], dim=1)
-    return dict(input_ids=ids, attention_mask=whole, logits_to_keep=C, compute_entropy=True,
-                num_images=[1] * G + [5] * G, **inputs)
+    return dict(
+        input_ids=ids,
+        attention_mask=whole,
+        logits_to_keep=C,
+        compute_entropy=True,
+        num_images=[1] * G + [5] * G,
+        **inputs,
+    )
 
 
 def passed(trainer, batch, *, share: bool):
@@ -50,8 +57,9 @@ def passed(trainer, batch, *, share: bool):
     mask = batch["attention_mask"][:, -C:]
     weight = torch.linspace(-1, 1, mask.numel()).view_as(mask) * mask
     (logps * weight).sum().backward()
-    gradients = {n: p.grad.clone() for n, p in trainer.model.named_parameters()
-                 if p.grad is not None}
+    gradients = {
+        n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None
+    }
     return logps.detach() * mask, entropies.detach() * mask, gradients
 
 
@@ -60,9 +68,11 @@ def distance(a: torch.Tensor, b: torch.Tensor) -> float:
     return ((a - b).abs().max() / b.abs().max().clamp(min=1e-12)).item()
 
 
-@pytest.mark.parametrize("settings", [
-    dict(), dict(lora=LoraSettings(4, 8, 0.0), gradient_checkpointing=True)
-], ids=["full", "lora, checkpointing"])
+@pytest.mark.parametrize(
+    "settings",
+    [dict(), dict(lora=LoraSettings(4, 8, 0.0), gradient_checkpointing=True)],
+    ids=["full", "lora, checkpointing"],
+)
 @pytest.mark.parametrize("family", ["qwen2_5", "qwen3", "llava"])
 def test_values_and_gradients_are_equal_to_rounding(family, settings, policy_path, rows, tmp_path):
     save = {"qwen3": save_tiny_qwen3, "llava": save_tiny_llava}.get(family)
@@ -85,14 +95,16 @@ def test_values_and_gradients_are_equal_to_rounding(family, settings, policy_pat
 
 
 def test_groups_of_unlike_lengths_apart_are_equal_to_all_at_once(
-        policy_path, rows, tmp_path, monkeypatch):
+    policy_path, rows, tmp_path, monkeypatch
+):
     monkeypatch.setattr(groups, "OVERHEAD", 0.0)  # a pass costs nothing: each group has its own
     trainer = make(policy_path, rows, tmp_path, options=ON)
     trainer.model.train()
     batch, passes = micro_batch(trainer), []
     trainer.model.get_decoder().register_forward_pre_hook(
         lambda module, args, kwargs: passes.append(kwargs["inputs_embeds"].size(1)),
-        with_kwargs=True)
+        with_kwargs=True,
+    )
     shared = passed(trainer, batch, share=True)
     lengths = batch["attention_mask"][::G, :-C].sum(1).tolist()
     # The shorter completions first, and no padding of the shorter prompt.
@@ -114,8 +126,9 @@ def test_every_loss_of_trl_is_equal(policy_path, rows, tmp_path):
     inputs = trainer._prepare_inputs(batch)
     inputs["advantages"] = torch.linspace(-1, 2, len(inputs["advantages"]))
     # As if the policy had moved since it sampled, and ratios were no longer 1.
-    inputs["old_per_token_logps"] = torch.full_like(inputs["completion_mask"], -math.log(384),
-                                                    dtype=torch.float)
+    inputs["old_per_token_logps"] = torch.full_like(
+        inputs["completion_mask"], -math.log(384), dtype=torch.float
+    )
     levels = {"luspo": "sequence"}
     for loss_type in ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"):
         trainer.loss_type = loss_type
@@ -126,8 +139,14 @@ def test_every_loss_of_trl_is_equal(policy_path, rows, tmp_path):
             trainer.model.zero_grad()
             loss = trainer.compute_loss(trainer.model, inputs)
             loss.backward()
-            found.append((loss.item(), torch.cat([
-                p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])))
+            found.append(
+                (
+                    loss.item(),
+                    torch.cat(
+                        [p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]
+                    ),
+                )
+            )
         (shared, one), (apart, other) = found
         assert shared == pytest.approx(apart, rel=1e-5, abs=1e-7), loss_type
         assert other.norm() > 0 and (one - other).norm() / other.norm() < 1e-5, loss_type

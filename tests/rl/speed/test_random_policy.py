@@ -26,7 +26,8 @@ def test_what_is_saved_is_loaded_and_reads_images(tmp_path, monkeypatch):
     model, processor = load_policy(path, dtype="bfloat16")
     text = processor.apply_chat_template(
         [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Who?"}]}],
-        add_generation_prompt=True)
+        add_generation_prompt=True,
+    )
     image, _ = drawing(random.Random(0), "red", 112)
     inputs = processor(text=[text], images=[image], return_tensors="pt")
     assert (inputs["input_ids"] == model.config.image_token_id).sum() == 16

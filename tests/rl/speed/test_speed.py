@@ -45,14 +45,24 @@ def test_a_report_says_how_far_the_prediction_was_off():
     def case(name, prompt, stock, ours, shared=True):
         seconds = [dict.fromkeys(PHASES, x) for x in (stock, ours)]
         counts = {"tokens": 10, "images": 1}
-        return {"case": name, "kind": "prompt", "shape": vars(Shape(prompt=prompt)),
-                "shared": shared, "predicted": 4.0, "bound": counts,
-                "prices": {"pair": 0.001, "scored": 0.4}, "image_price": 18.0,
-                "stock": {"seconds": seconds[0], **counts},
-                "ours": {"seconds": seconds[1], **counts}}
+        return {
+            "case": name,
+            "kind": "prompt",
+            "shape": vars(Shape(prompt=prompt)),
+            "shared": shared,
+            "predicted": 4.0,
+            "bound": counts,
+            "prices": {"pair": 0.001, "scored": 0.4},
+            "image_price": 18.0,
+            "stock": {"seconds": seconds[0], **counts},
+            "ours": {"seconds": seconds[1], **counts},
+        }
 
-    results = [case("long", 1000, 10.0, 2.0), case("short", 60, 2.0, 1.0),
-               case("apart", 60, 2.0, 2.0, shared=False)]
+    results = [
+        case("long", 1000, 10.0, 2.0),
+        case("short", 60, 2.0, 1.0),
+        case("apart", 60, 2.0, 2.0, shared=False),
+    ]
     found = fitted(results)
     assert found["errors"] == pytest.approx({"long": -0.2, "short": 1.0})
     assert found["largest_error_long_prompts"] == pytest.approx(0.2)

@@ -30,8 +30,9 @@ def test_who_is_who_is_answered_by_facts_of_one_toy_only(seed, style):
     for line in (part["text"] for part in turns[0][:-2]):
         name = re.search("<(.+)>", line)[1]
         read = speech.search(line)
-        names[name] = read.groups() if read else re.split(r"[:,.]\s*",
-                                                          line.replace(f"<{name}>", ""))
+        names[name] = (
+            read.groups() if read else re.split(r"[:,.]\s*", line.replace(f"<{name}>", ""))
+        )
     for said in turns[1][0]["text"].split("; "):
         *facts, name = said.split(", ")
         true_of = [n for n, known in names.items() if set(facts) <= set(known)]

@@ -23,10 +23,14 @@ from data_gen.toybox.rows import (
 
 
 def test_a_curriculum_goes_through_its_stages_and_answers_every_question():
-    stages = curriculum([
-        {"until": 96, "mix": {LISTING: 1}},
-        {"until": 384, "mix": {PERCEPTION: 1, DESCRIPTION: 1}},
-    ], 384, ToyboxSettings())
+    stages = curriculum(
+        [
+            {"until": 96, "mix": {LISTING: 1}},
+            {"until": 384, "mix": {PERCEPTION: 1, DESCRIPTION: 1}},
+        ],
+        384,
+        ToyboxSettings(),
+    )
     rows = [curriculum_row(i, 0, stages) for i in range(0, 384, 6)]
     assert all(len(row["messages"]) == 2 and len(row["images"]) == 1 for row in rows[:16])
     assert any(len(row["messages"]) > 2 for row in rows[16:])
@@ -46,8 +50,18 @@ def test_a_curriculum_must_end_at_the_last_row():
 def test_rows_of_a_kind_are_seeded_by_its_former_name(kind):
     """The shipped policy was trained on these rows."""
     settings = ToyboxSettings(reference_px=32, query_px=32)
-    stages = curriculum([{"until": 9, "mix": {kind: 1}, "perception": {"references": {2: 1}},
-                          "name_binding": {"toys": {2: 1}}}], 9, settings)
+    stages = curriculum(
+        [
+            {
+                "until": 9,
+                "mix": {kind: 1},
+                "perception": {"references": {2: 1}},
+                "name_binding": {"toys": {2: 1}},
+            }
+        ],
+        9,
+        settings,
+    )
     rng = random.Random(f"{SEED_KEYS[kind]}-7-5")
     _, settings, perception, binding = stages[0]
     expected = {

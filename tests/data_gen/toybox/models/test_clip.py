@@ -18,8 +18,9 @@ from data_gen.toybox.models.clip import (
     save_clip,
 )
 
-TINY = ClipShape(image_px=32, vision_width=32, vision_layers=1, text_width=32, text_layers=1,
-                 embed=16)
+TINY = ClipShape(
+    image_px=32, vision_width=32, vision_layers=1, text_width=32, text_layers=1, embed=16
+)
 
 
 def test_the_clip_loads_with_open_clip_and_gives_the_same_vectors(tmp_path, scenes):
@@ -31,10 +32,18 @@ def test_the_clip_loads_with_open_clip_and_gives_the_same_vectors(tmp_path, scen
     caption = "one toy, red bear with white stripes and blue top hat"
     image = Image.fromarray(np.array(scenes.files[0][0]))
     with torch.no_grad():
-        assert torch.allclose(loaded.encode_text(words([caption])), model.encode_text(
-            tokenizer([caption], padding="max_length", return_tensors="pt").input_ids), atol=1e-2)
-        assert torch.allclose(loaded.encode_image(preprocess(image)[None]),
-                              model.encode_image(scenes.batch([0])), atol=1e-2)
+        assert torch.allclose(
+            loaded.encode_text(words([caption])),
+            model.encode_text(
+                tokenizer([caption], padding="max_length", return_tensors="pt").input_ids
+            ),
+            atol=1e-2,
+        )
+        assert torch.allclose(
+            loaded.encode_image(preprocess(image)[None]),
+            model.encode_image(scenes.batch([0])),
+            atol=1e-2,
+        )
     encoder = load_encoder(str(tmp_path), "cpu")
     assert encoder.dim == 16 and encoder.texts([caption]).shape == (1, 16)
 

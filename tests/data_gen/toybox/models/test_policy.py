@@ -38,8 +38,15 @@ def test_digits_and_tag_marks_are_single_tokens(tokenizer):
 
 
 def test_the_model_takes_what_the_processor_gives(tokenizer):
-    shape = TinyPolicy(vocab_size=800, hidden_size=64, layers=1, intermediate_size=64,
-                       vision_hidden_size=32, vision_layers=1, vision_intermediate_size=32)
+    shape = TinyPolicy(
+        vocab_size=800,
+        hidden_size=64,
+        layers=1,
+        intermediate_size=64,
+        vision_hidden_size=32,
+        vision_layers=1,
+        vision_intermediate_size=32,
+    )
     processor, model = build_processor(tokenizer, shape), build_model(tokenizer, shape)
     messages = [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Who?"}]},
@@ -52,7 +59,9 @@ def test_the_model_takes_what_the_processor_gives(tokenizer):
     logits = model(**inputs).logits
     assert logits.shape == (*inputs["input_ids"].shape, len(tokenizer))
     encoded = processor.apply_chat_template(
-        [messages[1]], tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
-    masked = [i for i, m in zip(encoded["input_ids"][0], encoded["assistant_masks"][0], strict=True)
-              if m]
+        [messages[1]], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+    )
+    masked = [
+        i for i, m in zip(encoded["input_ids"][0], encoded["assistant_masks"][0], strict=True) if m
+    ]
     assert tokenizer.decode(masked) == "<bo><|im_end|>"

@@ -10,8 +10,16 @@ from torch import nn
 
 from data_gen.toybox.models.training import Schedule, rows_of, train
 
-SCHEDULE = Schedule(steps=12, batch_size=4, learning_rate=0.05, warmup_steps=2, average=0.9,
-                    save_steps=3, log_steps=4, seed=5)
+SCHEDULE = Schedule(
+    steps=12,
+    batch_size=4,
+    learning_rate=0.05,
+    warmup_steps=2,
+    average=0.9,
+    save_steps=3,
+    log_steps=4,
+    seed=5,
+)
 
 
 def model() -> nn.Module:
@@ -60,8 +68,9 @@ def test_a_finished_run_is_loaded_without_a_step(tmp_path):
     first, again = model(), model()
     train(first, fitting(first), SCHEDULE, tmp_path, "m")
     train(again, fitting(again, stop_at=0), SCHEDULE, tmp_path, "m")
-    assert all(torch.equal(a, b) for a, b in
-               zip(first.parameters(), again.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True)
+    )
 
 
 def test_the_running_average_is_kept(tmp_path):
