@@ -44,6 +44,7 @@ import copy
 import dataclasses
 import difflib
 import re
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, is_dataclass
 from functools import cache
