@@ -30,10 +30,10 @@ demo: .venv/installed
 	$(BIN)/byname evaluate --config configs/benchmarks/toybox.yaml --policy base=toybox_base --policy trained=$(RUN)/policy --out $(RUN)/eval
 	$(BIN)/byname report $(RUN)
 
-# Tiny models: a second thread waits more than it works.
+# Tiny models: a second thread waits more than it works, so two processes share the test files.
 test test-fast: export OMP_NUM_THREADS := 1
 test: .venv/installed_tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # About 90 seconds: all but the tests that tests/conftest.py calls slow.
 test-fast: .venv/installed_tests

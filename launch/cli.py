@@ -5,9 +5,11 @@
     byname grpo --accelerate zero2 num_processes=4 --config configs/grpo/repic_qwen2_5_vl_7b.yaml
     byname grpo --help
 
-A program runs as one process, on the first GPU where there is one. ``--accelerate FILE`` runs it
-under ``accelerate launch --config_file FILE``: a path, or the name of one in configs/accelerate/;
-further ``name=value`` are options of ``accelerate launch``. Where a launcher runs already
+``--accelerate FILE`` runs a program under ``accelerate launch --config_file FILE``: a path, or the
+name of one in configs/accelerate/; further ``name=value`` are options of ``accelerate launch``.
+Without it, programs that train or evaluate run under ``accelerate launch`` where it has something
+to launch: as ``accelerate config`` was answered, or one process for each of several GPUs. Otherwise
+a program runs as one process, which is what the launcher would start. Where a launcher runs already
 (``accelerate launch -m launch.grpo ...``, torchrun), nothing is launched again.
 """
 
@@ -34,6 +36,12 @@ PROGRAMS = (
     "bench_data",
 )
 
+SHARED = ("grpo", "sft", "evaluate")
+"""Programs whose work several processes share."""
+
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""A folder with an entry for each GPU, where the driver is loaded."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the program that is named. Returns the exit status."""
@@ -49,9 +57,10 @@ def main(argv: list[str] | None = None) -> int:
                 + did_you_mean(program, available())
             )
         named, rest = take_options(rest, "accelerate")
-        if named and "LOCAL_RANK" not in os.environ:
+        command = launcher(named) if named else usual_launcher(program)
+        if command and "LOCAL_RANK" not in os.environ and "--help" not in rest:
             # In place of this process, so that signals reach the launcher itself.
-            os.execv(sys.executable, [*launcher(named), "-m", f"launch.{program}", *rest])
+            os.execv(sys.executable, [*command, "-m", f"launch.{program}", *rest])
     except InputError as error:
         print(f"byname: {error}", file=sys.stderr)
         return 2
@@ -96,6 +105,19 @@ def launcher(named: list[str]) -> list[str]:
         str(config),
         *(part for name, value in options.items() for part in (f"--{name}", value)),
     ]
+
+
+def usual_launcher(program: str) -> list[str]:
+    """``accelerate launch`` for a program that several processes share; empty where there would be
+    one process only."""
+    if program not in SHARED:
+        return []
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    if any((home / "accelerate" / f"default_config.{end}").is_file() for end in ("yaml", "json")):
+        return [sys.executable, "-m", "accelerate.commands.launch"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = len(visible.split(",")) if visible is not None else len(list(GPUS.glob("*")))
+    return launcher(["--accelerate", "multi_gpu", f"num_processes={gpus}"]) if gpus > 1 else []
 
 
 def available() -> list[str]:

@@ -237,7 +237,7 @@ def score(
     replies: dict[str, dict[str, list[tuple[Question, Reply]]]] = {s.label: {} for s in systems}
     likelihoods: dict[str, dict[str, list]] = {s.label: {} for s in systems}
     makers: dict[str, set[str]] = {system.label: set() for system in systems}
-    counts, samples = {}, []
+    counts, shown = {}, {}
     for name, questions in benchmark.sets.items():
         read = {
             s.label: read_replies(
@@ -260,7 +260,9 @@ def score(
             replies[label][name] = [(q, answers[label][q.id]) for q in asked]
             if known:
                 likelihoods[label][name] = [found[q.id] for q in asked]
-        samples += _samples(name, asked, answers, systems, benchmark, settings)
+        shown[name] = _samples(name, asked, answers, systems, benchmark, settings)
+    # In the order in which the benchmark wants them looked at.
+    samples = [one for name in {**benchmark.shown, **shown} for one in shown.get(name, ())]
     for label in metrics:
         metrics[label] = dict(benchmark.score(replies[label], likelihoods[label]))
         for name in benchmark.retrieval_sets if any(s.retrieval for s in systems) else ():

@@ -14,7 +14,14 @@ REWARDS = ROOT / "tests" / "rl" / "letter_reward.py"
 
 
 def command(config: str, tiny: dict, name: str, *extra: str) -> list[str]:
-    """The smoke recipe under ``configs/accelerate/<config>.yaml``, on the tiny policy and rows."""
+    """The smoke recipe under ``configs/accelerate/<config>.yaml``, on the tiny policy and rows.
+
+    ``extra`` replaces what it gives anew: given twice, a list would have both.
+    """
+    rewards = (
+        [] if "--rewards" in extra else ["--rewards", f"{REWARDS}:vowels", f"{REWARDS}:spaces"]
+    )
+    weights = [] if "--reward_weights" in extra else ["--reward_weights", "1", "0.5"]
     return [
         sys.executable,
         "-m",
@@ -33,12 +40,8 @@ def command(config: str, tiny: dict, name: str, *extra: str) -> list[str]:
         str(tiny["runs"]),
         "--name",
         name,
-        "--rewards",
-        f"{REWARDS}:vowels",
-        f"{REWARDS}:spaces",
-        "--reward_weights",
-        "1",
-        "0.5",
+        *rewards,
+        *weights,
         "--reward_settings",
         "{}",
         *extra,

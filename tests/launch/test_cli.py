@@ -104,3 +104,19 @@ def test_help_finds_what_it_does_not_print(capsys):
         with pytest.raises(SystemExit):
             cli.main(["grpo", "--help", *([word] if word else [])])
         assert ("--epsilon " in capsys.readouterr().out) == there
+
+
+def test_several_gpus_or_a_config_of_the_users_own_are_launched_without_being_asked_for(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr(cli, "GPUS", tmp_path / "no driver")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert cli.usual_launcher("grpo") == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    command = cli.usual_launcher("grpo")
+    assert command[4].endswith("multi_gpu.yaml") and command[5:7] == ["--num_processes", "3"]
+    assert cli.usual_launcher("report") == []
+    (tmp_path / "accelerate").mkdir()
+    (tmp_path / "accelerate" / "default_config.yaml").write_text("{}")
+    assert cli.usual_launcher("sft")[1:] == ["-m", "accelerate.commands.launch"]

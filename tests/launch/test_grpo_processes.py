@@ -35,7 +35,7 @@ def test_two_processes_agree_with_one(tiny, one, config):
         str(recorded / "completions"),
     )
     assert done.stdout.count("on 2 process(es)") == 1  # the plan is printed once
-    assert "shared in a group: prompts and pictures\n" in done.stdout
+    assert "shared in a group: prompts and images\n" in done.stdout
     assert "switched off" not in done.stdout + done.stderr
     run = tiny["runs"] / config
     kept = list(zip(completions(recorded), completions(run), strict=True))

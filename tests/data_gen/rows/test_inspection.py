@@ -53,7 +53,7 @@ def test_duplicates_are_counted_within_rows_and_between_them(tmp_path):
         "rows_with_an_image_twice": 1,
         "images_in_several_rows": 2,
     }
-    assert "1 rows with an id that was used before ('x')" in said
+    assert "1 rows with an id used before ('x')" in said
 
 
 def test_bad_rows_of_a_stranger_are_counted_by_reason_and_the_good_ones_described(tmp_path):
