@@ -37,7 +37,7 @@ test: .venv/installed_tests
 
 # About 90 seconds: all but the tests that tests/conftest.py calls slow.
 test-fast: .venv/installed_tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: .venv/installed_tests
 	$(BIN)/ruff check .

@@ -5,29 +5,22 @@ import pytest
 from tests.places import ROOT
 
 SLOW = (
-    "tests/test_wheel.py",
     "tests/benchmarks/captions/test_coco.py",
     "tests/benchmarks/captions/test_scores.py",
-    "tests/benchmarks/experiments/test_run.py",
-    "tests/data_gen/rows/test_disk_space.py",
-    "tests/data_gen/toybox/models/test_diffusion.py",
-    "tests/data_gen/toybox/models/test_training.py",
-    "tests/benchmarks/toybox/test_toybox_base.py",
+    "tests/data_gen/toybox/test_weights.py",
     "tests/launch/test_bench_data.py",
     "tests/launch/test_compare.py",
     "tests/launch/test_evaluate_processes.py",
-    "tests/launch/test_evaluate_published.py",
     "tests/launch/test_generate_kill.py",
     "tests/launch/test_grpo_folders.py",
     "tests/launch/test_grpo_processes.py",
     "tests/launch/test_grpo_resume.py",
     "tests/launch/test_sft_rows.py",
-    "tests/launch/test_tiny_model.py",
     "tests/launch/test_tiny_policy.py",
-    "tests/rl/sharing/test_sharing_exact.py",
-    "tests/rl/test_checkpoints.py",
+    "tests/rl/sharing/test_sharing.py",
     "tests/rl/test_families.py",
     "tests/rl/test_trainer.py",
+    "tests/test_wheel.py",
 )
 """Files whose tests take more than some ten seconds together, by `pytest --durations=0`."""
 

@@ -6,7 +6,8 @@
 Runs the program with ``sys.setprofile`` and notes every function of ours that is called until the
 first metric is made of a reply (``ratio`` of ``benchmarks/metrics/intervals.py``). Code that runs
 when a file is imported does not count. Prints the files in the order in which they are first
-entered, and how often the way leads back into a file of another room.
+entered, how many of them come after settings and benchmark are read, and how often the way leads
+back into a file of another room.
 """
 
 import runpy
@@ -14,6 +15,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path.cwd().resolve()
+
+ASKING = ("answer", "answer_questions")
+"""Functions that begin to ask a system: of the loop today, and of the one before it."""
 
 
 class FirstScoreError(BaseException):
@@ -23,6 +27,7 @@ class FirstScoreError(BaseException):
 def main(argv: list[str]) -> None:
     """Run ``argv`` as a program and print what it entered."""
     files: dict[str, int] = {}
+    asked: set[str] = set()
     way: list[str] = []
 
     program = str(Path(argv[0]).resolve())
@@ -40,6 +45,8 @@ def main(argv: list[str]) -> None:
             return
         file = str(Path(name).relative_to(ROOT))
         files[file] = files.get(file, 0) + 1
+        if code.co_name in ASKING or asked:
+            asked.add(file)
         if not way or way[-1] != file:
             way.append(file)
         if code.co_name == "ratio" and file.endswith("intervals.py"):
@@ -61,7 +68,10 @@ def main(argv: list[str]) -> None:
         for a, b in zip(way, way[1:], strict=False)
         if first.index(b) < first.index(a) and a.split("/")[0] != b.split("/")[0]
     }
-    print(f"\n{len(first)} files, {len(back)} ways back into another room")
+    print(
+        f"\n{len(first)} files, {len(asked)} of them from the moment a system is asked; "
+        f"{len(back)} ways back into another room"
+    )
     for file in first:
         print(f"  {file} ({files[file]} calls)")
 

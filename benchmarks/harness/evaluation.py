@@ -237,7 +237,7 @@ def score(
     replies: dict[str, dict[str, list[tuple[Question, Reply]]]] = {s.label: {} for s in systems}
     likelihoods: dict[str, dict[str, list]] = {s.label: {} for s in systems}
     makers: dict[str, set[str]] = {system.label: set() for system in systems}
-    counts, shown = {}, {}
+    counts, scored = {}, {}
     for name, questions in benchmark.sets.items():
         read = {
             s.label: read_replies(
@@ -260,9 +260,7 @@ def score(
             replies[label][name] = [(q, answers[label][q.id]) for q in asked]
             if known:
                 likelihoods[label][name] = [found[q.id] for q in asked]
-        shown[name] = _samples(name, asked, answers, systems, benchmark, settings)
-    # In the order in which the benchmark wants them looked at.
-    samples = [one for name in {**benchmark.shown, **shown} for one in shown.get(name, ())]
+        scored[name] = asked, answers
     for label in metrics:
         metrics[label] = dict(benchmark.score(replies[label], likelihoods[label]))
         for name in benchmark.retrieval_sets if any(s.retrieval for s in systems) else ():
@@ -270,6 +268,13 @@ def score(
                 asked = replies[label][name]
                 found = retrieval_metrics([q.names for q, _ in asked], [r for _, r in asked])
                 metrics[label] |= {f"{name}/{key}": metric for key, metric in found.items()}
+    # Samples in the order in which the benchmark wants them looked at.
+    samples = [
+        one
+        for name in {**benchmark.shown, **scored}
+        if name in scored
+        for one in _samples(name, *scored[name], systems, benchmark, settings)
+    ]
     corpus = _add_caption_scores(metrics, replies, systems, benchmark, settings)
     metrics = {label: _by_set(of) for label, of in metrics.items()}
     table = tabulate(metrics, benchmark.titles, benchmark.headlines, resamples=settings.resamples)
