@@ -75,7 +75,7 @@ def training_charts(log: list[dict]) -> str:
         ),
         ("Completion length", "tokens", length, False),
         (
-            "Groups without signal",
+            "Zero-variance groups",
             "share of prompts whose completions all earn the same",
             zero_variance,
             True,
