@@ -79,7 +79,7 @@ def tiny_rows(n: int = 24, seed: int = 0, text_only: int = 0, size: int = 64) ->
     for i in range(n):
         colour, other = rng.sample(_colours(), 2)
         name, absent = draw_names(rng, 2)
-        reference = Reference(drawing(rng, colour, size)[0], name)
+        reference = Reference(name, drawing(rng, colour, size)[0])
         query, box = drawing(rng, colour, size)
         task = (OCT, VLT, ICT)[i % 3]
         row_id = f"tiny-{seed}-{i}"
@@ -92,7 +92,7 @@ def tiny_rows(n: int = 24, seed: int = 0, text_only: int = 0, size: int = 64) ->
         elif task == VLT:
             rows.append(visual_localization_row(rng, row_id, reference, query, box, source="tiny"))
         else:
-            distractor = Reference(drawing(rng, other, size)[0], absent)
+            distractor = Reference(absent, drawing(rng, other, size)[0])
             rows.append(
                 identity_consistency_row(
                     rng, row_id, [reference, distractor], [True, False], query, source="tiny"

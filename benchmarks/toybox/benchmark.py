@@ -41,7 +41,6 @@ from concepts.methods.protocol import Query, Reference
 from data_gen.files.errors import InputError
 from data_gen.rows import OCT, VLT, check_row
 from data_gen.tasks.names import draw_names
-from data_gen.tasks.questions import Reference as RowReference
 from data_gen.tasks.questions import draw_caption_style, identity_consistency_row
 from data_gen.toybox.identity import HALVES, Identity, hard_negative
 from data_gen.toybox.language import read_caption
@@ -318,9 +317,9 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
     shown = absent + (present if name in NAMED else [])
     rng.shuffle(shown)
     references = [
-        RowReference(
-            compose(rng, [identity], settings.reference_px).image,
+        Reference(
             called,
+            compose(rng, [identity], settings.reference_px).image,
             None if name in IMAGE_ONLY else identity.description,
         )
         for identity, called in zip(shown, draw_names(rng, len(shown)), strict=True)

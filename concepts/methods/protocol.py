@@ -11,20 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-
-@dataclass(frozen=True)
-class Reference:
-    """A concept as its user shows it.
-
-    Args:
-        name: bare (``bo``).
-        image: a file, or an opened image.
-        info: what the user says about it, a sentence or two.
-    """
-
-    name: str
-    image: Path | Image.Image
-    info: str | None = None
+from data_gen.tasks.questions import Reference
 
 
 @dataclass(frozen=True)

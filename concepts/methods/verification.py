@@ -34,7 +34,7 @@ def presence_probabilities(
         object_consistency_row(
             random.Random(0),
             name,
-            Reference(reference, name),
+            Reference(name, reference),
             image.convert("RGB"),
             same=True,
             source="verify",

@@ -1,13 +1,12 @@
 """Encode image files once each: features are cached by a file's content, not by its path.
 
-A cache directory holds one small safetensors file per image and encoder,
-``<encoder's fingerprint>/ab/<sha256 of the image's bytes>.safetensors``. Each is written whole or
-not at all, so several processes may share a directory; a damaged one is written again.
+The one cache of vectors (:class:`VectorCache`) holds a small safetensors file for each key and
+encoder, written whole or not at all; hard-negative mining keeps its subjects' vectors in it, too.
 """
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +50,9 @@ def file_features(
             of_content[hashlib.sha256(path.read_bytes()).hexdigest()].append(path)
         except OSError as error:
             skipped.add(reason_of(error), str(path))
-    known = _read(encoder, of_content, cache)
+    kept = VectorCache(cache, encoder, str(PHOTO_PX))
+    read = {digest: kept.read(digest, (encoder.dim,)) for digest in of_content}
+    known = {digest: vector for digest, vector in read.items() if vector is not None}
     todo = [digest for digest in of_content if digest not in known]
     shown = tqdm(
         range(0, len(todo), batch_size),
@@ -70,7 +71,8 @@ def file_features(
             vectors = encoder.images(list(images.values()))
             new = dict(zip(images, vectors, strict=True))
             known.update(new)
-            _write(encoder, new, cache)
+            for digest, vector in new.items():
+                kept.write(digest, vector)
     found = {
         path: known[digest]
         for digest, same in of_content.items()
@@ -80,32 +82,38 @@ def file_features(
     return found, skipped
 
 
-def _read(
-    encoder: Encoder, digests: Iterable[str], cache: str | Path | None
-) -> dict[str, np.ndarray]:
-    found = {}
-    if cache is None:
-        return found
-    for digest in digests:
+class VectorCache:
+    """Vectors of one encoder by key: a small safetensors file each, written whole or not at all, so
+    that several processes may share a directory. A damaged file counts as missing.
+
+    Args:
+        folder: of the cache; ``None``: nothing is kept.
+        encoder: whose fingerprint names a folder in it.
+        kind: what the vectors are of, which ends that folder's name.
+    """
+
+    def __init__(self, folder: str | Path | None, encoder: Encoder, kind: str):
+        self.folder = Path(folder) / f"{encoder.fingerprint}-{kind}" if folder is not None else None
+
+    def read(self, key: str, shape: tuple[int, ...]) -> np.ndarray | None:
+        """float32 of ``shape``, or ``None`` where there is none."""
+        if self.folder is None:
+            return None
         try:
-            vector = load(_place(encoder, digest, cache).read_bytes())["feature"]
+            vector = load(self._place(self.folder, key).read_bytes())["feature"]
         except (OSError, SafetensorError, KeyError):
-            continue
-        if vector.shape == (encoder.dim,) and vector.dtype == np.float32:
-            found[digest] = vector
-    return found
+            return None
+        return vector if vector.shape == shape and vector.dtype == np.float32 else None
 
-
-def _write(encoder: Encoder, vectors: Mapping[str, np.ndarray], cache: str | Path | None) -> None:
-    if cache is None:
-        return
-    for digest, vector in vectors.items():
-        place = _place(encoder, digest, cache)
+    def write(self, key: str, vector: np.ndarray) -> None:
+        """Keep a vector, or an array of them."""
+        if self.folder is None:
+            return
+        place = self._place(self.folder, key)
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(place) as file:
             file.write(save({"feature": np.ascontiguousarray(vector)}))
 
-
-def _place(encoder: Encoder, digest: str, cache: str | Path) -> Path:
-    folder = f"{encoder.fingerprint}-{PHOTO_PX}"
-    return Path(cache) / folder / digest[:2] / f"{digest}.safetensors"
+    @staticmethod
+    def _place(folder: Path, key: str) -> Path:
+        return folder / key[:2] / f"{key}.safetensors"

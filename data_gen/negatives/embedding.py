@@ -10,10 +10,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from data_gen.files.errors import ImageError
-from data_gen.files.files import atomic_file, fingerprint_of, remove_abandoned
+from data_gen.files.files import fingerprint_of
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.boxes import absolute
 from data_gen.images.encoders import Encoder
+from data_gen.images.features import VectorCache
 from data_gen.tasks.subjects import Subject
 
 PER_FILE = 256
@@ -49,14 +50,13 @@ def embed(
     """Embed all subjects, or read what an earlier run has written.
 
     Args:
-        cache: directory; the name of a file in it is made from the encoder's fingerprint,
-            ``fingerprint`` and the keys in the file.
+        cache: directory; the key of what is kept there is made from the encoder's fingerprint,
+            ``fingerprint`` and the subjects' keys.
         fingerprint: changes when images do, though their subjects' keys do not.
         skipped: counts the images that could not be used, except those of subjects that were read
             from the cache.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(cache)
+    kept = VectorCache(cache, encoder, "subjects")
     keys: list[str] = []
     parts: list[np.ndarray] = []
     with tqdm(
@@ -64,11 +64,12 @@ def embed(
     ) as bar:
         for chunk in chunks(subjects):
             names = [subject.key for subject in chunk]
-            path = cache / f"{fingerprint_of(encoder.fingerprint, fingerprint, *names)}.npy"
-            if not path.exists():
-                with atomic_file(path) as file:
-                    np.save(file, _chunk(chunk, encoder, skipped))
-            parts.append(np.load(path, allow_pickle=False))
+            key = fingerprint_of(encoder.fingerprint, fingerprint, *names)
+            part = kept.read(key, (len(chunk), encoder.dim + 1))
+            if part is None:
+                part = _chunk(chunk, encoder, skipped)
+                kept.write(key, part)
+            parts.append(part)
             keys += names
             bar.update(len(chunk))
     whole = np.concatenate(parts)

@@ -6,6 +6,7 @@ its truth is is decided here, once, so that every source gets every task.
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
@@ -13,12 +14,18 @@ from data_gen.rows import ICT, OCT, VLT
 from data_gen.tasks.prompts import conversation
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reference:
-    """A subject as the user shows it: an image, its name, and facts about it, if any."""
+    """A concept as its user shows it.
 
-    image: Image.Image
+    Args:
+        name: bare (``bo``).
+        image: an opened image; in queries, which open images when they are asked, also a file.
+        info: what the user says about it, a sentence or two.
+    """
+
     name: str
+    image: Any
     info: str | None = None
 
 

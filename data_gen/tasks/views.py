@@ -73,8 +73,8 @@ class ViewRenderer:
         """Each subject (its place in the source, a view) as its user would show it."""
         return [
             Reference(
-                self.bounded(close_up(view.open(), view.box) if view.box else view.open()),
                 name,
+                self.bounded(close_up(view.open(), view.box) if view.box else view.open()),
                 self.subjects[t].info if rng.random() < self.shares.info else None,
             )
             for (t, view), name in zip(shown, self.names(rng, len(shown)), strict=True)

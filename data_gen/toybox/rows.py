@@ -239,7 +239,7 @@ def draw_reference(
     """A reference: an image of the toy alone, its name and sometimes its description."""
     view = compose(rng, [identity], settings.reference_px)
     info = identity.description if rng.random() < settings.info_share else None
-    return Reference(view.image, name, info)
+    return Reference(name, view.image, info)
 
 
 def draw_identities(
