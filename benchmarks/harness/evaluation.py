@@ -237,7 +237,8 @@ def score(
     replies: dict[str, dict[str, list[tuple[Question, Reply]]]] = {s.label: {} for s in systems}
     likelihoods: dict[str, dict[str, list]] = {s.label: {} for s in systems}
     makers: dict[str, set[str]] = {system.label: set() for system in systems}
-    counts, scored = {}, {}
+    counts: dict[str, int] = {}
+    scored: dict[str, tuple[list[Question], dict[str, dict[str, Reply]]]] = {}
     for name, questions in benchmark.sets.items():
         read = {
             s.label: read_replies(
@@ -268,13 +269,11 @@ def score(
                 asked = replies[label][name]
                 found = retrieval_metrics([q.names for q, _ in asked], [r for _, r in asked])
                 metrics[label] |= {f"{name}/{key}": metric for key, metric in found.items()}
-    # Samples in the order in which the benchmark wants them looked at.
-    samples = [
-        one
-        for name in {**benchmark.shown, **scored}
-        if name in scored
-        for one in _samples(name, *scored[name], systems, benchmark, settings)
-    ]
+    samples = []
+    for name in {**benchmark.shown, **scored}:  # in the order in which they are to be looked at
+        if name in scored:
+            asked, answers = scored[name]
+            samples += _samples(name, asked, answers, systems, benchmark, settings)
     corpus = _add_caption_scores(metrics, replies, systems, benchmark, settings)
     metrics = {label: _by_set(of) for label, of in metrics.items()}
     table = tabulate(metrics, benchmark.titles, benchmark.headlines, resamples=settings.resamples)
