@@ -72,6 +72,7 @@ def installed(tmp_path_factory):
             str(source),
         ],
         check=True,
+        env=environment(),
     )
     (wheel,) = folder.glob("byname-*.whl")
     subprocess.run(
@@ -91,23 +92,29 @@ def installed(tmp_path_factory):
             "install",
             "--no-deps",
             "--no-index",
+            "--ignore-installed",
             "--quiet",
             str(wheel),
         ],
         check=True,
+        env=environment(),
     )
     return folder
+
+
+def environment() -> dict[str, str]:
+    """Without the checkout, which `make test` puts on the path: pip would find byname there."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
 def run(installed: Path, *command: str) -> str:
     """Run in an empty folder; what it printed."""
     empty = installed / "empty"
     empty.mkdir(exist_ok=True)
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         [str(installed / "venv/bin" / command[0]), *command[1:]],
         cwd=empty,
-        env={**environment, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        env={**environment(), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         timeout=300,
