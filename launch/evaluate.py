@@ -9,7 +9,7 @@ A benchmark is named by ``benchmark`` (see ``benchmarks/registry.py``) and has s
 beside those of every evaluation. Writes ``evaluation.html`` (to look at: scores, and samples with
 their images; ``--shown 1000`` shows more of them), ``evaluation.md``, ``evaluation.json``,
 ``gallery.json`` (the samples), ``columns.json`` (every metric question by question, to pool it over
-seeds), and ``predictions/<system>/<set>.jsonl``; a run that was killed goes on from the latter, and
+seeds), and ``predictions/<system>/<set>.jsonl``; a run that was killed resumes from the latter, and
 ``--score_only true`` scores them where neither policy nor GPU is at hand. Under ``accelerate
 launch`` its processes share the questions.
 """
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"evaluate: {error}")
     except KeyboardInterrupt:
-        sys.exit("evaluate: stopped; the same command goes on from the kept replies")
+        sys.exit("evaluate: stopped; the same command resumes from the kept replies")
     if result is not None:
         print("\n" + markdown(result, result["headlines"]))
         seconds = result["seconds"]

@@ -5,12 +5,14 @@ A benchmark is a subclass of :class:`Benchmark` in a file of its own, and a line
 question of ``sets`` and hands the replies to ``score``; nothing in it knows a benchmark by name.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from benchmarks.metrics.intervals import Metric
 from concepts.methods.protocol import Query, Reference, Reply
+from data_gen.files.errors import InputError
 from data_gen.files.skipped import SkippedItems
 
 IMAGE_CHUNK = 128
@@ -67,7 +69,7 @@ def contract_row(question: Question, written: dict) -> dict:
     }
 
 
-class Benchmark:
+class Benchmark(ABC):
     """The base of all benchmarks. What a subclass does not set does not apply to it.
 
     Class attributes:
@@ -131,6 +133,7 @@ class Benchmark:
         """The conversation that asks a query without a prompt of its own."""
         raise NotImplementedError(f"{self.name}: its questions come with their prompts")
 
+    @abstractmethod
     def score(
         self,
         replies: Mapping[str, Sequence[tuple[Question, Reply]]],
@@ -143,7 +146,6 @@ class Benchmark:
             likelihoods: set -> N times what :meth:`InContext.likelihoods` says, for sets where it
                 is known of every system.
         """
-        raise NotImplementedError
 
     def info(self, question: Question) -> str:
         """The given words that a caption could copy instead of describing the image."""
@@ -155,7 +157,7 @@ class Benchmark:
         Raises:
             InputError: there are none for this benchmark.
         """
-        raise NotImplementedError
+        raise InputError(f"captions.references: {self.name} has no true captions; leave them out")
 
     def describe(self) -> dict:
         """What ``evaluation.json`` records about the benchmark in addition to its settings."""

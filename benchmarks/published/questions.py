@@ -12,6 +12,7 @@ usable question is an error.
 """
 
 import random
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -109,10 +110,11 @@ class Published(Benchmark):
         }
         self.all_questions = questions
 
+    @abstractmethod
     def load(self) -> list[Question]:
         """All questions; what cannot be asked goes to ``skipped``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score_set(
         self,
         control: str,
@@ -121,7 +123,6 @@ class Published(Benchmark):
         likelihoods: Sequence[list] | None,
     ) -> dict:
         """The metrics of one set, ``control`` being empty for the benchmark itself."""
-        raise NotImplementedError
 
     def group(self, name: str) -> str:
         return self.name
