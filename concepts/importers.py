@@ -1,8 +1,7 @@
-"""Make databases from folders of photos (DreamBooth's form) or toys, and write them as folders."""
+"""Make databases from folders of photos (DreamBooth's form) or from toys."""
 
 import os
 import random
-import shutil
 from pathlib import Path
 
 from concepts.concept import Concept, EntryError, check_name
@@ -80,31 +79,6 @@ def folder_database(
     database = Database(path, root)
     database.add_all(concepts)
     return database, skipped
-
-
-def write_folders(database: Database, out: str | Path) -> Path:
-    """Copy a database's images to ``<name>/00.jpg`` ..., with ``classes.csv`` next to them.
-
-    Raises:
-        DatabaseError: ``out`` exists, or a name cannot be a folder's.
-    """
-    out, concepts = Path(out), database.concepts()
-    _refuse_existing(out)
-    for name in concepts:
-        if "/" in name or name.startswith(".") or len(os.fsencode(name)) > 200:
-            raise DatabaseError(
-                f"{database.path}: the name {name!r} cannot be a folder's; rename the concept first"
-            )
-    for name, concept in concepts.items():
-        (out / name).mkdir(parents=True)
-        for i, image in enumerate(concept.images):
-            source = database.image_path(image)
-            shutil.copyfile(source, out / name / f"{i:02d}{source.suffix.lower()}")
-    lines = [
-        f"{name},{concept.category}\n" for name, concept in concepts.items() if concept.category
-    ]
-    (out / "classes.csv").write_text("".join(lines), encoding="utf-8")
-    return out
 
 
 def toybox_database(

@@ -93,11 +93,6 @@ def names_written(text: str, names: Iterable[str]) -> set[str]:
     return set(find_names(text, names).written)
 
 
-def unlisted_tags(text: str, names: Iterable[str]) -> set[str]:
-    """The tags in a text that are none of the given names, in folded form, without brackets."""
-    return set(find_names(text, names).unlisted)
-
-
 def tally(written: Iterable[str], expected: Iterable[str], unlisted: Iterable[str] = ()) -> Tally:
     """Compare the names written with the expected names, as sets.
 

@@ -94,6 +94,7 @@ class Benchmark(ABC):
         owned: name -> reference of every concept that can be retrieved.
         size, side: bound of images that are opened when they are asked about, in pixels.
         shown: set -> how many of its first questions a page shows.
+        truths: question id -> true captions, where a config names a file of them.
     """
 
     name: ClassVar[str]
@@ -116,6 +117,7 @@ class Benchmark(ABC):
         self.size: int = getattr(settings, "size", 512)
         self.side: str = getattr(settings, "side", "long")
         self.shown: dict[str, int] = {}
+        self.truths: dict[str, Sequence[str]] = {}
 
     def group(self, name: str) -> str:
         """The key of ``limits`` for a set."""

@@ -385,8 +385,12 @@ def _open(
 
 
 def _check(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[System]) -> None:
-    if settings.captions.scores and not benchmark.caption_sets:
+    captions = settings.captions
+    if (captions.scores or captions.references) and not benchmark.caption_sets:
         raise InputError(f"captions.scores: {benchmark.name} asks for no captions; remove them")
+    if captions.references:
+        # Now, not after the last reply: it may be refused.
+        benchmark.truths = benchmark.true_captions(captions.references)
     for name in settings.max_new_tokens:
         if name not in {*benchmark.limits, *benchmark.sets}:
             raise InputError(
@@ -527,14 +531,13 @@ def _add_caption_scores(
     """The further scores of captions of every set that holds captions; corpus BLEU if asked."""
     captions: CaptionSettings = settings.captions
     corpus: dict[str, float] = {}
-    truths = benchmark.true_captions(captions.references) if captions.references else {}
     for name in benchmark.caption_sets if captions.scores else ():
         if name not in benchmark.sets:
             continue
         first = replies[systems[0].label][name]
         asked = [question for question, _ in first]
         said = {label: [reply for _, reply in of[name]] for label, of in replies.items()}
-        true = [truths.get(question.id, ()) for question in asked]
+        true = [benchmark.truths.get(question.id, ()) for question in asked]
 
         def images(first=first) -> Iterator[tuple[int, list[Image.Image]]]:
             for i, (question, reply) in enumerate(first):

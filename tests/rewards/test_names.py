@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.names import Tally, find_names, names_written, tally, unlisted_tags
+from rewards.names import Tally, find_names, names_written, tally
 from rewards.ordinary_words import ORDINARY_WORDS
 from tests.places import SHARED
 
@@ -188,14 +188,14 @@ def test_accents_and_look_alikes_are_other_names():
 
 def test_unlisted_tags_are_reported_folded():
     text = "<Bo> and <Black  Widow>, <ZED>'s friend, </end> <br> <3>"
-    assert unlisted_tags(text, ["bo"]) == {"black widow", "zed", "br", "3"}
+    assert find_names(text, ["bo"]).unlisted == {"black widow", "zed", "br", "3"}
 
 
 @pytest.mark.parametrize(
     "text", ["<>", "< >", "<|im_end|>", "<!-- x -->", "</x>", "<" + "a" * 81 + ">"]
 )
 def test_what_is_no_tag_at_all(text):
-    assert unlisted_tags(text, ["bo"]) == set()
+    assert find_names(text, ["bo"]).unlisted == set()
 
 
 # --- robustness ------------------------------------------------------------------------------
