@@ -95,6 +95,7 @@ class Benchmark(ABC):
         size, side: bound of images that are opened when they are asked about, in pixels.
         shown: set -> how many of its first questions a page shows.
         truths: question id -> true captions, where a config names a file of them.
+        finders: retrieval settings -> what finds references so, for all systems that do.
     """
 
     name: ClassVar[str]
@@ -118,6 +119,7 @@ class Benchmark(ABC):
         self.side: str = getattr(settings, "side", "long")
         self.shown: dict[str, int] = {}
         self.truths: dict[str, Sequence[str]] = {}
+        self.finders: dict[str, Any] = {}
 
     def group(self, name: str) -> str:
         """The key of ``limits`` for a set."""

@@ -360,7 +360,7 @@ def replies_folder(system: System, settings: EvaluateSettings) -> Path:
 
 def _finder(benchmark: Benchmark, retrieval: RetrievalSettings) -> ReferenceFinder:
     """The finder, shared by all systems with the same retrieval settings."""
-    kept = benchmark.__dict__.setdefault("_finders", {})
+    kept = benchmark.finders
     key = repr(replace(retrieval, verify=None))
     if key not in kept:
         kept[key] = ReferenceFinder(benchmark.owned, retrieval, benchmark.skipped)
