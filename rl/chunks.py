@@ -22,6 +22,7 @@ _RIGHT = (
     "ref_per_token_logps",
     "sampling_per_token_logps",
     "importance_sampling_ratio",
+    "advantages",
 )
 _WHOLE = ("token_type_ids", "mm_token_type_ids")
 
@@ -120,7 +121,7 @@ def _fit(chunk: dict, key: str, prompts: int, completions: int, fill: int) -> to
     value = chunk[key]
     if key in _LEFT:
         return _fit_left(value, prompts, fill)
-    if key in _RIGHT and value.size(1) == chunk["completion_ids"].size(1):
+    if key in _RIGHT and value.shape == chunk["completion_ids"].shape:
         # TRL pads a tool mask with 1; with 0 the loss is the same, as the completion mask is 0.
         return _fit_right(value, completions, fill)
     if key in _WHOLE:

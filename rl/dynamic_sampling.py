@@ -45,7 +45,7 @@ class Replacements:
 
     def _next(self, type_: RowType) -> int:
         rows = self._rows[type_]
-        key = f"{type_.task}|{type_.images}"
+        key = "|".join(map(str, type_))
         cursor = self.cursors.get(key, 0)
         self.cursors[key] = cursor + 1
         epoch, place = divmod(cursor, len(rows))
@@ -117,7 +117,8 @@ class DynamicSamplingMixin(_Trainer):
             self._metrics["train"][f"dynamic_sampling/{key}"].append(float(value))
         output = collate(groups, self._tokenizer.pad_token_id, trim=self.pad_to_multiple_of is None)
         mask = output["completion_mask"] * output.get("tool_mask", 1)
-        output["num_items_in_batch"] = self.accelerator.gather(mask.sum()).sum()
+        items = mask.sum() + output.get("other_mass", mask.new_zeros(1)).sum()
+        output["num_items_in_batch"] = self.accelerator.gather(items).sum()
         return output
 
     def _zero_variance_slots(self, n: int) -> list[int]:

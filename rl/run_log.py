@@ -31,6 +31,8 @@ class Scored:
         rewards: N x F, one column per reward function, NaN where a function returned None.
         totals: weighted sums over the functions; NaN where every function returned None.
         group: completions per prompt, G.
+        weights: how often each completion counts in means and in the loss, where not all count
+            once (:mod:`rl.credit`).
     """
 
     tasks: list[str]
@@ -40,6 +42,7 @@ class Scored:
     rewards: list[list[float]]
     totals: list[float]
     group: int
+    weights: list[float] | None = None
 
     def varied(self) -> list[bool]:
         """Per group, whether its rewards differ by more than 1e-6; a zero-variance group does not,
@@ -63,10 +66,12 @@ class Scored:
             metrics[f"{prefix}zero_variance"] = _mean(zero_variance)
             if prefix == "groups/":
                 continue
-            totals = [self.totals[i] for i in indices if not math.isnan(self.totals[i])]
-            mean = _mean(totals)
+            known = [i for i in indices if not math.isnan(self.totals[i])]
+            weights = self.weights or [1.0] * len(self.totals)
+            mean = _mean([weights[i] * self.totals[i] for i in known])
+            squares = [weights[i] * (self.totals[i] - mean) ** 2 for i in known]
             metrics[f"{prefix}reward"] = mean
-            metrics[f"{prefix}reward_std"] = _mean([(t - mean) ** 2 for t in totals]) ** 0.5
+            metrics[f"{prefix}reward_std"] = _mean(squares) ** 0.5
             metrics[f"{prefix}cut_off"] = _mean([self.cut_off[i] for i in indices])
             metrics[f"{prefix}length"] = _mean([self.lengths[i] for i in indices])
         return metrics
@@ -137,6 +142,7 @@ def completion_rows(
             },
             "reward": _number(scored.totals[i]),
             "advantage": advantages[i],
+            **({"weight": scored.weights[i]} if scored.weights else {}),
             "length": scored.lengths[i],
             "cut_off": scored.cut_off[i],
         }

@@ -8,7 +8,7 @@ TRL renames one of them.
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import gcd
 from pathlib import Path
 
@@ -22,10 +22,11 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from rl.checkpoints import STATE, AtomicCheckpointMixin
 from rl.chunks import collate, load_chunks, save_chunks, split
+from rl.credit.credit import CreditMixin, CreditOptions, check_credit
 from rl.dynamic_sampling import DynamicSamplingMixin, Replacements, check_dynamic_sampling
 from rl.policy.loading import suppress_vision_tokens, trainable_parameters
 from rl.run_log import CompletionLog, Scored, completion_rows, read_completions, transcript
-from rl.sampler import GroupSampler, plain_row, row_types
+from rl.sampler import GroupSampler, pairs_of, plain_row, row_types
 from rl.sharing.sharing import Sharing
 
 OVERRIDDEN = (
@@ -51,7 +52,10 @@ class TrainerOptions:
         dynamic_sampling: replace zero-variance groups by groups of other prompts of the same task.
         dynamic_sampling_limit: rounds of replacement per generation batch. Groups that are
             zero-variance after the last one stay, with advantage 0.
-        task_mix: task -> share of the prompts; ``None`` takes every row once per epoch.
+        task_mix: task, or one side of it -> share of the prompts; ``None`` takes every row once per
+            epoch. See :class:`rl.sampler.GroupSampler`.
+        pairs_together: rows with the same ``pair`` stay in one generation batch.
+        credit: see :class:`rl.credit.credit.CreditOptions`.
         completions_dir: where completions are logged as parquet; ``None`` logs none.
         completions_every: log those of every n-th step; 0 logs none.
         replay_completions: directory or file of logged completions to train on instead of sampling,
@@ -62,6 +66,8 @@ class TrainerOptions:
     dynamic_sampling: bool = False
     dynamic_sampling_limit: int = 3
     task_mix: dict[str, float] | None = None
+    pairs_together: bool = False
+    credit: CreditOptions = field(default_factory=CreditOptions)
     completions_dir: Path | None = None
     completions_every: int = 1
     replay_completions: Path | None = None
@@ -70,7 +76,7 @@ class TrainerOptions:
     drop_finished: bool = False
 
 
-class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
+class PolicyTrainer(CreditMixin, DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
     """GRPO on rows of the row contract.
 
     Args:
@@ -80,7 +86,9 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
 
     Raises:
         InputError: dynamic sampling where groups are spread over processes, or with rewards
-            scaled by the batch; a ``share_`` option is ``on`` where the model does not allow it.
+            scaled by the batch; a ``share_`` option is ``on`` where the model does not allow it;
+            a credit option where :func:`rl.credit.credit.check_credit` refuses it; pairs where
+            :class:`rl.sampler.GroupSampler` does.
     """
 
     _name = "byname GRPO"
@@ -140,6 +148,13 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
         self._replacements = Replacements(self._types, args.seed)
         self._completions = CompletionLog(self.options.completions_dir or Path())
         self._recorded = read_completions(self.options.replay_completions)
+        check_credit(
+            args,
+            self.options.credit,
+            self.reward_func_names,
+            replays=self._recorded is not None,
+        )
+        self._begin_credit(self.options.credit, [each.task for each in self._types])
         # The current generation round: this process's rows, the round's number, (training, step,
         # round), how many completions this step has logged before it, its scores and its texts.
         self._rows: list[dict] = []
@@ -172,6 +187,9 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
             shuffle=bool(self.shuffle_dataset),
             seed=args.seed,
             mix=self.options.task_mix,
+            pairs=pairs_of(self.train_dataset if dataset is None else dataset)
+            if self.options.pairs_together
+            else None,
             epoch=lambda: int(self.state.epoch or 0),
         )
 
@@ -218,7 +236,13 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
         plain = self.accelerator.unwrap_model(self.model)
         with self.sharing.generating(plain, self._mode, fresh=number == 0):
             output = super()._generate_and_score_completions(inputs)
-        self._log_completions(output)
+        assert self._scored is not None
+        advantages = output["advantages"]
+        if self.options.credit.on and self._mode == "train":
+            advantages = self._assign_credit(output)
+        for key, value in self._scored.metrics().items():
+            self._metrics[self._mode][key].append(value)
+        self._log_completions(advantages)
         return output
 
     # Why: the prompt of a group goes through the model once. Equal to: TRL's pass over whole
@@ -310,19 +334,20 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
         self._scored = Scored(
             tasks, ids, lengths, cut_off, rewards.tolist(), totals.tolist(), group
         )
-        for key, value in self._scored.metrics().items():
-            self._metrics[self._mode][key].append(value)
         self._texts = (completions, completion_ids_list)
         return rewards
 
-    # Why: trains on logged completions (`replay_completions`). Equal to: TRL's without them.
+    # Why: trains on logged completions (`replay_completions`), on candidate answers that are not
+    # sampled, and on rollouts under a constraint. Equal to: TRL's without these options.
     def _generate_single_turn(
         self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False
     ):
+        given = (prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
         if self._recorded is None or self._mode == "eval":
-            return super()._generate_single_turn(
-                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
-            )
+            usual = super()._generate_single_turn
+            if self.options.credit.on and self._mode == "train":
+                return self._sample_with_credit(usual, *given)
+            return usual(*given)
         ids = []
         for place, row in enumerate(self._rows, start=self._place + self._offset()):
             found, tokens = self._recorded.get(
@@ -380,11 +405,11 @@ class PolicyTrainer(DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
     def _features_file(self, checkpoint: Path) -> Path:
         return checkpoint / f"image_features_{self.accelerator.process_index}.safetensors"
 
-    def _log_completions(self, output: dict) -> None:
+    def _log_completions(self, advantages: torch.Tensor) -> None:
         step, every = self.state.global_step, self.options.completions_every
         if self.options.completions_dir is None or not every or step % every:
             return
-        advantages = self.accelerator.gather(output["advantages"]).tolist()
+        advantages = self.accelerator.gather(advantages).tolist()
         texts, ids = self._texts
         local = gather_object(
             [

@@ -35,6 +35,8 @@ INSIDE = {
         "sft",
         "run",
         "preflight",
+        "run_directory",
+        "credit",
         "dynamic_sampling",
         "checkpoints",
         "sharing",

@@ -51,13 +51,9 @@ def answer_tokens(tokenizer) -> tuple[list[int], list[int]]:
     """
 
     def ids(word: str) -> set[int]:
-        spelt = [
-            tokenizer.encode(blank + form, add_special_tokens=False)
-            for blank in ("", " ")
-            for form in (word, word.capitalize(), word.upper())
-        ]
+        spelt = spellings(tokenizer, word)
         whole = {tokens[0] for tokens in spelt if len(tokens) == 1}
-        return whole or {tokens[0] for tokens in spelt if tokens}
+        return whole or {tokens[0] for tokens in spelt}
 
     yes, no = ids("yes"), ids("no")
     if not yes - no or not no - yes:
@@ -66,6 +62,17 @@ def answer_tokens(tokenizer) -> tuple[list[int], list[int]]:
             "probabilities cannot be read off the first one"
         )
     return sorted(yes - no), sorted(no - yes)
+
+
+def spellings(tokenizer, word: str) -> list[list[int]]:
+    """Token ids of a word as it may be spelt as an answer, each once: as given, with a capital, in
+    capitals, and each of these with a space before."""
+    spelt = [
+        tuple(tokenizer.encode(blank + form, add_special_tokens=False))
+        for blank in ("", " ")
+        for form in (word, word.capitalize(), word.upper())
+    ]
+    return [list(tokens) for tokens in dict.fromkeys(spelt) if tokens]
 
 
 @torch.inference_mode()

@@ -52,7 +52,13 @@ def unsupported_reason(config: GenerationConfig) -> str | None:
 
 
 def generate_with_early_stop(
-    generate, model, cache, input_ids, attention_mask, config: GenerationConfig
+    generate,
+    model,
+    cache,
+    input_ids,
+    attention_mask,
+    config: GenerationConfig,
+    logits_processor: list | None = None,
 ) -> torch.Tensor:
     """Sample completions, removing sequences from the batch when they have ended.
 
@@ -62,6 +68,8 @@ def generate_with_early_stop(
         cache: keys and values of all prompt tokens but the last, of B sequences. It is modified.
         input_ids, attention_mask: (B, P).
         config: options that :func:`unsupported_reason` accepts.
+        logits_processor: processors of one's own; those with a method ``keep`` are told which
+            rows remain.
 
     Returns:
         (B, P + C) tokens, ``config.pad_token_id`` after the end token, C at most
@@ -83,6 +91,7 @@ def generate_with_early_stop(
             past_key_values=cache,
             generation_config=config,
             stopping_criteria=until,
+            logits_processor=logits_processor,
         )
         length = tokens.size(1)
         result[rows, :length] = tokens
@@ -90,6 +99,9 @@ def generate_with_early_stop(
         if length == last or not until or not len(left):
             return result[:, :length]
         cache.batch_select_indices(left)
+        for processor in logits_processor or ():
+            if hasattr(processor, "keep"):
+                processor.keep(left)
         rows, input_ids = rows[left], tokens[left]
         new = length - attention_mask.size(1)
         attention_mask = torch.nn.functional.pad(attention_mask[left], (0, new), value=1)

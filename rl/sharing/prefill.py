@@ -42,12 +42,19 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False):
     usual = plain.generate
     use_shared_attention(plain)
 
-    def generate(input_ids, attention_mask, generation_config: Any = None, **fields):
+    def generate(
+        input_ids,
+        attention_mask,
+        generation_config: Any = None,
+        logits_processor: Any = None,
+        **fields,
+    ):
         if not set(fields) <= set(IMAGE_FIELDS) or _more_rows(generation_config):
             return usual(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 generation_config=generation_config,
+                logits_processor=logits_processor,
                 **fields,
             )
         groups = groups_of(
@@ -60,18 +67,26 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False):
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 generation_config=generation_config,
+                logits_processor=logits_processor,
                 **fields,
             )
         cache = _prefill(plain, groups, input_ids, attention_mask, fields)
         if drop_finished and not unsupported_reason(generation_config):
             return generate_with_early_stop(
-                usual, plain, cache, input_ids, attention_mask, generation_config
+                usual,
+                plain,
+                cache,
+                input_ids,
+                attention_mask,
+                generation_config,
+                logits_processor,
             )
         return usual(
             input_ids=input_ids,
             attention_mask=attention_mask,
             past_key_values=cache,
             generation_config=generation_config,
+            logits_processor=logits_processor,
         )
 
     plain.generate = generate
