@@ -19,6 +19,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a run reports to nobod
 import datasets
 from transformers.utils import logging
 
+from rl.credit.credit import CreditOptions
 from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
 from rl.policy.vision_attention import use_attention_by_length
 from rl.preflight import plan, prepare, write_config
@@ -69,6 +70,8 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         dynamic_sampling=settings.dynamic_sampling,
         dynamic_sampling_limit=settings.dynamic_sampling_limit,
         task_mix=settings.task_mix,
+        pairs_together=settings.pairs_together,
+        credit=CreditOptions.of(settings),
         completions_dir=settings.output / "completions",
         completions_every=settings.completions_every,
         replay_completions=Path(settings.replay_completions)

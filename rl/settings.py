@@ -76,6 +76,11 @@ class PolicySettings:
     resume: str = field(default="auto", metadata={"help": "auto, none or a checkpoint's path."})
 
     @property
+    def row_sets(self) -> dict[str, str]:
+        """Setting -> path of each row set that is trained on."""
+        return {"rows": self.rows}
+
+    @property
     def output(self) -> Path:
         """Where the run writes."""
         return Path(self.output_root) / self.name
@@ -101,13 +106,70 @@ class RunSettings(PolicySettings):
         },
     )
     task_mix: dict[str, float] | None = field(
-        default=None, metadata={"help": "Task -> share of the prompts; default: as in the rows."}
+        default=None,
+        metadata={
+            "help": "Task, or one side of it (identity_consistency/expected, .../not_expected) -> "
+            "share of the prompts; default: as in the rows."
+        },
+    )
+    pairs_together: bool = field(
+        default=False,
+        metadata={"help": "Rows with the same 'pair' (a column) come in one generation batch."},
     )
     dynamic_sampling: bool = field(
         default=False, metadata={"help": "Replace groups whose rewards do not vary by others."}
     )
     dynamic_sampling_limit: int = field(
         default=3, metadata={"help": "Rounds of replacement per generation batch."}
+    )
+    forced_silence: int = field(
+        default=0,
+        metadata={
+            "help": "So many rollouts of a group where nobody is expected are sampled without "
+            "names, and weighted so that the gradient's expectation stays exact."
+        },
+    )
+    forced_silence_cap: float | None = field(
+        default=None,
+        metadata={
+            "help": "Count a silent rollout as at most so many times likelier under the constraint "
+            "than by the policy: 1 counts it fully, null exactly."
+        },
+    )
+    silent_bonus: float = field(
+        default=0.0,
+        metadata={
+            "help": "Add this times (1 - 2p) to the advantage of silent rollouts, where p is the "
+            "naming reward of those of the group that name somebody."
+        },
+    )
+    token_credit: bool = field(
+        default=False,
+        metadata={
+            "help": "The naming rewards' advantage applies to the tokens of names, or where a "
+            "silent caption could have begun one; other rewards' to all tokens."
+        },
+    )
+    token_credit_from: float = field(
+        default=0.05,
+        metadata={"help": "From this probability on, a name could have begun at a token."},
+    )
+    naming_rewards: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Rewards that judge names, by function name, for silent_bonus and "
+            "token_credit; default: the task's own, mention_f1."
+        },
+    )
+    exact_answers: bool = field(
+        default=False,
+        metadata={
+            "help": "Rows whose task has candidate answers (yes, no) are not sampled: their "
+            "expected reward and its gradient are exact."
+        },
+    )
+    exact_weight: float = field(
+        default=1.0, metadata={"help": "Factor of the advantage of such rows."}
     )
     share_prompt: str = field(
         default="auto",
