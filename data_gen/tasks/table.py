@@ -15,22 +15,41 @@ from data_gen.rows.contract import ICT, OCT, TRUTH, VLT, Truth
 
 
 class RowType(NamedTuple):
-    """What rows of one generation batch share: processors refuse a batch of which some rows have
-    images and others have none."""
+    """What the training sampler tells rows apart by.
+
+    Args:
+        task: of the row.
+        images: whether its prompt holds an image. Processors refuse a batch of which some rows
+            have images and others have none.
+        expected: see :func:`expected`. A filter that replaces rows by rows of their type cannot
+            starve one of the answers.
+    """
 
     task: str
     images: bool
+    expected: bool | None = None
+
+
+def expected(row: dict) -> bool | None:
+    """Which of two answers is right: whether the answer is yes, or whether any name is expected;
+    ``None`` in tasks whose answers have no such sides, and in rows without an answer."""
+    truth = TRUTH.get(row["task"])
+    if truth and truth.column == "names":
+        return bool(row["names"])
+    if truth and truth.answers and set(truth.answers) == {"yes", "no"}:
+        return row["answer"] == "yes"
+    return None
 
 
 def row_type(row: dict) -> RowType:
-    """The row's task, and whether its prompt holds an image."""
+    """The row's task, whether its prompt holds an image, and what is expected."""
     parts = [
         part
         for message in row["prompt"]
         for part in message["content"] or []
         if not isinstance(message["content"], str)
     ]
-    return RowType(row["task"], any(part["type"] == "image" for part in parts))
+    return RowType(row["task"], any(part["type"] == "image" for part in parts), expected(row))
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,20 @@
 
 Row ``i`` of a task depends only on the seed, the split, the task and ``i``: any row can be built by
 itself, in any process, and a larger set begins with the rows of a smaller one.
+
+No row's answer can be guessed. An ICT row has R references and T toys in its query, K of them
+both; R and T are drawn independently, whether K is 0 does not depend on either, and the other
+K - 1 ... differ no more than min(R, T) forces. The toys of a scene are placed in random order, as
+the first one placed stands freely and can be told (63 % instead of 50 among two toys). No two
+references and no two toys of an ICT query are made to look alike: a look-alike of a toy in the
+query is a reference (a hard distractor), and only of a toy that has no reference of its own, so
+that the references alone and the query alone tell nothing. ``byname generate --leaks`` measures it.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from datasets import Value
 
@@ -33,6 +41,35 @@ Key = TypeVar("Key")
 DESCRIPTION = "description"
 SPLITS = ("train", "heldout", *HALVES)
 
+MAX_TOYS = 4
+"""Most toys in one scene."""
+
+MAX_REFERENCES = 8
+
+COUNTS = {
+    "oct_toys": (1, MAX_TOYS),
+    "vlt_toys": (1, MAX_TOYS),
+    "references": (0, MAX_REFERENCES),
+    "scene_toys": (1, MAX_TOYS),
+    "expected": (1, MAX_TOYS),
+    "describe_toys": (1, MAX_TOYS),
+}
+"""Setting that weights a number -> the least and the largest one."""
+
+
+class Combination(NamedTuple):
+    """What an ICT row shows: R, T and K.
+
+    Args:
+        references: R, the concepts that the prompt introduces.
+        toys: T, the toys in the query.
+        expected: K, those that are both: their names belong in the caption.
+    """
+
+    references: int
+    toys: int
+    expected: int
+
 
 @dataclass
 class ToyboxSettings:
@@ -44,12 +81,24 @@ class ToyboxSettings:
     hard_share: float = 0.5  # OCT negatives that differ in one attribute only
     oct_toys: dict[int, float] = field(default_factory=lambda: {1: 0.7, 2: 0.3})
     vlt_toys: dict[int, float] = field(default_factory=lambda: {2: 0.4, 3: 0.35, 4: 0.25})
-    vlt_hard_share: float = 0.2  # VLT scenes in which another toy is a hard negative
-    concepts: dict[int, float] = field(default_factory=lambda: {1: 0.45, 2: 0.35, 3: 0.2})
-    distractors: dict[int, float] = field(default_factory=lambda: {0: 0.4, 1: 0.4, 2: 0.2})
-    absent_share: float = 0.1  # ICT rows with no reference's toy in the query
-    unlisted_share: float = 0.15  # ICT queries with a toy that has no reference
-    info_share: float = 0.1  # references that come with their description
+    vlt_hard_share: float = 0.2  # VLT scenes in which two toys differ in one attribute only
+    # ICT: weights of R, the number of references, and of T, the number of toys in the query.
+    # Neither tells anything; 0 references tell that no name is expected.
+    references: dict[int, float] = field(default_factory=lambda: {1: 0.3, 2: 0.3, 3: 0.2, 4: 0.2})
+    scene_toys: dict[int, float] = field(default_factory=lambda: {1: 0.3, 2: 0.3, 3: 0.2, 4: 0.2})
+    # ICT rows none of whose references is in the query, at every R and T alike; the more frequent
+    # of the two answers to "is any name expected" can be guessed, and no more.
+    absent_share: float = 0.5
+    # Weights of K, the references in the query, where any is; K above min(R, T) is left out.
+    expected: dict[int, float] = field(default_factory=lambda: {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0})
+    # Distractors that differ in one attribute from a toy in the query, where one without a
+    # reference is left for it; comparing the images is the only way to tell.
+    hard_distractor_share: float = 0.25
+    # Weights of "R/T/K" in place of the four settings above, for mixtures that are not honest:
+    # whatever R and T tell about K by these weights can be guessed.
+    combinations: dict[str, float] | None = None
+    # References that come with their description, whether in the query or not.
+    info_share: float = 0.1
     describe_toys: dict[int, float] = field(
         default_factory=lambda: {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1}
     )
@@ -63,8 +112,9 @@ class ToyboxSettings:
     def __post_init__(self):
         if self.split not in SPLITS:
             raise InputError(f"split must be one of {', '.join(SPLITS)}, not {self.split!r}")
-        for name in ("oct_toys", "vlt_toys", "concepts", "distractors", "describe_toys"):
-            setattr(self, name, {int(k): float(v) for k, v in getattr(self, name).items()})
+        for name, (least, most) in COUNTS.items():
+            setattr(self, name, _weights(name, getattr(self, name), least, most))
+        _read_combinations(self.combinations)
 
     @property
     def half(self) -> str | None:
@@ -135,9 +185,10 @@ def _visual_localization(
     identities = draw_identities(rng, n, settings)
     if n > 1 and rng.random() < settings.vlt_hard_share:
         identities[1] = hard_negative(rng, identities[0], settings.half)
+    asked = rng.choice(identities)  # any of them: neither where it stands nor a look-alike tells
     scene = compose(rng, identities, settings.query_px)
-    where = [toy.identity for toy in scene.toys].index(identities[0])
-    reference = draw_reference(rng, identities[0], draw_names(rng, 1)[0], settings)
+    where = [toy.identity for toy in scene.toys].index(asked)
+    reference = draw_reference(rng, asked, draw_names(rng, 1)[0], settings)
     row = visual_localization_row(
         rng,
         row_id,
@@ -159,29 +210,53 @@ def box_target(box: Box, settings: ToyboxSettings) -> str:
 def _identity_consistency(
     rng: random.Random, row_id: str, index: int, settings: ToyboxSettings
 ) -> dict:
-    absent = rng.random() < settings.absent_share
-    m = choose(rng, settings.concepts)
-    d = max(1, choose(rng, settings.distractors)) if absent else choose(rng, settings.distractors)
-    unlisted = m < 4 and not absent and rng.random() < settings.unlisted_share
-    identities = draw_identities(rng, m + d + unlisted, settings)
-    in_scene, distractors = identities[: m + unlisted], identities[m + unlisted :]
+    shown, in_scene, n_hard = draw_cast(rng, draw_combination(rng, settings), settings)
     scene = compose(rng, in_scene, settings.query_px)
-    shown = distractors if absent else in_scene[:m] + distractors
-    rng.shuffle(shown)
     names = dict(zip(shown, draw_names(rng, len(shown)), strict=True))
-    references = [draw_reference(rng, i, names[i], settings) for i in shown]
+    present = [identity in in_scene for identity in shown]
     caption_style = draw_caption_style(rng)
     row = identity_consistency_row(
         rng,
         row_id,
-        references,
-        [i in in_scene for i in shown],
+        [draw_reference(rng, i, names[i], settings) for i in shown],
+        present,
         scene.image,
-        source=f"toybox:{0 if absent else m}+{d}",
+        source=f"toybox:R{len(shown)} T{len(in_scene)} K{sum(present)} hard{n_hard}",
         templates=load_templates(settings),
         caption_style=caption_style,
     )
     return _with_target(row, caption_target(rng, scene, names, caption_style, settings), settings)
+
+
+def draw_combination(rng: random.Random, settings: ToyboxSettings) -> Combination:
+    """R, T and K of a row: R and T independent of each other, and whether K is 0 of both."""
+    if settings.combinations:
+        return choose(rng, _read_combinations(settings.combinations))
+    r, t = choose(rng, settings.references), choose(rng, settings.scene_toys)
+    absent = rng.random() < settings.absent_share
+    able = {k: weight for k, weight in settings.expected.items() if k <= min(r, t)}
+    return Combination(r, t, 0 if absent or not r else choose(rng, able or {min(r, t): 1.0}))
+
+
+def draw_cast(
+    rng: random.Random, combination: Combination, settings: ToyboxSettings
+) -> tuple[list[Identity], list[Identity], int]:
+    """The toys of the references and those of the query, either in random order, and how many of
+    the distractors are hard ones: they differ in one attribute from an unlisted toy."""
+    r, t, k = combination
+    everyone = draw_identities(rng, r + t - k, settings)
+    both, distractors, unlisted = everyone[:k], everyone[k:r], everyone[r:]
+    n_hard = 0
+    for i in range(len(distractors)):
+        if rng.random() < settings.hard_distractor_share and n_hard < len(unlisted):
+            similar = hard_negative(rng, unlisted[n_hard], settings.half)
+            if similar not in (*both, *distractors, *unlisted):
+                distractors[i] = similar
+                n_hard += 1
+    shown, in_scene = both + distractors, both + unlisted
+    rng.shuffle(shown)
+    rng.shuffle(in_scene)
+    return shown, in_scene, n_hard
 
 
 def _description(rng: random.Random, row_id: str, index: int, settings: ToyboxSettings) -> dict:
@@ -257,6 +332,47 @@ def draw_identities(
 def choose(rng: random.Random, weights: dict[Key, float]) -> Key:
     """A key of ``weights``, as likely as its weight."""
     return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def _weights(name: str, given: dict, least: int, most: int) -> dict[int, float]:
+    """``given`` with numbers as keys and values.
+
+    Raises:
+        InputError: a key out of range, a negative weight, or no weight above 0.
+    """
+    weights = {int(k): float(v) for k, v in given.items()}
+    if out := [k for k in weights if not least <= k <= most]:
+        raise InputError(f"{name}: {out[0]} is not from {least} to {most}")
+    _check_weights(name, weights)
+    return weights
+
+
+def _read_combinations(given: dict[str, float] | None) -> dict[Combination, float]:
+    """``{"2/3/1": 0.5}`` as combinations of R, T and K with their weights.
+
+    Raises:
+        InputError: a key that is none, an impossible one, or weights that cannot be drawn by.
+    """
+    found: dict[Combination, float] = {}
+    for key, weight in (given or {}).items():
+        numbers = str(key).split("/")
+        if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
+            raise InputError(f"combinations: {key!r} is not 'references/toys/expected', as '2/3/1'")
+        r, t, k = one = Combination(*map(int, numbers))
+        if not (r <= MAX_REFERENCES and 1 <= t <= MAX_TOYS and k <= min(r, t)):
+            raise InputError(
+                f"combinations: {key} is impossible: references 0 to {MAX_REFERENCES}, toys 1 to "
+                f"{MAX_TOYS}, expected no more than either"
+            )
+        found[one] = float(weight)
+    if found:
+        _check_weights("combinations", found)
+    return found
+
+
+def _check_weights(name: str, weights: dict) -> None:
+    if min(weights.values(), default=0) < 0 or not sum(weights.values()) > 0:
+        raise InputError(f"{name}: weights must not be negative, and one must be above 0")
 
 
 def _with_target(row: dict, target: str, settings: ToyboxSettings) -> dict:

@@ -33,7 +33,7 @@ def rows(tmp_path_factory):
         named_share=1.0,
         named_lengths=[1, 0, 0],
         lengths=[1, 0, 0],
-        concepts={1: 0.6, 2: 0.4},
+        expected={1: 0.6, 2: 0.4},
         **SIZES,
     )
     for name, counts in (("named", COUNTS), ("general", {"description": 8})):

@@ -72,13 +72,18 @@ def test_replacing_stops_at_the_limit(policy_path, rows, tmp_path):
     assert log["dynamic_sampling/drawn"] == 8
 
 
+def varied_in_half_of_each_type(completions, id, **_):
+    """As ``even_rows``, but of either answer: OCT rows with an odd number are those with a no."""
+    return even_rows(completions, [str(int(i[-1]) % 4 // 2) for i in id])
+
+
 def test_what_is_trained_on_after_replacing_is_alive(policy_path, rows, tmp_path):
     options = TrainerOptions(dynamic_sampling=True, dynamic_sampling_limit=8)
     trainer = make(
         policy_path,
         rows,
         tmp_path,
-        rewards=(even_rows,),
+        rewards=(varied_in_half_of_each_type,),
         options=options,
         per_device_train_batch_size=16,
         max_steps=1,

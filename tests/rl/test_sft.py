@@ -38,7 +38,7 @@ def toys(n: int = 8, **settings) -> list[dict]:
             ToyboxSettings(
                 targets=True,
                 named_share=1.0,
-                concepts={1: 0.6, 2: 0.4},
+                expected={1: 0.6, 2: 0.4},
                 reference_px=32,
                 query_px=64,
                 **settings,

@@ -107,6 +107,22 @@ def test_the_import_strings_of_a_task_lead_somewhere(task):
 
 def test_rows_without_images_are_of_another_type():
     text = {"type": "text", "text": "Who is <bo>?"}
-    row = {"task": ICT, "prompt": [{"role": "user", "content": [text]}]}
-    assert row_type(row) == RowType(ICT, False)
-    assert row_type({"task": ICT, "prompt": [{"role": "user", "content": "Hi"}]}).images is False
+    row = {"task": ICT, "prompt": [{"role": "user", "content": [text]}], "names": []}
+    assert row_type(row) == RowType(ICT, False, expected=False)
+    assert row_type(row | {"prompt": [{"role": "user", "content": "Hi"}]}).images is False
+
+
+@pytest.mark.parametrize(
+    ("task", "truth", "found"),
+    [
+        (OCT, {"answer": "yes"}, True),
+        (OCT, {"answer": "no"}, False),
+        (ICT, {"names": ["bo"]}, True),
+        (ICT, {"names": []}, False),
+        (VLT, {"box": [0.0, 0.0, 1.0, 1.0]}, None),
+        ("dance", {"answer": "yes"}, None),
+    ],
+)
+def test_rows_are_of_a_type_with_those_whose_answer_is_on_the_same_side(task, truth, found):
+    row = {"task": task, "prompt": [], "answer": None, "names": [], **truth}
+    assert row_type(row).expected is found

@@ -1,16 +1,25 @@
 """Toybox rows: the contract, determinism, balance, targets."""
 
+import itertools
+import random
 from collections import Counter
+from statistics import mean, stdev
 
 import pytest
 
+from data_gen.files.errors import InputError
 from data_gen.rows import ICT, OCT, VLT, check_row, encode_image, read_rows, write_rows
 from data_gen.toybox.rows import (
     DESCRIPTION,
+    Combination,
     ToyboxSettings,
+    draw_cast,
+    draw_combination,
+    draw_identities,
     toybox_row,
     toybox_rows,
 )
+from data_gen.toybox.scene import compose
 
 COUNTS = {OCT: 24, VLT: 12, ICT: 24, DESCRIPTION: 4}
 
@@ -55,12 +64,87 @@ def test_vlt_queries_hold_two_to_four_toys():
     assert set(sources) == {"toybox:2", "toybox:3", "toybox:4"}
 
 
-def test_naming_every_reference_does_not_pay():
-    rows = [toybox_row(ICT, i, 0, ToyboxSettings()) for i in range(200)]
-    assert {len(row["names"]) for row in rows} == {0, 1, 2, 3}
-    assert sum(bool(row["absent_names"]) for row in rows) > 80
+def combinations(n=4000, **settings):
+    drawn, rng = ToyboxSettings(**settings), random.Random(0)
+    return [draw_combination(rng, drawn) for _ in range(n)]
+
+
+def test_every_combination_occurs_and_nothing_tells_whether_a_name_is_expected():
+    drawn = combinations()
+    pairs = itertools.product(range(1, 5), range(1, 5))
+    assert set(drawn) == {(r, t, k) for r, t in pairs for k in range(min(r, t) + 1)}
+    table = Counter((r, t, k > 0) for r, t, k in drawn)
+    for r, t in {(r, t) for r, t, _ in table}:
+        absent, present = table[r, t, False], table[r, t, True]
+        assert abs(absent / (absent + present) - 0.5) < 3.5 * 0.5 / (absent + present) ** 0.5
+    # R and T are independent of each other too, and so is K where any name is expected.
+    deep = Counter(k for _, _, k in combinations(references={4: 1}, scene_toys={4: 1}) if k)
+    assert min(deep.values()) > 0.8 * max(deep.values()) and set(deep) == {1, 2, 3, 4}
+
+
+def test_a_setting_weights_the_combinations():
+    assert {k for *_, k in combinations(200, absent_share=1.0)} == {0}
+    assert {r for r, *_ in combinations(200, references={0: 1, 2: 1})} == {0, 2}
+    assert all(not k for r, _, k in combinations(200, references={0: 1, 2: 1}) if not r)
+    assert {k for *_, k in combinations(200, expected={1: 1}, absent_share=0)} == {1}
+    # Weights that leave nothing at this R and T give what comes nearest.
+    assert {
+        k for *_, k in combinations(20, expected={3: 1}, references={2: 1}, absent_share=0)
+    } <= {1, 2}
+    assert set(combinations(50, combinations={"1/1/1": 1, "2/3/0": 2})) == {(1, 1, 1), (2, 3, 0)}
+
+
+def test_rows_show_the_combination_that_their_source_says():
+    settings = ToyboxSettings(query_px=32, reference_px=32, info_share=0.5)
+    rows = [toybox_row(ICT, i, 0, settings) for i in range(300)]
     for row in rows:
-        assert len(row["images"]) == len(row["names"]) + len(row["absent_names"]) + 1
+        r, k = len(row["names"]) + len(row["absent_names"]), len(row["names"])
+        assert row["source"].startswith(f"toybox:R{r} T") and f" K{k} " in row["source"]
+        assert len(row["images"]) == r + 1
+    # Neither the place of a reference nor the owner's words tell whether it is in the query.
+    first = [row for row in rows if row["names"] and row["absent_names"]]
+    firsts = sum(_names(row)[0] in row["names"] for row in first)
+    due = sum(len(row["names"]) / len(_names(row)) for row in first)
+    assert abs(firsts - due) < 3.5 * (len(first) / 4) ** 0.5
+
+
+def test_hard_distractors_resemble_toys_that_have_no_reference():
+    settings, rng = ToyboxSettings(hard_distractor_share=1.0), random.Random(1)
+    for combination in [(1, 1, 0), (3, 2, 1), (2, 4, 0), (4, 1, 1)]:
+        shown, in_scene, n_hard = draw_cast(rng, Combination(*combination), settings)
+        r, t, k = combination
+        assert (len(shown), len(in_scene)) == (r, t) and len({*shown} & {*in_scene}) == k
+        assert len({*shown, *in_scene}) == r + t - k and n_hard == min(r - k, t - k)
+        alike = [
+            (a, b)
+            for a, b in itertools.combinations({*shown, *in_scene}, 2)
+            if sum(vars(a)[x] != vars(b)[x] for x in vars(a)) == 1
+        ]
+        assert len(alike) == n_hard
+        assert all(
+            (a in shown) != (b in shown) and (a in in_scene) != (b in in_scene) for a, b in alike
+        )
+    assert draw_cast(rng, Combination(2, 2, 0), ToyboxSettings(hard_distractor_share=0))[2] == 0
+
+
+def test_the_toy_asked_for_is_any_of_those_in_the_query():
+    """The first toy placed stands freely; it is asked for no more often than the others."""
+    settings = ToyboxSettings(query_px=32, reference_px=32, vlt_toys={2: 1.0})
+    rows = [toybox_row(VLT, i, 0, settings) for i in range(400)]
+    central = [
+        abs(sum(row["box"][::2]) / 2 - 0.5) + abs(sum(row["box"][1::2]) / 2 - 0.5) for row in rows
+    ]
+    rng, others = random.Random(5), []
+    for _ in rows:
+        box = rng.choice(compose(rng, draw_identities(rng, 2, settings), 32).boxes)
+        others.append(abs((box[0] + box[2]) / 2 - 0.5) + abs((box[1] + box[3]) / 2 - 0.5))
+    assert abs(mean(central) - mean(others)) < 3.5 * stdev(others) * (2 / len(rows)) ** 0.5
+
+
+def _names(row):
+    """The names of the references in their order."""
+    words = "".join(part["text"] or "" for part in row["prompt"][0]["content"])
+    return sorted([*row["names"], *row["absent_names"]], key=lambda name: words.index(f"<{name}>"))
 
 
 def test_targets_answer_their_rows():
@@ -77,3 +161,18 @@ def test_settings_and_tasks_are_checked():
         ToyboxSettings(split="dev")
     with pytest.raises(ValueError, match="not 'dance'"):
         next(toybox_rows({"dance": 1}, 0, ToyboxSettings()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"scene_toys": {5: 1}}, "scene_toys: 5 is not from 1 to 4"),
+        ({"references": {1: -1, 2: 2}}, "references: weights must not be negative"),
+        ({"expected": {1: 0}}, "expected: weights .* one must be above 0"),
+        ({"combinations": {"2/3": 1}}, "'2/3' is not 'references/toys/expected'"),
+        ({"combinations": {"1/2/2": 1}}, "1/2/2 is impossible"),
+    ],
+)
+def test_impossible_numbers_of_toys_are_refused(settings, sentence):
+    with pytest.raises(InputError, match=sentence):
+        ToyboxSettings(**settings)
