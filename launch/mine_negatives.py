@@ -7,6 +7,12 @@ Beside the table stand what was measured (``.json``) and which subjects may be t
 (``.duplicates.jsonl``). With ``--policy`` the table is put to the test: the policy's answers to the
 same questions with mined, same-category and random negatives. The same command resumes a run that
 was stopped.
+
+    byname mine_negatives --config configs/negatives/toybox.yaml --policy runs/x/policy --confused 4
+
+mines against the policy itself: of an encoder's neighbours it keeps the 4 that this policy most
+readily takes for the subject. Between two runs of ``byname grpo``, mine with the first one's
+policy, generate rows with the table, and train on: negatives are then hard for the policy as it is.
 """
 
 import json
@@ -15,9 +21,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from benchmarks.harness.evaluation import EvaluateSettings, evaluate
+from benchmarks.harness.systems import parse_systems, policy_loader
 from benchmarks.harness.table import markdown
-from benchmarks.mined_negatives import MinedNegatives, MinedNegativesSettings
+from benchmarks.mined_negatives import MinedNegatives, MinedNegativesSettings, most_confused
 from data_gen.files.errors import SourceError
 from data_gen.files.files import is_missing_path
 from data_gen.files.settings import read_settings
@@ -26,6 +35,8 @@ from data_gen.generators import KINDS, Opened, open_source
 from data_gen.images.encoders import load_encoder
 from data_gen.negatives.embedding import embed
 from data_gen.negatives.mining import Mining, mine, write_mined
+from data_gen.negatives.table import read_neighbours, write_neighbours
+from rl.policy.likelihood import yes_probabilities
 
 
 @dataclass(kw_only=True)
@@ -38,6 +49,13 @@ class NegativesSettings:
     cache: str = field(default="runs/cache/vectors", metadata={"help": "Directory of vectors."})
     mining: Mining = field(default_factory=Mining, metadata={"help": "How neighbours are chosen."})
     policy: str | None = field(default=None, metadata={"help": "Policy to put to the test."})
+    confused: int = field(
+        default=0,
+        metadata={
+            "help": "Keep the so many neighbours of each subject that the policy most readily "
+            "takes for it; 0 keeps the encoder's order."
+        },
+    )
     rows: int = field(default=400, metadata={"help": "Questions of each kind for the policy."})
     size: int = field(default=96, metadata={"help": "Of the policy's images, in pixels."})
     seed: int = field(default=7001, metadata={"help": "Seed of the questions."})
@@ -80,6 +98,34 @@ def make_table(settings: NegativesSettings) -> Opened:
     return opened
 
 
+def mine_against_policy(settings: NegativesSettings, opened: Opened) -> None:
+    """Replace the table by the neighbours that the policy confuses most."""
+    source, skipped = opened.source, SkippedItems()
+    nearest = read_neighbours(settings.out, source.subjects)
+    (system,) = parse_systems([settings.policy or ""])
+    model, processor = policy_loader(system.path, dtype=settings.dtype, device="auto")()
+    with tqdm(total=len(nearest), unit="subject", desc="confused", mininterval=1) as bar:
+
+        def yes(rows: list[dict]) -> list[float]:
+            bar.update()
+            return yes_probabilities(model, processor, rows, batch_size=settings.batch_size)
+
+        found = most_confused(
+            source,
+            nearest,
+            yes,
+            settings.confused,
+            seed=settings.seed,
+            size=settings.size,
+            skipped=skipped,
+        )
+    write_neighbours(settings.out, found)
+    print(
+        f"kept the {settings.confused} neighbours that {system.label} most readily takes for each "
+        f"of {len(found)} subjects{skipped.clause()}"
+    )
+
+
 def ask_policy(settings: NegativesSettings) -> None:
     """Evaluate the policy on the three kinds of negatives; its files lie beside the table."""
     asked = EvaluateSettings(
@@ -117,7 +163,11 @@ def main(argv: list[str] | None = None) -> None:
             listing=f"source.kind is one of {', '.join(KINDS)}; the settings of each are "
             "--source.KEY VALUE",
         )
-        make_table(settings)
+        if settings.confused and not settings.policy:
+            raise SourceError("confused keeps what a policy confuses: name it with --policy PATH")
+        opened = make_table(settings)
+        if settings.confused:
+            mine_against_policy(settings, opened)
         if settings.policy:
             ask_policy(settings)
     except (ValueError, OSError) as error:
