@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from data_gen.files.errors import InputError
-from rewards.names import name_key
+from data_gen.files.files import is_file
+from rewards.names import name_key, name_problem
 
 MAX_NAME = 80
 """Characters; the longest tag that counts as a name (``rewards.names``)."""
@@ -55,10 +56,8 @@ def check_name(name) -> None:
     Raises:
         EntryError: it is no text, blank, too long, or holds brackets or unprintable characters.
     """
-    if not isinstance(name, str) or not name_key(name):
-        raise EntryError("the name is blank or no text")
-    if set(name) & set("<>"):
-        raise EntryError("the name holds a bracket (write bo, not <bo>)")
+    if problem := name_problem(name):
+        raise EntryError(f"the name {problem}")
     if len(name) > MAX_NAME:
         raise EntryError(f"the name is longer than {MAX_NAME} characters")
     if not name.isprintable() or name != name.strip():
@@ -129,11 +128,7 @@ def inside(path: str, root: Path, prefix: str = "") -> str:
         clean = os.path.relpath(clean, os.path.abspath(root))
     if clean == ".." or clean.startswith("../"):
         raise EntryError("an image's path leads out of the image root")
-    try:
-        found = os.path.isfile(root / clean)
-    except OSError:
-        found = False
-    if not found:
+    if not is_file(root / clean):
         raise EntryError("an image is not there")
     return Path(clean).as_posix()
 

@@ -12,7 +12,6 @@ are better added at once (:meth:`Database.add_all`).
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -33,8 +32,9 @@ from concepts.concept import (
 )
 from data_gen.files.errors import InputError
 from data_gen.files.files import atomic_file
+from data_gen.files.json_stream import from_json
 from data_gen.files.skipped import SkippedItems
-from data_gen.images.photos import PhotoError, open_photo
+from data_gen.images.photos import PhotoError, open_photo, photo_bytes
 from rewards.names import name_key
 
 LOCK_SECONDS = 30
@@ -42,6 +42,18 @@ LOCK_SECONDS = 30
 
 IMAGES = "images"
 """Folder of the image root into which images from elsewhere are copied."""
+
+
+COPIES = {
+    True: ("png", {"format": "PNG"}),
+    False: ("jpg", {"format": "JPEG", "quality": 95, "subsampling": 0}),
+}
+"""Whether the original was exact -> ending and pillow's options of the copy."""
+
+LOSSLESS = (".png", ".gif", ".bmp")
+
+LONGEST_COPY = 4096
+"""Long side of a copied image, in pixels."""
 
 
 class Database:
@@ -206,7 +218,7 @@ class Database:
             with FileLock(f"{self.path}.lock", timeout=LOCK_SECONDS):
                 content, twice = {"concept_dict": {}, "path_to_concept": {}}, []
                 if self.path.exists():
-                    content, twice = read_database(self.path)
+                    content, twice = read_database(self.path, exact=True)
                 if twice:
                     raise DatabaseError(
                         f"{self.path} gives {twice[0]!r} twice, and an edit would "
@@ -272,24 +284,26 @@ class Database:
             path = Path(image) if Path(image).is_absolute() else self.root / image
             try:
                 open_photo(path, 64)
+                try:
+                    images.append(inside(str(image), self.root))
+                except EntryError:
+                    images.append(self._copied(path))
             except PhotoError as reason:
                 raise DatabaseError(
                     f"{self.path}, {concept.name!r}: image {image}: {reason}"
                 ) from None
-            try:
-                images.append(inside(str(image), self.root))
-            except EntryError:
-                images.append(self._copied(path))
         return replace(concept, images=tuple(images), attributes=tuple(concept.attributes))
 
     def _copied(self, path: Path) -> str:
-        """A copy below the image root, called after its content."""
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        target = self.root / IMAGES / f"{digest}{path.suffix.lower()}"
+        """A copy below the image root, called after the content of the original. It holds pixels
+        alone, upright: a database may be given away, and a photo says where it was taken."""
+        digest = hashlib.sha256(photo_bytes(path)).hexdigest()[:16]
+        ending, options = COPIES[path.suffix.lower() in LOSSLESS]
+        target = self.root / IMAGES / f"{digest}.{ending}"
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_file(target) as file, open(path, "rb") as source:
-                shutil.copyfileobj(source, file)
+            with atomic_file(target) as file:
+                open_photo(path, LONGEST_COPY).save(file, **options)
         return target.relative_to(self.root).as_posix()
 
 
@@ -297,8 +311,12 @@ class DatabaseError(InputError):
     """A database that cannot be read or edited as asked: which, why, and the remedy."""
 
 
-def read_database(path: Path) -> tuple[dict, list[str]]:
+def read_database(path: Path, exact: bool = False) -> tuple[dict, list[str]]:
     """The content of a file, and the keys that it gives twice in one object; the first counts.
+
+    Args:
+        exact: refuse what :func:`data_gen.files.json_stream.from_json` would shorten, as a file
+            that is written again must lose nothing.
 
     Raises:
         DatabaseError: it is missing, no JSON, or no concept database.
@@ -314,15 +332,19 @@ def read_database(path: Path) -> tuple[dict, list[str]]:
         return found
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=first_counts)
+        text = path.read_text(encoding="utf-8-sig")
+        content = (json.loads if exact else from_json)(text, object_pairs_hook=first_counts)
     except OSError as error:
         raise DatabaseError(f"{path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise DatabaseError(f"{path} is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise DatabaseError(f"{path} is no JSON (line {error.lineno}: {error.msg})") from None
-    except (RecursionError, ValueError):  # nested too deeply; a number of too many digits
-        raise DatabaseError(f"{path} is no concept database") from None
+    except (RecursionError, ValueError):
+        raise DatabaseError(
+            f"{path} cannot be edited, as an entry is nested too deeply or holds a number of too "
+            "many digits; remove that entry by hand"
+        ) from None
     if (
         not isinstance(content, dict)
         or not isinstance(content.get("concept_dict"), dict)

@@ -27,6 +27,7 @@ from pathlib import Path
 TRL_PASSES = frozenset(
     {"prompts", "completions", "completion_ids", "trainer_state", "log_metric", "log_extra"}
 )
+_LARGEST = 3.4e38  # of float32
 # Columns that TRL does not pass, and the name under which it passes their content.
 TRL_KEEPS = {"prompt": "prompts", "completion": "completions"}
 
@@ -165,6 +166,33 @@ def check_columns(rewards: Iterable[Callable], dataset_columns: Iterable[str]) -
         )
 
 
+def checked(reward: Callable) -> Callable:
+    """The same reward, which refuses to return what is none.
+
+    TRL takes NaN for "not judged", adds infinities up, and fails on the rest somewhere in torch.
+
+    Args:
+        reward: a reward function, or a partial or coroutine function of one.
+
+    Returns:
+        A function of the same name. It raises `RewardError` where the reward does not return a list
+        with a finite number, or None, for each completion; the sentence names reward, value and
+        row.
+    """
+    name = reward_name(reward)
+    if inspect.iscoroutinefunction(reward):
+
+        async def call(**columns):
+            return _numbers(name, await reward(**columns), columns)
+    else:
+
+        def call(**columns):
+            return _numbers(name, reward(**columns), columns)
+
+    call.__name__, call.__doc__ = name, reward.__doc__
+    return call
+
+
 def reward_name(reward: Callable) -> str:
     """The name under which TRL logs a reward."""
     while isinstance(reward, functools.partial):
@@ -242,6 +270,46 @@ def _try_on_no_rows(reward: Callable, spec: str) -> None:
         reward(**empty)
     except (ValueError, TypeError) as error:
         raise RewardError(f"reward {spec!r} refuses its settings: {error}") from error
+
+
+def _numbers(name: str, values, columns: Mapping) -> list[float | None]:
+    """What a reward returned, as numbers and None; RewardError where it is anything else."""
+    n = len(columns["completions"])
+    must = "a reward returns a list with a finite number, or None, for each completion"
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
+        raise RewardError(f"reward {name!r} returned {_shown(values)} for {n} completions; {must}")
+    if getattr(values, "ndim", 1) != 1 or len(values) != n:
+        found = f"{len(values)} values" if getattr(values, "ndim", 1) else "one value"
+        raise RewardError(f"reward {name!r} returned {found} for {n} completions; {must}")
+    numbers = []
+    for i, value in enumerate(values):
+        number = _number(value)
+        if value is not None and number is None:
+            row = columns.get("id") or range(n)
+            raise RewardError(
+                f"reward {name!r} returned {_shown(value)} for row {row[i]!r}; {must} (None for a "
+                "row that it does not judge)"
+            )
+        numbers.append(number)
+    return numbers
+
+
+def _number(value) -> float | None:
+    """A number that is finite in 32 bits, as TRL keeps rewards; None for anything else."""
+    if value is None or isinstance(value, str | bytes):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return None
+    return number if abs(number) < _LARGEST else None
+
+
+def _shown(value) -> str:
+    try:
+        return f"{value!r:.60} ({type(value).__name__})"
+    except Exception:  # a __repr__ of its author's, a number of thousands of digits
+        return f"a {type(value).__name__}"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -117,6 +117,31 @@ def name_key(name: str) -> str:
     return " ".join(word for word in _SEPARATOR.split(normalise(name).casefold()) if word)
 
 
+def name_problem(name: object) -> str | None:
+    """What keeps a value from being a name that a text can write; `None` if nothing does.
+
+    Whoever takes names from outside asks this, so that no name passes there which `find_names`
+    could not find: rows, databases, benchmark files. Two names with one `name_key` are one name.
+    """
+    if not isinstance(name, str):
+        return "is no text"
+    if not _encodable(name) or "\0" in name:
+        return "is no readable text"
+    key = name_key(name)
+    if not key:
+        return "is blank: no letter, digit or sign is left of it"
+    if set(key) & set("<>"):
+        return "is not bare (write bo, not <bo>)"
+    if key.startswith("/"):
+        return "begins with a slash, as a closing tag does"
+    return None
+
+
+def _encodable(text: str) -> bool:
+    """Whether a text is UTF-8: half of a surrogate pair is not."""
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def _bare_names(text: str, listed: dict[str, set[str]]) -> set[str]:
     """Keys of the listed names that are written bare in a normalised text without its tags."""
     folded, origin = _fold_with_origin(text)

@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 from trl.trainer.grpo_config import GRPOConfig
 
 from data_gen.files.errors import InputError
+from data_gen.files.redaction import without_secrets
 from data_gen.files.settings import read_settings
 
 DEFAULT_CONFIG = Path("configs/grpo/toybox_demo.yaml")
@@ -270,7 +271,7 @@ def parse(
 
 def resolved(settings: PolicySettings, args: TrainingArguments) -> dict:
     """Every setting of the run and every argument that is not the library's default; ``--config``
-    reads it back."""
+    reads it back. Keys and passwords are null."""
     skip = {
         "output_dir",
         "use_cpu",
@@ -295,11 +296,12 @@ def resolved(settings: PolicySettings, args: TrainingArguments) -> dict:
         default = getattr(default, "value", default)
         if f.init and f.name not in skip and value != default and isinstance(value, plain):
             trl[f.name] = value
-    return {**asdict(settings), **trl}
+    return without_secrets({**asdict(settings), **trl})
 
 
 def changed(old: dict, new: dict) -> list[str]:
     """Settings that make ``new`` another run than ``old``, as ``key: old -> new``."""
+    old, new = without_secrets(old), without_secrets(new)
     return [
         f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted({*old, *new})

@@ -8,7 +8,10 @@ from tests.places import ROOT
 from tests.tree import tree
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 PATH = re.compile(
     r"(?<![\w./-])(?:configs|launch|docs|rl|data_gen|rewards|benchmarks|concepts|tests)/"
     r"[\w/]+\.(?:yaml|py|png|md|json)"

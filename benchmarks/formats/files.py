@@ -1,7 +1,7 @@
 """Read published benchmark files: broken entries are counted and named, the others are used."""
 
-import json
 from collections.abc import Mapping
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,17 @@ from concepts.concept import Concept, EntryError, concept_of
 from concepts.database import DatabaseError
 from concepts.database import read_database as read_file
 from data_gen.files.errors import InputError
-from data_gen.files.files import find_file
-from data_gen.files.json_stream import is_text
+from data_gen.files.files import find_file, is_file
+from data_gen.files.json_stream import from_json, is_text
 from data_gen.files.skipped import SkippedItems, printable
-from rewards.names import name_key
+from rewards.names import name_key, name_problem
 
 
 def read_json(path: str | Path, skipped: SkippedItems | None = None) -> Any:
     """A JSON file as a whole. Of a key that an object has twice the first value counts; the others
     are noted in ``skipped``.
 
-    Bytes that are not UTF-8 come as lone surrogates, which
-    :func:`data_gen.files.json_stream.is_text` finds, so that one bad entry does not cost the file.
+    One bad entry does not cost the file: see :mod:`data_gen.files.json_stream`.
 
     Raises:
         InputError: the file is missing, empty or no JSON, with the line.
@@ -37,15 +36,13 @@ def read_json(path: str | Path, skipped: SkippedItems | None = None) -> Any:
 
     try:
         text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
-        return json.loads(text, object_pairs_hook=once)
+        return from_json(text, object_pairs_hook=once)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
-    except json.JSONDecodeError as error:
+    except JSONDecodeError as error:
         raise InputError(
             f"{path}, line {error.lineno}: is not readable JSON ({error.msg}); is the file whole?"
         ) from None
-    except RecursionError:
-        raise InputError(f"{path} is nested too deeply to be a benchmark") from None
 
 
 def bare(tag: str) -> str:
@@ -56,7 +53,7 @@ def bare(tag: str) -> str:
 
 def is_name(value: Any) -> bool:
     """Whether a value, with or without brackets, can be a name under the row contract."""
-    return is_text(value) and bool(bare(value)) and not set(bare(value)) & set("<>")
+    return is_text(value) and name_problem(bare(value)) is None
 
 
 def find_image(path: str, roots: Mapping[str, str | Path]) -> Path | None:
@@ -78,13 +75,10 @@ def find_image(path: str, roots: Mapping[str, str | Path]) -> Path | None:
         return None
     head, folder = best
     rest = parts[len(head) :]
-    try:
-        if not head:
-            return find_file(folder, "/".join(rest))
-        file = folder.joinpath(*rest)
-        return file if file.is_file() else None
-    except OSError:  # a name that is longer than names can be
-        return None
+    if not head:
+        return find_file(folder, "/".join(rest))
+    file = folder.joinpath(*rest)
+    return file if is_file(file) else None
 
 
 def read_database(path: str | Path) -> tuple[dict[str, Concept], SkippedItems]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from benchmarks.metrics.localization import answered_box
 from concepts.methods.protocol import Reply
+from data_gen.images.photos import to_rgb
 from rewards.names import find_names
 from rewards.parsing import yes_or_no
 from rewards.visual_localization import iou
@@ -104,7 +105,7 @@ def _output(row: dict, prediction: Reply) -> dict:
 
 
 def _data_uri(image: Image.Image) -> str:
-    image = image.convert("RGB")
+    image = to_rgb(image)  # pixels alone: a photo says where it was taken
     image.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)

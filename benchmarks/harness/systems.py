@@ -8,14 +8,12 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from huggingface_hub import file_exists, try_to_load_from_cache
-from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from concepts.methods.in_context import RetrievalSettings, settings_digest
 from data_gen.files.errors import InputError
 from data_gen.files.settings import read_yaml, settings_from
 from data_gen.toybox.weights import local_weights
-from rl.policy.loading import base_path, is_adapter, load_policy
+from rl.policy.loading import base_path, is_adapter, load_policy, torch_dtype, why_missing
 
 _READ_WHOLE = 64 * 1024**2  # bytes; of larger files size and date stand for the content
 
@@ -76,25 +74,8 @@ def check_policy(path: str) -> None:
     Raises:
         InputError: a directory without a model, or neither directory nor hub id.
     """
-    path = local_weights(path)
-    if Path(path).exists():
-        if not any((Path(path) / f).is_file() for f in ("config.json", "adapter_config.json")):
-            raise InputError(f"policy {path!r} holds neither config.json nor adapter_config.json")
-        return
-    try:
-        validate_repo_id(path)
-        on_hub = path.count("/") <= 1 and (
-            isinstance(try_to_load_from_cache(path, "config.json"), str)
-            or file_exists(path, "config.json")
-        )
-    except (HFValidationError, OSError):  # no such form of id; no network
-        on_hub = False
-    except Exception as error:  # httpx and the hub's own errors share no base class
-        raise InputError(
-            f"policy {path!r}: there is no such directory, and the hub says: {error}"
-        ) from None
-    if not on_hub:
-        raise InputError(f"policy {path!r}: there is no such directory, nor such a hub id")
+    if reason := why_missing(path):
+        raise InputError(f"policy {path!r}: {reason}")
 
 
 def policy_fingerprint(path: str) -> str:
@@ -145,6 +126,7 @@ def policy_loader(
         timed: wraps the model's ``generate``.
     """
     loaded: list = []
+    torch_dtype(dtype)  # refuses one that is none now, not once questions are drawn
 
     def load():
         if not loaded:

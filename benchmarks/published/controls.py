@@ -20,6 +20,7 @@ from concepts.methods.prompting import MULTIPLE_CHOICE
 from concepts.methods.protocol import Reference
 from data_gen.files.errors import InputError
 from data_gen.rows import ICT, OCT
+from rewards.names import name_key
 
 TITLES = {
     "absent": "concept absent",
@@ -65,7 +66,7 @@ def wrong_reference(questions: Sequence[Question], seed: int = 0) -> list[Questi
     found = []
     for question in questions:
         given, references = _given(question), question.references or ()
-        others = [name for name in everybody if name.casefold() not in given]
+        others = [name for name in everybody if name_key(name) not in given]
         few = not references or len(others) < len(references)
         if few or question.answer == "no" or question.task == MULTIPLE_CHOICE:
             continue
@@ -140,7 +141,7 @@ def control_sets(
 
 def _given(question: Question) -> set[str]:
     names = {*question.names, *question.absent_names, *(r.name for r in question.references or ())}
-    return {name.casefold() for name in names}
+    return {name_key(name) for name in names}
 
 
 def _disguised(donor: Reference, name: str) -> Reference:

@@ -15,6 +15,7 @@ from concepts.methods.in_context import InContext, ReferenceFinder, RetrievalSet
 from data_gen.files.errors import InputError
 from data_gen.images.photos import PhotoError
 from data_gen.rows import RowError, check_row, write_rows
+from rewards.names import name_key
 
 COLUMNS = {"options": List(Value("string")), "correct": Value("int64")}
 
@@ -59,11 +60,11 @@ def export(
 def retrieved(question: Question, finder: ReferenceFinder) -> Question:
     """The question with retrieved references in place of the true ones."""
     found = finder.find(question.query)
-    expected = {name.casefold() for name in question.names}
+    expected = {name_key(name) for name in question.names}
     return replace(
         question,
         references=tuple(finder.owned[one.name] for one in found),
-        absent_names=tuple(one.name for one in found if one.name.casefold() not in expected),
+        absent_names=tuple(one.name for one in found if name_key(one.name) not in expected),
     )
 
 

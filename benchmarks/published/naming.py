@@ -29,7 +29,7 @@ from benchmarks.published.questions import (
 from data_gen.files.errors import InputError
 from data_gen.files.skipped import printable
 from data_gen.rows import ICT
-from rewards.names import names_written
+from rewards.names import name_key, names_written
 
 
 @dataclass(kw_only=True)
@@ -88,7 +88,7 @@ class Naming(Published):
                 continue
             names = [bare(name) for name in group]
             image, given = find_image(path, s.roots), references.of(names)
-            if len({name.casefold() for name in names}) < len(names):
+            if len(set(map(name_key, names))) < len(names):
                 self.skipped.add("name that is given twice", printable(path))
             elif (path, tuple(names)) in seen:
                 self.skipped.add("image with the same names again", printable(path))

@@ -15,6 +15,7 @@ import yaml
 from benchmarks.report.charts import number, training_charts
 from benchmarks.report.evaluation_page import sample_cards, scores
 from benchmarks.report.html import document, safe, section
+from data_gen.files.redaction import without_secrets
 
 
 @dataclass
@@ -49,7 +50,7 @@ def read_run(path: str | Path) -> Run:
     try:
         return Run(
             name=path.resolve().name,
-            config=yaml.safe_load(_text(path / "config.resolved.yaml") or "null"),
+            config=without_secrets(yaml.safe_load(_text(path / "config.resolved.yaml") or "null")),
             log=[steps[step] for step in sorted(steps)],
             evaluation=json.loads(_text(path / "eval" / "evaluation.json") or "null"),
             samples=json.loads(_text(path / "eval" / "gallery.json") or "[]"),

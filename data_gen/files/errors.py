@@ -1,13 +1,19 @@
 """Errors that a user can fix: the base class, and those that are caught by kind."""
 
+from data_gen.files.redaction import redacted
+
 
 class InputError(ValueError):
     """Something that was given cannot be used: a setting, a file, a row.
 
     The message is one sentence: what is wrong, where, and what to do. Programs print it without a
-    traceback. Only :class:`rewards.loading.RewardError` does not derive from it, as ``rewards``
-    imports nothing of ours; it is a ``ValueError``, too.
+    traceback; :func:`data_gen.files.redaction.redacted` takes keys and passwords out of it. Only
+    :class:`rewards.loading.RewardError` does not derive from it, as ``rewards`` imports nothing of
+    ours; it is a ``ValueError``, too.
     """
+
+    def __init__(self, message: object = ""):
+        super().__init__(redacted(str(message)))
 
 
 class SourceError(InputError):

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -36,13 +37,43 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 def remove_abandoned(folder: Path) -> None:
     """Delete unfinished files of processes of this machine that no longer run."""
     for partial in folder.glob(f"*.{socket.gethostname()}-*.partial"):
-        pid = int(partial.name.removesuffix(".partial").rpartition("-")[2])
+        pid = partial.name.removesuffix(".partial").rpartition("-")[2]
+        if not pid.isdecimal():
+            continue  # somebody else's
         try:
-            os.kill(pid, 0)  # signal 0 only asks whether the process is there
-        except ProcessLookupError:
+            os.kill(int(pid), 0)  # signal 0 only asks whether the process is there
+        except (ProcessLookupError, OverflowError):
             partial.unlink(missing_ok=True)
         except PermissionError:  # it runs, as another user
             continue
+
+
+def remove_listed(folder: Path, files: Iterable[str]) -> None:
+    """Delete these files of ``folder``, then the folders that are empty without them. Whatever else
+    lies there stays.
+
+    Args:
+        folder: of the files.
+        files: their paths in it; the last is deleted last, so that a list kept in it survives a
+            kill.
+    """
+    folders = {folder}
+    for name in files:
+        path = folder / name
+        path.unlink(missing_ok=True)
+        folders.update(parent for parent in path.parents if folder in parent.parents)
+    for emptied in sorted(folders, key=lambda path: len(path.parts), reverse=True):
+        with suppress(OSError):  # not empty
+            emptied.rmdir()
+
+
+def free_beside(path: Path) -> Path:
+    """``<path>.1``, or the next number under which nothing lies."""
+    return next(
+        beside
+        for number in count(1)
+        if not os.path.lexists(beside := path.with_name(f"{path.name}.{number}"))
+    )
 
 
 def write_json(path: Path, value: dict) -> None:
@@ -70,11 +101,22 @@ def fingerprint_of(*parts: str | Path) -> str:
 
 def file_digest(paths: Iterable[str | Path]) -> str:
     """A digest of files' contents, in their order, without holding a file in memory."""
-    parts = []
-    for path in paths:
-        with open(path, "rb") as file:
-            parts.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return fingerprint_of(*parts)
+    return fingerprint_of(*map(sha256_of, paths))
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's content, in hex digits, without holding it in memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is a regular file. What cannot be a name, such as one that is too long or holds
+    NUL, names none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def find_file(folder: Path, name: str) -> Path | None:
@@ -84,19 +126,19 @@ def find_file(folder: Path, name: str) -> Path | None:
     parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
     for start in range(len(parts)):
         file = folder.joinpath(*parts[start:])
-        if file.is_file():
+        if is_file(file):
             return file
     return None
 
 
 def kept_lines(path: Path) -> list[dict]:
-    """The objects of a file of JSON lines; empty where there is no file. A line that a kill cut off
-    is ignored."""
+    """The objects of a file of JSON lines; empty where there is no file. A line that a kill cut
+    off, or that is damaged otherwise, is ignored."""
     found = []
-    for line in path.read_text(encoding="utf-8").split("\n") if path.exists() else []:
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entry = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict):
             found.append(entry)

@@ -1,7 +1,9 @@
-"""Read large JSON files item by item: the annotations of a detection set are several GB.
+"""Read JSON of others, as a whole or item by item: the annotations of a detection set are several
+GB.
 
-Bytes that are not UTF-8 do not stop the reading: they become lone surrogates, which :func:`is_text`
-finds.
+One bad entry does not stop the reading. Bytes that are not UTF-8 become lone surrogates, which
+:func:`is_text` finds; a number of too many digits becomes infinite; and what is nested too deeply
+becomes null.
 """
 
 import json
@@ -18,7 +20,18 @@ CHUNK = 1 << 20
 MAX_LINE = 1 << 26
 """Longest first line, in characters, of a file of JSON lines."""
 
+MAX_DIGITS = 40
+"""Longest whole number that is read exactly; a longer one is read as a float, infinite above 1e308.
+Python itself reads no more than 4,300 digits, and makes floats of no more than 308."""
+
+MAX_DEPTH = 100
+"""Lists and objects inside one another; what is nested more deeply is read as null."""
+
 SPACE = re.compile(r"[ \t\r\n]*")
+_NUMBER_GOES_ON = re.compile(r"[-+.0-9eE]*")
+_MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}"]', re.DOTALL)
+_LONGEST_WORD = 32
+"""Characters before the end of a buffer in which an error may only mean that more is to come."""
 
 
 def json_items(path: str | Path) -> Iterator[tuple[str, Any]]:
@@ -35,6 +48,19 @@ def json_items(path: str | Path) -> Iterator[tuple[str, Any]]:
         raise SourceError(f"{path} cannot be read ({error.strerror})") from None
 
 
+def from_json(text: str, **options: Any) -> Any:
+    """A JSON text as Python values, as :func:`json.loads` with these ``options`` gives them, with
+    long numbers and deep nesting as the module says.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return json.loads(text, parse_int=_whole_number, **options)
+    except RecursionError:
+        return json.loads(_shallow(text), parse_int=_whole_number, **options)
+
+
 def is_text(value: Any) -> TypeGuard[str]:
     """Whether a value is text that is not blank and was UTF-8 in its file."""
     return (
@@ -44,13 +70,43 @@ def is_text(value: Any) -> TypeGuard[str]:
     )
 
 
+def _whole_number(digits: str) -> int | float:
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+
+
+def _shallow(text: str) -> str:
+    """A JSON text with null in the place of what is nested more deeply than :data:`MAX_DEPTH`."""
+    kept, start, depth = [], 0, 0
+    for mark in _MARKS.finditer(text):
+        if mark[0] in ("[", "{"):
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                kept.append(text[start : mark.start()])
+        elif mark[0] in ("]", "}"):
+            if depth == MAX_DEPTH + 1:
+                kept.append("null")
+                start = mark.end()
+            depth -= 1
+    return "".join([*kept, text[start:]])
+
+
+def _end_of_value(text: str, at: int) -> int | None:
+    """Where the list or object that begins at ``at`` ends; ``None`` where its end is not there."""
+    depth = 0
+    for mark in _MARKS.finditer(text, at):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(mark[0], 0)
+        if depth == 0 or mark[0] == '"':
+            return mark.end() if depth == 0 else None
+    return None
+
+
 class _Reader:
     """Reads values from a buffer that holds the current value and little more."""
 
     def __init__(self, file: TextIO, path: str | Path):
         self.file, self.path = file, path
         self.text, self.at, self.lines, self.ended = "", 0, 1, False
-        self.decode = json.JSONDecoder().raw_decode
+        self.decode = json.JSONDecoder(parse_int=_whole_number).raw_decode
 
     def top(self) -> Iterator[tuple[str, Any]]:
         first = self.peek()
@@ -77,7 +133,7 @@ class _Reader:
                 break
             self.more()
         try:
-            json.loads(line)
+            from_json(line)
         except ValueError:
             return False
         return rest.lstrip().startswith("{")
@@ -111,12 +167,23 @@ class _Reader:
             try:
                 value, end = self.decode(self.text, self.at)
                 # A number may continue in what is not read yet: 1 of 1.5, of 12, of 1e9.
-                if self.ended or self.text[end : end + 1] in tuple(" \t\r\n,:]}"):
+                goes_on = _NUMBER_GOES_ON.match(self.text, end)
+                if self.ended or (goes_on and goes_on.end() < len(self.text)):
                     self.at = end
                     return value
-            except ValueError as error:
+            except json.JSONDecodeError as error:
+                # Not to read gigabytes more after a mistake: only what is cut off may be whole yet.
+                cut_off = error.msg.startswith("Unterminated string")
+                if self.ended or not (cut_off or error.pos > len(self.text) - _LONGEST_WORD):
+                    self.at = error.pos
+                    self.fail(error.msg)
+            except RecursionError:
+                end = _end_of_value(self.text, self.at)
+                if end is not None:
+                    value, self.at = from_json(self.text[self.at : end]), end
+                    return value
                 if self.ended:
-                    self.fail(getattr(error, "msg", "not JSON"))
+                    self.fail("nested too deeply")
             self.more()
 
     def peek(self) -> str:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from data_gen.files.files import atomic_file
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.encoders import BATCH, Encoder
-from data_gen.images.photos import PhotoError, open_photo, reason_of
+from data_gen.images.photos import PhotoError, open_photo, photo_bytes
 
 PHOTO_PX = 512
 """Long side, in pixels, with which an image is opened before the encoder's own resize."""
@@ -47,9 +47,9 @@ def file_features(
     of_content: dict[str, list[Path]] = defaultdict(list)
     for path in dict.fromkeys(paths):
         try:
-            of_content[hashlib.sha256(path.read_bytes()).hexdigest()].append(path)
-        except OSError as error:
-            skipped.add(reason_of(error), str(path))
+            of_content[hashlib.sha256(photo_bytes(path)).hexdigest()].append(path)
+        except PhotoError as reason:
+            skipped.add(str(reason), str(path))
     kept = VectorCache(cache, encoder, str(PHOTO_PX))
     read = {digest: kept.read(digest, (encoder.dim,)) for digest in of_content}
     known = {digest: vector for digest, vector in read.items() if vector is not None}

@@ -1,8 +1,13 @@
 """Open photos as people keep them: robustly, upright, as RGB; refuse others with a reason.
 
+:func:`open_picture` is the one opener of pictures that come from outside: it knows the formats of
+:data:`FORMATS` only, whatever a file is called. pillow would open some forty, one of them (EPS) by
+running another program.
+
 Handled: EXIF rotation, grey, 16-bit and float pixels, CMYK, palettes, transparency (put on white),
-links, damaged files and files that are no photo. Not handled: colour profiles (pixels are read as
-sRGB), HEIC (pillow has no decoder for it), and all frames of an animation but the first.
+links, damaged files and files that are no photo. What comes out holds pixels and nothing else: no
+EXIF, place, comment or colour profile. Not handled: colour profiles (pixels are read as sRGB), and
+all frames of an animation but the first.
 """
 
 import errno
@@ -10,6 +15,8 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +24,15 @@ from PIL import Image, UnidentifiedImageError
 
 from data_gen.files.errors import InputError
 
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "HEIF")
+"""The formats that are opened, by pillow's names; HEIF (what iPhones write) by pillow-heif."""
+
 MAX_PHOTO_PIXELS = 120_000_000
-"""Largest photo that is opened, in pixels (a 108-megapixel phone passes): 360 MB once decoded."""
+"""Largest photo that is opened, in pixels: a 108-megapixel phone passes."""
+
+MAX_PHOTO_BYTES = 600_000_000
+"""Most memory that a photo may take while it becomes 8-bit RGB. A JPEG of any allowed size passes,
+as it is decoded smaller; a PNG of 120 megapixels only without transparency."""
 
 MIN_SIDE = 8
 """Shortest side of a usable photo after resizing, in pixels."""
@@ -26,6 +40,8 @@ MIN_SIDE = 8
 PHOTO_HEADS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 """How photo files begin: JPEG, PNG, GIF, WebP, TIFF (two byte orders), BMP."""
 
+BOX_FORMATS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+"""What stands after ``ftyp`` in HEIF and AVIF files."""
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,6 +66,33 @@ def fitted(width: int, height: int, size: int, side: str = "long") -> tuple[int,
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def open_picture(source: str | Path | bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
+    """Open a picture as far as its header; its pixels are decoded when they are asked for.
+
+    Args:
+        source: a file (a link is followed), or its content.
+        formats: those of :data:`FORMATS` that are allowed.
+
+    Raises:
+        PhotoError: it is no regular file, of another format, damaged, or larger than
+            :data:`MAX_PHOTO_PIXELS`.
+    """
+    if isinstance(source, bytes):
+        file, head = io.BytesIO(source), source[:12]
+    else:
+        file, head = source, photo_bytes(source, 12)
+    with _refusals(head):
+        if head[4:8] == b"ftyp" and "HEIF" in formats:
+            _register_heif()
+        else:
+            formats = [form for form in formats if form != "HEIF"]
+        image = Image.open(file, formats=formats)
+        if image.width * image.height > MAX_PHOTO_PIXELS:
+            image.close()
+            raise PhotoError("too large")
+        return image
+
+
 def open_photo(path: str | Path, size: int, side: str = "long") -> Image.Image:
     """Open a photo upright, as RGB, resized.
 
@@ -61,22 +104,8 @@ def open_photo(path: str | Path, size: int, side: str = "long") -> Image.Image:
     Raises:
         PhotoError: whatever is wrong with the file.
     """
-    try:
-        info = os.stat(path)  # before opening: reading a named pipe would wait for ever
-        if not stat.S_ISREG(info.st_mode):
-            raise PhotoError("not a file")
-        if info.st_size == 0:
-            raise PhotoError("empty file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pillow warns of odd EXIF; only the pixels matter
-            with Image.open(path) as image:
-                return _decoded(image, size, side)
-    except PhotoError:
-        raise
-    except Exception as error:
-        # Not only OSError: on damaged files pillow's decoders also raise SyntaxError, ValueError,
-        # EOFError, IndexError, struct.error, zlib.error and more.
-        raise PhotoError(reason_of(error, path)) from None
+    with open_picture(path) as image, _refusals():
+        return _decoded(image, size, side)
 
 
 def open_image_bytes(data: bytes) -> Image.Image:
@@ -85,64 +114,80 @@ def open_image_bytes(data: bytes) -> Image.Image:
     Raises:
         PhotoError: whatever is wrong with the bytes.
     """
+    with open_picture(data) as image, _refusals():
+        _check_memory(image)
+        return to_rgb(image)
+
+
+def photo_bytes(path: str | Path, most: int = -1) -> bytes:
+    """The content of a file, or its first ``most`` bytes.
+
+    Raises:
+        PhotoError: it is no regular file, empty, or cannot be read.
+    """
+    with _refusals():
+        info = os.stat(path)  # before opening: reading a named pipe would wait for ever
+        if not stat.S_ISREG(info.st_mode):
+            raise PhotoError("not a file")
+        if info.st_size == 0:
+            raise PhotoError("empty file")
+        with open(path, "rb") as file:
+            return file.read(most)
+
+
+def orientation(image: Image.Image) -> int:
+    """What EXIF says of how an opened picture is to be turned: 1 (not at all) to 8."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > MAX_PHOTO_PIXELS:
-                    raise PhotoError("too large")
-                return to_rgb(image)
-    except PhotoError:
-        raise
-    except Exception as error:  # see open_photo
-        raise PhotoError(reason_of(error, head=data[:12])) from None
+        return image.getexif().get(0x0112, 1)
+    except Exception:  # unreadable EXIF is no reason to lose the photo
+        return 1
 
 
 def _decoded(image: Image.Image, size: int, side: str) -> Image.Image:
-    if image.width * image.height > MAX_PHOTO_PIXELS:
-        raise PhotoError("too large")
     target = fitted(*image.size, size, side)
     if min(target) < MIN_SIDE:
         raise PhotoError("too small")
     # A large JPEG is decoded at 1/2, 1/4 or 1/8: faster, and as good while twice the size is left.
     drafted = image.draft(None, (2 * target[0], 2 * target[1]))
+    _check_memory(image)
     image.load()
     if not drafted:
         target = fitted(*image.size, size, side)  # loading turns a TIFF upright
-    try:
-        turn = UPRIGHT.get(image.getexif().get(0x0112, 1))
-    except Exception:  # unreadable EXIF is no reason to lose the photo
-        turn = None
-    image = to_rgb(image).resize(target, Image.Resampling.LANCZOS)
+    turn = UPRIGHT.get(orientation(image))
+    plain = image.mode == "RGB" and not image.has_transparency_data  # saves a copy
+    image = (image if plain else to_rgb(image)).resize(target, Image.Resampling.LANCZOS)
+    image.info = {}
     return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any pillow mode as 8-bit RGB: transparency on white, deep pixels scaled and not clipped."""
+    """Any pillow mode as 8-bit RGB, and nothing but pixels: transparency on white, deep pixels
+    scaled and not clipped."""
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0).clip(0)
+        values = np.array(image, dtype=np.float32)
+        np.nan_to_num(values, copy=False, posinf=0, neginf=0).clip(0, out=values)
         # These modes do not say which value is white: take the smallest usual range that fits.
         white = next((w for w in (1, 255, 65535) if values.max() <= w), values.max())
-        image = Image.fromarray((values * (255 / white)).round().astype(np.uint8))
+        values *= 255 / white
+        image = Image.fromarray(values.round(out=values).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+        ground = Image.new("RGB", image.size, "white")
+        ground.paste(image, mask=image.getchannel("A"))
+        return ground
+    image = image.convert("RGB")
+    image.info = {}
+    return image
 
 
-def reason_of(error: Exception, path: str | Path | None = None, *, head: bytes = b"") -> str:
-    """What is wrong with the file at ``path``, or with bytes that begin with ``head``, in two or
-    three words."""
+def reason_of(error: Exception, head: bytes = b"") -> str:
+    """What is wrong with a file that begins with ``head``, in two or three words."""
     if isinstance(error, UnidentifiedImageError):
-        if path is not None:
-            with open(path, "rb") as file:
-                head = file.read(12)
-        if head[4:8] == b"ftyp" and head[8:] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
-            return "HEIC (convert it to JPEG)"
-        return "damaged" if head.startswith(PHOTO_HEADS) else "not an image"
-    if isinstance(error, Image.DecompressionBombError):
+        known = head.startswith(PHOTO_HEADS) or (head[4:8] == b"ftyp" and head[8:] in BOX_FORMATS)
+        return "damaged" if known else "not an image"
+    if isinstance(error, Image.DecompressionBombError | MemoryError):
         return "too large"
     if isinstance(error, PermissionError):
         return "no permission to read"
@@ -150,4 +195,44 @@ def reason_of(error: Exception, path: str | Path | None = None, *, head: bytes =
         return "broken link"
     if isinstance(error, OSError) and error.errno == errno.ELOOP:
         return "symlink loop"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return "name too long"
+    if isinstance(error, UnicodeEncodeError) or "null byte" in str(error):
+        return "name that is none"
     return "truncated" if "truncated" in str(error).lower() else "damaged"
+
+
+def _check_memory(image: Image.Image) -> None:
+    """Refuse a picture that would take more than :data:`MAX_PHOTO_BYTES` to become RGB."""
+    if image.has_transparency_data:
+        each = 13  # as stored, as RGBA, as RGB, and the mask
+    elif image.mode in ("I", "F"):
+        each = 18  # as stored, twice as numbers, as bytes and as RGB
+    elif image.mode.startswith("I;16"):
+        each = 10
+    else:
+        each = {"RGB": 4, "L": 5, "P": 5, "1": 5}.get(image.mode, 8)
+    if image.width * image.height * each > MAX_PHOTO_BYTES:
+        raise PhotoError("too large")
+
+
+def _register_heif() -> None:
+    import pillow_heif  # only for such files: loading its libraries takes time
+
+    pillow_heif.register_heif_opener()
+
+
+@contextmanager
+def _refusals(head: bytes = b"") -> Iterator[None]:
+    """Make a :class:`PhotoError` of whatever is raised inside, and silence pillow's warnings of odd
+    EXIF: only the pixels matter."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except PhotoError:
+        raise
+    except Exception as error:
+        # Not only OSError: on damaged files pillow's decoders also raise SyntaxError, ValueError,
+        # EOFError, IndexError, struct.error, zlib.error and more.
+        raise PhotoError(reason_of(error, head)) from None

@@ -7,6 +7,7 @@ from pathlib import Path
 import data_gen
 from data_gen.files.errors import InputError
 from data_gen.files.files import fingerprint_of
+from data_gen.files.redaction import without_secrets
 
 VERSIONS = ("byname", "datasets", "pyarrow", "pillow", "numpy")
 
@@ -15,6 +16,7 @@ CODE = Path(data_gen.__file__).parent
 
 NOT_IN_ROWS = (
     "files/chat.py",
+    "files/redaction.py",
     "generators.py",
     "negatives/__init__.py",
     "negatives/embedding.py",
@@ -40,9 +42,9 @@ class PlanError(InputError):
 
 
 def plan(**settled) -> dict:
-    """What a set is made from, as JSON for the manifest: settings and versions."""
+    """What a set is made from, as JSON for the manifest: settings without keys, and versions."""
     settled["versions"] = {name: version(name) for name in VERSIONS}
-    return json.loads(json.dumps(settled, default=str))
+    return without_secrets(json.loads(json.dumps(settled, default=str)))
 
 
 def finished(out: Path, settled: dict) -> dict | None:

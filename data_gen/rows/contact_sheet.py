@@ -10,9 +10,9 @@ or Chinese characters: the first two are written in Latin letters after their Un
 smaller images and shorter lines.
 """
 
-import io
 import re
 import unicodedata
+from bisect import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,9 +24,17 @@ from datasets import Dataset
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
+from data_gen.rows.contract import open_image
+
 CELL_WIDTH = 560
 TEXT_WIDTH = 412
 """Most pixels that text may claim for a cell; four such cells are as wide as three full ones."""
+
+MAX_TEXT = 400
+"""Characters of a piece of text that are looked at: no cell has room for more."""
+
+MAX_PIECES = 60
+"""Pieces of a line that are looked at, such as names."""
 
 IMAGE_HEIGHT = 150
 SECTION = 34
@@ -100,7 +108,9 @@ def contact_sheet(
     sheet = Image.new("RGB", (max(x + room for _, x, _, room in places) + MARGIN, y), "white")
     draw = ImageDraw.Draw(sheet)
     for task, y in sections:
-        draw.text((MARGIN, y), task.replace("_", " "), fill=INK, font=_font(16, bold=True))
+        draw.text(
+            (MARGIN, y), writable(task.replace("_", " ")), fill=INK, font=_font(16, bold=True)
+        )
         draw.line((MARGIN, y + 24, sheet.width - MARGIN, y + 24), fill=RULE)
     for cell, x, y, room in places:
         _draw_cell(sheet, draw, cell, x, y, room)
@@ -109,7 +119,9 @@ def contact_sheet(
 
 
 def writable(text: str) -> str:
-    """``text`` on one line; words the font lacks become Latin, ``[gim]``, or ``U+592A U+4E00``."""
+    """The beginning of ``text`` on one line; words the font lacks become Latin, ``[gim]``, or
+    ``U+592A U+4E00``."""
+    text = text[:MAX_TEXT]
     return re.sub(r"[^\s<>.,:;!?'\"()\[\]{}]+", lambda m: _spelt(m.group()), " ".join(text.split()))
 
 
@@ -173,7 +185,8 @@ def _cell(row: dict, with_names: bool) -> Cell:
 
 def _image(image: Image.Image | dict) -> Image.Image:
     if isinstance(image, dict):  # as stored: {"bytes", "path"}
-        image = Image.open(io.BytesIO(image["bytes"]) if image["bytes"] else image["path"])
+        with open_image(image) as opened:
+            return opened.convert("RGB")
     return image.convert("RGB")
 
 
@@ -202,7 +215,10 @@ def _fitted(images: list[Image.Image]) -> tuple[list[tuple[int, int]], int]:
 def _width(cell: Cell) -> int:
     """Width of the cell in pixels: as its content needs, within bounds."""
     wide = sum(w for w, _ in _fitted(cell.images)[0]) + GAP * len(cell.images) + QUERY_GAP
-    lines = [sum(_font(13).getlength(writable(t) + " ") for t, _ in line) for line in cell.lines]
+    lines = [
+        sum(_font(13).getlength(writable(t) + " ") for t, _ in line[:MAX_PIECES])
+        for line in cell.lines
+    ]
     return min(CELL_WIDTH, max(wide, min(TEXT_WIDTH, round(max(lines)))))
 
 
@@ -244,12 +260,11 @@ def _write(
 ) -> None:
     """Write pieces of text with spaces between, cut with … after ``room`` pixels."""
     font = _font(size)
-    for text, colour in words:
+    for text, colour in words[:MAX_PIECES]:
         text = writable(text)
         if font.getlength(text) > room:
-            while text and font.getlength(text + "…") > room:
-                text = text[:-1]
-            text += "…"
+            fits = bisect(range(len(text)), room, key=lambda n: font.getlength(text[:n] + "…"))
+            text = text[: max(0, fits - 1)] + "…"
         draw.text((x, y), text, fill=colour, font=font)
         step = font.getlength(text) + font.getlength(" ")
         x, room = x + step, room - step

@@ -7,7 +7,7 @@ one is what ``byname generate --inspect`` does.
 
 import io
 import math
-import warnings
+import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -15,6 +15,9 @@ from datasets import Features, Image, List, Value
 from PIL import Image as PILImage
 
 from data_gen.files.errors import InputError
+from data_gen.files.files import is_file
+from data_gen.images.photos import FORMATS, PhotoError, open_picture, photo_bytes
+from rewards.names import name_key, name_problem
 
 OCT = "object_consistency"
 VLT = "visual_localization"
@@ -71,6 +74,12 @@ IMAGE_FORMATS = {"png": {"compress_level": 1}, "jpeg": {"quality": 95, "subsampl
 PNG; photos, which were JPEG files before, are written many times faster as JPEG and are several
 times smaller."""
 
+ROW_FORMATS = tuple(form for form in FORMATS if form != "HEIF")
+"""Formats of images in rows: what pillow reads everywhere. ``datasets`` decodes them by itself, and
+whatever :func:`check_row` lets pass it decodes with pillow."""
+
+NOT_UTF8 = "holds half of a surrogate pair, which no encoding has"
+
 TOO_LARGE = f"has no pixel, or more than {MAX_PIXELS}"
 
 
@@ -85,13 +94,14 @@ class RowError(InputError):
         self.kind = kind
 
 
-def check_row(row: dict, where: str = "row") -> None:
+def check_row(row: dict, where: str = "row", folder: Path | None = None) -> None:
     """Refuse a row that breaks the contract.
 
     Args:
         row: columns as in :data:`FEATURES`; further columns are not looked at. Images are PIL
             images or the ``{"bytes", "path"}`` structs in which they are stored.
         where: file or generator, for the message.
+        folder: of the row set, where it was made by others: files of images must lie in it.
 
     Raises:
         RowError: naming ``where``, the row's id, the column and the reason.
@@ -99,7 +109,7 @@ def check_row(row: dict, where: str = "row") -> None:
 
     def refuse(column: str, reason: str, found: str = "") -> NoReturn:
         raise RowError(
-            f"{where}: row {row.get('id')!r}: column '{column}': {reason}{found}",
+            f"{where}: row {_short(row.get('id'))}: column '{column}': {reason}{found}",
             kind=f"{column}: {reason}",
         )
 
@@ -108,9 +118,13 @@ def check_row(row: dict, where: str = "row") -> None:
             refuse(column, "is missing")
     for column in ("id", "task"):
         if not isinstance(row[column], str) or not row[column].strip():
-            refuse(column, "must be a non-empty string", f", not {row[column]!r}")
-    if row["source"] is not None and not isinstance(row["source"], str):
-        refuse("source", "must be a string", f", not {row['source']!r}")
+            refuse(column, "must be a non-empty string", f", not {_short(row[column])}")
+    for column in ("source", "answer"):
+        if row[column] is not None and not isinstance(row[column], str):
+            refuse(column, "must be a string or null", f", not {_short(row[column])}")
+    for column in ("id", "task", "source", "answer"):
+        if not _is_utf8(row[column] or ""):
+            refuse(column, NOT_UTF8)
 
     try:
         placeholders = count_placeholders(row["prompt"])
@@ -119,7 +133,7 @@ def check_row(row: dict, where: str = "row") -> None:
     if not isinstance(row["images"] or [], list):
         refuse("images", "must be a list of images", f", not {type(row['images']).__name__}")
     for i, image in enumerate(row["images"] or []):
-        problem = image_problem(image)
+        problem = image_problem(image, folder)
         if problem:
             refuse(
                 "images", f"an image {problem}", f" (number {i}); replace it or leave the row out"
@@ -132,8 +146,6 @@ def check_row(row: dict, where: str = "row") -> None:
         )
 
     answer, truth = row["answer"], TRUTH.get(row["task"])
-    if answer is not None and not isinstance(answer, str):
-        refuse("answer", "must be a string or null", f", not {answer!r}")
     if truth and truth.column == "answer":
         if answer is None:
             refuse("answer", f"is null in a row of {row['task']}")
@@ -141,31 +153,35 @@ def check_row(row: dict, where: str = "row") -> None:
             refuse(
                 "answer",
                 f"must be {' or '.join(map(repr, truth.answers))} in a row of {row['task']}",
-                f", not {answer!r}",
+                f", not {_short(answer)}",
             )
     box = row["box"]
     if box is not None:
         if (
             not isinstance(box, (list, tuple))
             or len(box) != 4
-            or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in box)
+            or not all(isinstance(v, (int, float)) and abs(v) < math.inf for v in box)
         ):
-            refuse("box", "must be 4 finite numbers", f", not {box!r}")
+            refuse("box", "must be 4 finite numbers", f", not {_short(box)}")
         if not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
-            refuse("box", "must be x1 y1 x2 y2 in 0-1 with x1 < x2 and y1 < y2", f", not {box!r}")
+            refuse(
+                "box",
+                "must be x1 y1 x2 y2 in 0-1 with x1 < x2 and y1 < y2",
+                f", not {_short(box)}",
+            )
     elif truth and truth.column == "box":
         refuse("box", f"is null in a row of {row['task']}")
 
     seen: set[str] = set()
     for column in ("names", "absent_names"):
         if not isinstance(row[column], list):
-            refuse(column, "must be a list of strings", f", not {row[column]!r}")
+            refuse(column, "must be a list of strings", f", not {_short(row[column])}")
         for name in row[column]:
-            if not isinstance(name, str) or not name.strip() or set(name) & set("<>"):
-                refuse(column, "not a bare name (write bo, not <bo>)", f": {name!r}")
-            if name.casefold() in seen:
-                refuse(column, "a name is listed twice", f": {name!r}")
-            seen.add(name.casefold())
+            if problem := name_problem(name):
+                refuse(column, f"a name {problem}", f": {_short(name)}")
+            if name_key(name) in seen:
+                refuse(column, "a name is listed twice", f": {_short(name)}")
+            seen.add(name_key(name))
 
 
 def count_placeholders(prompt: Any) -> int:
@@ -180,7 +196,9 @@ def count_placeholders(prompt: Any) -> int:
     for message in prompt:
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             role = message.get("role") if isinstance(message, dict) else message
-            raise ValueError(f"unknown role, a message is by {', '.join(ROLES)}", f", not {role!r}")
+            raise ValueError(
+                f"unknown role, a message is by {', '.join(ROLES)}", f", not {_short(role)}"
+            )
         content = message.get("content") or []
         if not isinstance(content, list):
             raise ValueError(
@@ -196,46 +214,71 @@ def count_placeholders(prompt: Any) -> int:
                 raise ValueError(
                     "a content part must be an image or a text", f", not {_short(part)}"
                 )
+            elif not _is_utf8(part["text"]):
+                raise ValueError(NOT_UTF8)
     return placeholders
 
 
-def image_problem(image: PILImage.Image | dict) -> str | None:
-    """What is wrong with an image, as far as its header tells; ``None`` if nothing."""
+def image_problem(image: PILImage.Image | dict, folder: Path | None = None) -> str | None:
+    """What is wrong with an image, as far as its header tells; ``None`` if nothing.
+
+    Args:
+        folder: where the image's file, if it is stored as one, must lie; ``None``: anywhere.
+    """
     if isinstance(image, PILImage.Image):
         return _size_problem(image)
     if not isinstance(image, dict) or not {"bytes", "path"} <= set(image):
         return "must be pixels, or bytes and path"
-    if image["bytes"] is None and not (image["path"] and Path(image["path"]).is_file()):
-        return "has no bytes, and its file is not there"
+    if image["bytes"] is None:
+        path = image["path"]
+        if not isinstance(path, str) or not is_file(path):
+            return "has no bytes, and its file is not there"
+        # Links are followed: one in the set may lead to any file of this machine.
+        if folder is not None and not Path(path).resolve().is_relative_to(folder.resolve()):
+            return "has no bytes, and its file lies outside of the row set"
+    elif not isinstance(image["bytes"], bytes):
+        return "must be pixels, or bytes and path"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of large images, which are refused below
-            with open_image(image) as opened:
-                return _size_problem(opened)
-    except PILImage.DecompressionBombError:
-        return TOO_LARGE
-    except Exception:  # pillow's readers raise SyntaxError, struct.error and more on damaged files
-        return "is damaged or no image"
+        with open_image(image) as opened:
+            return _size_problem(opened)
+    except PhotoError as reason:
+        return TOO_LARGE if str(reason) == "too large" else "is damaged or no image"
 
 
 def open_image(image: dict) -> PILImage.Image:
-    """Open a stored image without decoding it."""
-    return PILImage.open(
-        io.BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
+    """Open a stored image without decoding it.
+
+    Raises:
+        PhotoError: it is damaged, or of no format in :data:`ROW_FORMATS`.
+    """
+    return open_picture(
+        image["bytes"] if image["bytes"] is not None else image["path"], ROW_FORMATS
     )
 
 
+def image_bytes(image: dict) -> bytes:
+    """The content of a stored image.
+
+    Raises:
+        PhotoError: its file cannot be read.
+    """
+    return image["bytes"] if image["bytes"] is not None else photo_bytes(image["path"])
+
+
 def encode_image(image: PILImage.Image | dict, form: str = "png") -> dict:
-    """An image as the ``{"bytes", "path"}`` struct of ``datasets.Image``.
+    """An image as the ``{"bytes", "path"}`` struct of ``datasets.Image``, without the path.
 
     Args:
-        image: pixels; a struct is returned as it is.
+        image: pixels, stored without what else a photo says (its place, camera and colour
+            profile); or a struct, whose bytes are kept as they are.
         form: a key of :data:`IMAGE_FORMATS`.
     """
     if isinstance(image, dict):
-        return image
+        return {"bytes": image_bytes(image), "path": None}
+    pixels = image.copy()
+    pixels.info = {key: value for key, value in image.info.items() if key == "transparency"}
     buffer = io.BytesIO()
-    image.save(buffer, form, **IMAGE_FORMATS[form])
+    pixels.save(buffer, form, **IMAGE_FORMATS[form])
     return {"bytes": buffer.getvalue(), "path": None}
 
 
@@ -243,5 +286,17 @@ def _size_problem(image: PILImage.Image) -> str | None:
     return None if 0 < image.width * image.height <= MAX_PIXELS else TOO_LARGE
 
 
+def _is_utf8(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 60
+
+
 def _short(value: Any) -> str:
-    return f"{value!r:.60}"
+    """A value of a stranger's row for a message: short, however long or deeply nested it is."""
+    try:
+        return _REPR.repr(value)[:120]
+    except ValueError:  # a number of thousands of digits
+        return f"a {type(value).__name__}"

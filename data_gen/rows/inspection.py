@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from data_gen.files.files import digest, write_json
-from data_gen.files.skipped import SkippedItems
+from data_gen.files.skipped import SkippedItems, printable
 from data_gen.rows.contact_sheet import contact_sheet
-from data_gen.rows.contract import RowError, check_row, open_image
+from data_gen.rows.contract import RowError, check_row, image_bytes, open_image
 from data_gen.rows.reading import (
     files_of,
+    folder_of,
     lost_shards,
     repeated_id,
     sample_rows,
@@ -58,22 +59,22 @@ def inspect_rows(path: str | Path, out: str | Path) -> str:
     files, found = files_of(path), Findings()
     for file in files:
         for row in stored_rows(file):
-            _take(found, row, str(file))
+            _take(found, row, str(file), folder_of(path))
     report = _report(found, path, files)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "report.json", report)
-    rows = sample_rows(path, good=lambda row: _defect(row, "") is None)
+    rows = sample_rows(path, good=lambda row: _defect(row, "", folder_of(path)) is None)
     if rows:
         contact_sheet(rows, out / "contact_sheet.png")
     return _text(report) + f"\nin {out}: report.json" + (", contact_sheet.png" if rows else "")
 
 
-def _take(found: Findings, row: dict | RowError, where: str) -> None:
+def _take(found: Findings, row: dict | RowError, where: str, folder: Path) -> None:
     if isinstance(row, RowError):
         found.bad.add(row.kind, str(row))
         return
-    defect = _defect(row, where)
+    defect = _defect(row, where, folder)
     if defect:
         found.bad.add(defect.kind, str(defect))
         return
@@ -94,17 +95,16 @@ def _take(found: Findings, row: dict | RowError, where: str) -> None:
     for image in row["images"] or []:
         with open_image(image) as opened:
             found.image_sizes["x".join(map(str, opened.size))] += 1
-        data = image["bytes"]
-        images.append(digest(Path(image["path"]).read_bytes() if data is None else data))
+        images.append(digest(image_bytes(image)))
     found.images_per_row[len(images)] += 1
     found.rows_with_a_repeated_image += len(set(images)) < len(images)
     found.images.extend(set(images))
     found.ids.append(digest(row["id"]))
 
 
-def _defect(row: dict, where: str) -> RowError | None:
+def _defect(row: dict, where: str, folder: Path) -> RowError | None:
     try:
-        check_row(row, where)
+        check_row(row, where, folder)
         for i, image in enumerate(row["images"] or []):
             try:
                 with open_image(image) as opened:
@@ -162,7 +162,9 @@ def _text(report: dict) -> str:
 
     def shares(counts: dict[str, int]) -> str:
         whole = sum(counts.values())
-        return ", ".join(f"{name} {n:,} ({n / whole:.0%})" for name, n in counts.items()) or "none"
+        if not whole:
+            return "none"
+        return ", ".join(f"{printable(name)} {n:,} ({n / whole:.0%})" for name, n in counts.items())
 
     words = report["prompt_words"]
     lines = [

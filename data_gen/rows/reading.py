@@ -16,13 +16,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, Features
 
-from data_gen.files.files import digest
+from data_gen.files.files import digest, is_file
+from data_gen.files.json_stream import from_json
 from data_gen.rows.contract import FEATURES, RowError, check_row
 
 ENDINGS = (".parquet", ".tar")
 
 BATCH = 32
 """Rows of a parquet file that are read at a time; in a foreign file one row group may hold all."""
+
+MAX_UNFOLDED = 2 * 2**30
+"""Most bytes that a file's rows, or one value of them repeated, may take beyond what its size lets
+expect: 10 KB of parquet can hold one long text a thousand times."""
+
+MAX_RATIO = 100
+"""How many times its size a file may unfold to, where that is more than :data:`MAX_UNFOLDED`."""
+
+MAX_PLAIN = 64 * 2**20
+"""A chunk of a parquet column that unfolds to more bytes, and to :data:`MAX_RATIO` times its own,
+is not read."""
+
+MAX_MEMBER = 256 * 2**20
+"""Largest member of a tar, in bytes; a sparse one of a few bytes may claim any size."""
 
 
 def read_rows(path: str | Path) -> Dataset:
@@ -45,7 +60,7 @@ def read_rows(path: str | Path) -> Dataset:
         for row in stored_rows(file):
             if isinstance(row, RowError):
                 raise row
-            check_row(row, str(file))
+            check_row(row, str(file), folder_of(path))
             ids.append(digest(row["id"]))
     if not ids:
         raise RowError(f"{path}: holds no row")
@@ -53,6 +68,11 @@ def read_rows(path: str | Path) -> Dataset:
     if twice is not None:
         raise RowError(f"{path}: row {twice!r}: column 'id': is used twice")
     return _opened(files)
+
+
+def folder_of(path: str | Path) -> Path:
+    """The folder of the row set at ``path``, in which all files of its rows lie."""
+    return Path(path) if Path(path).is_dir() else Path(path).parent
 
 
 def files_of(path: str | Path) -> list[Path]:
@@ -70,7 +90,7 @@ def files_of(path: str | Path) -> list[Path]:
             f"no rows at {path}; a half-made set is at {partial}: run the "
             "command that made it again"
         )
-    files = sorted(file for file in path.rglob("*") if file.suffix in ENDINGS)
+    files = sorted(f for f in path.rglob("*") if f.suffix in ENDINGS and not f.is_dir())
     if not files:
         raise FileNotFoundError(
             f"no rows at {path}: it holds no parquet and no tar file; make some with "
@@ -82,11 +102,12 @@ def files_of(path: str | Path) -> list[Path]:
 def lost_shards(path: str | Path) -> list[str]:
     """Shards that the manifest at ``path`` lists, if there is one, and that are not there."""
     try:
-        manifest = json.loads((Path(path) / "manifest.json").read_text(encoding="utf-8"))
-        listed = [shard["file"] for shard in manifest.get("shards", [])]
+        file = Path(path) / "manifest.json"
+        manifest = from_json(file.read_text(encoding="utf-8")) if is_file(file) else {}
+        listed = [str(shard["file"]) for shard in manifest.get("shards", [])]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []  # no manifest, or somebody else's
-    return [name for name in listed if not (Path(path) / "data" / name).is_file()]
+        return []  # somebody else's
+    return [name for name in listed if not is_file(Path(path) / "data" / name)]
 
 
 def stored_rows(file: Path, columns: Iterable[str] | None = None) -> Iterator[dict | RowError]:
@@ -100,10 +121,15 @@ def stored_rows(file: Path, columns: Iterable[str] | None = None) -> Iterator[di
         A row, or in its place a :class:`RowError` that says why it cannot be read. One that stands
         for the whole file is the only subject yielded, or the last.
     """
+    kind = "tar" if file.suffix == ".tar" else "parquet"
+    if not is_file(file):  # before opening: reading a named pipe would wait for ever
+        yield RowError(
+            f"{file}: is no file; put a {kind} file there, or take it away", kind="is no file"
+        )
+        return
     try:
         yield from _tar_rows(file) if file.suffix == ".tar" else _parquet_rows(file, columns)
     except (pa.ArrowException, tarfile.TarError, OSError) as error:
-        kind = "tar" if file.suffix == ".tar" else "parquet"
         yield RowError(
             f"{file}: is not a readable {kind} file ({' '.join(str(error).split())}); "
             "fetch or make it again",
@@ -117,12 +143,8 @@ def sample_rows(
     """The first ``good`` rows of each task, the tasks taking turns until ``limit``. Memory holds
     these rows only."""
     files = files_of(path)
-    counts = Counter(
-        row["task"]
-        for file in files
-        for row in stored_rows(file, ["task"])
-        if isinstance(row, dict) and isinstance(row.get("task"), str)
-    )
+    counts = Counter(_task(row) for file in files for row in stored_rows(file, ["task"]))
+    del counts[""]
     quota: Counter[str] = Counter()
     while quota.total() < min(limit, counts.total()):
         for task in counts:
@@ -132,12 +154,18 @@ def sample_rows(
     for file in files:
         if not +quota:
             break
-        tasks = {row.get("task") for row in stored_rows(file, ["task"]) if isinstance(row, dict)}
+        tasks = {_task(row) for row in stored_rows(file, ["task"])}
         for row in stored_rows(file) if tasks & set(+quota) else []:
-            if isinstance(row, dict) and quota[row.get("task", "")] > 0 and good(row):
-                quota[row["task"]] -= 1
+            if isinstance(row, dict) and quota[_task(row)] > 0 and good(row):
+                quota[_task(row)] -= 1
                 picked.append(row)
     return picked
+
+
+def _task(row: dict | RowError) -> str:
+    """A row's task; empty where it has none that is text."""
+    task = row.get("task") if isinstance(row, dict) else None
+    return task if isinstance(task, str) else ""
 
 
 def repeated_id(path: str | Path, digests: Iterable[int]) -> str | None:
@@ -150,10 +178,11 @@ def repeated_id(path: str | Path, digests: Iterable[int]) -> str | None:
     seen: set[str] = set()
     for file in files_of(path) if suspects else []:
         for row in stored_rows(file, ["id"]):
-            if isinstance(row, dict) and digest(row["id"]) in suspects:
-                if row["id"] in seen:
-                    return row["id"]
-                seen.add(row["id"])
+            row_id = row.get("id") if isinstance(row, dict) else None
+            if isinstance(row_id, str) and digest(row_id) in suspects:
+                if row_id in seen:
+                    return row_id
+                seen.add(row_id)
     return None
 
 
@@ -168,15 +197,52 @@ def _parquet_rows(file: Path, columns: Iterable[str] | None) -> Iterator[dict | 
                 kind=f"{missing[0]}: is missing",
             )
             return
-        number = 0
+        if size := unfolds_to(parquet):
+            yield _too_large(file, size)
+            return
+        number, size = 0, 0
+        most = max(MAX_UNFOLDED, MAX_RATIO * file.stat().st_size)
         wanted = list(columns) if columns else None
         for batch in parquet.iter_batches(BATCH, columns=wanted):
+            size += batch.nbytes
+            if size > most:
+                yield _too_large(file, size)
+                return
             try:
                 yield from batch.to_pylist()
             except UnicodeDecodeError:  # rare: look for it row by row
                 for i in range(len(batch)):
                     yield _python(batch, i, f"{file}: row {number + i}")
             number += len(batch)
+
+
+def unfolds_to(parquet: pq.ParquetFile) -> int:
+    """About how many bytes a part of a parquet file unfolds to, by what its footer says, where that
+    is too much to read even one part; else 0.
+
+    A chunk of a column that is compressed many times over, as photos and prompts never are, may
+    hold one long value that all rows repeat.
+    """
+    footer = parquet.metadata
+    for group in range(footer.num_row_groups):
+        for place in range(footer.num_columns):
+            chunk = footer.row_group(group).column(place)
+            folded, plain = chunk.total_compressed_size, chunk.total_uncompressed_size
+            if plain > max(MAX_PLAIN, MAX_RATIO * folded):
+                return plain
+            repeats = any("DICTIONARY" in encoding for encoding in chunk.encodings)
+            whole = plain * (chunk.num_values if repeats else 1)
+            if plain > 20 * folded and whole > MAX_UNFOLDED:
+                return whole
+    return 0
+
+
+def _too_large(file: Path, size: int) -> RowError:
+    return RowError(
+        f"{file}: unfolds from {file.stat().st_size / 1e6:,.2f} MB to {size / 1e9:,.1f} GB or "
+        "more; take it away, or write its rows anew without long texts that repeat",
+        kind="unfolds to too many bytes",
+    )
 
 
 def _python(batch: pa.RecordBatch, i: int, where: str) -> dict | RowError:
@@ -201,6 +267,13 @@ def _tar_rows(file: Path) -> Iterator[dict | RowError]:
                 continue
             folder, _, name = member.name.rpartition("/")
             stem, _, ending = name.partition(".")
+            if member.size > MAX_MEMBER:
+                yield RowError(
+                    f"{file}: {member.name[:80]!r} is larger than {MAX_MEMBER >> 20} MB; "
+                    "leave its row out",
+                    kind="a member is too large",
+                )
+                continue
             if key not in (None, (folder, stem)):
                 yield _assembled(parts, f"{file}: row '{key[1]}'")
                 parts = {}
@@ -224,7 +297,7 @@ def _has_end(file: Path) -> bool:
 def _assembled(parts: dict[str, bytes], where: str) -> dict | RowError:
     """A row from the members of a tar that share a key."""
     try:
-        row = json.loads(parts.pop("json", b"null").decode("utf-8"))
+        row = from_json(parts.pop("json", b"null").decode("utf-8"))
     except UnicodeDecodeError as error:
         return RowError(
             f"{where}: its .json is not UTF-8 text (at byte {error.start}); write it "

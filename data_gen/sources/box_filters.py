@@ -6,8 +6,6 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from data_gen.files.errors import SourceError
 from data_gen.files.files import find_file
 from data_gen.files.skipped import SkippedItems
@@ -17,6 +15,7 @@ from data_gen.images.boxes import (
     cropped,
     hidden,
 )
+from data_gen.images.photos import PhotoError, open_picture
 from data_gen.sources.annotations import Annotations
 from rewards.visual_localization import iou
 
@@ -170,9 +169,9 @@ def _judge(
 def _size_on_disk(folder: Path, name: str) -> tuple[int, int]:
     """Width and height by the image's header; (0, 0) where it cannot be read."""
     try:
-        with Image.open(find_file(folder, name) or folder / name) as header:
+        with open_picture(find_file(folder, name) or folder / name) as header:
             return header.size
-    except (OSError, Image.DecompressionBombError):
+    except PhotoError:
         return 0, 0
 
 

@@ -24,10 +24,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from data_gen.files.errors import ImageError, SourceError
-from data_gen.files.files import atomic_file
+from data_gen.files.files import atomic_file, is_file
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.photos import PhotoError, open_image_bytes
 from data_gen.rows.disk_space import is_full
+from data_gen.rows.reading import unfolds_to
 
 LIGHT = ("collection", "quality_assessment", "description")
 
@@ -63,7 +64,8 @@ def parquet_files(path: str | Path) -> list[Path]:
         SourceError: there is none.
     """
     path = Path(path)
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path] if path.is_file() else []
+    found = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    files = [file for file in found if is_file(file)]
     if not files:
         raise SourceError(
             f"{path}: no parquet file there; give a file, a folder of them, or a hub "
@@ -85,6 +87,9 @@ def light_rows(file: Path, skipped: SkippedItems) -> Iterator[tuple[Place, dict]
         parquet = _opened(file, _state(file))
     except (OSError, pa.ArrowException):
         skipped.add("unreadable parquet file", str(file))
+        return
+    if unfolds_to(parquet):
+        skipped.add("parquet file that unfolds to too many bytes", str(file))
         return
     names = parquet.schema_arrow.names
     for column in ("image", "description"):

@@ -76,7 +76,7 @@ def scan(
                 entry.stat()
                 skip(entry, "beside the subjects' folders")
             except OSError as error:
-                skip(entry, reason_of(error, entry))
+                skip(entry, reason_of(error))
 
     usable: dict[Path, PhotoFolder] = {}
     for folder, path in tqdm(files, desc="photos", unit="photo", disable=None):
@@ -155,7 +155,7 @@ def summary(
     line += skipped.clause()
     single = [f.name for f in folders if len(f.photos) == 1]
     if single:
-        line += f"; {len(single)} with one photo, used only as negatives {some(single)}"
+        line += f"; {len(single)} with one photo, not used {some(single)}"
     unknown = [f.name for f in folders if f.kind is None]
     if classes is None and folders:
         line += "; no classes file, so no hard negatives and no info"
@@ -181,7 +181,7 @@ def _walk(folder: Path, seen: set[str], skip: Callable[[Path, str], None]) -> li
     try:
         entries = sorted(folder.iterdir(), key=_links_last)
     except OSError as error:
-        skip(folder, reason_of(error, folder))
+        skip(folder, reason_of(error))
         return []
     if not entries:
         skip(folder, "empty folder")

@@ -19,20 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Value
-from PIL import Image
 
 from data_gen.files.errors import InputError, SourceError
 from data_gen.files.files import file_digest, find_file, fingerprint_of
 from data_gen.files.json_stream import is_text, json_items
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.boxes import Box, cropped, padded, relative
-from data_gen.images.photos import PhotoError, open_photo
+from data_gen.images.photos import PhotoError, open_photo, open_picture, orientation
 from data_gen.rows import ICT, OCT, VLT
 from data_gen.rows.indexed import IndexedRows, Skipped, interleaved
 from data_gen.sources.box_filters import TOLERANCE
 from data_gen.tasks.checks import check_counts, check_images
 from data_gen.tasks.prompts import load_prompts
 from data_gen.tasks.questions import draw_caption_style
+from rewards.names import name_key, name_problem
 
 FRAMES = ("image", "square")
 """What boxes in 0-1 are relative to: the image, or the image padded to a square (LLaVA)."""
@@ -204,9 +204,9 @@ def _row(
 
 def _box(box: Box, file: Path, frame: str) -> Box:
     """The released box in 0-1 of its image."""
-    with Image.open(file) as header:
+    with open_picture(file) as header:
         width, height = header.size
-        if header.getexif().get(0x0112, 1) != 1:
+        if orientation(header) != 1:
             raise Defect("image turned by EXIF, so that its box is uncertain")
     if max(box) <= 1 and frame == "square":
         whole = max(width, height)
@@ -303,6 +303,7 @@ def _repic(item: dict) -> Entry:
         given = tags(problem)
         if not set(names) <= set(given):
             raise Defect("name that the problem does not give")
+        given = _distinct(given)
         return Entry(
             ICT,
             images,
@@ -330,9 +331,9 @@ def _numbers(solution: Any) -> Box:
 
 
 def _distinct(names: list[str]) -> tuple[str, ...]:
-    if any(not name.strip() or set(name) & set("<>") for name in names):
+    if any(map(name_problem, names)):
         raise Defect("solution that is no name")
-    if len({name.casefold() for name in names}) < len(names):
+    if len(set(map(name_key, names))) < len(names):
         raise Defect("name that is given twice")
     return tuple(names)
 

@@ -5,18 +5,39 @@ input hooks can cause a backward pass through it. Not implemented: quantised wei
 hub.
 """
 
+import difflib
 import re
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import file_exists, try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub.errors import GatedRepoError, HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from data_gen.files.errors import InputError
-from data_gen.toybox.weights import local_weights
+from data_gen.files.files import is_missing_path
+from data_gen.toybox.weights import NAMES, local_weights
+
+DTYPES = ("float32", "bfloat16", "float16", "auto")
+"""Of weights; ``auto`` is what the policy was saved in."""
+
+CONFIGS = ("config.json", "adapter_config.json")
+"""One of them is in every directory of a policy."""
+
+HUB_SECONDS = 5.0
+"""How long the hub may take to say whether it has a model."""
+
+MOST_NEAR = 200
+"""Policies of a folder that are compared with a path that is not there."""
 
 _PROJECTOR = re.compile(r"(^|\.)(\w*merger\w*|multi_modal_projector|connector|projector|aligner)\b")
 _VISION_TOKEN = re.compile(r"image|img|vision|video", re.IGNORECASE)
@@ -99,9 +120,9 @@ def load_policy(
         OSError: no such model, or one without safetensors.
         InputError: ``lora`` for a directory that is an adapter already.
     """
-    dtype = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
+    dtype = torch_dtype(dtype)
     name, path = str(path), local_weights(path)
-    _refuse_missing(path)
+    refuse_missing(path)
     adapter = is_adapter(path)
     if adapter and lora is not None:
         raise InputError(
@@ -132,7 +153,8 @@ def load_processor(path: str | Path, *, trust_remote_code: bool = False):
     generation would be wrong without an error.
     """
     path = local_weights(path)
-    _refuse_missing(path)
+    if not Path(path).is_dir():
+        refuse_missing(path)
     if is_adapter(path) and not (Path(path) / "tokenizer_config.json").exists():
         path = base_path(path)
     processor = AutoProcessor.from_pretrained(
@@ -140,6 +162,98 @@ def load_processor(path: str | Path, *, trust_remote_code: bool = False):
     )
     assert processor.tokenizer.padding_side == "left", "the processor must pad on the left"
     return processor
+
+
+def refuse_missing(path: str | Path) -> None:
+    """Refuse a policy that is not there, in seconds: transformers would ask the hub for any path.
+
+    Raises:
+        FileNotFoundError: why it cannot be loaded (see :func:`why_missing`).
+    """
+    if reason := why_missing(path):
+        raise FileNotFoundError(f"cannot open the policy '{path}': {reason}")
+
+
+def why_missing(path: str | Path) -> str | None:
+    """Why a policy cannot be loaded, as the end of a sentence; ``None`` if it seems to be there.
+
+    Args:
+        path: directory, short name or hub id. The hub is asked for an id that is neither in its
+            cache nor found on disk, and has :data:`HUB_SECONDS` to answer.
+    """
+    path = local_weights(path)
+    near = _nearest(path)
+    hint = f"; did you mean '{near}'?" if near else ""
+    if Path(path).is_dir():
+        if any((Path(path) / name).is_file() for name in CONFIGS):
+            return None
+        return f"it holds neither {' nor '.join(CONFIGS)}{hint}"
+    if Path(path).exists():
+        return f"it is no directory{hint}"
+    try:
+        validate_repo_id(path)
+    except HFValidationError:
+        return f"there is no such directory{hint}"
+    if is_missing_path(path):
+        return f"there is no such directory{hint}"
+    if any(isinstance(try_to_load_from_cache(path, name), str) for name in CONFIGS):
+        return None
+    found = _on_hub(path)
+    if found is None:
+        return f"there is no such directory, nor can the hub be asked for such an id{hint}"
+    return None if found else f"there is no such directory, nor such a hub id{hint}"
+
+
+def _on_hub(name: str) -> bool | None:
+    """Whether the hub has a model of this id; ``None`` where it does not say so in time."""
+    answers: list[bool] = []
+
+    def ask() -> None:
+        # GatedRepoError and the like: it is there, and loading says what is missing.
+        with suppress(OSError, ValueError):
+            try:
+                answers.append(any(file_exists(name, config) for config in CONFIGS))
+            except GatedRepoError:
+                answers.append(True)
+
+    if not HF_HUB_OFFLINE:
+        thread = threading.Thread(target=ask, daemon=True)  # its own retries take minutes
+        thread.start()
+        thread.join(HUB_SECONDS)
+    return answers[0] if answers else None
+
+
+def _nearest(path: str) -> str | None:
+    """The policy on this machine whose path is most like one that is not there."""
+    parent = Path(path).parent
+    folders = [Path("."), Path("runs"), parent, parent.parent]
+    patterns = ("*/{}", "*/policy/{}", "*/checkpoints/checkpoint-*/{}")
+    try:
+        there = {
+            str(file.parent)
+            for folder in folders
+            if folder.is_dir()
+            for pattern in patterns
+            for config in CONFIGS
+            for file in islice(folder.glob(pattern.format(config)), MOST_NEAR)
+        }
+    except (OSError, ValueError):  # no name of a file
+        there = set()
+    near = difflib.get_close_matches(path, sorted({*there, *NAMES} - {path}), n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
+def torch_dtype(name: str | torch.dtype) -> str | torch.dtype:
+    """The dtype of weights that a setting names.
+
+    Raises:
+        InputError: it is none of :data:`DTYPES`.
+    """
+    if isinstance(name, torch.dtype) or name == "auto":
+        return name
+    if name not in DTYPES:
+        raise InputError(f"dtype is {name!r}; it must be one of {', '.join(DTYPES)}")
+    return getattr(torch, name)
 
 
 def is_adapter(path: str | Path) -> bool:
@@ -237,12 +351,6 @@ def suppress_vision_tokens(
     else:
         kwargs["suppress_tokens"] = sorted({*(kwargs.get("suppress_tokens") or []), *ids})
     return kwargs
-
-
-def _refuse_missing(path: str | Path) -> None:
-    """Refuse an absolute path that does not exist here, instead of asking the hub for it."""
-    if Path(path).is_absolute() and not Path(path).is_dir():
-        raise FileNotFoundError(f"there is no directory {path}")
 
 
 def _decoder(model: Any) -> tuple[str, nn.Module]:

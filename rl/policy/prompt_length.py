@@ -5,14 +5,14 @@ image. So thousands of rows are measured without decoding an image, and the resu
 installed processor, whatever its version.
 """
 
-import io
 from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import Dataset, Image, List
 from PIL import Image as PILImage
 
-_EXIF_ORIENTATION = 0x0112
+from data_gen.images.photos import orientation
+from data_gen.rows.contract import open_image
 
 
 def image_sizes(dataset: Dataset) -> list[list[tuple[int, int]]]:
@@ -25,9 +25,8 @@ def image_sizes(dataset: Dataset) -> list[list[tuple[int, int]]]:
 
 
 def _size(image: dict) -> tuple[int, int]:
-    source = io.BytesIO(image["bytes"]) if image["bytes"] is not None else image["path"]
-    with PILImage.open(source) as opened:
-        sideways = opened.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+    with open_image(image) as opened:
+        sideways = orientation(opened) >= 5
         width, height = opened.size
         return (height, width) if sideways else (width, height)
 

@@ -59,7 +59,7 @@ def test_a_good_row_passes():
         ({"box": [0.5, 0.1, 0.1, 0.5]}, "box", "x1 < x2"),
         ({"box": [0, 0, 64, 64]}, "box", "in 0-1"),
         ({"names": "bo"}, "names", "list of strings"),
-        ({"names": ["<bo>"]}, "names", "not a bare name"),
+        ({"names": ["<bo>"]}, "names", "a name is not bare"),
         ({"names": ["bo", "Bo"]}, "names", "listed twice"),
         ({"absent_names": ["BO"]}, "absent_names", "listed twice"),
     ],

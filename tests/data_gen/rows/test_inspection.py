@@ -75,7 +75,7 @@ def test_bad_rows_of_a_stranger_are_counted_by_reason_and_the_good_ones_describe
     assert report["rows"] == 1 and report["bad_by_reason"] == {
         "box: must be x1 y1 x2 y2 in 0-1 with x1 < x2 and y1 < y2": 2,
         "images: an image cannot be decoded": 1,
-        "names: not a bare name (write bo, not <bo>)": 1,
+        "names: a name is not bare (write bo, not <bo>)": 1,
         "names: is missing": 1,
         "not a readable parquet file": 1,
     }
