@@ -1,1 +1,14 @@
 """The programs; ``byname`` lists them (:mod:`launch.cli`)."""
+
+import sys
+
+
+def _end(kind, error, trace) -> None:
+    """Ctrl-C ends a program with a sentence, also while it is still importing."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("\nstopped", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _end

@@ -5,11 +5,11 @@
         --pairs ../shared/data/subjects200k
 
 Runs ``byname generate`` in a process of its own for each size, the config's counts scaled to it,
-then ``--inspect`` on what it made, and removes the set. Writes ``<out>/measured.json`` and prints a
-Markdown table. Rates include starting up; memory is the process's largest resident set. With
-``--pairs``, a small set of image pairs is repeated until it has as many as rows are asked for,
-and reading and cropping them is timed against merely decoding them. Further ``--key value`` pairs
-are handed to the generate command.
+then ``--inspect`` on what it made. The sets lie in a new folder below ``--out``, which is removed
+in the end. Writes ``<out>/measured.json`` and prints a Markdown table. Rates include starting up;
+memory is the process's largest resident set. With ``--pairs``, a small set of image pairs is
+repeated until it has as many as rows are asked for, and reading and cropping them is timed against
+merely decoding them. Further ``--key value`` pairs are handed to the generate command.
 
 Expect for 200,000 toybox rows: ten minutes of one core and 2 GB of disk; docs/data.md has
 what was measured.
@@ -18,12 +18,12 @@ what was measured.
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,17 +61,38 @@ def main(argv: list[str] | None = None) -> None:
     try:
         (args,) = read_settings(own, BenchDataSettings, program="bench_data", doc=__doc__)
         out = Path(args.out)
-        to_pairs = ["--path", str(out / "pairs"), "--limit", "null"] if args.pairs else []
-        rest += to_pairs
-        counts = read([*rest, "--out", str(out / "rows")])[0].counts
-    except InputError as error:
+        out.mkdir(parents=True, exist_ok=True)
+    except (InputError, OSError) as error:
         sys.exit(f"bench_data: {error}")
+    with TemporaryDirectory(prefix="bench_data-", dir=out) as folder:
+        try:
+            report = measure_all(args, rest, Path(folder))
+        except (InputError, OSError) as error:
+            sys.exit(f"bench_data: {error}")
+        except KeyboardInterrupt:
+            sys.exit("bench_data: stopped; nothing was measured")
+    (out / "measured.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(table(report))
+
+
+def measure_all(args: BenchDataSettings, options: list[str], folder: Path) -> dict:
+    """Measure every size; what measured.json is to hold.
+
+    Args:
+        options: of the generate command.
+        folder: an empty one for the sets.
+    """
+    pairs = folder / "pairs"
+    rest = options + (["--path", str(pairs), "--limit", "null"] if args.pairs else [])
+    counts = read([*rest, "--out", str(folder / "rows")])[0].counts
     sizes = []
-    for rows in args.rows:
+    for number, rows in enumerate(args.rows):
         if args.pairs:
-            repeat_pairs(Path(args.pairs), out / "pairs", rows)
-        sizes.append(measure(rest, scaled(counts, rows), out / "rows"))
-    report = {
+            pairs = folder / f"pairs-{number}"
+            repeat_pairs(Path(args.pairs), pairs, rows)
+            rest = [*options, "--path", str(pairs), "--limit", "null"]
+        sizes.append(measure(rest, scaled(counts, rows), folder / f"rows-{number}"))
+    return {
         "config": str(config_path(rest) or DEFAULT),
         "settings": rest,
         "processor": platform.processor() or platform.machine(),
@@ -82,12 +103,8 @@ def main(argv: list[str] | None = None) -> None:
         )
         if len(sizes) > 1
         else None,
-        "reading_and_cropping_to_decoding": crops_to_decoding(out / "pairs")
-        if args.pairs
-        else None,
+        "reading_and_cropping_to_decoding": crops_to_decoding(pairs) if args.pairs else None,
     }
-    (out / "measured.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(table(report))
 
 
 def scaled(counts: dict[str, int], rows: int) -> dict[str, int]:
@@ -105,11 +122,9 @@ def measure(options: list[str], counts: dict[str, int], out: Path) -> dict:
     Args:
         options: of the generate command.
     """
-    shutil.rmtree(out, ignore_errors=True)
     made = measured([*options, "--counts", json.dumps(counts), "--out", str(out)])
     manifest = json.loads((out / "manifest.json").read_text())
-    seen = measured(["--inspect", str(out), "--out", str(out.with_name("inspected"))])
-    shutil.rmtree(out)
+    seen = measured(["--inspect", str(out), "--out", str(out.with_name(f"{out.name}-inspected"))])
     rows, size = manifest["rows"], sum(shard["bytes"] for shard in manifest["shards"])
     for part in (made, seen):
         part["rows_per_cpu_s"] = round(rows / part["cpu_s"], 1)
@@ -126,7 +141,6 @@ def repeat_pairs(path: Path, out: Path, rows: int) -> None:
     """A set of ``rows`` pairs, those at ``path`` again and again. One file is written and the
     others are links to it: the disk holds little, and readers see as many files as there would
     be."""
-    shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     few = pa.concat_tables([pq.read_table(file) for file in parquet_files(path)])
 

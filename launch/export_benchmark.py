@@ -10,6 +10,7 @@ The config is one of ``byname evaluate``. ``<out>/<set>/`` is a row set for each
 """
 
 import sys
+from dataclasses import dataclass, field
 
 from benchmarks.harness.evaluation import EvaluateSettings
 from benchmarks.published.export import export
@@ -17,21 +18,40 @@ from benchmarks.registry import benchmark_class
 from data_gen.files.settings import read_settings
 
 
+@dataclass
+class ExportSettings:
+    """What an export is told beside an evaluation's settings."""
+
+    replace: bool = field(
+        default=False,
+        metadata={"help": "Replace sets exported with other settings, which is else refused."},
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """Read the settings, build the benchmark, write its sets."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        settings, own = read_settings(
+        settings, exporting, own = read_settings(
             argv,
             EvaluateSettings,
+            ExportSettings,
             program="export_benchmark",
             doc=__doc__,
             choose=lambda values: benchmark_class(values["benchmark"]).Settings,
         )
         benchmark = benchmark_class(settings.benchmark)(own, settings.limit)
-        counts = export(benchmark, settings.out, settings.benchmark, settings.retrieval)
+        counts = export(
+            benchmark,
+            settings.out,
+            settings.benchmark,
+            settings.retrieval,
+            replace=exporting.replace,
+        )
     except (ValueError, OSError) as error:
         sys.exit(f"export_benchmark: {error}")
+    except KeyboardInterrupt:
+        sys.exit("export_benchmark: stopped; sets that were finished are kept")
     print(benchmark.skipped.line() or "nothing skipped", file=sys.stderr)
     made = ", ".join(f"{name} {count}" for name, count in counts.items())
     print(f"{made} rows in {settings.out}")

@@ -5,12 +5,15 @@
     accelerate launch --config_file configs/accelerate/cpu_2.yaml -m launch.generate --config ...
     byname generate --config configs/data/diffusion_flux.yaml
     byname generate --inspect runs/rows/mine
+    byname generate --leaks runs/rows/mine
 
 A config names a ``generator``, ``out``, ``seed`` and ``counts``; its other keys are the
 generator's own settings. ``diffusion`` makes image pairs, from which ``subjects200k`` makes rows.
 
-The same command resumes a set that was stopped, however rudely. Processes share the work, and the
-rows and files are the same however many there are; on several nodes they must share a file system.
+The same command resumes a set that was stopped, however rudely. A finished set of other settings is
+refused without ``--replace true``; what byname did not write is never removed. Processes share the
+work, and the rows and files are the same however many there are; on several nodes they must share
+a file system.
 """
 
 import os
@@ -23,12 +26,17 @@ from pathlib import Path
 from data_gen.files.errors import InputError
 from data_gen.files.settings import Arguments, did_you_mean, read_settings
 from data_gen.generators import GENERATORS
+from data_gen.leaks.cues import thumbnails
+from data_gen.leaks.report import MOST_ROWS, find_leaks, leak, rows_in
+from data_gen.leaks.report import text as leak_text
 from data_gen.rows.building import build_rows
-from data_gen.rows.disk_space import NoRoomError
 from data_gen.rows.inspection import inspect_rows
 from data_gen.rows.shards import FORMATS, ROWS_PER_SHARD
 
 DEFAULT = "configs/data/toybox.yaml"
+
+SUMMARY_ROWS = 4000
+"""Rows from which ``--inspect`` says what can be guessed."""
 
 
 @dataclass(kw_only=True)
@@ -41,6 +49,10 @@ class GenerateSettings:
     counts: dict[str, int] = field(metadata={"help": "Task -> number of rows."})
     format: str = field(default="parquet", metadata={"help": f"{' or '.join(FORMATS)}."})
     rows_per_shard: int = field(default=ROWS_PER_SHARD, metadata={"help": "Rows in a file."})
+    replace: bool = field(
+        default=False,
+        metadata={"help": "Replace a finished set of another plan, which is else refused."},
+    )
 
     def __post_init__(self):
         if any(n < 0 for n in self.counts.values()):
@@ -66,15 +78,34 @@ class InspectSettings:
     )
 
 
+@dataclass(kw_only=True)
+class LeakSettings:
+    """What ``--leaks`` is told."""
+
+    leaks: str = field(
+        metadata={"help": "A row set, or a file of one: can its answers be guessed, and from what?"}
+    )
+    encoder: str | None = field(
+        default=None,
+        metadata={
+            "help": "What sees the query images: an encoder, or thumbnails, which need no weights; "
+            "null: toybox_clip for the toybox, imagenet for others."
+        },
+    )
+    rows: int = field(default=MOST_ROWS, metadata={"help": "Rows that are read at most."})
+
+
 def main(argv: list[str] | None = None) -> None:
     """Read the settings, make this process's share of the rows; or inspect a set."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         if any(word.split("=")[0] == "--inspect" for word in argv):
             inspect(argv)
+        elif any(word.split("=")[0] == "--leaks" for word in argv):
+            leaks(argv)
         else:
             generate(*read(argv))
-    except (ValueError, FileNotFoundError, FileExistsError, NoRoomError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"generate: {error}")
     except KeyboardInterrupt:
         sys.exit("generate: stopped; the same command resumes after the last complete shard")
@@ -95,6 +126,7 @@ def generate(settings: GenerateSettings, of_generator: dict) -> dict | None:
         rank=rank,
         world=world,
         rows_per_shard=settings.rows_per_shard,
+        replace=settings.replace,
         settings={"counts": settings.counts, **of_generator},
     )
     if manifest:
@@ -115,6 +147,34 @@ def inspect(argv: list[str]) -> None:
     )
     out = settings.out or Path("runs/inspect") / (Path(settings.inspect).resolve().stem or "rows")
     print(inspect_rows(Path(settings.inspect), Path(out)))
+    found = find_leaks(rows_in(settings.inspect, SUMMARY_ROWS))
+    if found:
+        print(f"guessed without the query images, which --leaks looks at too:\n{leak_text(found)}")
+
+
+def leaks(argv: list[str]) -> None:
+    """How well the answers of a row set can be guessed without comparing references and query:
+    from numbers and sizes, image files, words, and the query alone. Exits with 1 where a guess is
+    right more often than the most frequent answer, by 2 points beyond its interval."""
+    (settings,) = read_settings(
+        argv, LeakSettings, program="generate --leaks", doc=cleandoc(leaks.__doc__ or "")
+    )
+    path = Path(settings.leaks)
+    first = next(rows_in(path, 1), None)
+    if first is None:
+        raise InputError(f"{path} has no good row; --inspect says why")
+    toys = (first["source"] or "").startswith("toybox")
+    name = settings.encoder or ("toybox_clip" if toys else "imagenet")
+    if name == "thumbnails":
+        encode = thumbnails
+    else:
+        from data_gen.images.encoders import load_encoder
+
+        encode = load_encoder(name).images
+    found = find_leaks(rows_in(path, settings.rows), encode)
+    print(leak_text(found))
+    if any(leak(guess) for guess in found):
+        sys.exit(1)
 
 
 def read(argv: list[str]) -> tuple[GenerateSettings, dict]:
@@ -131,7 +191,8 @@ def read(argv: list[str]) -> tuple[GenerateSettings, dict]:
         program="generate",
         doc=__doc__,
         listing="generate --generator NAME --help shows the settings of a generator\n"
-        "generate --inspect PATH prints what a row set holds; --out: where its report goes",
+        "generate --inspect PATH prints what a row set holds; --out: where its report goes\n"
+        "generate --leaks PATH prints what of its answers can be guessed; --encoder, --rows",
     )
 
 

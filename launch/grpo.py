@@ -22,10 +22,11 @@ from transformers.utils import logging
 from rl.credit.credit import CreditOptions
 from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
 from rl.policy.vision_attention import use_attention_by_length
-from rl.preflight import plan, prepare, write_config
+from rl.preflight import plan, prepare
 from rl.run import train_and_save
+from rl.run_directory import claimed
 from rl.run_log import RunLog
-from rl.settings import RunSettings, StartupError, parse, resolved
+from rl.settings import RunSettings, StartupError, one_sentence, parse, resolved
 from rl.trainer import PolicyTrainer, TrainerOptions
 
 
@@ -37,19 +38,24 @@ def main(argv: list[str]) -> int:
     logging.disable_progress_bar()
     try:
         settings, args = parse(argv, program="grpo", doc=__doc__)
-        ready = prepare(settings, args)
-        config = resolved(settings, args)  # before the trainer fills in what is left open
-        trainer = build(settings, args, ready)
+        with claimed(settings) as run:
+            ready = prepare(settings, args)
+            config = resolved(settings, args)  # before the trainer fills in what is left open
+            trainer = build(settings, args, ready)
+            run.begin(config, "grpo", ready.checkpoint, ready.digests)
+            if trainer.accelerator.is_main_process:
+                print(plan(settings, args, ready, trainable_parameters(trainer.model)))
+                print(trainer.sharing, flush=True)
+            return train_and_save(trainer, settings, ready.checkpoint)
     except StartupError as error:
         print(f"grpo: {error}", file=sys.stderr)
         return 2
-    if trainer.accelerator.is_main_process:
-        write_config(settings.output, config, "grpo")
-        print(plan(settings, args, ready, trainable_parameters(trainer.model)))
-        print(trainer.sharing, flush=True)
-    return train_and_save(trainer, settings, ready.checkpoint)
+    except KeyboardInterrupt:
+        print("\ngrpo: stopped before the first step", file=sys.stderr)
+        return 130
 
 
+@one_sentence()
 def build(settings: RunSettings, args, ready) -> PolicyTrainer:
     """Load the weights and make the trainer."""
     model, _ = load_policy(
@@ -81,20 +87,17 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         share_vision=settings.share_vision,
         drop_finished=settings.drop_finished,
     )
-    try:
-        return PolicyTrainer(
-            model,
-            ready.rewards,
-            args,
-            ready.rows,
-            ready.processor,
-            options=options,
-            eval_dataset=ready.eval_rows,
-            peft_config=lora,
-            callbacks=[RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm)],
-        )
-    except ValueError as error:
-        raise StartupError(" ".join(str(error).split())) from error
+    return PolicyTrainer(
+        model,
+        ready.rewards,
+        args,
+        ready.rows,
+        ready.processor,
+        options=options,
+        eval_dataset=ready.eval_rows,
+        peft_config=lora,
+        callbacks=[RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm)],
+    )
 
 
 if __name__ == "__main__":

@@ -28,8 +28,10 @@ def main(argv: list[str] | None = None) -> None:
             doc=__doc__,
         )
         print(f"wrote {write_report(settings.run)}")
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"report: {error}")
+    except KeyboardInterrupt:
+        sys.exit("report: stopped; nothing was written")
 
 
 if __name__ == "__main__":

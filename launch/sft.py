@@ -20,11 +20,18 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
 from rl.policy.vision_attention import use_attention_by_length
-from rl.preflight import write_config
 from rl.run import train_and_save
+from rl.run_directory import claimed
 from rl.run_log import RunLog
-from rl.settings import StartupError, parse, resolved
-from rl.sft import SFTTrainer, SupervisedSettings, examples, plan, prepare
+from rl.settings import StartupError, one_sentence, parse, resolved
+from rl.sft import (
+    SFTTrainer,
+    SupervisedSettings,
+    collate_with_ids,
+    examples,
+    plan,
+    prepare,
+)
 
 DEFAULT = "configs/sft/rap_toybox.yaml"
 
@@ -39,18 +46,24 @@ def main(argv: list[str]) -> int:
         settings, args = parse(
             argv, SupervisedSettings, TrainingArguments, DEFAULT, program="sft", doc=__doc__
         )
-        ready = prepare(settings, args)
-        config = resolved(settings, args)
-        trainer = build(settings, args, ready)
+        with claimed(settings) as run:
+            ready = prepare(settings, args)
+            config = resolved(settings, args)
+            trainer = build(settings, args, ready)
+            run.begin(config, "sft", ready.checkpoint, ready.digests)
+            if trainer.is_world_process_zero():
+                trainable = trainable_parameters(trainer.model)
+                print(plan(settings, args, ready, trainable), flush=True)
+            return train_and_save(trainer, settings, ready.checkpoint)
     except StartupError as error:
         print(f"sft: {error}", file=sys.stderr)
         return 2
-    if trainer.is_world_process_zero():
-        write_config(settings.output, config, "sft")
-        print(plan(settings, args, ready, trainable_parameters(trainer.model)), flush=True)
-    return train_and_save(trainer, settings, ready.checkpoint)
+    except KeyboardInterrupt:
+        print("\nsft: stopped before the first step", file=sys.stderr)
+        return 130
 
 
+@one_sentence()
 def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> SFTTrainer:
     """Load the weights and make the trainer."""
     set_seed(args.seed)
@@ -71,8 +84,8 @@ def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> SFTTr
         model=model,
         args=args,
         train_dataset=examples(ready.rows),
-        data_collator=DataCollatorForVisionLanguageModeling(
-            ready.processor, completion_only_loss=True
+        data_collator=collate_with_ids(
+            DataCollatorForVisionLanguageModeling(ready.processor, completion_only_loss=True)
         ),
         processing_class=ready.processor,
         callbacks=[RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm)],

@@ -1,22 +1,26 @@
 """Trainer mixin: a checkpoint is valid only once complete; reloads Qwen2.5-VL weights correctly.
 
-A checkpoint is complete when it holds :data:`MARK`, a list of its files with their sizes, which is
-written last. A run resumes from complete checkpoints only, so one whose writing was interrupted is
-never read.
+A checkpoint is complete when it holds :data:`MARK`, a list of its files with sizes and digests,
+which is written last. A run resumes from the newest checkpoint that is as its mark says, so one
+whose writing was interrupted, or that was damaged since, is never read.
 """
 
 import json
-import shutil
-from pathlib import Path
+import os
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from peft import PeftModel
 
 from data_gen.files.errors import InputError
-from data_gen.files.files import write_json
+from data_gen.files.files import remove_listed, sha256_of, write_json
+from rl.policy.loading import load_whole
 
 MARK = "complete.json"
-"""Written last; lists the checkpoint's files with their sizes."""
+"""Written last; lists the checkpoint's files with their sizes and digests."""
 
 STATE = "byname_state.json"
 """What :class:`rl.trainer.PolicyTrainer` adds to a checkpoint."""
@@ -30,13 +34,17 @@ class AtomicCheckpointMixin(_Trainer):
     # Why: a checkpoint is valid only once complete, and older ones are deleted only then.
     # Equal to: transformers' own, with its deletion of old checkpoints put off until the mark.
     def _save_checkpoint(self, model, trial):
+        path = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            (path / MARK).unlink(missing_ok=True)  # of an earlier one that is written over
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         super()._save_checkpoint(model, trial)
         self.args.save_total_limit = limit
-        path = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
         self._add_to_checkpoint(path)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
+            # A pickle that nobody reads, with all settings in it, keys too.
+            (path / "training_args.bin").unlink(missing_ok=True)
             mark_complete(path, self.accelerator.num_processes)
             prune(path.parent, limit)
         self.accelerator.wait_for_everyone()
@@ -50,9 +58,7 @@ class AtomicCheckpointMixin(_Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         if isinstance(self.model, PeftModel):
             return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        saved = type(self.model).from_pretrained(
-            resume_from_checkpoint, dtype=self.model.dtype, use_safetensors=True
-        )
+        saved = load_whole(type(self.model), resume_from_checkpoint, dtype=self.model.dtype)
         self.model.load_state_dict(saved.state_dict())
 
     # Why: resuming at max_steps would train one extra step, because transformers compares only
@@ -65,71 +71,156 @@ class AtomicCheckpointMixin(_Trainer):
 
 
 def checkpoints(directory: str | Path) -> list[Path]:
-    """The complete checkpoints in ``directory``, oldest first."""
-    found = [path for path in Path(directory).glob("checkpoint-*") if is_complete(path)]
-    return sorted(found, key=_step)
+    """The complete checkpoints in ``directory``, oldest first; contents are not compared."""
+    return [path for path in _numbered(directory) if damage(path, contents=False) is None]
 
 
-def is_complete(checkpoint: str | Path) -> bool:
-    """Whether every file that the mark lists is there in its full size."""
+def damage(checkpoint: str | Path, *, contents: bool = True) -> str | None:
+    """What is wrong with a checkpoint, in a few words; ``None`` where it is as it was written.
+
+    Args:
+        contents: compare digests of all files, too; else only names and sizes.
+    """
     checkpoint = Path(checkpoint)
-    try:
-        files = json.loads((checkpoint / MARK).read_text())["files"]
-        return all((checkpoint / name).stat().st_size == size for name, size in files.items())
-    except (OSError, json.JSONDecodeError):
-        return False
+    if not (checkpoint / MARK).exists():
+        return "it was not finished"
+    mark = _mark(checkpoint)
+    if mark is None:
+        return f"its {MARK} is damaged"
+    for name, told in mark["files"].items():
+        file = checkpoint / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != told["bytes"]:
+            return f"{name} has another size than was written"
+    differ = [name for name in mark["files"] if contents and "sha256" in mark["files"][name]]
+    with ThreadPoolExecutor() as threads:  # hashing gives the interpreter's lock away
+        digests = threads.map(sha256_of, [checkpoint / name for name in differ])
+        for name, digest in zip(differ, digests, strict=True):
+            if digest != mark["files"][name]["sha256"]:
+                return f"{name} is not as it was written"
+    return None
 
 
 def mark_complete(checkpoint: str | Path, processes: int) -> None:
-    """Write the mark. Call it when all processes have written their files."""
+    """Write the mark, once everything is on the disk. Call it when all processes have written their
+    files."""
     checkpoint = Path(checkpoint)
-    files = {
-        str(path.relative_to(checkpoint)): path.stat().st_size
-        for path in sorted(checkpoint.rglob("*"))
-        if path.is_file() and path.name != MARK
-    }
-    write_json(checkpoint / MARK, {"processes": processes, "files": files})
+    paths = sorted(checkpoint.rglob("*"))
+    files = [path for path in paths if path.is_file() and path.name != MARK]
+    with ThreadPoolExecutor() as threads:
+        told = list(threads.map(_on_disk, files))
+    for folder in (*(path for path in paths if path.is_dir()), checkpoint, checkpoint.parent):
+        _sync(folder)
+    names = [path.relative_to(checkpoint).as_posix() for path in files]
+    write_json(
+        checkpoint / MARK, {"processes": processes, "files": dict(zip(names, told, strict=True))}
+    )
 
 
 def prune(directory: str | Path, keep: int | None) -> None:
-    """Delete the oldest complete checkpoints beyond ``keep``; ``None`` keeps all."""
+    """Delete the oldest complete checkpoints beyond ``keep``; ``None`` keeps all. Only files that
+    the mark lists are deleted; a checkpoint that is a link stays."""
     for old in checkpoints(directory)[: -keep if keep else 0]:
-        (old / MARK).unlink()
-        shutil.rmtree(old)
+        mark = _mark(old)
+        if mark is not None and not old.is_symlink():
+            remove_listed(old, [MARK, *mark["files"]])
 
 
 def choose(resume: str, directory: str | Path, processes: int) -> Path | None:
     """The checkpoint that ``--resume`` means.
 
     Args:
-        resume: ``auto`` (the last complete one, if any), ``none``, or a checkpoint's path.
-        directory: where this run keeps its checkpoints.
+        resume: ``auto`` (the last one that is as it was written, if any), ``none``, or a
+            checkpoint's path.
+        directory: where this run keeps its checkpoints. Those that are passed over are named on
+            stderr.
         processes: how many run now.
 
     Raises:
-        InputError: no complete checkpoint at the path, or one written by another number of
-            processes (its random states and generation buffers are per process).
+        InputError: no complete checkpoint at the path; none that is left undamaged; or one written
+            by another number of processes (its random states and generation buffers are per
+            process).
     """
     if resume == "none":
         return None
     if resume == "auto":
-        chosen = next(reversed(checkpoints(directory)), None)
+        chosen = _newest(directory)
     else:
         chosen = Path(resume)
-        if not is_complete(chosen):
+        if wrong := damage(chosen):
             raise InputError(
-                f"--resume {resume}: no complete checkpoint there; use `auto`, `none` "
+                f"--resume {resume}: no complete checkpoint there ({wrong}); use `auto`, `none` "
                 f"or a checkpoint directory that holds {MARK}"
             )
-    if chosen is not None:
-        written_by = json.loads((chosen / MARK).read_text())["processes"]
-        if written_by != processes:
-            raise InputError(
-                f"{chosen} was written by {written_by} process(es) and cannot be "
-                f"resumed by {processes}; use as many, or --resume none"
-            )
+    mark = _mark(chosen) if chosen is not None else None
+    if mark is not None and mark["processes"] != processes:
+        raise InputError(
+            f"{chosen} was written by {mark['processes']} process(es) and cannot be resumed by "
+            f"{processes}; use as many, give another --name, or --resume none, which moves the "
+            f"earlier run aside"
+        )
     return chosen
 
 
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
+def _newest(directory: str | Path) -> Path | None:
+    """The newest checkpoint that is as it was written; ``None`` where none was finished."""
+    passed_over = []
+    for checkpoint in reversed(_numbered(directory)):
+        wrong = damage(checkpoint)
+        if wrong is None:
+            for line in passed_over:
+                print(f"passed over: {line}", file=sys.stderr)
+            return checkpoint
+        passed_over.append(f"{checkpoint} ({wrong})")
+    if any((checkpoint / MARK).exists() for checkpoint in _numbered(directory)):
+        raise InputError(
+            f"no checkpoint is as it was written: {'; '.join(passed_over)}; give another --name, "
+            f"or --resume none, which moves the earlier run aside"
+        )
+    return None
+
+
+def _numbered(directory: str | Path) -> list[Path]:
+    """``checkpoint-<step>`` folders, oldest first; others, such as ``checkpoint-best``, are not a
+    run's."""
+    found = [
+        path
+        for path in Path(directory).glob("checkpoint-*")
+        if re.fullmatch(r"checkpoint-[0-9]{1,18}", path.name) and path.is_dir()
+    ]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def _mark(checkpoint: Path) -> dict | None:
+    """The mark: ``processes``, and ``files`` with ``bytes`` and ``sha256`` each; ``None`` where it
+    is missing or damaged. Older marks have a file's size alone."""
+    try:
+        mark = json.loads((checkpoint / MARK).read_bytes())
+        files = {
+            name: told if isinstance(told, dict) else {"bytes": told}
+            for name, told in mark["files"].items()
+        }
+        known = isinstance(mark["processes"], int) and all(
+            isinstance(told["bytes"], int) for told in files.values()
+        )
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None
+    # A name that leads out of the checkpoint is nothing that a run wrote.
+    inside = all(name and not {"..", "/"} & {*PurePosixPath(name).parts} for name in files)
+    return {"processes": mark["processes"], "files": files} if known and inside else None
+
+
+def _on_disk(file: Path) -> dict:
+    """Size and digest of a file, once the disk has it."""
+    _sync(file)
+    return {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has what was written: a power cut must not leave a mark alone."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -4,10 +4,7 @@
 (:mod:`rl.sft`), too.
 """
 
-import json
 import math
-import os
-import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +14,23 @@ from datasets import Dataset
 from transformers import AutoConfig, TrainingArguments
 from trl.trainer.grpo_config import GRPOConfig
 
-from data_gen.files.files import atomic_file
-from data_gen.files.settings import read_yaml, yaml_text
 from data_gen.rows import read_rows
 from data_gen.toybox.weights import local_weights
-from rewards.loading import check_columns, load_rewards
-from rl import checkpoints
+from rewards.loading import check_columns, checked, load_rewards, reward_name
+from rl.checks import Judged, check_disk, check_options, try_rewards
+from rl.credit.credit import CreditOptions, check_credit
+from rl.credit.exact_answers import ExactAnswers
 from rl.dynamic_sampling import check_dynamic_sampling
 from rl.policy.boxes import add_box_frame
-from rl.policy.loading import Trainable, base_path, is_adapter, load_processor
+from rl.policy.loading import Trainable, base_path, is_adapter, load_processor, why_missing
 from rl.policy.prompt_length import ImageMeter, prompt_tokens
-from rl.sampler import GroupSampler, row_types
+from rl.run_directory import resume_from, row_digests
+from rl.sampler import GroupSampler, pairs_of, row_types
 from rl.settings import (
     PolicySettings,
     RunSettings,
     StartupError,
-    changed,
     one_sentence,
-    resolved,
 )
 
 
@@ -52,6 +48,8 @@ class Ready:
         rewards: functions in the order of the config.
         processor: the policy's.
         checkpoint: to resume from, or ``None``.
+        digests: of the row sets, see :func:`rl.run_directory.row_digests`.
+        judged: what the rewards judge, see :func:`rl.checks.try_rewards`.
     """
 
     rows: Dataset
@@ -64,6 +62,8 @@ class Ready:
     rewards: list
     processor: object
     checkpoint: Path | None
+    digests: dict[str, str]
+    judged: Judged
 
 
 @one_sentence()
@@ -77,13 +77,19 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
     check_dynamic_sampling(args, settings.dynamic_sampling)
     if settings.replay_completions and not Path(settings.replay_completions).exists():
         raise StartupError(f"there are no completions at {settings.replay_completions}")
-    rows, eval_rows, checkpoint = open_run(settings, args, settings.eval_rows)
+    rows, eval_rows, checkpoint, digests = open_run(settings, args, settings.eval_rows)
     if args.eval_strategy != "no" and eval_rows is None:
         strategy = getattr(args.eval_strategy, "value", args.eval_strategy)
         raise StartupError(f"eval_strategy is '{strategy}', but no eval_rows given")
 
     # Before the processor: a mistake in a reward is found without reaching for the policy.
-    load_rewards(settings.rewards, settings.reward_settings, weights=args.reward_weights)
+    unbound = load_rewards(settings.rewards, settings.reward_settings, weights=args.reward_weights)
+    check_credit(
+        args,
+        CreditOptions.of(settings),
+        [reward_name(reward) for reward in unbound],
+        replays=settings.replay_completions is not None,
+    )
     config, processor = policy_parts(settings, args.trust_remote_code)
     rows = add_box_frame(rows, processor, config.model_type, settings.box_convention)
     tokenizer = processor.tokenizer
@@ -94,6 +100,9 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
         uncounted_ids=tokenizer.all_special_ids,
     )
     check_columns(rewards, rows.column_names)
+    judged = try_rewards(rewards, rows, tokenizer, settings.task_mix)
+    if settings.exact_answers:
+        ExactAnswers(tokenizer, rows["task"], args.num_generations or 1)
 
     context = config.get_text_config().max_position_embeddings
     meter = ImageMeter(processor)
@@ -121,7 +130,10 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
         group=group,
         repeat=args.num_iterations,
         mix=settings.task_mix,
+        pairs=pairs_of(rows) if settings.pairs_together else None,
     )
+    steps, _ = steps_of(len(sampler), args)
+    check_disk(settings, args, config, steps, has=checkpoint is not None)
     if eval_rows is not None:
         eval_rows = add_box_frame(eval_rows, processor, config.model_type, settings.box_convention)
         lengths = prompt_tokens(eval_rows, processor, meter)
@@ -138,34 +150,38 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
         skipped,
         context,
         len(sampler),
-        rewards,
+        [checked(reward) for reward in rewards],
         processor,
         checkpoint,
+        digests,
+        judged,
     )
 
 
 def open_run(
     settings: PolicySettings, args: TrainingArguments, other_rows: str | None = None
-) -> tuple[Dataset, Dataset | None, Path | None]:
-    """Create the output directory, find the checkpoint to resume from, read the rows.
+) -> tuple[Dataset, Dataset | None, Path | None, dict[str, str]]:
+    """Check options and whether there is a policy, find the checkpoint to resume from, read the
+    rows.
 
     Args:
         other_rows: a second row set to read (for evaluation, or to mix in), or ``None``.
 
     Returns:
-        The rows (the first ``max_rows`` of them), the other rows or ``None``, and the checkpoint
-        or ``None``.
+        The rows (the first ``max_rows`` of them), the other rows or ``None``, the checkpoint or
+        ``None``, and the digests of the row sets (:func:`rl.run_directory.row_digests`).
     """
-    claim_output(settings)
-    checkpoint = checkpoints.choose(settings.resume, settings.checkpoints, args.world_size)
-    if checkpoint is not None:
-        check_same_run(settings, args)
+    check_options(settings, args)
+    if reason := why_missing(settings.policy):
+        raise StartupError(f"cannot open the policy '{settings.policy}': {reason}")
+    checkpoint = resume_from(settings, args)
+    digests = row_digests(settings, checkpoint)
     with PartialState().main_process_first():  # one process converts the parquet, others map it
         rows = read_rows(settings.rows)
         others = read_rows(other_rows) if other_rows else None
     if settings.max_rows:
         rows = rows.select(range(min(settings.max_rows, len(rows))))
-    return rows, others, checkpoint
+    return rows, others, checkpoint, digests
 
 
 def policy_parts(settings: PolicySettings, trust_remote_code: bool):
@@ -194,44 +210,6 @@ def policy_parts(settings: PolicySettings, trust_remote_code: bool):
     return config, processor
 
 
-def claim_output(settings: PolicySettings) -> None:
-    """Create the run's directory; ``resume: none`` deletes what an earlier run wrote there."""
-    out = settings.output
-    probe = out / f".writable-{os.getpid()}"
-    try:
-        settings.checkpoints.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise StartupError(f"cannot write to {out}: {error.strerror}") from None
-    with PartialState().main_process_first():
-        if PartialState().is_main_process and settings.resume == "none":
-            for name in ("checkpoints", "completions", "policy"):
-                shutil.rmtree(out / name, ignore_errors=True)
-            (out / "log.jsonl").unlink(missing_ok=True)
-            settings.checkpoints.mkdir()
-
-
-def check_same_run(settings: PolicySettings, args: TrainingArguments) -> None:
-    """Refuse to resume with other settings than those the run was started with."""
-    file = settings.output / "config.resolved.yaml"
-    if settings.resume == "auto" and file.exists():
-        differ = changed(read_yaml(file), _yaml_like(resolved(settings, args)))
-        if differ:
-            raise StartupError(
-                f"{settings.output} was started with other settings ({'; '.join(differ)}): give "
-                f"another --name, or --resume none to start over"
-            )
-
-
-def write_config(output: Path, config: dict, program: str = "grpo") -> None:
-    """Write ``config.resolved.yaml``, with which ``byname <program>`` repeats the run."""
-    file = output / "config.resolved.yaml"
-    text = yaml_text(_yaml_like(config))
-    with atomic_file(file) as out:
-        out.write(f"# byname {program} --config {file}\n{text}".encode())
-
-
 def plan(settings: RunSettings, args: GRPOConfig, ready: Ready, trainable: Trainable) -> str:
     """The resolved plan of a GRPO run as text, printed before the first step."""
     tasks = ", ".join(f"{task} {n}" for task, n in sorted(Counter(ready.rows["task"]).items()))
@@ -253,6 +231,7 @@ def plan(settings: RunSettings, args: GRPOConfig, ready: Ready, trainable: Train
                 f"{spec} x{weight:g}"
                 for spec, weight in zip(settings.rewards, weights, strict=True)
             ),
+            **ready.judged.lines(len(ready.rows)),
             "steps": f"{steps} of {per_step / G:g} prompts x {G} completions, up to "
             f"{args.max_completion_length} tokens each, on {args.world_size} process(es)",
         },
@@ -288,7 +267,3 @@ def plan_text(
 
 def _mean(values: list[int]) -> float:
     return sum(values) / len(values)
-
-
-def _yaml_like(values: dict) -> dict:
-    return json.loads(json.dumps(values, default=str))

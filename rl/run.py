@@ -7,6 +7,9 @@ from accelerate import PartialState
 from torch.distributed import barrier
 from transformers import Trainer
 
+from rewards.loading import RewardError
+from rl.checkpoints import checkpoints
+from rl.finite import NotFiniteError
 from rl.settings import PolicySettings
 
 
@@ -17,17 +20,35 @@ def train_and_save(trainer: Trainer, settings: PolicySettings, checkpoint: Path 
         checkpoint: to resume from; ``None`` starts from the beginning.
 
     Returns:
-        The exit status: 0, or 130 after Ctrl-C.
+        The exit status: 0, 130 after Ctrl-C, or 1 where a loss, gradient or weight is not finite,
+        or a reward is none; the policy is then not saved.
     """
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt:
-        print(
-            f"\nstopped at step {trainer.state.global_step}; the same command resumes from the "
-            f"last checkpoint in {settings.checkpoints}/",
-            file=sys.stderr,
-        )
+        if trainer.is_world_process_zero():
+            step, kept = trainer.state.global_step, checkpoints(settings.checkpoints)
+            then = (
+                f"the same command resumes from {kept[-1]}"
+                if kept
+                else "before its first checkpoint (see --save_steps): the same command starts anew"
+            )
+            print(f"\nstopped at step {step}; {then}", file=sys.stderr)
         return 130
+    except NotFiniteError as error:
+        if trainer.is_world_process_zero():
+            kept = checkpoints(settings.checkpoints)
+            last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint"
+            print(
+                f"\nstopped: {error}; no policy was saved, {last}; try a lower --learning_rate "
+                f"under another --name",
+                file=sys.stderr,
+            )
+        shutdown_distributed()
+        return 1
+    except RewardError as error:  # of this process, perhaps: the launcher ends the others
+        print(f"\nstopped: {error}; no policy was saved", file=sys.stderr, flush=True)
+        return 1
     policy = settings.output / "policy"
     trainer.save_model(str(policy))
     if trainer.is_world_process_zero():

@@ -51,6 +51,25 @@ class Scored:
         known = [[t for t in group if not math.isnan(t)] for group in groups]
         return [bool(k) and max(k) - min(k) > 1e-6 for k in known]
 
+    def summary(self, reward_names: list[str]) -> str:
+        """Which rewards were given, in a few words: those that are infinite, each with its row, or
+        else from where to where they reach."""
+        columns = list(zip(*self.rewards, strict=True))
+        infinite = [
+            f"reward {name} was {value} for row {row_id!r}"
+            for name, column in zip(reward_names, columns, strict=True)
+            for value, row_id in zip(column, self.ids, strict=True)
+            if math.isinf(value)
+        ]
+        if infinite:
+            return f"before it, {infinite[0]}"
+        known = [[v for v in column if not math.isnan(v)] for column in columns]
+        spans = [
+            f"{name} gave {min(values):g} to {max(values):g}" if values else f"{name} gave none"
+            for name, values in zip(reward_names, known, strict=True)
+        ]
+        return f"before it, {', '.join(spans)} for {row_list(self.ids)}"
+
     def metrics(self) -> dict[str, float]:
         """Per task: mean and standard deviation of the reward, share of zero-variance groups, share
         of completions cut off at the limit, mean completion tokens. Over all tasks: the share of
@@ -75,6 +94,13 @@ class Scored:
             metrics[f"{prefix}cut_off"] = _mean([self.cut_off[i] for i in indices])
             metrics[f"{prefix}length"] = _mean([self.lengths[i] for i in indices])
         return metrics
+
+
+def row_list(ids: list[str], most: int = 4) -> str:
+    """``rows 'a', 'b' and 3 others``."""
+    each = list(dict.fromkeys(ids))
+    more = f" and {len(each) - most} others" if len(each) > most else ""
+    return f"rows {', '.join(map(repr, each[:most]))}{more}"
 
 
 def _mean(values) -> float:
@@ -241,15 +267,15 @@ class RunLog(TrainerCallback):
 
 
 def trim_log(path: Path, step: int) -> None:
-    """Drop lines of steps after ``step``, and a last line that a kill left unfinished."""
+    """Drop lines of steps after ``step``, and lines that a kill or something else has damaged."""
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_bytes().split(b"\n"):
         try:
             if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except json.JSONDecodeError:
+                kept.append(line + b"\n")
+        except (ValueError, RecursionError, TypeError, KeyError):  # torn, or no log of ours
             continue
     with atomic_file(path) as file:
-        file.write("".join(kept).encode())
+        file.write(b"".join(kept))

@@ -6,6 +6,7 @@ set. Not implemented: packing several rows into one sequence.
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from transformers import Trainer, TrainingArguments
 
 from data_gen.files.skipped import SkippedItems
 from rl.checkpoints import AtomicCheckpointMixin
+from rl.checks import check_disk
+from rl.finite import FiniteMixin
 from rl.policy.boxes import add_box_frame
 from rl.policy.loading import Trainable
 from rl.policy.prompt_length import ImageMeter, prompt_tokens
 from rl.preflight import open_run, plan_text, policy_parts, steps_of
+from rl.run_log import row_list
 from rl.sampler import plain_row
 from rl.settings import PolicySettings, StartupError, one_sentence
 
@@ -27,7 +31,7 @@ END_TOKENS = 4
 """Most tokens that a chat template writes after an answer."""
 
 
-class SFTTrainer(AtomicCheckpointMixin, Trainer):
+class SFTTrainer(AtomicCheckpointMixin, FiniteMixin, Trainer):
     """Cross-entropy of the answers' tokens; the LM head is applied at those positions only."""
 
     # Why: to weight each answer by sqrt(length), between token mean and sequence mean. In a token
@@ -35,6 +39,7 @@ class SFTTrainer(AtomicCheckpointMixin, Trainer):
     # teach. Equal to: that mean over the logits of the whole sequence.
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
+        self._ids = inputs.pop("ids", [])
         labels = inputs.pop("labels")[:, 1:]
         # Padding is on the right, where no token of a causal model looks: no mask is needed.
         inputs.pop("attention_mask")
@@ -47,6 +52,20 @@ class SFTTrainer(AtomicCheckpointMixin, Trainer):
         losses = torch.nn.functional.cross_entropy(logits, labels[asked], reduction="none")
         loss = (weights * losses).sum() / weights.sum()
         return (loss, logits) if return_outputs else loss
+
+    def came_before(self) -> str:
+        """The rows of the last micro-batch, where the collator hands them on."""
+        return f"before it, {row_list(self._ids)}" if self._ids else ""
+
+
+def collate_with_ids(collate: Callable) -> Callable:
+    """``collate``, with the rows' ids under ``ids`` in each batch: :class:`SFTTrainer` names them
+    where a loss is not finite."""
+
+    def collated(examples: list[dict]) -> dict:
+        return {**collate(examples), "ids": [example["id"] for example in examples]}
+
+    return collated
 
 
 def target_of(row: dict) -> str | None:
@@ -71,13 +90,14 @@ def target_of(row: dict) -> str | None:
 
 
 def examples(rows: Dataset) -> Dataset:
-    """Rows as TRL's collator expects them: ``prompt``, ``completion`` and decoded ``images``. They
-    are converted on access."""
+    """Rows as TRL's collator expects them: ``prompt``, ``completion`` and decoded ``images``,
+    and with their ``id``. They are converted on access."""
 
     def convert(batch: dict) -> dict:
-        made = {"prompt": [], "completion": [], "images": []}
+        made = {"id": [], "prompt": [], "completion": [], "images": []}
         for values in zip(*batch.values(), strict=True):
             row = plain_row(dict(zip(batch, values, strict=True)))
+            made["id"].append(row["id"])
             made["prompt"].append(row["prompt"])
             made["completion"].append(
                 [{"role": "assistant", "content": [{"type": "text", "text": target_of(row)}]}]
@@ -122,6 +142,12 @@ class SupervisedSettings(PolicySettings):
     )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code of the model."})
 
+    @property
+    def row_sets(self) -> dict[str, str]:
+        """Setting -> path of each row set that is trained on."""
+        general = {"general_rows": self.general_rows} if self.general_rows else {}
+        return {**super().row_sets, **general}
+
     def __post_init__(self):
         if not 0 <= self.general_share < 1:
             raise StartupError(
@@ -140,6 +166,7 @@ class SupervisedReady:
         skipped: rows without an image, and rows that are too long.
         processor: the policy's.
         checkpoint: to resume from, or ``None``.
+        digests: of the row sets, see :func:`rl.run_directory.row_digests`.
     """
 
     rows: Dataset
@@ -148,6 +175,7 @@ class SupervisedReady:
     skipped: SkippedItems
     processor: object
     checkpoint: Path | None
+    digests: dict[str, str]
 
 
 @one_sentence()
@@ -158,7 +186,7 @@ def prepare(settings: SupervisedSettings, args: TrainingArguments) -> Supervised
     Raises:
         StartupError: one sentence about the first thing that is wrong.
     """
-    rows, general, checkpoint = open_run(settings, args, settings.general_rows)
+    rows, general, checkpoint, digests = open_run(settings, args, settings.general_rows)
     config, processor = policy_parts(settings, settings.trust_remote_code)
     context = config.get_text_config().max_position_embeddings
     meter = ImageMeter(processor)
@@ -193,7 +221,9 @@ def prepare(settings: SupervisedSettings, args: TrainingArguments) -> Supervised
         raise StartupError(
             f"{settings.rows} has {len(rows)} usable rows, fewer than the {batch} of one batch"
         )
-    return SupervisedReady(rows, personal, tokens, skipped, processor, checkpoint)
+    steps, _ = steps_of(len(rows), args)
+    check_disk(settings, args, config, steps, has=checkpoint is not None)
+    return SupervisedReady(rows, personal, tokens, skipped, processor, checkpoint, digests)
 
 
 def _check_targets(rows: Dataset, path: str) -> None:

@@ -9,6 +9,7 @@ TRL renames one of them.
 import json
 import warnings
 from dataclasses import dataclass, field
+from logging import getLogger
 from math import gcd
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from transformers.trainer_callback import PrinterCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from rewards.loading import RewardError
 from rl.checkpoints import STATE, AtomicCheckpointMixin
 from rl.chunks import collate, load_chunks, save_chunks, split
 from rl.credit.credit import CreditMixin, CreditOptions, check_credit
 from rl.dynamic_sampling import DynamicSamplingMixin, Replacements, check_dynamic_sampling
+from rl.finite import FiniteMixin
 from rl.policy.loading import suppress_vision_tokens, trainable_parameters
 from rl.run_log import CompletionLog, Scored, completion_rows, read_completions, transcript
 from rl.sampler import GroupSampler, pairs_of, plain_row, row_types
@@ -33,6 +36,7 @@ OVERRIDDEN = (
     "_get_train_sampler",
     "_get_eval_sampler",
     "_prepare_inputs",
+    "training_step",
     "_calculate_rewards",
     "_generate_and_score_completions",
     "_generate_single_turn",
@@ -41,6 +45,15 @@ OVERRIDDEN = (
     "_load_from_checkpoint",
     "_run_epoch",
     "_get_per_token_logps_and_entropies",
+)
+
+
+MOST_UNJUDGED = 20
+"""Batches in a row without a single reward, after which a run is stopped."""
+
+# Rows that no reward judges are told in the plan; TRL prints one of them at every step.
+getLogger("trl.trainer.grpo_trainer").addFilter(
+    lambda record: "All reward functions returned None" not in str(record.msg)
 )
 
 
@@ -76,7 +89,9 @@ class TrainerOptions:
     drop_finished: bool = False
 
 
-class PolicyTrainer(CreditMixin, DynamicSamplingMixin, AtomicCheckpointMixin, GRPOTrainer):
+class PolicyTrainer(
+    CreditMixin, DynamicSamplingMixin, AtomicCheckpointMixin, FiniteMixin, GRPOTrainer
+):
     """GRPO on rows of the row contract.
 
     Args:
@@ -148,6 +163,7 @@ class PolicyTrainer(CreditMixin, DynamicSamplingMixin, AtomicCheckpointMixin, GR
         self._replacements = Replacements(self._types, args.seed)
         self._completions = CompletionLog(self.options.completions_dir or Path())
         self._recorded = read_completions(self.options.replay_completions)
+        self._unjudged = 0  # batches in a row in which no reward judged anything
         check_credit(
             args,
             self.options.credit,
@@ -330,6 +346,13 @@ class PolicyTrainer(CreditMixin, DynamicSamplingMixin, AtomicCheckpointMixin, GR
         tasks, ids, lengths, cut_off = (list(column) for column in zip(*rows, strict=True))
         totals = (rewards * self.reward_weights.to(rewards.device)).nansum(dim=1)
         totals[torch.isnan(rewards).all(dim=1)] = torch.nan
+        if self._mode == "train":
+            self._unjudged = self._unjudged + 1 if torch.isnan(totals).all() else 0
+            if self._unjudged == MOST_UNJUDGED:
+                raise RewardError(
+                    f"no reward judged any completion of {MOST_UNJUDGED} batches in a row (all "
+                    f"returned None), the last of them of row {ids[0]!r}"
+                )
         group = self._group if self._mode == "train" else self.num_generations_eval or 1
         self._scored = Scored(
             tasks, ids, lengths, cut_off, rewards.tolist(), totals.tolist(), group
@@ -365,6 +388,10 @@ class PolicyTrainer(CreditMixin, DynamicSamplingMixin, AtomicCheckpointMixin, GR
     def _offset(self) -> int:
         """Where this process's rows begin among those of all processes."""
         return self.accelerator.process_index * len(self._rows)
+
+    def came_before(self) -> str:
+        """The rewards that the step's losses come from, and the rows they were given for."""
+        return self._scored.summary(self.reward_func_names) if self._scored is not None else ""
 
     # Called by `_save_checkpoint`. Why: TRL's checkpoint has neither the completions that are still
     # to be trained on nor the position among them. Save the unfinished generation buffer, the

@@ -15,6 +15,7 @@ from benchmarks.experiments.plan import rate_of, sweep_scores
 from benchmarks.experiments.run import write_whole
 from benchmarks.harness.table import row_line, show
 from benchmarks.metrics.intervals import Metric, pooled, pooled_difference
+from data_gen.files.files import atomic_file
 
 NAMING = {"naming_1": "1 concept", "naming_2": "2 concepts", "naming_4": "4 concepts"}
 OWNED = {"owned_1": "1 concept", "owned_2": "2 concepts", "owned_4": "4 concepts"}
@@ -380,6 +381,5 @@ def plot(experiment: Experiment, figures: dict, path: Path) -> None:
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("F1 of names, %")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png", dpi=110)
-    partial.replace(path)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=110)

@@ -8,7 +8,6 @@ A run that was killed resumes from the kept replies; with ``score_only`` nothing
 """
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +28,13 @@ from benchmarks.harness.predictions import (
     read_replies,
 )
 from benchmarks.harness.samples import sample
-from benchmarks.harness.systems import System, parse_systems, policy_loader, system_fingerprint
+from benchmarks.harness.systems import (
+    System,
+    folder_name,
+    parse_systems,
+    policy_loader,
+    system_fingerprint,
+)
 from benchmarks.harness.table import markdown, side_by_side, tabulate
 from benchmarks.metrics.intervals import Metric
 from benchmarks.metrics.retrieval import retrieval_metrics
@@ -72,7 +77,9 @@ class EvaluateSettings:
             "encoder, regions, k, verify; null: references are handed over."
         },
     )
-    out: str = field(default="runs/evaluation", metadata={"help": "Output directory."})
+    out: str = field(
+        default="", metadata={"help": "Output directory; default: runs/evaluation/<benchmark>."}
+    )
     limit: int | None = field(default=None, metadata={"help": "The first so many questions."})
     score_only: bool = field(
         default=False, metadata={"help": "Score the replies under `out`; load no policy."}
@@ -104,6 +111,7 @@ class EvaluateSettings:
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code of the model."})
 
     def __post_init__(self):
+        self.out = self.out or f"runs/evaluation/{self.benchmark}"
         if self.shown is not None and self.shown < 0:
             raise InputError(f"shown is {self.shown}; it must be a number of samples")
         if self.limit is not None and self.limit < 1:
@@ -355,7 +363,7 @@ def in_context(
 
 def replies_folder(system: System, settings: EvaluateSettings) -> Path:
     """Where a system's replies are kept."""
-    return Path(settings.out) / "predictions" / re.sub(r"[^\w.-]+", "_", system.label)
+    return Path(settings.out) / "predictions" / folder_name(system.label)
 
 
 def _finder(benchmark: Benchmark, retrieval: RetrievalSettings) -> ReferenceFinder:
@@ -384,7 +392,22 @@ def _open(
     return opened
 
 
+def _refuse_other_evaluation(out: Path, benchmark: str) -> None:
+    """Refuse to write over what is no evaluation of this benchmark."""
+    file = out / "evaluation.json"
+    if not file.exists():
+        return
+    try:
+        held = json.loads(file.read_bytes())["benchmark"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        held = None
+    if held != benchmark:
+        what = f"an evaluation of {held}" if held else "an evaluation.json of something else"
+        raise InputError(f"{out} holds {what}; give another --out")
+
+
 def _check(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[System]) -> None:
+    _refuse_other_evaluation(Path(settings.out), benchmark.name)
     captions = settings.captions
     if (captions.scores or captions.references) and not benchmark.caption_sets:
         raise InputError(f"captions.scores: {benchmark.name} asks for no captions; remove them")

@@ -1,6 +1,8 @@
 """The systems of an evaluation: their labels, policies, retrieval settings and fingerprints."""
 
 import hashlib
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +51,8 @@ def parse_systems(
         check: whether policies must be there; their kept replies may be all that is needed.
 
     Raises:
-        InputError: no system, a path without a model, or a label used twice.
+        InputError: no system, a path without a model, or labels that are equal, or so alike that
+            their replies would share a folder.
     """
     if not policies and not files:
         raise InputError("no policy to evaluate; give --policy PATH, once for each")
@@ -65,7 +68,23 @@ def parse_systems(
     labels = [system.label for system in systems]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise InputError(f"two policies are called {twice[0]!r}; label them: --policy LABEL=PATH")
+    folders: dict[str, str] = {}
+    for label in labels:
+        folder = folder_name(label)
+        if folder in (".", "..") or len(folder.encode()) > 200:
+            raise InputError(f"the label {label!r:.60} names no folder; choose another")
+        other = folders.setdefault(folder.casefold(), label)  # some disks ignore case
+        if other != label:
+            raise InputError(
+                f"the labels {other!r} and {label!r} name the same folder, {folder!r}; choose "
+                f"another for one of them"
+            )
     return systems
+
+
+def folder_name(label: str) -> str:
+    """The folder of a system's replies: its label, other characters than a file name's replaced."""
+    return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", label))
 
 
 def check_policy(path: str) -> None:

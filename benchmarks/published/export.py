@@ -5,7 +5,8 @@ and ``correct`` in addition to the contract's. With ``retrieval`` settings there
 ``<set>_retrieved``, whose prompts hold the retrieved references.
 """
 
-from dataclasses import replace
+from dataclasses import asdict
+from dataclasses import replace as changed
 from pathlib import Path
 
 from datasets import List, Value
@@ -21,7 +22,12 @@ COLUMNS = {"options": List(Value("string")), "correct": Value("int64")}
 
 
 def export(
-    benchmark: Benchmark, out: str | Path, config: str, retrieval: RetrievalSettings | None = None
+    benchmark: Benchmark,
+    out: str | Path,
+    config: str,
+    retrieval: RetrievalSettings | None = None,
+    *,
+    replace: bool = False,
 ) -> dict[str, int]:
     """Write every set of a benchmark below ``out``; set -> number of rows.
 
@@ -30,10 +36,13 @@ def export(
         out: folder of the sets.
         config: recorded in the manifests.
         retrieval: also export the retrieval sets, with references retrieved so.
+        replace: replace sets that were exported with other settings.
 
     Raises:
         InputError: retrieval that the benchmark does not have.
         RowError: no row of a set has images that open.
+        PlanError: a set that was exported with other settings is there.
+        FileExistsError: something else is there.
     """
     asked = InContext(list, benchmark.write, size=benchmark.size, side=benchmark.side)
     sets = dict(benchmark.sets)
@@ -50,8 +59,15 @@ def export(
             Path(out) / name,
             seed=getattr(benchmark.settings, "seed", 0),
             generator="benchmarks.published.export",
-            settings={"config": config, "set": name},
+            settings={
+                "config": config,
+                "set": name,
+                "questions": len(questions),
+                "retrieval": retrieval and asdict(retrieval),
+                "benchmark": asdict(benchmark.settings),
+            },
             extra_features=COLUMNS,
+            replace=replace,
         )
         counts[name] = manifest["rows"]
     return counts
@@ -61,7 +77,7 @@ def retrieved(question: Question, finder: ReferenceFinder) -> Question:
     """The question with retrieved references in place of the true ones."""
     found = finder.find(question.query)
     expected = {name_key(name) for name in question.names}
-    return replace(
+    return changed(
         question,
         references=tuple(finder.owned[one.name] for one in found),
         absent_names=tuple(one.name for one in found if name_key(one.name) not in expected),

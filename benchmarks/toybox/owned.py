@@ -6,12 +6,12 @@ concepts) or 4, right or wrong (the *retrieval* protocol of RePIC, 2506.18369). 
 image is expected, retrieved or not, as in RePIC's figures with retrieval.
 """
 
-import os
 import random
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from accelerate import PartialState
 
@@ -45,13 +45,12 @@ def owned_references(
     place = Path(cache) / name
     with PartialState().main_process_first():
         if not (place / "database.json").exists():
-            partial = place.with_name(f"{place.name}.{os.getpid()}")
-            shutil.rmtree(partial, ignore_errors=True)
-            toybox_database(partial, toys, seed, half=half, size=size)
-            try:
-                partial.rename(place)
-            except OSError:  # another process was first
-                shutil.rmtree(partial)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=f"{name}-", dir=place.parent) as folder:
+                partial = Path(folder) / name
+                toybox_database(partial, toys, seed, half=half, size=size)
+                with suppress(OSError):  # another process was first
+                    partial.rename(place)
     database = Database(place / "database.json")
     return {
         name: Reference(name, database.image_path(concept.images[0]), concept.info)

@@ -1,15 +1,22 @@
 """The plan of a row set: what it is made from, and whether a set on disk was made from the same."""
 
 import json
+import re
 from importlib.metadata import version
 from pathlib import Path
 
 import data_gen
 from data_gen.files.errors import InputError
-from data_gen.files.files import fingerprint_of
+from data_gen.files.files import fingerprint_of, sha256_of
 from data_gen.files.redaction import without_secrets
 
 VERSIONS = ("byname", "datasets", "pyarrow", "pillow", "numpy")
+
+SHARD = re.compile(r"train-\d{5,}\.(parquet|tar)")
+"""The names of shards, which lie in ``data/`` of a set."""
+
+IN_MANIFEST = {"generator", "seed", "settings", "form", "versions", "rows", "tasks", "shards"}
+"""Keys of every set's manifest; other programs' files of that name lack them."""
 
 CODE = Path(data_gen.__file__).parent
 """Folder of the generators' code, prompts and names."""
@@ -27,6 +34,7 @@ NOT_IN_ROWS = (
     "rows/disk_space.py",
     "rows/inspection.py",
     "rows/reading.py",
+    "rows/replacing.py",
     "synthesis/pair_sheet.py",
     "toybox/curriculum",
     "toybox/models",
@@ -47,14 +55,30 @@ def plan(**settled) -> dict:
     return without_secrets(json.loads(json.dumps(settled, default=str)))
 
 
-def finished(out: Path, settled: dict) -> dict | None:
-    """The manifest of the set at ``out`` if it is whole and of this plan."""
+def manifest_of(folder: Path) -> dict | None:
+    """The manifest of the set in ``folder``; ``None`` where there is none that byname wrote."""
     try:
-        manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+        ours = manifest.keys() >= IN_MANIFEST and all(
+            SHARD.fullmatch(shard["file"]) and isinstance(shard["bytes"], int)
+            for shard in manifest["shards"]
+        )
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
-    same = all(key in manifest and manifest[key] == value for key, value in settled.items())
-    return manifest if same and all(is_there(out, shard) for shard in manifest["shards"]) else None
+    return manifest if ours else None
+
+
+def finished(out: Path, settled: dict, *, contents: bool = False) -> dict | None:
+    """The manifest of the set at ``out`` if it is whole and of this plan.
+
+    Args:
+        contents: read all shards, too, and compare their digests with the manifest's.
+    """
+    manifest = manifest_of(out)
+    if manifest is None or any(manifest.get(key) != value for key, value in settled.items()):
+        return None
+    whole = all(is_there(out, shard, contents=contents) for shard in manifest["shards"])
+    return manifest if whole else None
 
 
 def code_digest(code: Path = CODE) -> str:
@@ -71,30 +95,43 @@ def code_digest(code: Path = CODE) -> str:
     )
 
 
-def is_there(folder: Path, shard: dict) -> bool:
-    """Whether a shard is in ``folder`` as its mark or the manifest says."""
+def is_there(folder: Path, shard: dict, *, contents: bool = False) -> bool:
+    """Whether a shard is in ``folder`` as its mark or the manifest says.
+
+    Args:
+        contents: compare its digest, too, and not only its size.
+    """
     file = folder / "data" / shard["file"]
-    return file.is_file() and file.stat().st_size == shard["bytes"]
+    if not file.is_file() or file.stat().st_size != shard["bytes"]:
+        return False
+    return not contents or shard.get("sha256") in (None, sha256_of(file))
 
 
 def same_plan(folder: Path, settled: dict) -> None:
     """Raise :class:`PlanError` where ``folder`` holds the beginnings of a set of another plan."""
-    file = next(f for f in (folder / "plan.json", folder / "manifest.json") if f.exists())
-    old = json.loads(file.read_bytes())
-    changed = _differences({key: old.get(key) for key in settled}, settled)
+    file = folder / ("plan.json" if (folder / "plan.json").exists() else "manifest.json")
+    try:
+        old = json.loads(file.read_bytes())
+        changed = differences({key: old.get(key) for key in settled}, settled)
+    except (OSError, ValueError, RecursionError, AttributeError):
+        raise PlanError(
+            f"{folder} is no half-made set, or its {file.name} is damaged; name another --out, or "
+            f"remove it"
+        ) from None
     if changed:
         raise PlanError(
-            f"{folder} holds a half-made set of another plan ({'; '.join(changed[:3])})"
-            "; give its settings to resume it, name another --out, or remove it"
+            f"{folder} holds a half-made set of another plan ({'; '.join(changed[:3])}); give "
+            "its settings to resume it, name another --out, or remove it"
         )
 
 
-def _differences(old: dict, new: dict, prefix: str = "") -> list[str]:
+def differences(old: dict, new: dict, prefix: str = "") -> list[str]:
+    """What is another in ``new``, as ``key was ... and is ...``."""
     found = []
     for key in sorted({*old, *new}):
         before, now = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(now, dict):
-            found += _differences(before, now, f"{prefix}{key}.")
+            found += differences(before, now, f"{prefix}{key}.")
         elif before != now:
             found.append(f"{prefix}{key} was {before!r:.40} and is {now!r:.40}")
     return found

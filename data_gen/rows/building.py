@@ -13,21 +13,24 @@ renames it to ``<set>``. A process may die between any two of these steps: the s
 there, and makes the same files, byte for byte. No process waits for another: a cluster may run them
 as separate jobs, as long as they share a file system.
 
-A half-made set of other settings, code or versions is refused, as it may hold days of work. A whole
-one is replaced once the new one is whole, and one that is up to date is left as it is.
+A set of other settings, code or versions is refused, half-made or whole, as it may hold days of
+work. A whole one is replaced where that is asked for, once the new one is whole; one that is up to
+date is left as it is. What byname did not write is never deleted (:mod:`data_gen.rows.replacing`).
 """
 
 import json
-import shutil
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 from datasets import Features
 from tqdm import tqdm
 
-from data_gen.files.files import atomic_file, remove_abandoned, write_json
+from data_gen.files.files import atomic_file, remove_abandoned, remove_listed, write_json
 from data_gen.rows.build_plan import (
+    SHARD,
     PlanError,
     code_digest,
     finished,
@@ -39,13 +42,19 @@ from data_gen.rows.contact_sheet import contact_sheet
 from data_gen.rows.disk_space import NoRoomError, check_room, is_full
 from data_gen.rows.indexed import IndexedRows, Skipped
 from data_gen.rows.reading import sample_rows
+from data_gen.rows.replacing import check_replaceable, put_in_place, real_folder
 from data_gen.rows.shards import (
     ROWS_PER_SHARD,
     Tally,
     all_features,
     write_shard,
 )
-from data_gen.rows.writing import check_whole, put_in_place, refuse_foreign
+from data_gen.rows.writing import check_whole
+
+LEFT_BEHIND = re.compile(
+    r"(train-\d{5,}\.(parquet|tar)|contact_sheet\.png|manifest\.json)(\.[^/]+-\d+\.partial)?"
+)
+"""Names of what killed processes leave in an unfinished set."""
 
 Shards = Iterator[tuple[int, list[tuple[str, int]]]]
 
@@ -61,29 +70,31 @@ def build_rows(
     rows_per_shard: int = ROWS_PER_SHARD,
     rank: int = 0,
     world: int = 1,
+    replace: bool = False,
 ) -> dict | None:
     """Make this process's share of a set, and close the set if nothing else is missing.
 
     Args:
         source: makes the rows.
-        out: directory of the set; an earlier set is replaced.
+        out: directory of the set.
         seed: recorded in the manifest, as are ``generator`` and ``settings``.
         generator: what made the rows, also for messages.
         form: ``parquet`` or ``webdataset``.
         rows_per_shard: rows are shared out to processes, and lost to a kill, by whole shards.
         rank: which process this is, from 0 to ``world`` - 1.
         world: how many processes make the set.
+        replace: replace a finished set of another plan.
 
     Returns:
         The manifest, or ``None`` while other processes' shards are missing.
 
     Raises:
         RowError: a row breaks the contract, an id is used twice, or no row could be made.
-        PlanError: a half-made set of something else is in the way.
-        FileExistsError: ``out`` exists and is not a row set.
+        PlanError: a set of something else is in the way.
+        FileExistsError: something that byname did not write is in the way.
         NoRoomError: the disk is too small, or full; whole shards are kept.
     """
-    out = Path(out)
+    out = real_folder(out)
     if source.schema and form != "parquet":
         raise PlanError(f"{generator}: its sets are parquet; take 'format' out of the settings")
     settled = plan(
@@ -96,10 +107,10 @@ def build_rows(
         code=code_digest(),
     )
     partial, whole = (out.with_name(out.name + end) for end in (".partial", ".whole"))
-    manifest = finished(out, settled)
+    manifest = finished(out, settled, contents=True)
     if manifest:
         return manifest
-    refuse_foreign(out)
+    check_replaceable(out, settled, replace=replace)
     try:
         if not whole.exists():
             if not _shards_are_whole(source, partial, whole, out, settled, rank, world):
@@ -135,7 +146,10 @@ def _shards_are_whole(
     try:
         _begin(partial, settled)
         if closed_by_another():  # just now: what we began is a new, empty directory
-            shutil.rmtree(partial)
+            for folder in ("data", "done"):
+                with suppress(OSError):
+                    (partial / folder).rmdir()
+            remove_listed(partial, ["plan.json"])
             return False
         _make_share(source, partial, settled, rank, world)
         if _missing(partial, source, settled["rows_per_shard"]):
@@ -151,7 +165,7 @@ def _shards_are_whole(
 
 def _make_share(source: IndexedRows, partial: Path, settled: dict, rank: int, world: int) -> None:
     size = settled["rows_per_shard"]
-    missing = _missing(partial, source, size)
+    missing = _missing(partial, source, size, lambda number: number % world == rank)
     own = {number for number in missing if number % world == rank}
     if not own:
         return
@@ -202,32 +216,50 @@ def _with_progress(made: Iterator[dict | Skipped], bar: tqdm) -> Iterator[dict |
         bar.update()
 
 
-def _missing(partial: Path, source: IndexedRows, size: int) -> list[int]:
-    """Numbers of the shards that are missing, or not as they were written."""
+def _missing(
+    partial: Path,
+    source: IndexedRows,
+    size: int,
+    compared: Callable[[int], bool] = lambda number: False,
+) -> list[int]:
+    """Numbers of the shards that are missing, or not as they were written; ``compared`` says of
+    which shards the contents are read."""
     whole = {
-        int(file.stem)
-        for file, tally in _marks(partial)
-        if tally["file"] is None or is_there(partial, tally)
+        number
+        for number, tally in _marks(partial)
+        if tally.file is None or is_there(partial, vars(tally), contents=compared(number))
     }
     return [
         number for number in range(-(-sum(source.counts.values()) // size)) if number not in whole
     ]
 
 
-def _marks(partial: Path) -> Iterator[tuple[Path, dict]]:
+def _marks(partial: Path) -> Iterator[tuple[int, Tally]]:
+    """Number and tally of each shard that was finished. A damaged mark is none: its shard is made
+    again."""
     for file in sorted((partial / "done").glob("*.json")):
-        yield file, json.loads(file.read_bytes())
+        try:
+            number, tally = int(file.stem), Tally(**json.loads(file.read_bytes()))
+            if tally.file is None or SHARD.fullmatch(tally.file):
+                yield number, tally
+        except (ValueError, TypeError, RecursionError):
+            continue
 
 
 def _tallies(partial: Path) -> list[Tally]:
-    return [Tally(**tally) for _, tally in _marks(partial)]
+    return [tally for _, tally in _marks(partial)]
 
 
 def _begin(partial: Path, settled: dict) -> None:
+    # In this order: another process may be writing its plan just now.
+    held = [p for p in partial.rglob("*") if p.is_file() and not p.name.startswith("plan.json.")]
+    begun = (partial / "plan.json").exists()
+    if partial.is_symlink() or (held and not begun):
+        raise FileExistsError(f"{partial} is no half-made set; move it, or name another --out")
     for folder in (partial / "data", partial / "done"):
         folder.mkdir(parents=True, exist_ok=True)
         remove_abandoned(folder)
-    if (partial / "plan.json").exists():
+    if begun:
         same_plan(partial, settled)
     else:
         write_json(partial / "plan.json", settled)
@@ -242,7 +274,7 @@ def _close(whole: Path, out: Path, settled: dict, source: IndexedRows) -> dict:
         manifest = check_whole(whole, settled, tallies, source.skipped)
         ours = {tally.file for tally in tallies}
         for file in (*(whole / "data").iterdir(), *whole.glob("*.partial")):
-            if file.name not in ours:  # left by killed processes
+            if file.name not in ours and LEFT_BEHIND.fullmatch(file.name) and file.is_file():
                 file.unlink()
         with atomic_file(whole / "contact_sheet.png") as sheet:
             if source.sheet:
@@ -250,7 +282,8 @@ def _close(whole: Path, out: Path, settled: dict, source: IndexedRows) -> dict:
             else:
                 contact_sheet(sample_rows(whole), sheet.name)
         write_json(whole / "manifest.json", manifest)
-    shutil.rmtree(whole / "done", ignore_errors=True)
+    marks = (file.name for file in sorted((whole / "done").glob("[0-9]*.json*")))
+    remove_listed(whole / "done", list(marks))
     (whole / "plan.json").unlink(missing_ok=True)
     put_in_place(whole, out)
     return manifest

@@ -18,6 +18,7 @@ from datasets import Dataset, Features
 
 from data_gen.files.files import digest, is_file
 from data_gen.files.json_stream import from_json
+from data_gen.rows.build_plan import is_there, manifest_of
 from data_gen.rows.contract import FEATURES, RowError, check_row
 
 ENDINGS = (".parquet", ".tar")
@@ -55,6 +56,11 @@ def read_rows(path: str | Path) -> Dataset:
     lost = lost_shards(path)
     if lost:
         raise RowError(f"{path}: lacks {lost[0]}, which its manifest lists; make or fetch it again")
+    if changed := changed_shards(path):
+        raise RowError(
+            f"{path}: {changed[0]} is not as its manifest says; make or fetch it again, or take "
+            f"manifest.json away if it was changed on purpose"
+        )
     ids = array("Q")
     for file in files:
         for row in stored_rows(file):
@@ -108,6 +114,16 @@ def lost_shards(path: str | Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []  # somebody else's
     return [name for name in listed if not is_file(Path(path) / "data" / name)]
+
+
+def changed_shards(path: str | Path) -> list[str]:
+    """Shards whose contents are not those that the manifest at ``path`` has digests of."""
+    manifest = manifest_of(Path(path)) or {"shards": []}
+    return [
+        shard["file"]
+        for shard in manifest["shards"]
+        if not is_there(Path(path), shard, contents=True)
+    ]
 
 
 def stored_rows(file: Path, columns: Iterable[str] | None = None) -> Iterator[dict | RowError]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features
 
-from data_gen.files.files import atomic_file, digest
+from data_gen.files.files import atomic_file, digest, sha256_of
 from data_gen.rows.contract import (
     FEATURES,
     check_row,
@@ -47,6 +47,7 @@ class Tally:
     Attributes:
         file: its name; ``None`` where all of its rows were skipped.
         rows, bytes: how many.
+        sha256: of the file, in hex digits.
         tasks: task -> number of rows.
         skipped: reason -> number of rows that could not be made.
         ids: digests (:func:`digest`) of the rows' ids, to find ids that are used twice.
@@ -55,6 +56,7 @@ class Tally:
     file: str | None = None
     rows: int = 0
     bytes: int = 0
+    sha256: str | None = None
     tasks: Counter = field(default_factory=Counter)
     skipped: Counter = field(default_factory=Counter)
     ids: list[int] = field(default_factory=list)
@@ -126,6 +128,7 @@ def write_shard(
             file, _chained(first, stream), features, path.stem
         )
     tally.file, tally.bytes = path.name, path.stat().st_size
+    tally.sha256 = sha256_of(path)
     return tally
 
 

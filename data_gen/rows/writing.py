@@ -1,4 +1,4 @@
-"""Write a row set from a stream of rows; check and put in place the sets of all writers.
+"""Write a row set from a stream of rows; check the sets of all writers.
 
 For rows that come one after the other. :mod:`data_gen.rows.building` writes rows that can be made
 by index: with several processes, and resumable.
@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import count, islice
 from pathlib import Path
+from tempfile import mkdtemp
 
 from data_gen.files.files import write_json
 from data_gen.files.skipped import SkippedItems
 from data_gen.rows.build_plan import plan
 from data_gen.rows.contract import RowError
 from data_gen.rows.reading import repeated_id
+from data_gen.rows.replacing import check_replaceable, put_in_place, real_folder
 from data_gen.rows.shards import (
     ROWS_PER_SHARD,
     Tally,
@@ -33,6 +35,7 @@ def write_rows(
     skipped: SkippedItems | Mapping[str, int] | None = None,
     extra_features: dict | None = None,
     form: str = "parquet",
+    replace: bool = False,
 ) -> dict:
     """Write a row set, checking each row. Memory holds one row group at a time.
 
@@ -40,26 +43,46 @@ def write_rows(
 
     Args:
         rows: rows as in :data:`FEATURES`, plus the columns named in ``extra_features``.
-        out: directory of the set; one that holds an earlier set is replaced.
+        out: directory of the set; an earlier one with the same seed and settings is replaced.
         seed: recorded in the manifest.
         generator: program that made the rows, recorded and used in error messages.
         settings: the generator's settings, recorded.
         skipped: what the generator skipped, or reason -> count; read after the last row.
         extra_features: ``datasets`` features of custom columns, which pass through to rewards.
         form: ``parquet`` or ``webdataset``.
+        replace: replace a set with another seed or settings, too.
 
     Returns:
         The manifest that was written.
 
     Raises:
         RowError: at the first row that breaks the contract, at a repeated id, or for no row.
-        FileExistsError: where ``out`` exists and is not a row set.
+        FileExistsError: where ``out`` holds something that byname did not write.
+        PlanError: where it holds a set with another seed or settings.
     """
-    out = Path(out)
-    refuse_foreign(out)
-    partial = out.with_name(out.name + ".writing")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "data").mkdir(parents=True)
+    out = real_folder(out)
+    settled = plan(seed=seed, generator=generator, settings=settings or {}, form=form)
+    check_replaceable(out, settled, replace=replace)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(mkdtemp(prefix=f"{out.name}.writing-", dir=out.parent))
+    partial.chmod(out.parent.stat().st_mode)  # mkdtemp's folders are for their owner alone
+    try:
+        return _write(partial, out, settled, rows, extra_features, skipped)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # made above, by this process
+        raise
+
+
+def _write(
+    partial: Path,
+    out: Path,
+    settled: dict,
+    rows: Iterable[dict],
+    extra_features: dict | None,
+    skipped: SkippedItems | Mapping[str, int] | None,
+) -> dict:
+    """Write the set to ``partial``, and rename it to ``out``."""
+    (partial / "data").mkdir()
     stream, features = iter(rows), all_features(extra_features)
     tallies: list[Tally] = []
     for number in count():
@@ -67,14 +90,13 @@ def write_rows(
             partial / "data",
             number,
             islice(stream, ROWS_PER_SHARD),
-            form=form,
+            form=settled["form"],
             features=features,
-            where=generator,
+            where=settled["generator"],
         )
         if not tally.rows:
             break
         tallies.append(tally)
-    settled = plan(seed=seed, generator=generator, settings=settings or {}, form=form)
     manifest = check_whole(partial, settled, tallies, skipped or {})
     write_json(partial / "manifest.json", manifest)
     put_in_place(partial, out)
@@ -107,7 +129,11 @@ def check_whole(
     twice = repeated_id(folder, (digest for tally in tallies for digest in tally.ids))
     if twice is not None:
         raise RowError(f"{where}: row {twice!r}: column 'id': is used twice")
-    shards = [{"file": t.file, "rows": t.rows, "bytes": t.bytes} for t in tallies if t.file]
+    shards = [
+        {"file": t.file, "rows": t.rows, "bytes": t.bytes, "sha256": t.sha256}
+        for t in tallies
+        if t.file
+    ]
     return {
         **settled,
         "rows": sum(tasks.values()),
@@ -115,16 +141,3 @@ def check_whole(
         "skipped": dict(sorted(skipped.counts.items())),
         "shards": shards,
     }
-
-
-def refuse_foreign(out: Path) -> None:
-    """Raise ``FileExistsError`` where ``out`` holds anything but a row set."""
-    if out.exists() and any(out.iterdir()) and not (out / "manifest.json").exists():
-        raise FileExistsError(f"{out} is not empty and is no row set; give another directory")
-
-
-def put_in_place(folder: Path, out: Path) -> None:
-    """Rename a whole set to ``out``, replacing an earlier one."""
-    if out.exists():
-        shutil.rmtree(out)
-    folder.rename(out)

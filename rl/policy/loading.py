@@ -8,6 +8,7 @@ hub.
 import difflib
 import re
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +20,14 @@ from huggingface_hub import file_exists, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import GatedRepoError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+)
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -118,7 +126,8 @@ def load_policy(
 
     Raises:
         OSError: no such model, or one without safetensors.
-        InputError: ``lora`` for a directory that is an adapter already.
+        InputError: ``lora`` for a directory that is an adapter already; weights that are damaged,
+            or not all there (:func:`load_whole`).
     """
     dtype = torch_dtype(dtype)
     name, path = str(path), local_weights(path)
@@ -129,10 +138,10 @@ def load_policy(
             f"{path} already is an adapter: train it on without `lora_r`, or name its "
             f"base model as the policy"
         )
-    model = AutoModelForImageTextToText.from_pretrained(
+    model = load_whole(
+        AutoModelForImageTextToText,
         base_path(path) if adapter else path,
         dtype=dtype,
-        use_safetensors=True,
         trust_remote_code=trust_remote_code,
         attn_implementation=attn_implementation,
     )
@@ -140,10 +149,50 @@ def load_policy(
         model.name_or_path = name  # an adapter records it: a short name works on every machine
     if adapter:
         model = PeftModel.from_pretrained(model, str(path), is_trainable=True)
+        _refuse_other_tensors(path, get_peft_model_state_dict(model, save_embedding_layers=False))
     elif lora is not None:
         model = get_peft_model(model, lora.config_for(model))
     freeze(model, vision=freeze_vision, projector=freeze_projector)
     return model, load_processor(path, trust_remote_code=trust_remote_code)
+
+
+def load_whole(kind: Any, path: str | Path, **settings) -> Any:
+    """``kind.from_pretrained(path)`` from safetensors, every tensor of which is in its place.
+
+    Raises:
+        InputError: tensors are missing (they would be random numbers), unknown, damaged or of
+            another shape.
+    """
+    try:
+        model, info = kind.from_pretrained(
+            path, use_safetensors=True, output_loading_info=True, **settings
+        )
+    except (RuntimeError, SafetensorError) as error:
+        why = (str(error).strip().splitlines() or ["?"])[0]
+        raise InputError(
+            f"the weights of {path} cannot be read ({why}); fetch or save them again"
+        ) from error
+    _refuse_tensors(path, info["missing_keys"], info["unexpected_keys"])
+    return model
+
+
+def _refuse_other_tensors(adapter: str | Path, expected: Iterable[str]) -> None:
+    """Refuse an adapter whose file lacks tensors, or holds others, which peft only warns of."""
+    file = Path(adapter) / "adapter_model.safetensors"
+    if file.is_file():
+        with safe_open(file, "pt") as stored:
+            found = set(stored.keys())
+        _refuse_tensors(adapter, set(expected) - found, found - set(expected))
+
+
+def _refuse_tensors(path: str | Path, missing: Iterable, unknown: Iterable) -> None:
+    for what, names in (("lack a", sorted(missing)), ("hold an unknown", sorted(unknown))):
+        if names:
+            more = f" and {len(names) - 1} others" if len(names) > 1 else ""
+            raise InputError(
+                f"the weights of {path} {what} tensor, {names[0]}{more}: they are not those of its "
+                f"config.json; fetch or save them again"
+            )
 
 
 def load_processor(path: str | Path, *, trust_remote_code: bool = False):

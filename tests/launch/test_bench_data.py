@@ -11,6 +11,9 @@ from tests.data_gen.pair_rows import row, write
 
 
 def test_it_measures_the_real_command_at_every_size(tmp_path, capfd):
+    for name in ("rows", "pairs", "inspected"):  # as below `runs`: somebody's
+        (tmp_path / "m" / name).mkdir(parents=True)
+        (tmp_path / "m" / name / "thesis.tex").write_text("precious")
     main(["--rows", "10", "40", "--out", str(tmp_path / "m"), "--rows_per_shard", "16"])
     report = json.loads((tmp_path / "m/measured.json").read_text())
     small, large = report["sizes"]
@@ -21,7 +24,9 @@ def test_it_measures_the_real_command_at_every_size(tmp_path, capfd):
     assert report["reading_and_cropping_to_decoding"] is None
     said = capfd.readouterr().out
     assert "| rows | rows/s per core | peak MiB |" in said and "\n| 40 | " in said
-    assert not (tmp_path / "m/rows").exists()
+    left = sorted(f.relative_to(tmp_path).as_posix() for f in tmp_path.rglob("*") if f.is_file())
+    kept = ["m/inspected/thesis.tex", "m/measured.json", "m/pairs/thesis.tex", "m/rows/thesis.tex"]
+    assert left == kept
 
 
 def test_a_few_pairs_are_repeated_and_read_again(tmp_path, capfd):

@@ -9,7 +9,8 @@ import yaml
 
 import launch.grpo
 from data_gen.files.settings import read_yaml
-from rl.preflight import prepare, write_config
+from rl.preflight import prepare
+from rl.run_directory import claimed
 from rl.settings import DEFAULT_CONFIG, parse, resolved
 from tests.places import ROOT
 from tests.tiny import save_tiny_policy
@@ -139,16 +140,17 @@ def test_a_run_is_not_gone_on_with_under_other_settings(grpo, config, tmp_path, 
     (checkpoint / "complete.json").write_text(json.dumps({"processes": 1, "files": {}}))
     ready = prepare(settings, args)
     assert ready.checkpoint == checkpoint
-    write_config(settings.output, resolved(settings, args))
+    with claimed(settings) as run:
+        run.begin(resolved(settings, args), "grpo", ready.checkpoint, ready.digests)
     prepare(*parse(["--config", write(tmp_path, {**config, "max_steps": 9, "save_steps": 3})]))
-    assert grpo.main(["--config", write(tmp_path, {**config, "learning_rate": 0.5})]) == 2
-    error = capsys.readouterr().err
-    assert "was started with other settings (learning_rate: None -> 0.5)" in error
-    assert "--resume none" in error
-    prepare(
-        *parse(["--config", write(tmp_path, {**config, "learning_rate": 0.5, "resume": "none"})])
-    )
-    assert not checkpoint.exists()
+    other = {**config, "learning_rate": 0.5}
+    for resume in ("auto", str(checkpoint)):
+        assert grpo.main(["--config", write(tmp_path, {**other, "resume": resume})]) == 2
+        error = capsys.readouterr().err
+        assert "was started with other settings (learning_rate: None -> 0.5" in error
+        assert f"--resume none to start over, which keeps it in {tmp_path}/runs/run.1" in error
+    prepare(*parse(["--config", write(tmp_path, {**other, "resume": "none"})]))
+    assert checkpoint.exists()
 
 
 def test_prompts_too_long_for_the_context_are_dropped_and_counted(config, tmp_path, tiny):

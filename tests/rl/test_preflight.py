@@ -56,16 +56,15 @@ def test_evaluation_needs_rows(tmp_path, policy_path, rows_path):
     assert len(ready.eval_rows) == 24
 
 
-def test_starting_over_deletes_what_the_run_wrote(tmp_path, policy_path, rows_path):
+def test_opening_a_run_reads_its_rows_and_touches_nothing(tmp_path, policy_path, rows_path):
     log = tmp_path / "run" / "log.jsonl"
-    open_run(run(tmp_path, policy_path, rows_path), arguments(tmp_path))
+    log.parent.mkdir()
     log.write_text("{}")
-    open_run(run(tmp_path, policy_path, rows_path), arguments(tmp_path))
-    assert log.exists()
-    rows, others, checkpoint = open_run(
+    rows, others, checkpoint, digests = open_run(
         run(tmp_path, policy_path, rows_path, resume="none"), arguments(tmp_path), str(rows_path)
     )
-    assert not log.exists() and checkpoint is None and len(rows) == len(others) == 24
+    assert checkpoint is None and len(rows) == len(others) == 24 and set(digests) == {"rows"}
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["log.jsonl"]
 
 
 def test_image_sizes_of_the_settings_reach_the_processor(tmp_path, policy_path, rows_path):

@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+from rl.checkpoints import mark_complete
+from rl.finite import NotFiniteError
 from rl.run import shutdown_distributed, train_and_save
 
 
@@ -38,13 +40,34 @@ def test_a_finished_run_saves_its_policy_without_a_pickle(tmp_path, capsys):
     assert f"policy saved to {tmp_path}/policy/" in capsys.readouterr().out
 
 
+def run_in(tmp_path):
+    return SimpleNamespace(output=tmp_path, checkpoints=tmp_path / "checkpoints")
+
+
 def test_an_interrupted_run_saves_nothing_and_says_how_to_resume(tmp_path, capsys):
     trainer = StubTrainer(KeyboardInterrupt())
-    settings = SimpleNamespace(output=tmp_path, checkpoints=tmp_path / "checkpoints")
-    assert train_and_save(trainer, settings, tmp_path / "checkpoint-5") == 130
-    assert trainer.resumed_from == str(tmp_path / "checkpoint-5")
+    kept = tmp_path / "checkpoints" / "checkpoint-5"
+    kept.mkdir(parents=True)
+    mark_complete(kept, processes=1)
+    assert train_and_save(trainer, run_in(tmp_path), kept) == 130
+    assert trainer.resumed_from == str(kept)
     assert not (tmp_path / "policy").exists()
-    assert "stopped at step 7; the same command resumes" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"stopped at step 7; the same command resumes from {kept}" in said
+
+
+def test_before_the_first_checkpoint_it_says_that_there_is_none(tmp_path, capsys):
+    assert train_and_save(StubTrainer(KeyboardInterrupt()), run_in(tmp_path), None) == 130
+    assert "stopped at step 7; before its first checkpoint" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_finite_saves_no_policy_and_fails(tmp_path, capsys):
+    error = NotFiniteError("step 8: the loss is nan; before it, vowels gave 0 to 1 for rows 'a'")
+    assert train_and_save(StubTrainer(error), run_in(tmp_path), None) == 1
+    assert not (tmp_path / "policy").exists()
+    said = capsys.readouterr().err
+    assert "stopped: step 8: the loss is nan; before it, vowels gave" in said
+    assert "no policy was saved, there is no checkpoint; try a lower --learning_rate" in said
 
 
 def test_one_process_has_no_group_to_shut_down():

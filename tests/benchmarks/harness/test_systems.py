@@ -46,6 +46,23 @@ def test_policies_are_named_and_checked(two_policies):
             check_policy(missing)
 
 
+@pytest.mark.parametrize(
+    "labels", [("a b", "a_b"), ("a/b", "a:b"), ("Base", "base"), ("é", "e\u0301")]
+)
+def test_labels_that_name_one_folder_are_refused(two_policies, labels):
+    with pytest.raises(InputError, match="name the same folder"):
+        parse_systems([f"{labels[0]}=a/policy", f"{labels[1]}=b/policy"])
+    (two_policies / "r.yaml").write_text("policy: b/policy")
+    with pytest.raises(InputError, match="name the same folder"):
+        parse_systems([f"{labels[0]}=a/policy"], [f"{labels[1]}=r.yaml"], check=False)
+
+
+@pytest.mark.parametrize("label", [".", "..", "x" * 300])
+def test_a_label_that_names_no_folder_is_refused(two_policies, label):
+    with pytest.raises(InputError, match="names no folder"):
+        parse_systems([f"{label}=a/policy"])
+
+
 def test_a_system_is_a_file_with_policy_and_retrieval(two_policies):
     (two_policies / "r.yaml").write_text(
         "policy: b/policy\nretrieval: {encoder: imagenet, regions: null, verify: 0.5}"
