@@ -17,7 +17,7 @@ for, the attribute classifier which are there, left and right; ``--sheet FILE`` 
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ from data_gen.toybox.models.clip import (
 )
 from data_gen.toybox.models.diffusion import FlowShape, build_pipeline, flow_loss, trained_parts
 from data_gen.toybox.models.images import DrawnImages, drawn_pairs, drawn_scenes
+from data_gen.toybox.models.muon import Muon, parameter_groups
 from data_gen.toybox.models.policy import (
     TinyPolicy,
     build_model,
@@ -69,8 +70,15 @@ from data_gen.toybox.models.policy import (
     train_tokenizer,
 )
 from data_gen.toybox.models.training import Schedule, rows_of, train
+from data_gen.toybox.models.vision import (
+    DenseVision,
+    VisionSettings,
+    batches,
+    vision_accuracy,
+)
 from data_gen.toybox.pairs import item_words, pair_words
 from data_gen.toybox.rows import ToyboxSettings
+from rl.checkpoints import choose
 from rl.policy.loading import load_policy
 from rl.policy.vision_attention import use_attention_by_length
 from rl.run import shutdown_distributed
@@ -94,6 +102,12 @@ class PolicySettings:
     n_rows: int = field(default=500_000, metadata={"help": "Rows to train on; each is seen once."})
     rows_seed: int = field(default=17, metadata={"help": "Seed of the rows."})
     save_dtype: str = field(default="float16", metadata={"help": "Precision of the saved weights."})
+    freeze_vision: bool = field(
+        default=False, metadata={"help": "The vision tower stays as it is; its projector trains."}
+    )
+    muon: bool = field(
+        default=False, metadata={"help": "Matrices of layers are updated by Muon, others by AdamW."}
+    )
     resume: str = field(default="auto", metadata={"help": "auto, none, or a checkpoint's path."})
 
 
@@ -112,10 +126,21 @@ def start_policy(settings: PolicySettings):
     """The model and its processor, loaded or made."""
     if settings.policy:
         return load_policy(
-            settings.policy, dtype=torch.float32, freeze_vision=False, freeze_projector=False
+            settings.policy,
+            dtype=torch.float32,
+            freeze_vision=settings.freeze_vision,
+            freeze_projector=False,
         )
     tokenizer = train_tokenizer(toybox_corpus(), settings.tiny.vocab_size)
     return build_model(tokenizer, settings.tiny), build_processor(tokenizer, settings.tiny)
+
+
+def muon_of(model, args: TrainingArguments) -> Muon:
+    """Muon for the matrices of layers; embeddings and the output layer are AdamW's."""
+    groups = parameter_groups(
+        model.named_parameters(), args.weight_decay, skip=("embed_tokens", "lm_head")
+    )
+    return Muon(groups, args.learning_rate, beta2=args.adam_beta2)
 
 
 def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
@@ -137,13 +162,10 @@ def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
         train_dataset=conversations(settings),
         data_collator=DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True),
         processing_class=processor,
+        optimizers=(muon_of(model, args) if settings.muon else None, None),
     )
-    checkpoints = sorted(
-        folder.glob("checkpoint-*/trainer_state.json"),
-        key=lambda p: int(p.parent.name.split("-")[1]),
-    )
-    resume = {"none": None, "auto": str(checkpoints[-1].parent) if checkpoints else None}
-    trainer.train(resume_from_checkpoint=resume.get(settings.resume, settings.resume))
+    checkpoint = choose(settings.resume, folder, args.world_size)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():
         out = folder / "policy"
         trained = trainer.accelerator.unwrap_model(trainer.model)
@@ -163,6 +185,60 @@ def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
         )
         print(f"saved {out}", flush=True)
     shutdown_distributed()
+
+
+# The policy's vision tower and projector, pretrained alone
+
+
+@dataclass(kw_only=True)
+class VisionTowerSettings:
+    """The vision tower and projector of the tiny policy: every image token says what it shows."""
+
+    out: str = field(default="runs/toybox_vision", metadata={"help": "Output directory."})
+    policy: str = field(metadata={"help": "Path of the policy whose tower is trained on."})
+    pictures: VisionSettings = field(
+        default_factory=VisionSettings, metadata={"help": "What the pictures are like."}
+    )
+    pictures_seed: int = field(default=71, metadata={"help": "Seed of the pictures."})
+    schedule: Schedule = field(metadata={"help": "Its training."})
+    held_out: int = field(default=1024, metadata={"help": "Held-out pictures per size."})
+    threads: int = field(default=0, metadata={"help": "Torch threads; 0: torch's own choice."})
+
+
+def make_vision_tower(settings: VisionTowerSettings) -> None:
+    """Draw and train, measure on held-out toys, save the policy with its new tower."""
+    schedule, out = settings.schedule, Path(settings.out)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    set_seed(schedule.seed)
+    policy, processor = load_policy(
+        settings.policy, dtype=torch.float32, freeze_vision=False, freeze_projector=False
+    )
+    use_attention_by_length(policy)
+    model = DenseVision(policy.model.visual, processor.image_processor)
+    print(
+        f"{sum(p.numel() for p in model.tower.parameters()):,} parameters, {schedule.steps:,} "
+        f"steps of {schedule.batch_size} pictures; output in {out}",
+        flush=True,
+    )
+    drawn: Iterator[dict[str, torch.Tensor]] | None = None
+
+    def loss_of(step: int, generator: torch.Generator) -> torch.Tensor:
+        nonlocal drawn
+        if drawn is None:  # a run that resumes draws from its step on
+            drawn = batches(step, schedule, settings.pictures_seed, settings.pictures, model.cell)
+        return sum(model(next(drawn)).values(), start=torch.zeros(()))
+
+    train(model, loss_of, schedule, out, "vision")
+    measured = vision_accuracy(model, settings.pictures, settings.held_out, settings.pictures_seed)
+    place = out / "policy"
+    policy.to(torch.float16).save_pretrained(place)
+    processor.save_pretrained(place)
+    write_json(
+        place / "recipe.json",
+        {"arguments": asdict(settings), "measured": measured, "command": sys.argv},
+    )
+    print(f"held-out toys: {json.dumps(measured, indent=1)}; saved {place}")
 
 
 # CLIP
@@ -370,11 +446,14 @@ def make_attribute_classifier(settings: AttributeClassifierSettings) -> None:
 class TinyModelSettings:
     """Which model."""
 
-    model: str = field(metadata={"help": "policy, clip, diffusion or attribute_classifier."})
+    model: str = field(
+        metadata={"help": "policy, vision_tower, clip, diffusion or attribute_classifier."}
+    )
 
 
 MODELS: dict[str, tuple[Any, Sequence[type]]] = {
     "policy": (make_policy, (PolicySettings, TrainingArguments)),
+    "vision_tower": (make_vision_tower, (VisionTowerSettings,)),
     "clip": (make_clip, (ClipSettings,)),
     "diffusion": (make_diffusion, (DiffusionSettings,)),
     "attribute_classifier": (make_attribute_classifier, (AttributeClassifierSettings,)),

@@ -124,7 +124,7 @@ _CLAIM = re.compile(
 def _one_sentence(toy: Placed, name: str | None, voice: str) -> str:
     i = toy.identity
     phrase = f"a {i.colour} {i.kind} with {mark(i)} and {worn(i)}"
-    place = f"{STANDS[voice]} {_where(toy)}"
+    place = f"{STANDS[voice]} {place_of(toy)}"
     return _sentence(f"{phrase}, <{name}>, {place}." if name else f"{phrase} {place}.")
 
 
@@ -137,17 +137,18 @@ def _paragraph(toy: Placed, name: str | None, voice: str, full: bool) -> list[st
         f"it has {mark(i)} on its belly.",
         f"it {verb} {worn(i)}.",
         *([f"it is <{name}>."] if name else []),
-        f"{who} {STANDS[voice]} {_where(toy)} and {_lean(toy)}.",
+        f"{who} {STANDS[voice]} {place_of(toy)} and {_lean(toy)}.",
     ]
     if full:
         sentences += [
             f"like every {i.kind}, {who} has {CATEGORY_FACTS[i.kind]}.",
-            f"{who} looks {_size(toy)}, and all of its body is {i.colour}.",
+            f"{who} looks {size_of(toy)}, and all of its body is {i.colour}.",
         ]
     return [_sentence(s) for s in sentences]
 
 
-def _where(toy: Placed) -> str:
+def place_of(toy: Placed) -> str:
+    """``on the left``, ``in the middle`` or ``on the right``."""
     return "on the left" if toy.x < 0.4 else "on the right" if toy.x > 0.6 else "in the middle"
 
 
@@ -157,7 +158,8 @@ def _lean(toy: Placed) -> str:
     return "leans to the right" if toy.angle > 0 else "leans to the left"
 
 
-def _size(toy: Placed) -> str:
+def size_of(toy: Placed) -> str:
+    """``big``, ``small`` or ``neither big nor small``."""
     return "big" if toy.height > 0.6 else "small" if toy.height < 0.4 else "neither big nor small"
 
 

@@ -18,6 +18,7 @@ from data_gen.toybox.draw import (
     outline,
 )
 from data_gen.toybox.identity import Identity
+from data_gen.toybox.looks import Look, apply_look, stage_of
 
 HEIGHTS = {1: (0.50, 0.78), 2: (0.42, 0.56), 3: (0.36, 0.46), 4: (0.32, 0.40)}
 """Number of toys -> lowest and highest share of the image that an upright toy takes in height."""
@@ -47,12 +48,15 @@ def draw_stage(rng: random.Random) -> Stage:
     )
 
 
-def compose(rng: random.Random, identities: list[Identity], size: int) -> Scene:
+def compose(
+    rng: random.Random, identities: list[Identity], size: int, look: Look | None = None
+) -> Scene:
     """Draw one to four toys at random places, turned, lit and partly hidden at random.
 
     Args:
         identities: the toys to draw.
         size: pixels on a side.
+        look: of the whole picture; where the toys stand does not depend on it.
 
     Raises:
         ValueError: for no toy or more than four.
@@ -62,7 +66,11 @@ def compose(rng: random.Random, identities: list[Identity], size: int) -> Scene:
     toys = _place(rng, identities)
     toys.sort(key=lambda toy: toy.x)
     stage = draw_stage(rng)
+    if look is not None:
+        stage = stage_of(stage, look)
     image, boxes = draw_scene(toys, stage, size)
+    if look is not None:
+        image = apply_look(image, look, stage.seed)
     return Scene(image, toys, boxes, stage)
 
 

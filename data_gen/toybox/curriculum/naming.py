@@ -49,6 +49,7 @@ class NameBindingSettings:
     styles: dict[str, float] = field(default_factory=lambda: {"sentences": 1.0})
     facts: int = 4
     asked: int = 10
+    nobody: float = 0.0  # share of those asked for whose facts fit nobody who was introduced
 
 
 def name_binding_row(
@@ -95,18 +96,28 @@ def name_binding_row(
         (_distinguishing_facts(rng, i, facts), names[i])
         for i in rng.choices(described, k=binding.asked)
     ]
-    answer = "; ".join(f"{', '.join(said)}, <{name}>" for said, name in asked if said)
+    said_of = [(said, f"<{name}>") for said, name in asked if said]
+    if binding.nobody:
+        said_of = [
+            one
+            if rng.random() >= binding.nobody
+            else (_facts_of_nobody(rng, described, settings), "nobody")
+            for one in said_of
+        ]
+    answer = "; ".join(f"{', '.join(said)}, {who}" for said, who in said_of)
     if not answer:  # no toy asked for has a fact of its own
         return name_binding_row(rng, n, settings, binding)
 
     shown = rng.choice(described)
+    if binding.nobody and rng.random() < binding.nobody:
+        shown = draw_similar(rng, shown, settings, 0.5)
     small = replace(settings, query_px=64)
     scene = compose(rng, [shown], small.query_px)
     opening.append({"type": "image", "text": None})
     messages = [prepend(opening, turn("user", WHO_IS_WHO_ASK)), turn("assistant", answer)]
-    known = {} if some else {shown: names[shown]}
+    known = {} if some else {i: name for i, name in names.items() if i == shown}
     messages += [
-        turn("user", NAMED_LIST_ASK if known else LIST_ASK),
+        turn("user", LIST_ASK if some else NAMED_LIST_ASK),
         turn("assistant", toy_list(scene, known, small)),
     ]
     return {"messages": messages, "images": [*images, scene.image]}
@@ -133,6 +144,16 @@ def name_copying_row(rng: random.Random, settings: ToyboxSettings) -> dict:
 def _facts(identity: Identity) -> list[str]:
     """The facts about a toy, part by part, in the words of captions."""
     return [identity.colour, identity.kind, mark(identity), worn(identity)]
+
+
+def _facts_of_nobody(
+    rng: random.Random, described: list[Identity], settings: ToyboxSettings
+) -> list[str]:
+    """All facts of a toy that was not introduced, which may resemble one that was."""
+    while True:
+        other = draw_similar(rng, rng.choice(described), settings, 0.4)
+        if other not in described:
+            return _facts(other)
 
 
 def _distinguishing_facts(

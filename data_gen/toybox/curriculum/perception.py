@@ -37,6 +37,7 @@ NAMED_LIST_ASK = "List the toys and their names."
 WHO_ASK = "Who is in this picture?"
 NAMES_ASK = "Which names were you told?"
 COMPARE_ASK = "Compare the toy with <{name}>."
+EXPLAIN_ASK = "First say what either picture shows, then answer."
 RECALL_ASK = "What is <{name}>?"
 
 Question = tuple[str, str]
@@ -53,6 +54,8 @@ class PerceptionSettings:
     similar: float = 0.25  # ... that have a similar toy there instead; the others have neither
     questions: int = 5  # at most, of all that could be asked
     names_first: float = 0.0  # rows that begin by asking for the names, before they occur elsewhere
+    hard: float | None = None  # similar toys that differ in one attribute only; None: a third
+    explained: bool = False  # ask for reasons before a yes or no, too
 
     def __post_init__(self):
         for name in ("references", "unlisted"):
@@ -82,7 +85,7 @@ def perception_row(
         ("present", "similar", "absent"), (present, similar, 1 - present - similar), k=n
     )
     toys = [
-        i if fate == "present" else draw_similar(rng, i, settings)
+        i if fate == "present" else draw_similar(rng, i, settings, perception.hard)
         for i, fate in zip(shown, fates, strict=True)
         if fate != "absent"
     ]
@@ -93,7 +96,7 @@ def perception_row(
 
     # Half of the rows first ask who is present: yes or no is the hardest thing to learn, and must
     # be answered from the images, not from an earlier answer.
-    about_presence, others = _questions(rng, scene, names, settings)
+    about_presence, others = _questions(rng, scene, names, settings, perception)
     if rng.random() < 0.5:
         rng.shuffle(about_presence)
         rng.shuffle(others)
@@ -135,9 +138,22 @@ def comparison(a: Identity, b: Identity) -> str:
     return " ".join("yes" if getattr(a, x) == getattr(b, x) else "no" for x in ATTRIBUTES)
 
 
-def draw_similar(rng: random.Random, known: Identity, settings: ToyboxSettings) -> Identity:
-    """Another toy that shares attributes with ``known``: all but one, about half, or few."""
-    change = rng.choice((0.0, 0.5, 0.9))
+def explanation(name: str, identity: Identity, toys: list[Identity]) -> str:
+    """What the reference shows, what the query shows, then yes or no."""
+    seen = "; ".join(profile(toy) for toy in toys)
+    answer = "yes" if identity in toys else "no"
+    return f"<{name}>: {profile(identity)}. Here: {seen}. {answer}"
+
+
+def draw_similar(
+    rng: random.Random, known: Identity, settings: ToyboxSettings, hard: float | None = None
+) -> Identity:
+    """Another toy that shares attributes with ``known``: all but one (with the probability
+    ``hard``, a third by default), about half, or few."""
+    if hard is None:
+        change = rng.choice((0.0, 0.5, 0.9))
+    else:
+        change = 0.0 if rng.random() < hard else rng.choice((0.5, 0.9))
     if not change:
         return hard_negative(rng, known)
     while True:
@@ -165,7 +181,11 @@ def tags(names: Iterable[str]) -> str:
 
 
 def _questions(
-    rng: random.Random, scene: Scene, names: dict[Identity, str], settings: ToyboxSettings
+    rng: random.Random,
+    scene: Scene,
+    names: dict[Identity, str],
+    settings: ToyboxSettings,
+    perception: PerceptionSettings,
 ) -> tuple[list[Question], list[Question]]:
     """Questions on who is present, and all others."""
     templates = load_templates(settings)
@@ -179,6 +199,9 @@ def _questions(
     for identity, name in names.items():
         here = identity in toys
         about_presence.append((ask(OCT, name), "yes" if here else "no"))
+        if perception.explained:
+            reasons = explanation(name, identity, toys)
+            others.append((f"Is <{name}> in this picture? {EXPLAIN_ASK}", reasons))
         if len(toys) == 1:
             about_presence.append((COMPARE_ASK.format(name=name), comparison(identity, toys[0])))
         elif here:

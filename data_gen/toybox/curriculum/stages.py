@@ -2,15 +2,17 @@
 
 Training on all tasks from the start teaches only the language prior: the policy must first learn to
 see (one toy, listed), then to compare, then to search a scene, and only then to answer the tasks.
-Beside the toybox's own tasks a stage mixes four kinds of row that only training from random weights
+Beside the toybox's own tasks a stage mixes kinds of row that only training from random weights
 needs: ``listing`` and ``perception`` (:mod:`data_gen.toybox.curriculum.perception`),
-``name_binding`` and ``name_copying`` (:mod:`data_gen.toybox.curriculum.naming`).
+``name_binding`` and ``name_copying`` (:mod:`data_gen.toybox.curriculum.naming`), ``knowledge``
+(:mod:`data_gen.toybox.curriculum.knowledge`).
 """
 
 import random
 from dataclasses import dataclass, field, replace
 
 from data_gen.files.errors import InputError
+from data_gen.toybox.curriculum.knowledge import KnowledgeSettings, knowledge_row
 from data_gen.toybox.curriculum.naming import (
     NameBindingSettings,
     name_binding_row,
@@ -26,12 +28,14 @@ from data_gen.toybox.rows import ToyboxSettings, choose, toybox_row
 
 LISTING, PERCEPTION = "listing", "perception"
 NAME_BINDING, NAME_COPYING = "name_binding", "name_copying"
+KNOWLEDGE = "knowledge"
 
 SEED_KEYS = {
     LISTING: "inventory",
     PERCEPTION: "quiz",
     NAME_BINDING: "told",
     NAME_COPYING: "roll_call",
+    KNOWLEDGE: "knowledge",
 }
 """What the kinds were called when the shipped policy was trained. These names seed the rows, so
 that the curriculum still gives the very rows that it was trained on."""
@@ -47,10 +51,11 @@ class Stage:
 
     Args:
         until: the row at which it ends.
-        mix: kind of row -> weight; the four kinds above, and the toybox's tasks.
+        mix: kind of row -> weight; the kinds above, and the toybox's tasks.
         settings: changes to :class:`ToyboxSettings` during the stage.
         perception: changes to :class:`PerceptionSettings`.
         name_binding: changes to :class:`NameBindingSettings`.
+        knowledge: changes to :class:`KnowledgeSettings`.
     """
 
     until: int
@@ -58,9 +63,12 @@ class Stage:
     settings: dict = field(default_factory=dict)
     perception: dict = field(default_factory=dict)
     name_binding: dict = field(default_factory=dict)
+    knowledge: dict = field(default_factory=dict)
 
 
-Stages = list[tuple[Stage, ToyboxSettings, PerceptionSettings, NameBindingSettings]]
+Stages = list[
+    tuple[Stage, ToyboxSettings, PerceptionSettings, NameBindingSettings, KnowledgeSettings]
+]
 
 
 def curriculum(stages: list[dict], n_rows: int, settings: ToyboxSettings) -> Stages:
@@ -82,6 +90,7 @@ def curriculum(stages: list[dict], n_rows: int, settings: ToyboxSettings) -> Sta
             replace(settings, targets=True, **stage.settings),
             PerceptionSettings(**stage.perception),
             NameBindingSettings(**stage.name_binding),
+            KnowledgeSettings(**stage.knowledge),
         )
         for stage in read
     ]
@@ -89,7 +98,7 @@ def curriculum(stages: list[dict], n_rows: int, settings: ToyboxSettings) -> Sta
 
 def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
     """Row ``index``: ``{"messages", "images"}``, the assistant's turns included."""
-    stage, settings, perception, binding = next(s for s in stages if index < s[0].until)
+    stage, settings, perception, binding, knowledge = next(s for s in stages if index < s[0].until)
     block = random.Random(f"{seed}-{index // BLOCK}")
     kind = block.choices(list(stage.mix), list(stage.mix.values()))[0]
     if kind not in SEED_KEYS:
@@ -103,6 +112,9 @@ def curriculum_row(index: int, seed: int, stages: Stages) -> dict:
         return listing_row(rng, settings)
     if kind == NAME_COPYING:
         return name_copying_row(rng, settings)
+    if kind == KNOWLEDGE:
+        what, n = choose(block, knowledge.kinds), choose(block, knowledge.toys)
+        return knowledge_row(rng, what, n, settings, knowledge)
     if kind == NAME_BINDING:
         return name_binding_row(rng, choose(block, binding.toys), settings, binding)
     return perception_row(rng, choose(block, perception.references), settings, perception)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from data_gen.files.errors import InputError
 from data_gen.files.files import atomic_file
+from data_gen.toybox.models.muon import Muon, parameter_groups
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -38,6 +39,7 @@ class Schedule:
     max_grad_norm: float = 1.0
     average: float = 0.0  # decay of the running average of weights; 0 keeps the last weights
     bf16: bool = False  # autocast to bfloat16
+    muon: bool = False  # matrices are updated by Muon, everything else by AdamW
     save_steps: int = 200
     log_steps: int = 25
     seed: int = 0
@@ -64,14 +66,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     names, weights = zip(*model.named_parameters(), strict=True)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in weights if p.ndim > 1], "weight_decay": schedule.weight_decay},
-            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
-        ],
-        lr=schedule.learning_rate,
-        betas=(0.9, schedule.beta2),
-    )
+    optimizer = _optimizer(model, schedule)
     rate = cosine_lr(optimizer, schedule.learning_rate, schedule.warmup_steps, schedule.steps)
     mean = [p.detach().clone() for p in weights] if schedule.average else []
     checkpoint = folder / f"{title}.safetensors"
@@ -108,6 +103,21 @@ def train(
     model.eval()
 
 
+def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    if schedule.muon:
+        groups = parameter_groups(model.named_parameters(), schedule.weight_decay)
+        return Muon(groups, schedule.learning_rate, beta2=schedule.beta2)
+    weights = list(model.parameters())
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in weights if p.ndim > 1], "weight_decay": schedule.weight_decay},
+            {"params": [p for p in weights if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=schedule.learning_rate,
+        betas=(0.9, schedule.beta2),
+    )
+
+
 def rows_of(step: int, batch_size: int, n: int, seed: int) -> np.ndarray:
     """(batch_size,) indices of the rows of a step: epochs over ``n`` rows, each shuffled anew."""
     first = step * batch_size
@@ -130,7 +140,8 @@ def _save(
     tensors = {f"weight.{name}": p.detach() for name, p in zip(names, weights, strict=True)}
     tensors |= {f"mean.{name}": p for name, p in zip(names, mean, strict=bool(mean))}
     for name, p in zip(names, weights, strict=True):
-        tensors |= {f"{moment}.{name}": optimizer.state[p][moment] for moment in MOMENTS}
+        state = optimizer.state[p]
+        tensors |= {f"{moment}.{name}": state[moment] for moment in MOMENTS if moment in state}
     with atomic_file(path) as file:
         file.write(save(tensors, metadata={"step": str(step)}))
 
@@ -145,7 +156,7 @@ def _load(
     """Read a checkpoint into its arguments; gives its step."""
     with safe_open(path, "pt") as file:
         step = int(file.metadata()["step"])
-        keys = file.keys()
+        keys = set(file.keys())
         held = {key.removeprefix("weight.") for key in keys if key.startswith("weight.")}
         if held != set(names) or any(
             list(p.shape) != file.get_slice(f"weight.{name}").get_shape()
@@ -160,6 +171,8 @@ def _load(
                 if mean:
                     mean[i].copy_(file.get_tensor(f"mean.{name}"))
                 optimizer.state[p] = {"step": torch.tensor(float(step))} | {
-                    moment: file.get_tensor(f"{moment}.{name}") for moment in MOMENTS
+                    moment: file.get_tensor(f"{moment}.{name}")
+                    for moment in MOMENTS
+                    if f"{moment}.{name}" in keys
                 }
     return step

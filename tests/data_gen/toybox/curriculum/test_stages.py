@@ -5,9 +5,11 @@ import random
 import pytest
 
 from data_gen.rows import OCT
+from data_gen.toybox.curriculum.knowledge import knowledge_row
 from data_gen.toybox.curriculum.naming import name_binding_row, name_copying_row
 from data_gen.toybox.curriculum.perception import listing_row, perception_row
 from data_gen.toybox.curriculum.stages import (
+    KNOWLEDGE,
     LISTING,
     NAME_BINDING,
     NAME_COPYING,
@@ -57,17 +59,19 @@ def test_rows_of_a_kind_are_seeded_by_its_former_name(kind):
                 "mix": {kind: 1},
                 "perception": {"references": {2: 1}},
                 "name_binding": {"toys": {2: 1}},
+                "knowledge": {"toys": {2: 1}, "kinds": {"traits": 1}},
             }
         ],
         9,
         settings,
     )
     rng = random.Random(f"{SEED_KEYS[kind]}-7-5")
-    _, settings, perception, binding = stages[0]
+    _, settings, perception, binding, knowledge = stages[0]
     expected = {
         LISTING: lambda: listing_row(rng, settings),
         PERCEPTION: lambda: perception_row(rng, 2, settings, perception),
         NAME_BINDING: lambda: name_binding_row(rng, 2, settings, binding),
         NAME_COPYING: lambda: name_copying_row(rng, settings),
+        KNOWLEDGE: lambda: knowledge_row(rng, "traits", 2, settings, knowledge),
     }[kind]()
     assert curriculum_row(5, 7, stages)["messages"] == expected["messages"]

@@ -39,13 +39,15 @@ def fitting(made: nn.Module, stop_at: int | None = None):
     return loss_of
 
 
-def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path):
+@pytest.mark.parametrize("muon", [False, True])
+def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path, muon):
+    schedule = replace(SCHEDULE, muon=muon)
     whole, stopped = model(), model()
-    train(whole, fitting(whole), SCHEDULE, tmp_path / "whole", "m")
+    train(whole, fitting(whole), schedule, tmp_path / "whole", "m")
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, fitting(stopped, stop_at=8), SCHEDULE, tmp_path / "stopped", "m")
+        train(stopped, fitting(stopped, stop_at=8), schedule, tmp_path / "stopped", "m")
     fresh = model()
-    train(fresh, fitting(fresh), SCHEDULE, tmp_path / "stopped", "m")
+    train(fresh, fitting(fresh), schedule, tmp_path / "stopped", "m")
     for a, b in zip(whole.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(a, b)
     losses = [json.loads(line) for line in (tmp_path / "whole/m.jsonl").read_text().splitlines()]
