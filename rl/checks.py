@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +22,13 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from data_gen.files.settings import did_you_mean
 from data_gen.rows.disk_space import megabytes
 from rewards.loading import RewardError, checked, reward_name
-from rl.policy.loading import LoraSettings, freeze, torch_dtype, trainable_parameters
+from rl.policy.loading import (
+    LoraSettings,
+    freeze,
+    is_adapter,
+    torch_dtype,
+    trainable_parameters,
+)
 from rl.sampler import plain_row
 from rl.settings import PolicySettings, StartupError
 
@@ -50,12 +57,13 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_completion_length": (1, math.inf),
     "gradient_accumulation_steps": (1, math.inf),
     "per_device_train_batch_size": (1, math.inf),
-    "save_total_limit": (1, math.inf),
+    "save_total_limit": (0, math.inf),
     "completions_every": (0, math.inf),
 }
 """Setting -> its smallest and its largest value."""
 
-ABOVE_ZERO = ("temperature", "top_p", "repetition_penalty", "num_train_epochs")
+ABOVE_ZERO = ("temperature", "top_p", "repetition_penalty")
+MAY_BE_INFINITE = ("max_grad_norm",)
 
 TRACKERS = {
     "comet_ml": "comet_ml",
@@ -98,8 +106,8 @@ INSTALLED_AS = {
 }
 """Module -> what pip calls it, where that is another name."""
 
-TRIED_ROWS = 2
-"""Rows of each task on which rewards are tried."""
+TRIED_ROWS = 12
+"""Rows of each task on which rewards are tried: some rows of a task may be no reward's."""
 
 
 def check_options(settings: PolicySettings, args: TrainingArguments) -> None:
@@ -114,7 +122,8 @@ def check_options(settings: PolicySettings, args: TrainingArguments) -> None:
         if not isinstance(value, int | float):
             continue
         above = "above" if name in ABOVE_ZERO else "at least"
-        if not low <= value <= high or (name in ABOVE_ZERO and not value) or math.isinf(value):
+        endless = math.isinf(value) and name not in MAY_BE_INFINITE
+        if not low <= value <= high or (name in ABOVE_ZERO and not value) or endless:
             most = f" and at most {high:g}" if high < math.inf else ""
             raise StartupError(f"{name} is {value:g}; it must be a number {above} {low:g}{most}")
     low, high = settings.min_pixels, settings.max_pixels
@@ -195,7 +204,7 @@ def check_disk(
     every = args.save_steps if args.save_steps >= 1 else args.save_steps * steps
     planned = {"no": 0, "steps": math.ceil(steps / max(1, every))}.get(strategy, 1)
     kept = planned
-    if args.save_total_limit is not None and planned > args.save_total_limit:
+    if args.save_total_limit and planned > args.save_total_limit:
         kept = args.save_total_limit + 1  # an old one goes only when the new one is whole
     each = saved + (0 if args.save_only_model else optimizer)
     needed = max(0, kept - has) * each + saved
@@ -212,6 +221,9 @@ def check_disk(
 def _saved_bytes(settings: PolicySettings, config: Any) -> tuple[int, int]:
     """Bytes of the saved weights, and of their optimizer's two moments; (0, 0) where the model
     cannot be built without weights."""
+    if is_adapter(settings.policy):
+        adapter = sum(f.stat().st_size for f in Path(settings.policy).glob("adapter_model*"))
+        return adapter, 2 * adapter
     try:
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(config)
@@ -311,7 +323,7 @@ def _judges(reward: Callable, rows: Dataset, places: list[int], tokenizer: Any) 
         row = plain_row(rows[i])
         names = " and ".join(f"<{name}>" for name in row["names"])
         said = row["answer"] or f"This is {names}, on a red chair beside a lamp."
-        tried += [(row, said), (row, "")]
+        tried += [(row, said), (row, "")] if i == places[0] else [(row, said)]
     columns: dict[str, Any] = {key: [row[key] for row, _ in tried] for key in tried[0][0]}
     columns.pop("prompt", None)
     columns |= {

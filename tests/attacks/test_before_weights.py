@@ -89,15 +89,19 @@ def tokenizer(text):
 tokenizer.eos_token_id = 0
 
 
+def never(completions, **_):
+    return [None] * len(completions)
+
+
 def captions_only(completions, task, **_):
     return [1.0 if kind == "identity_consistency" else None for kind in task]
 
 
 def test_tasks_and_rewards_that_do_nothing_are_told(tiny):
     rows = read_rows(tiny.rows)
-    judged = try_rewards([captions_only, always([None] * 4)], rows, tokenizer)
+    judged = try_rewards([captions_only, never], rows, tokenizer)
     assert judged.unjudged == {"object_consistency": 4, "visual_localization": 4}
-    assert judged.idle == ["mine"]
+    assert judged.idle == ["never"]
     lines = judged.lines(len(rows))
     assert lines["unjudged"].startswith("67% of the rows") and "--task_mix" in lines["unjudged"]
     mix = {"identity_consistency": 1.0}
@@ -105,8 +109,8 @@ def test_tasks_and_rewards_that_do_nothing_are_told(tiny):
 
 
 def test_a_run_in_which_nothing_is_judged_does_not_start(tiny):
-    with pytest.raises(StartupError, match="nothing would be judged: mine returned None"):
-        try_rewards([always([None] * 4)], read_rows(tiny.rows), tokenizer)
+    with pytest.raises(StartupError, match="nothing would be judged: never returned None"):
+        try_rewards([never], read_rows(tiny.rows), tokenizer)
 
 
 def test_a_reward_that_fails_is_found_with_its_row(tiny):
