@@ -207,6 +207,7 @@ class CreditMixin(_Trainer):
         if self.use_vllm or self.sharing.in_step or not set(fields) <= set(IMAGE_FIELDS):
             sampled = list(range(len(rows)))
         found: list[list[int]] = [[] for _ in rows]
+        self._log_silent = torch.zeros(len(rows), 0)
         logps: list | None = None
         if sampled:
             prompts = [prompt_ids[i] for i in sampled]

@@ -73,3 +73,13 @@ def test_saved_chunks_come_back_equal(tmp_path):
     assert [len(chunks) for chunks in again] == [4, 2]
     for chunks, loaded in zip(batches, again, strict=True):
         _same(collate(chunks, 0), {k: collate(loaded, 0)[k] for k in collate(chunks, 0)})
+
+
+def test_advantages_of_single_tokens_are_cut_and_padded_as_completions_are():
+    batch = {**_batch(), "advantages": torch.arange(12.0).view(4, 3), "other_mass": torch.ones(4)}
+    part = collate(split(batch, 2)[:1], 0)
+    assert part["advantages"].tolist() == [[0, 1], [3, 4]]
+    assert part["other_mass"].tolist() == [1, 1]
+    narrow = split(part, 2)
+    again = collate([*narrow, *split(batch, 2)[1:]], 0)
+    assert again["advantages"].tolist() == [[0, 1, 0], [3, 4, 0], [6, 7, 8], [9, 10, 11]]

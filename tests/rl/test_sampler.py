@@ -57,3 +57,43 @@ def test_processes_have_as_many_rows_of_each_task_whatever_their_number():
                 sum(types[i] == OTHER for i in batch[k : k + part]) for k in range(0, 16, part)
             ]
             assert max(counts) - min(counts) <= 1 and sum(counts) == of_other
+
+
+def test_either_side_of_a_task_may_have_a_share_of_its_own():
+    yes, no = RowType("a", True, True), RowType("a", True, False)
+    types = [yes] * 30 + [no] * 10 + [OTHER] * 20
+    mix = {"a/expected": 1, "a/not_expected": 2, "b": 1}
+    drawn = Counter(types[i] for i in GroupSampler(types, prompts=4, group=1, mix=mix))
+    assert drawn == {yes: 15, no: 30, OTHER: 15}
+    with pytest.raises(ValueError, match="'a/perhaps', but the rows hold: a, a/expected, a/not_"):
+        GroupSampler(types, prompts=4, group=1, mix={"a/perhaps": 1})
+    with pytest.raises(ValueError, match="a share to 'a/expected' and to its whole task"):
+        GroupSampler(types, prompts=4, group=1, mix={"a": 1, "a/expected": 1})
+
+
+@pytest.mark.parametrize("mix", [None, {"a": 1, "b": 1}])
+def test_rows_of_a_pair_come_in_one_batch(mix):
+    types = [IMAGE, OTHER] * 20 + [IMAGE] * 9
+    pairs = [f"pair {i // 2}" for i in range(40)] + [None] * 9
+    sampler = GroupSampler(types, prompts=4, group=2, seed=2, mix=mix, pairs=pairs)
+    batches = sampler.batches(0)
+    assert len(batches) == 12 and all(len(batch) == 4 for batch in batches)
+    assert batches != sampler.batches(1)
+    where = {}
+    for n, batch in enumerate(batches):
+        for i in batch:
+            where.setdefault(pairs[i] or i, []).append(n)
+    torn = [pair for pair, places in where.items() if isinstance(pair, str) and len(places) == 1]
+    together = [places for pair, places in where.items() if isinstance(pair, str)]
+    assert len(torn) <= (0 if mix is None else 5)  # a share of `b` needs more than its 20 rows
+    assert all(places.count(n) % 2 == 0 for places in together for n in places) or mix
+    if mix is None:
+        assert len({i for batch in batches for i in batch}) == 48  # each once, one left out
+
+
+def test_a_batch_that_no_pair_fits_into_repeats_its_own_rows():
+    pairs = [f"{i // 3}" for i in range(12)]
+    for batch in GroupSampler([IMAGE] * 12, prompts=4, group=1, pairs=pairs).batches(0):
+        assert len({pairs[i] for i in batch}) == 1 and len(set(batch)) == 3 and len(batch) == 4
+    with pytest.raises(ValueError, match="pair '0' has 3 rows, but a generation batch has 2"):
+        GroupSampler([IMAGE] * 12, prompts=2, group=1, pairs=pairs)

@@ -6,6 +6,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from rl.credit.credit import CreditOptions, check_credit
 from rl.credit.names import asks_for_names
+from rl.settings import RunSettings
 from rl.trainer import TrainerOptions
 from tests.rl.letter_reward import spaces, vowels
 from tests.rl.test_trainer import make
@@ -175,3 +176,8 @@ def test_nothing_of_it_is_called_when_all_is_off(policy_path, rows, tmp_path):
     inputs = one_batch(trainer)
     assert inputs["advantages"].ndim == 1 and "tool_mask" not in inputs
     assert isinstance(trainer, GRPOTrainer)
+
+
+def test_a_run_has_a_setting_for_every_option_and_all_are_off_by_default():
+    settings = RunSettings(name="x", rows="x", policy="x", rewards=[])
+    assert CreditOptions.of(settings) == CreditOptions() and not CreditOptions.of(settings).on
