@@ -15,6 +15,10 @@ from data_gen.files.errors import InputError
 from data_gen.tasks.table import TASKS, RowType, row_type
 
 
+SEARCHED = 8
+"""Batches' worth of pairs among which one is looked for that fills up a batch."""
+
+
 def row_types(dataset) -> list[RowType]:
     """The type of every row; images are not decoded."""
     light = dataset.remove_columns([c for c in ("images",) if c in dataset.column_names])
@@ -192,7 +196,7 @@ def _packed(units: Sequence[list[int]], prompts: int) -> list[int]:
     left, rows = deque(units), []
     for _ in range(sum(map(len, units)) // prompts):
         batch, later = [], []
-        while left and len(batch) < prompts and len(later) <= prompts:
+        while left and len(batch) < prompts and len(later) < SEARCHED * prompts:
             unit = left.popleft()
             if len(batch) + len(unit) <= prompts:
                 batch += unit

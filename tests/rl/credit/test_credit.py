@@ -114,7 +114,7 @@ def test_forced_rollouts_hold_no_name_and_all_weights_are_those_of_the_policy(
                              credit=CreditOptions(forced_silence=2, token_credit=True))  # fmt: skip
     trainer = make(policy_path, captions, tmp_path, rewards=(mention_f1, vowels), options=options,
                    per_device_train_batch_size=16, max_completion_length=12, beta=0.1)  # fmt: skip
-    trainer._names.tags = OPENERS
+    trainer._names.openers = lambda row: OPENERS
     inputs = one_batch(trainer)
     ids, mask = inputs["completion_ids"], inputs["completion_mask"].bool()
     opened = (torch.isin(ids, torch.tensor(sorted(OPENERS))) & mask).any(1).view(-1, 4)
