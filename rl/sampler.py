@@ -14,7 +14,6 @@ from torch.utils.data import Sampler
 from data_gen.files.errors import InputError
 from data_gen.tasks.table import TASKS, RowType, row_type
 
-
 SEARCHED = 8
 """Batches' worth of pairs among which one is looked for that fills up a batch."""
 
