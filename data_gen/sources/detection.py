@@ -17,7 +17,7 @@ from PIL import Image
 from data_gen.files.errors import ImageError, SourceError
 from data_gen.files.files import file_digest, fingerprint_of
 from data_gen.images.boxes import relative
-from data_gen.images.photos import PhotoError, open_photo
+from data_gen.images.photos import PhotoError, open_photo, open_picture, orientation
 from data_gen.negatives.table import read_neighbours
 from data_gen.rows.indexed import IndexedRows
 from data_gen.sources.annotations import Annotations, read_annotations
@@ -36,7 +36,7 @@ from data_gen.tasks.subjects import (
     View,
     kind_sentence,
 )
-from data_gen.tasks.views import Shares
+from data_gen.tasks.views import EXPECTED_COUNTS, REFERENCE_COUNTS, SUBJECT_COUNTS, Shares
 
 OPEN_PX = 1600
 """Long side with which images are opened, in pixels: close-ups of small subjects need detail."""
@@ -65,9 +65,11 @@ def detection_rows(
     image_format: str = "jpeg",
     negatives: str = "category",
     neighbours: str | Path | None = None,
-    multi_share: float = 0.3,
-    distractor_share: float = 0.5,
-    absent_share: float = 0.15,
+    reference_counts: dict[int, float] = REFERENCE_COUNTS,
+    subject_counts: dict[int, float] = SUBJECT_COUNTS,
+    absent_share: float = 0.5,
+    expected_counts: dict[int, float] = EXPECTED_COUNTS,
+    combinations: dict[str, float] | None = None,
     hard_share: float = 0.5,
     info_share: float = 0.5,
     named_share: float = 0.5,
@@ -96,8 +98,10 @@ def detection_rows(
         negatives: what a hard "no" is: ``category`` (the same) or ``nearest`` (in ``neighbours``).
         neighbours: file of :func:`data_gen.negatives.table.write_neighbours`; a subject's key is
             the id of its first box.
-        multi_share, distractor_share, absent_share, hard_share, info_share, named_share,
-        mirrored_share, padded_share: see :class:`data_gen.tasks.views.Shares`.
+        subject_counts: weights of the number of subjects in an identity row's query: 1 takes any
+            image of a subject, more take a scene with all that it shows.
+        reference_counts, absent_share, expected_counts, combinations, hard_share, info_share,
+        named_share, mirrored_share, padded_share: see :class:`data_gen.tasks.views.Shares`.
         name: begins the rows' ids, and so tells sets in a mixture apart.
         templates: from :func:`data_gen.tasks.prompts.load_prompts`.
         report: is given a line that says how many boxes are used and why others are not.
@@ -108,14 +112,16 @@ def detection_rows(
     check_images(size, side, image_format)
     check_negatives(negatives, neighbours)
     shares = Shares(
-        multi_share,
-        distractor_share,
         absent_share,
         hard_share,
         info_share,
         named_share,
         mirrored_share,
         padded_share,
+        reference_counts,
+        subject_counts,
+        expected_counts,
+        combinations,
     )
     limits = Limits(min_share, max_share, min_side, min_margin, duplicate_iou, max_overlap)
     found, kept = open_boxes(annotations, images, references, box_format, categories, limits)
@@ -232,10 +238,10 @@ class Boxes(Sequence[Subject]):
             photo = open_photo(path, OPEN_PX)
         except PhotoError as reason:
             raise ImageError(name, str(reason)) from None
-        with Image.open(path) as header:
+        with open_picture(path) as header:
             if header.size != self.found.sizes[image]:
                 raise ImageError(name, "of another size than its annotations say")
-            if header.getexif().get(0x0112, 1) != 1:
+            if orientation(header) != 1:
                 # Some annotation tools turned such images upright, others did not.
                 raise ImageError(name, "turned by EXIF, so that its boxes are uncertain")
         return photo

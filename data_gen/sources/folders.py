@@ -37,7 +37,7 @@ from data_gen.tasks.subjects import (
     View,
     kind_sentence,
 )
-from data_gen.tasks.views import Shares
+from data_gen.tasks.views import EXPECTED_COUNTS, REFERENCE_COUNTS, SUBJECT_COUNTS, Shares
 
 CACHED_PHOTOS = 64
 """Decoded photos held in memory: 50 MB at 512 px."""
@@ -54,9 +54,11 @@ def folder_rows(
     classes: str | Path | None = None,
     split: str | None = None,
     heldout_share: float = 0.2,
-    multi_share: float = 0.3,
-    distractor_share: float = 0.5,
-    absent_share: float = 0.15,
+    reference_counts: dict[int, float] = REFERENCE_COUNTS,
+    subject_counts: dict[int, float] = SUBJECT_COUNTS,
+    absent_share: float = 0.5,
+    expected_counts: dict[int, float] = EXPECTED_COUNTS,
+    combinations: dict[str, float] | None = None,
     hard_share: float = 0.5,
     info_share: float = 0.5,
     templates: dict | None = None,
@@ -78,10 +80,13 @@ def folder_rows(
             ``root``. Without classes there are no hard negatives and no info.
         split: ``train`` or ``heldout`` takes those subjects only, ``None`` takes all.
         heldout_share: share of subjects held out, see :func:`is_heldout`.
-        multi_share: share of identity rows with 2-3 references that are not distractors.
-        distractor_share: share of identity rows with 1-2 further references that are not in the
-            query.
-        absent_share: share of identity rows whose query holds none of the references.
+        reference_counts: weights of the number of references of an identity row.
+        subject_counts: weights of the number of subjects in its query; several are a composite.
+        absent_share: share of identity rows whose query holds none of the references, whatever
+            these two numbers.
+        expected_counts: weights of how many of the references are in the query, where any is.
+        combinations: weights of ``"references/subjects/expected"`` in place of these four, for
+            mixtures in which the numbers tell the answer.
         hard_share: share of "no" rows whose query is of the reference's class, reached as far as
             classes with several subjects go. Distractors and unlisted subjects are drawn the same
             way.
@@ -96,7 +101,15 @@ def folder_rows(
     check_counts(counts, (OCT, ICT), "folders")
     check_images(size, side, image_format)
     _check_split(split, heldout_share)
-    shares = Shares(multi_share, distractor_share, absent_share, hard_share, info_share)
+    shares = Shares(
+        absent=absent_share,
+        hard=hard_share,
+        info=info_share,
+        reference_counts=reference_counts,
+        subject_counts=subject_counts,
+        expected_counts=expected_counts,
+        combinations=combinations,
+    )
     root = Path(root)
     if not root.is_dir():
         raise SourceError(f"{root} is no directory; give one that holds <subject>/*.jpg")
@@ -124,7 +137,7 @@ def folder_rows(
         if split is None or is_heldout(folder.name, heldout_share) == (split == "heldout")
     ]
     report(line + (f"; split '{split}' takes {len(pool)} of the subjects" if split else ""))
-    _check_subjects(pool, counts, shares, f"{root}" + (f", split '{split}'" if split else ""))
+    _check_subjects(pool, f"{root}" + (f", split '{split}'" if split else ""))
     prefix = f"folders-{split}" if split else "folders"
     source = folder_source(root, pool, size, side)
     rows = SourceRows(
@@ -179,21 +192,11 @@ def _check_split(split: str | None, heldout_share: float) -> None:
         raise SourceError(f"heldout_share must be from 0 to 1, not {heldout_share!r}")
 
 
-def _check_subjects(pool: list[PhotoFolder], counts: dict, shares: Shares, where: str) -> None:
+def _check_subjects(pool: list[PhotoFolder], where: str) -> None:
     pairs = sum(len(folder.photos) > 1 for folder in pool)
-    if pairs < 1:
+    if pairs < 2:
         raise SourceError(
-            f"{where}: {len(pool)} subjects, none with two photos; add photos: a row "
-            f"needs a reference and another photo of the same subject"
+            f"{where}: {len(pool)} subjects, {pairs or 'none'} with two photos; two are needed: a "
+            f"row needs a reference and another photo of the same subject, or of another one that "
+            f"could be asked for too; add photos"
         )
-    if len(pool) < 2 and counts.get(OCT):
-        raise SourceError(
-            f"{where}: one subject; {OCT} rows need another one as its negative: add one"
-        )
-    for share, needs, have in (
-        ("multi", "two subjects with two photos each", pairs),
-        ("distractor", "two subjects", len(pool)),
-        ("absent", "two subjects", len(pool)),
-    ):
-        if counts.get(ICT) and getattr(shares, share) and have < 2:
-            raise SourceError(f"{where}: {share}_share needs {needs}; add photos or set it to 0")

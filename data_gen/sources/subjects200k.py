@@ -28,7 +28,7 @@ from data_gen.sources.pair_parquet import (
 from data_gen.tasks.builder import SourceRows
 from data_gen.tasks.checks import check_images, check_negatives, indexed_rows
 from data_gen.tasks.subjects import Source
-from data_gen.tasks.views import Shares
+from data_gen.tasks.views import EXPECTED_COUNTS, REFERENCE_COUNTS, SUBJECT_COUNTS, Shares
 
 SCORES = ("compositeStructure", "objectConsistency", "imageQuality")
 
@@ -52,9 +52,11 @@ def subjects200k_rows(
     image_format: str = "jpeg",
     negatives: str = "category",
     neighbours: str | Path | None = None,
-    multi_share: float = 0.3,
-    distractor_share: float = 0.5,
-    absent_share: float = 0.15,
+    reference_counts: dict[int, float] = REFERENCE_COUNTS,
+    subject_counts: dict[int, float] = SUBJECT_COUNTS,
+    absent_share: float = 0.5,
+    expected_counts: dict[int, float] = EXPECTED_COUNTS,
+    combinations: dict[str, float] | None = None,
     hard_share: float = 0.5,
     info_share: float = 0.5,
     templates: dict | None = None,
@@ -80,8 +82,8 @@ def subjects200k_rows(
         negatives: what a hard "no" is: ``category`` (the same) or ``nearest`` (in ``neighbours``).
         neighbours: file of :func:`data_gen.negatives.table.write_neighbours`; subjects' keys are
             ``<file>:<row group>:<row>``.
-        multi_share, distractor_share, absent_share, hard_share, info_share: see
-            :class:`data_gen.tasks.views.Shares`.
+        reference_counts, subject_counts, absent_share, expected_counts, combinations, hard_share,
+        info_share: see :class:`data_gen.tasks.views.Shares`.
         templates: from :func:`data_gen.tasks.prompts.load_prompts`.
         report: is given a line that says how many pairs are used and why others are not.
 
@@ -90,7 +92,15 @@ def subjects200k_rows(
     """
     check_images(size, side, image_format)
     check_negatives(negatives, neighbours)
-    shares = Shares(multi_share, distractor_share, absent_share, hard_share, info_share)
+    shares = Shares(
+        absent=absent_share,
+        hard=hard_share,
+        info=info_share,
+        reference_counts=reference_counts,
+        subject_counts=subject_counts,
+        expected_counts=expected_counts,
+        combinations=combinations,
+    )
     if is_hub_id(path):
         path = fetch_pairs(str(path), cache, limit)
     pairs = Pairs(path, inset, size, side)

@@ -5,11 +5,17 @@ can make any row and a larger set begins with the smaller one. A row whose image
 unusable is skipped.
 
 Object consistency: a subject and another view of it (yes), or another subject (no); rows 2k and
-2k + 1 are about one subject and differ in their answer, so the reference alone tells nothing.
-Localization: the box of a subject, given another view of it or words; in a source without boxes the
-query is a composite of images, and the box is a panel. Identity consistency: one reference, or two
-or three ("multi": of one scene where the source has scenes, otherwise in a composite), with
-distractors, and with queries that hold none of the references.
+2k + 1 have one reference and differ in their answer. Localization: the box of a subject, given
+another view of it or words; in a source without boxes the query is a composite of images, and the
+box is a panel. Identity consistency: R references and a query of T subjects, K of them both
+(:mod:`data_gen.tasks.combinations`). A query of several subjects is a scene where the source has
+scenes, otherwise a composite.
+
+No answer can be guessed: the subjects of a row are drawn first, each further one as a negative of
+one that the row has, and only then is it drawn by lot who is a reference, who is in the query and
+who is asked for. So who stands for what is the same for a subject and its negative, and the
+references alone or the query alone tell nothing. In a scene the subjects are given, and its
+distractors are of other scenes.
 
 Limit: a subject seen in one image only is its own reference. Its close-up and the query then share
 pixels, however cropped or mirrored.
@@ -32,14 +38,12 @@ from data_gen.rows import ICT, OCT, VLT
 from data_gen.rows.indexed import Skipped
 from data_gen.tasks import questions
 from data_gen.tasks.sampling import SubjectSampler
-from data_gen.tasks.subjects import Source, Subject, View
+from data_gen.tasks.subjects import Scene, Source, Subject, View
 from data_gen.tasks.table import TASKS
 from data_gen.tasks.views import Shares, ViewRenderer
 
-MAX_MULTI = 3
-"""Most subjects with a reference in one query (2506.18369 uses 2-3 references)."""
-
-MAX_DISTRACTORS = 2
+PANELS = (2, 3)
+"""How many images are in the composite that a panel is asked for."""
 
 SEED_KEY = "yes first"
 """Part of the text that seeds the order of "yes" and "no"; rows depend on it."""
@@ -64,6 +68,9 @@ class SourceRows:
         side: which side ``size`` bounds: ``long`` or ``short``.
         nearest: neighbours of subjects, see :class:`data_gen.tasks.sampling.SubjectSampler`.
         templates: from :func:`data_gen.tasks.prompts.load_prompts`.
+        swapped: whether either of the two subjects of an OCT row may be the one with the reference.
+            Where it may not, every subject is asked for equally often, but those that are much
+            alike others stand for no more often than for yes, and can be guessed by that.
     """
 
     def __init__(
@@ -77,8 +84,9 @@ class SourceRows:
         side: str = "long",
         nearest: Mapping[int, Sequence[int]] | None = None,
         templates: dict | None = None,
+        swapped: bool = True,
     ):
-        self.source = source
+        self.source, self.swapped = source, swapped
         self.subjects: Sequence[Subject] = source.subjects
         self.prefix = f"{prefix or source.name}-{seed}"
         self.shares, self.size, self.side = shares or Shares(), size, side
@@ -86,6 +94,7 @@ class SourceRows:
         self.sampler = SubjectSampler(
             self.subjects, self.prefix, self.shares.hard, nearest, len(source.scenes)
         )
+        self.in_scenes = self.sampler.only(t for scene in source.scenes for t in scene.subjects)
         self.renderer = ViewRenderer(
             self.subjects, self.shares, size, side, self.sampler.index.words
         )
@@ -112,16 +121,20 @@ class SourceRows:
 
 def object_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: int) -> dict:
     """Row ``i`` of object consistency."""
-    renderer, subject = rows.renderer, rows.sampler.shuffled_index(OCT, i // 2)
-    yes_first = random.Random(f"{rows.prefix}/{SEED_KEY}/{i // 2}").random() < 0.5
-    same = yes_first == (i % 2 == 0)
+    renderer, drawn = rows.renderer, random.Random(f"{rows.prefix}/{SEED_KEY}/{i // 2}")
+    same = (drawn.random() < 0.5) == (i % 2 == 0)
+    subject = rows.sampler.shuffled_index(OCT, i // 2)
+    found = rows.sampler.negative(drawn, subject, [subject], renderer.image_ids(subject))
+    if found is None:
+        raise NoNegativeAvailable
+    other, how = found
+    if rows.swapped and drawn.random() < 0.5:
+        subject, other = other, subject
     if same:
         shown, query = renderer.two_views(rng, subject)
         how = "same"
     else:
-        shown = rng.choice(rows.subjects[subject].views)
-        negative, how = _negative(rows, rng, subject)
-        query = rng.choice(rows.subjects[negative].views)
+        shown, query = (rng.choice(rows.subjects[t].views) for t in (subject, other))
     (reference,) = renderer.references(rng, [(subject, shown)])
     image = query.open()
     if query.box:
@@ -181,15 +194,14 @@ def visual_localization(rows: SourceRows, rng: random.Random, row_id: str, i: in
 
 
 def _panel_localization(rows: SourceRows, rng: random.Random, row_id: str, i: int) -> dict:
-    renderer, subject = rows.renderer, rows.sampler.shuffled_index(VLT, i)
+    renderer = rows.renderer
+    cast = _cast(rows, rng, [rows.sampler.shuffled_index(VLT, i)], rng.randint(*PANELS))
+    if len(cast) < 2:
+        raise NoNegativeAvailable
+    rng.shuffle(cast)
+    subject = rng.choice(cast)
     shown, query = renderer.two_views(rng, subject)
-    taken, seen = [subject], [query]
-    for _ in range(rng.randint(1, MAX_MULTI - 1)):
-        found = rows.sampler.negative(rng, subject, taken, set())
-        if found:
-            taken.append(found[0])
-            seen.append(rng.choice(rows.subjects[found[0]].views))
-    rng.shuffle(seen)
+    seen = [query if t == subject else rng.choice(rows.subjects[t].views) for t in cast]
     photos = [view.open() for view in seen]
     whole, places = panels([photo.size for photo in photos], rows.size, rows.side)
     (reference,) = renderer.references(rng, [(subject, shown)])
@@ -207,43 +219,42 @@ def _panel_localization(rows: SourceRows, rng: random.Random, row_id: str, i: in
 
 def identity_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: int) -> dict:
     """Row ``i`` of identity consistency."""
-    renderer, sampler, shares = rows.renderer, rows.sampler, rows.shares
-    multi, absent, crowded = (
-        rng.random() < share for share in (shares.multi, shares.absent, shares.distractor)
-    )
-    seen: Sequence[View]
-    if multi and rows.source.scenes:
-        owned, shown, seen = _scene(rows, rng, i)
-    else:
-        owned = [sampler.shuffled_index(ICT, i)]
-        # Where no reference is in the query, a subject must be left to be in it.
-        most = min(MAX_MULTI, len(sampler.pairs), len(rows.subjects) - absent)
-        for _ in range(rng.randint(min(2, most), most) - 1 if multi else 0):
-            more = sampler.further_subject(rng, owned)
-            owned += [] if more is None else [more]
-        shown, seen = zip(*(renderer.two_views(rng, t) for t in owned), strict=True)
-    unlisted: list[tuple[int, View]] = []
-    if absent:
-        unlisted = _negatives(rows, rng, owned, [], len(seen))
-        if not unlisted:  # with fewer references, more subjects can stand for none of them
-            owned, shown = owned[:1], shown[:1]
-            unlisted = _negatives(rows, rng, owned, [], 1)
-        if not unlisted:
+    renderer, (r, t, k) = rows.renderer, rows.shares.draw_combination(rng)
+    seen: list[View]
+    if t > 1 and rows.source.scenes:
+        scene = rows.source.scenes[rows.sampler.shuffled_index("scenes", i, "scenes")]
+        inside = rng.sample(scene.subjects, len(scene.subjects))
+        distractors = _cast(rows, rng, inside, len(inside) + r, rows.in_scenes)[len(inside) :]
+        if r and not distractors:
             raise NoNegativeAvailable
-        seen = [view for _, view in unlisted]
-    here = [(t, view, not absent) for t, view in zip(owned, shown, strict=True)]
-    if crowded:
-        also = [t for t, _ in unlisted]
-        more = _negatives(rows, rng, owned, also, rng.randint(1, MAX_DISTRACTORS))
-        here += [(t, view, False) for t, view in more]
-    seen = list(seen)
+        r, t = min(r, len(distractors)), len(inside)
+        k = min(k, r)
+        both = inside[:k]
+        shown = both + distractors[: r - k]
+        views, seen = _in_scene(rows, rng, both, scene)
+    else:
+        cast = _cast(rows, rng, [rows.sampler.shuffled_index(ICT, i)], r + t)
+        if r and len(cast) < 2:
+            raise NoNegativeAvailable
+        # With fewer subjects than R + T both are smaller; whether K is 0 stays as drawn.
+        t = min(t, len(cast) - min(r, 1))
+        r = min(r, len(cast) - t)
+        k = min(k, r, t)
+        rng.shuffle(cast)
+        shown, both, unlisted = cast[:r], cast[:k], cast[r : r + t - k]
+        pairs = [renderer.two_views(rng, one) for one in both]
+        views = [view for view, _ in pairs]
+        seen = [view for _, view in pairs]
+        seen += [rng.choice(rows.subjects[one].views) for one in unlisted]
+    views += [rng.choice(rows.subjects[one].views) for one in shown[k:]]
+    here = [(one, view, n < k) for n, (one, view) in enumerate(zip(shown, views, strict=True))]
     rng.shuffle(here)
     rng.shuffle(seen)
     photos = [view.open() for view in seen]
     return questions.identity_consistency_row(
         rng,
         row_id,
-        renderer.references(rng, [(t, view) for t, view, _ in here]),
+        renderer.references(rng, [(one, view) for one, view, _ in here]),
         [present for _, _, present in here],
         renderer.bounded(photos[0])
         if len(photos) == 1
@@ -252,49 +263,44 @@ def identity_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: i
         templates=rows.templates,
         source=f"{rows.source.name}: {' + '.join(view.where for _, view, _ in here)} | "
         + ("composite " if len(seen) > 1 else "")
-        + " + ".join(view.where for view in seen),
+        + " + ".join(view.where for view in seen)
+        + f" (R{r} T{t} K{k})",
     )
 
 
 # ---- choices ----
 
 
-def _scene(
-    rows: SourceRows, rng: random.Random, i: int
-) -> tuple[list[int], list[View], list[View]]:
-    """2-3 subjects of one scene, a view of each for its reference (in another image where there is
-    one), and a view of the scene itself."""
-    scene = rows.source.scenes[rows.sampler.shuffled_index("scenes", i, "scenes")]
-    owned = rng.sample(scene.subjects, rng.randint(2, min(MAX_MULTI, len(scene.subjects))))
-    shown, seen = [], []
-    for t in owned:
-        views = rows.subjects[t].views
-        elsewhere = [view for view in views if view.image_id != scene.image]
-        seen = [view for view in views if view.image_id == scene.image]
-        shown.append(rng.choice(elsewhere or seen))
-    return owned, shown, seen[:1]
-
-
-def _negatives(
-    rows: SourceRows, rng: random.Random, owned: Sequence[int], also: Sequence[int], n: int
-) -> list[tuple[int, View]]:
-    """Up to ``n`` subjects, each with a view, that are neither ``owned`` nor in ``also``, nor seen
-    in an image with one of these."""
-    taken, found = [*owned, *also], []
-    image_ids = rows.renderer.image_ids(*taken)
-    for _ in range(n):
-        negative = rows.sampler.negative(rng, rng.choice(owned), taken, image_ids)
-        if negative is None:
+def _cast(
+    rows: SourceRows,
+    rng: random.Random,
+    first: Sequence[int],
+    n: int,
+    among: bytearray | None = None,
+) -> list[int]:
+    """``n`` subjects, or as many as there are: ``first``, and further ones, each a negative of one
+    of those before it and seen in no image with them."""
+    cast, image_ids = list(first), rows.renderer.image_ids(*first)
+    while len(cast) < n:
+        found = rows.sampler.negative(rng, rng.choice(cast), cast, image_ids, among)
+        if found is None:
             break
-        place, _ = negative
-        taken.append(place)
-        image_ids |= rows.renderer.image_ids(place)
-        found.append((place, rng.choice(rows.subjects[place].views)))
-    return found
+        cast.append(found[0])
+        image_ids |= rows.renderer.image_ids(found[0])
+    return cast
 
 
-def _negative(rows: SourceRows, rng: random.Random, subject: int) -> tuple[int, str]:
-    found = rows.sampler.negative(rng, subject, [subject], rows.renderer.image_ids(subject))
-    if found is None:
-        raise NoNegativeAvailable
-    return found
+def _in_scene(
+    rows: SourceRows, rng: random.Random, both: Sequence[int], scene: Scene
+) -> tuple[list[View], list[View]]:
+    """For each of ``both`` a view for its reference, in another image where there is one; and a
+    view of the scene itself."""
+    shown = []
+    for one in both:
+        views = rows.subjects[one].views
+        elsewhere = [view for view in views if view.image_id != scene.image]
+        shown.append(rng.choice(elsewhere or views))
+    seen = next(
+        view for view in rows.subjects[scene.subjects[0]].views if view.image_id == scene.image
+    )
+    return shown, [seen]

@@ -40,9 +40,12 @@ def indexed_rows(
             f"{name}: none of {subjects} subjects can be both reference and query: "
             f"add images, or loosen the filters"
         )
-    if subjects < 2 and any(n and not (task == VLT and boxed) for task, n in counts.items()):
+    if len(rows.sampler.pairs) < 2 and any(
+        n and not (task == VLT and boxed) for task, n in counts.items()
+    ):
         raise SourceError(
-            f"{name}: one subject only; rows need another one as its negative: add some"
+            f"{name}: one subject only that can be both reference and query; rows need another one "
+            f"as its negative: add some"
         )
     if index.has_boxes and not boxed and counts.get(VLT):
         raise SourceError(

@@ -1,10 +1,14 @@
-"""Sample the next subject, and its negative."""
+"""Sample the next subject, and its negative.
+
+Negatives are drawn from the subjects that can also be the right answer: one that is seen in one
+image only could never be asked for with yes, and would tell that the answer is no.
+"""
 
 import random
 import unicodedata
 from array import array
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from data_gen.tasks.subjects import Subject
@@ -97,7 +101,9 @@ class SubjectSampler:
         self.index = Index(subjects)
         self.everything = range(len(subjects))
         self.pairs = array("i", (i for i in self.everything if i not in self.index.single))
-        able = sum(self._has_hard(i) for i in self.pairs) / max(1, len(self.pairs))
+        self.everybody = self.only(self.pairs)
+        mates = Counter(self.index.kinds[i] for i in self.pairs)
+        able = sum(self._has_hard(i, mates) for i in self.pairs) / max(1, len(self.pairs))
         self.hard_share = min(1.0, hard_share / able) if able else 0.0
         self.pools = {"pairs": self.pairs, "boxed": self.index.boxed, "scenes": range(scenes)}
         self.shuffle = lru_cache(8)(self._shuffle)
@@ -115,8 +121,20 @@ class SubjectSampler:
         n = len(self.pools[of])
         return self.shuffle(label, k // n, of)[k % n]
 
+    def only(self, subjects: Iterable[int]) -> bytearray:
+        """These subjects and no others, as :meth:`negative` takes them: 1 at their places."""
+        among = bytearray(len(self.subjects))
+        for i in subjects:
+            among[i] = 1
+        return among
+
     def negative(
-        self, rng: random.Random, subject: int, taken: Sequence[int], image_ids: set[str]
+        self,
+        rng: random.Random,
+        subject: int,
+        taken: Sequence[int],
+        image_ids: set[str],
+        among: bytearray | None = None,
     ) -> tuple[int, str] | None:
         """Another subject, to stand for "not this one".
 
@@ -125,16 +143,19 @@ class SubjectSampler:
             subject: whose negative is wanted.
             taken: subjects that it must not be.
             image_ids: images that must not show it.
+            among: from :meth:`only`; ``None``: subjects that can be reference and query.
 
         Returns:
             The negative and how it was chosen: ``hard`` (of the subject's category), ``nearest``
             or ``other``; ``None`` where there is none.
         """
         labels = {self.index.labels[t] for t in (*taken, subject)} - {-1}
+        among = self.everybody if among is None else among
 
         def free(t: int) -> bool:
             return (
-                t not in taken
+                bool(among[t])
+                and t not in taken
                 and self.index.labels[t] not in labels
                 and not (
                     self.index.has_boxes
@@ -162,18 +183,10 @@ class SubjectSampler:
                 return found, "hard" if self.index.same_category(found, subject) else "other"
         return None
 
-    def further_subject(self, rng: random.Random, taken: Sequence[int]) -> int | None:
-        """One more subject that can be reference and query, whatever its category; ``None`` where
-        there is none."""
-        labels = {self.index.labels[t] for t in taken} - {-1}
-        return draw(
-            rng, self.pairs, lambda t: t not in taken and self.index.labels[t] not in labels
-        )
-
-    def _has_hard(self, i: int) -> bool:
+    def _has_hard(self, i: int, mates: Mapping[int, int]) -> bool:
         if self.nearest is not None and self.nearest.get(i):
             return True
-        return self.index.kinds[i] >= 0 and len(self.index.members[self.index.kinds[i]]) > 1
+        return self.index.kinds[i] >= 0 and mates[self.index.kinds[i]] > 1
 
     def _shuffle(self, label: str, number: int, of: str) -> Sequence[int]:
         rng = random.Random(f"{self.seed}/{label}/{SEED_KEY} {number}")

@@ -1,28 +1,46 @@
 """Render the views of subjects for rows: which view, which crop of it, how large, which name."""
 
 import random
-from collections.abc import Container, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
 from PIL import Image
 
-from data_gen.files.errors import SourceError
+from data_gen.files.errors import InputError, SourceError
 from data_gen.images.boxes import Framed, close_up, mirror
 from data_gen.images.photos import fitted
+from data_gen.tasks.combinations import (
+    MAX_REFERENCES,
+    MAX_SUBJECTS,
+    Combination,
+    draw_combination,
+    read_combinations,
+    read_weights,
+)
 from data_gen.tasks.names import draw_names
 from data_gen.tasks.questions import Reference
 from data_gen.tasks.subjects import Subject, View
 
+REFERENCE_COUNTS = {1: 0.4, 2: 0.35, 3: 0.25}
+SUBJECT_COUNTS = {1: 0.7, 2: 0.15, 3: 0.15}
+EXPECTED_COUNTS = {1: 1.0, 2: 1.0, 3: 1.0}
+"""What an identity row shows, by default: R, T and K > 0 -> weight."""
+
 
 @dataclass(frozen=True)
 class Shares:
-    """How often a row is made this way; probabilities in 0-1.
+    """How often a row is made this way. Shares are probabilities in 0-1.
 
     Args:
-        multi: identity rows with 2-3 references that are in the query.
-        distractor: identity rows with 1-2 further references that are not in the query.
-        absent: identity rows whose query holds none of the references.
-        hard: negatives (for "no", as distractors, as unlisted subjects) that are hard ones.
+        reference_counts: weights of R, the number of references of an identity row; tells nothing.
+        subject_counts: weights of T, the number of subjects in its query; tells nothing.
+        absent: identity rows whose query holds none of the references, whatever R and T. The more
+            frequent answer to "is any name expected" can be guessed, and no more.
+        expected_counts: weights of K, the references that are in the query, where any is.
+        combinations: weights of ``"R/T/K"``, in place of these four, for mixtures that are not
+            honest: what R and T tell about K by these weights can be guessed.
+        hard: further subjects of a row (for "no", as distractors, as unlisted subjects) that are
+            hard negatives of one that it has.
         info: references that come with what their source knows of them.
         named: localization rows without a reference image that give the subject a name; the others
             ask for it in words.
@@ -30,20 +48,46 @@ class Shares:
         padded: localization queries with white margins.
     """
 
-    multi: float = 0.3
-    distractor: float = 0.5
-    absent: float = 0.15
+    absent: float = 0.5
     hard: float = 0.5
     info: float = 0.5
     named: float = 0.5
     mirrored: float = 0.0
     padded: float = 0.0
+    reference_counts: Mapping[int, float] = field(default_factory=lambda: dict(REFERENCE_COUNTS))
+    subject_counts: Mapping[int, float] = field(default_factory=lambda: dict(SUBJECT_COUNTS))
+    expected_counts: Mapping[int, float] = field(default_factory=lambda: dict(EXPECTED_COUNTS))
+    combinations: Mapping[str, float] | None = None
 
     def __post_init__(self):
-        for field in fields(self):
-            share = getattr(self, field.name)
+        for share_of in fields(self):
+            share = getattr(self, share_of.name)
+            if share_of.type is not float and share_of.type != "float":
+                continue
             if type(share) not in (int, float) or not 0 <= share <= 1:
-                raise SourceError(f"{field.name}_share must be from 0 to 1, not {share!r}")
+                raise SourceError(f"{share_of.name}_share must be from 0 to 1, not {share!r}")
+        try:
+            for name, least, most in (
+                ("reference_counts", 0, MAX_REFERENCES),
+                ("subject_counts", 1, MAX_SUBJECTS),
+                ("expected_counts", 1, MAX_SUBJECTS),
+            ):
+                weights = read_weights(name, getattr(self, name), least, most)
+                object.__setattr__(self, name, weights)
+            read_combinations(self.combinations)
+        except InputError as error:
+            raise SourceError(str(error)) from None
+
+    def draw_combination(self, rng: random.Random) -> Combination:
+        """R, T and K of an identity row."""
+        return draw_combination(
+            rng,
+            self.reference_counts,
+            self.subject_counts,
+            self.absent,
+            self.expected_counts,
+            self.combinations,
+        )
 
 
 class ViewRenderer:

@@ -3,19 +3,17 @@
 Row ``i`` of a task depends only on the seed, the split, the task and ``i``: any row can be built by
 itself, in any process, and a larger set begins with the rows of a smaller one.
 
-No row's answer can be guessed. An ICT row has R references and T toys in its query, K of them
-both; R and T are drawn independently, whether K is 0 does not depend on either, and the other
-K - 1 ... differ no more than min(R, T) forces. The toys of a scene are placed in random order, as
-the first one placed stands freely and can be told (63 % instead of 50 among two toys). No two
-references and no two toys of an ICT query are made to look alike: a look-alike of a toy in the
-query is a reference (a hard distractor), and only of a toy that has no reference of its own, so
-that the references alone and the query alone tell nothing. ``byname generate --leaks`` measures it.
+No row's answer can be guessed. How many references and toys an ICT row has tells nothing
+(:mod:`data_gen.tasks.combinations`). The toys of a scene are placed in random order: the first one
+placed stands more freely, and can be told from the other of two in 63 % instead of 50. No two
+references and no two toys of an ICT query are made to look alike: a hard distractor resembles a toy
+of the query that has no reference of its own, so that neither the references alone nor the query
+alone tell anything. ``byname generate --leaks`` measures it.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
 
 from datasets import Value
 
@@ -23,6 +21,15 @@ from data_gen.files.errors import InputError
 from data_gen.files.files import fingerprint_of
 from data_gen.rows import ICT, OCT, VLT
 from data_gen.rows.indexed import IndexedRows
+from data_gen.tasks.combinations import (
+    MAX_REFERENCES,
+    MAX_SUBJECTS,
+    Combination,
+    choose,
+    draw_combination,
+    read_combinations,
+    read_weights,
+)
 from data_gen.tasks.names import draw_names
 from data_gen.tasks.prompts import load_prompts
 from data_gen.tasks.questions import (
@@ -36,39 +43,18 @@ from data_gen.toybox.identity import HALVES, Identity, draw_identity, hard_negat
 from data_gen.toybox.language import LENGTHS, caption
 from data_gen.toybox.scene import Box, Scene, compose
 
-Key = TypeVar("Key")
-
 DESCRIPTION = "description"
 SPLITS = ("train", "heldout", *HALVES)
 
-MAX_TOYS = 4
-"""Most toys in one scene."""
-
-MAX_REFERENCES = 8
-
 COUNTS = {
-    "oct_toys": (1, MAX_TOYS),
-    "vlt_toys": (1, MAX_TOYS),
+    "oct_toys": (1, MAX_SUBJECTS),
+    "vlt_toys": (1, MAX_SUBJECTS),
     "references": (0, MAX_REFERENCES),
-    "scene_toys": (1, MAX_TOYS),
-    "expected": (1, MAX_TOYS),
-    "describe_toys": (1, MAX_TOYS),
+    "scene_toys": (1, MAX_SUBJECTS),
+    "expected": (1, MAX_SUBJECTS),
+    "describe_toys": (1, MAX_SUBJECTS),
 }
 """Setting that weights a number -> the least and the largest one."""
-
-
-class Combination(NamedTuple):
-    """What an ICT row shows: R, T and K.
-
-    Args:
-        references: R, the concepts that the prompt introduces.
-        toys: T, the toys in the query.
-        expected: K, those that are both: their names belong in the caption.
-    """
-
-    references: int
-    toys: int
-    expected: int
 
 
 @dataclass
@@ -113,8 +99,8 @@ class ToyboxSettings:
         if self.split not in SPLITS:
             raise InputError(f"split must be one of {', '.join(SPLITS)}, not {self.split!r}")
         for name, (least, most) in COUNTS.items():
-            setattr(self, name, _weights(name, getattr(self, name), least, most))
-        _read_combinations(self.combinations)
+            setattr(self, name, read_weights(name, getattr(self, name), least, most))
+        read_combinations(self.combinations)
 
     @property
     def half(self) -> str | None:
@@ -210,7 +196,7 @@ def box_target(box: Box, settings: ToyboxSettings) -> str:
 def _identity_consistency(
     rng: random.Random, row_id: str, index: int, settings: ToyboxSettings
 ) -> dict:
-    shown, in_scene, n_hard = draw_cast(rng, draw_combination(rng, settings), settings)
+    shown, in_scene, n_hard = draw_cast(rng, combination_of(rng, settings), settings)
     scene = compose(rng, in_scene, settings.query_px)
     names = dict(zip(shown, draw_names(rng, len(shown)), strict=True))
     present = [identity in in_scene for identity in shown]
@@ -228,14 +214,12 @@ def _identity_consistency(
     return _with_target(row, caption_target(rng, scene, names, caption_style, settings), settings)
 
 
-def draw_combination(rng: random.Random, settings: ToyboxSettings) -> Combination:
-    """R, T and K of a row: R and T independent of each other, and whether K is 0 of both."""
-    if settings.combinations:
-        return choose(rng, _read_combinations(settings.combinations))
-    r, t = choose(rng, settings.references), choose(rng, settings.scene_toys)
-    absent = rng.random() < settings.absent_share
-    able = {k: weight for k, weight in settings.expected.items() if k <= min(r, t)}
-    return Combination(r, t, 0 if absent or not r else choose(rng, able or {min(r, t): 1.0}))
+def combination_of(rng: random.Random, settings: ToyboxSettings) -> Combination:
+    """R, T and K of an ICT row, drawn as the settings weight them."""
+    s = settings
+    return draw_combination(
+        rng, s.references, s.scene_toys, s.absent_share, s.expected, s.combinations
+    )
 
 
 def draw_cast(
@@ -327,52 +311,6 @@ def draw_identities(
         if identity not in found and identity not in avoid:
             found.append(identity)
     return found
-
-
-def choose(rng: random.Random, weights: dict[Key, float]) -> Key:
-    """A key of ``weights``, as likely as its weight."""
-    return rng.choices(list(weights), list(weights.values()))[0]
-
-
-def _weights(name: str, given: dict, least: int, most: int) -> dict[int, float]:
-    """``given`` with numbers as keys and values.
-
-    Raises:
-        InputError: a key out of range, a negative weight, or no weight above 0.
-    """
-    weights = {int(k): float(v) for k, v in given.items()}
-    if out := [k for k in weights if not least <= k <= most]:
-        raise InputError(f"{name}: {out[0]} is not from {least} to {most}")
-    _check_weights(name, weights)
-    return weights
-
-
-def _read_combinations(given: dict[str, float] | None) -> dict[Combination, float]:
-    """``{"2/3/1": 0.5}`` as combinations of R, T and K with their weights.
-
-    Raises:
-        InputError: a key that is none, an impossible one, or weights that cannot be drawn by.
-    """
-    found: dict[Combination, float] = {}
-    for key, weight in (given or {}).items():
-        numbers = str(key).split("/")
-        if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
-            raise InputError(f"combinations: {key!r} is not 'references/toys/expected', as '2/3/1'")
-        r, t, k = one = Combination(*map(int, numbers))
-        if not (r <= MAX_REFERENCES and 1 <= t <= MAX_TOYS and k <= min(r, t)):
-            raise InputError(
-                f"combinations: {key} is impossible: references 0 to {MAX_REFERENCES}, toys 1 to "
-                f"{MAX_TOYS}, expected no more than either"
-            )
-        found[one] = float(weight)
-    if found:
-        _check_weights("combinations", found)
-    return found
-
-
-def _check_weights(name: str, weights: dict) -> None:
-    if min(weights.values(), default=0) < 0 or not sum(weights.values()) > 0:
-        raise InputError(f"{name}: weights must not be negative, and one must be above 0")
 
 
 def _with_target(row: dict, target: str, settings: ToyboxSettings) -> dict:

@@ -140,7 +140,8 @@ def test_boxes_of_one_instance_are_views_of_one_subject(tmp_path):
 def test_what_is_with_all_others_in_every_picture_cannot_be_told_from_them(tmp_path):
     rows = indexed(coco(tmp_path, scenes=1), {OCT: 12})
     made_rows = [rows.make(OCT, i) for i in range(12)]
-    assert made_rows.count(Skipped("no negative available")) == 6
+    # The rows with a yes go with those with a no, or an answer would be more frequent.
+    assert made_rows == [Skipped("no negative available")] * 12
 
 
 def test_close_ups_are_told_apart_across_images(tmp_path):
@@ -154,12 +155,15 @@ def test_close_ups_are_told_apart_across_images(tmp_path):
 
 
 def test_several_of_one_picture_are_captioned_together(tmp_path):
-    rows = made(coco(tmp_path), {ICT: 60}, multi_share=1.0, absent_share=0.0, distractor_share=0.5)
+    rows = made(
+        coco(tmp_path), {ICT: 60}, subject_counts={2: 1}, reference_counts={2: 1, 3: 1, 4: 1}
+    )
+    assert {len(row["names"]) for row in rows} >= {0, 1, 2}
     for row in rows:
         shown, (seen,) = views_of(row)
         image = seen.split("#")[0]
         here = [where for where in shown if where.startswith(image)]
-        assert len(here) == len(row["names"]) in (2, 3)
+        assert len(here) == len(row["names"])
         assert row["images"][-1].size == SIZE and "composite" not in row["source"]
     assert any(row["absent_names"] for row in rows)
 

@@ -86,9 +86,22 @@ def test_object_rows_tell_the_truth(toys):
 
 
 def test_yes_and_no_are_balanced_for_every_subject(toys):
-    asked = Counter((subject(photos_in(row)[0][0]), row["answer"]) for row in rows_of(toys, 100))
-    names = ("cat", "cat2", "dog", "dog2", "mug")
-    assert asked == {(name, answer): 10 for name in names for answer in ("yes", "no")}
+    rows = rows_of(toys, 100)
+    asked = Counter((subject(photos_in(row)[0][0]), row["answer"]) for row in rows)
+    for name in ("cat", "cat2", "dog", "dog2", "mug"):
+        assert asked[name, "yes"] == asked[name, "no"] > 0
+
+
+def test_who_is_in_the_query_does_not_tell_whether_it_is_the_one_asked_for(tmp_path):
+    """Classes with several subjects have more hard negatives to give; they stand for no, and for
+    yes, more often than a subject that is like no other."""
+    classes = {name: "cat" if name < "d" else name for name in "abcdefgh"}
+    root = folder_of(tmp_path, dict.fromkeys(classes, 2), classes)
+    rows = rows_of(root, 4000, size=16, hard_share=1.0)
+    seen = Counter((subject(photos_in(row)[1][0]), row["answer"]) for row in rows)
+    for name in classes:
+        yes, no = seen[name, "yes"], seen[name, "no"]
+        assert abs(yes - no) < 4 * (yes + no) ** 0.5, name
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 0.8])
@@ -114,14 +127,20 @@ def test_identity_rows_tell_the_truth(toys):
 
 
 def test_shares_of_identity_rows(toys):
-    rows = rows_of(toys, n_ict=600, multi_share=0.3, absent_share=0.2, distractor_share=0.5)
-    assert sum(not row["names"] for row in rows) / 600 == pytest.approx(0.2, abs=0.05)
-    assert sum("composite" in row["source"] for row in rows) / 600 == pytest.approx(0.3, abs=0.05)
-    distracted = [bool(row["absent_names"]) for row in rows if row["names"]]
-    assert sum(distracted) / len(distracted) == pytest.approx(0.5, abs=0.06)
-    assert {len(row["names"]) for row in rows} == {0, 1, 2, 3}
+    weights = {"reference_counts": {1: 1, 2: 1}, "subject_counts": {1: 1, 2: 1}}
+    rows = rows_of(toys, n_ict=800, size=16, absent_share=0.4, **weights)
+    nobody = {(r, t): [] for r in (1, 2) for t in (1, 2)}
+    for row in rows:
+        shown, seen = photos_in(row)
+        k = len({subject(p) for p in shown} & {subject(p) for p in seen})
+        assert k == len(row["names"])
+        assert row["source"].endswith(f"(R{len(shown)} T{len(seen)} K{k})")
+        nobody[len(shown), len(seen)].append(k == 0)
+    for absent in nobody.values():
+        assert sum(absent) / len(absent) == pytest.approx(0.4, abs=0.12)
+    assert {len(row["names"]) for row in rows} == {0, 1, 2}
 
-    plain = rows_of(toys, n_ict=50, multi_share=0, absent_share=0, distractor_share=0)
+    plain = rows_of(toys, n_ict=50, combinations={"1/1/1": 1})
     assert all(len(r["names"]) == 1 and not r["absent_names"] for r in plain)
 
 
@@ -138,10 +157,7 @@ def test_info_tells_the_class(toys):
 def test_a_subject_is_not_called_by_the_word_for_a_class(tmp_path):
     root = folder_of(tmp_path, {"a": 2, "b": 2}, {"a": "mario", "b": "Lisa doll"})
     names = {
-        row["names"][0]
-        for row in rows_of(
-            root, n_ict=4000, size=16, multi_share=0, absent_share=0, distractor_share=0
-        )
+        row["names"][0] for row in rows_of(root, n_ict=4000, size=16, combinations={"1/1/1": 1})
     }
     assert len(names) > 800 and not names & {"Mario", "Lisa"}
 
@@ -240,13 +256,12 @@ def test_one_summary_line_names_what_is_skipped(toys):
         "folders: 13 photos of 6 subjects used; skipped 6: "
         "4 truncated (dog/half0.png, dog/half1.png, dog/half2.png, …), "
         "1 not an image (dog/notes.txt), 1 symlink loop (loop); "
-        "1 with one photo, used only as negatives (owl); "
+        "1 with one photo, not used (owl); "
         "1 without a class in classes.csv (owl)"
     ]
     assert made.skipped.counts == {"truncated": 4, "not an image": 1, "symlink loop": 1}
-    queries = {subject(photos_in(row)[1][0]) for row in rows if row["answer"] == "no"}
-    assert "owl" in queries
-    assert "owl" not in {subject(photos_in(row)[0][0]) for row in rows if row["task"] == OCT}
+    # Seen in one photo, it could never be the answer yes, and would tell that it is no.
+    assert not any("owl" in row["source"] for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -254,16 +269,17 @@ def test_one_summary_line_names_what_is_skipped(toys):
     [
         ({}, {}, "holds no usable photo; give a directory with photos at <subject>/"),
         ({"cat": 0}, {}, r"holds no usable photo.*1 empty folder \(cat\)"),
-        ({"cat": 1, "dog": 1}, {}, "2 subjects, none with two photos; add photos"),
-        ({"cat": 2}, {}, "one subject; object_consistency rows need another"),
-        ({"cat": 2}, {"counts": {ICT: 1}}, "multi_share needs two subjects .* or set it to 0"),
+        ({"cat": 1, "dog": 1}, {}, "2 subjects, none with two photos; two are needed"),
+        ({"cat": 2, "dog": 1}, {}, "2 subjects, 1 with two photos; two are needed"),
+        ({"cat": 2, "dog": 2}, {"combinations": {"1/2/2": 1}}, "1/2/2 is impossible"),
+        ({"cat": 2, "dog": 2}, {"subject_counts": {0: 1}}, "subject_counts: 0 is not from 1 to 4"),
         (
             {"cat": 2, "dog": 2},
             {"counts": {"visual_localization": 1}},
             "visual_localization.: take",
         ),
         ({"cat": 2, "dog": 2}, {"counts": {OCT: -1}}, "must be a whole number from 0"),
-        ({"cat": 2, "dog": 2}, {"multi_share": 1.5}, "multi_share must be from 0 to 1"),
+        ({"cat": 2, "dog": 2}, {"absent_share": 1.5}, "absent_share must be from 0 to 1"),
         ({"cat": 2, "dog": 2}, {"size": 0}, "size must be a whole number of pixels from 16"),
         ({"cat": 2, "dog": 2}, {"side": "left"}, "side must be 'long' or 'short'"),
         ({"cat": 2, "dog": 2}, {"split": "test"}, "split must be 'train', 'heldout' or null"),
@@ -280,20 +296,13 @@ def test_what_is_impossible_is_refused_at_the_call(tmp_path, subjects, settings,
         folder_rows(tmp_path / "elsewhere", seed=0, counts={OCT: 4})
 
 
-@pytest.mark.parametrize("photos", [{"a": 2, "b": 1}, {"a": 2, "b": 2}, {"a": 2, "b": 2, "c": 2}])
+@pytest.mark.parametrize("photos", [{"a": 2, "b": 2}, {"a": 2, "b": 2, "c": 2}])
 def test_few_subjects_are_enough(tmp_path, photos):
-    multi = 0.5 if photos["b"] > 1 else 0.0
-    rows = rows_of(
-        folder_of(tmp_path, photos),
-        20,
-        60,
-        multi_share=multi,
-        absent_share=0.5,
-        distractor_share=1.0,
-    )
+    rows = rows_of(folder_of(tmp_path, photos), 20, 200)
     for row in rows:
         check_row(row)
-    assert any(row["task"] == ICT and not row["names"] for row in rows)
+    captions = [row for row in rows if row["task"] == ICT]
+    assert len(captions) == 200 and 60 < sum(not row["names"] for row in captions) < 140
 
 
 def test_a_photo_that_vanishes_meanwhile_is_named(toys):

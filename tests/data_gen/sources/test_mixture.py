@@ -196,7 +196,7 @@ def data(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "multi", "absent"), [("repic_2k", 0.05, 0.0), ("personal_20k", None, 0.15)]
+    ("name", "multi", "absent"), [("repic_2k", 0.05, 0.0), ("personal_20k", None, 0.5)]
 )
 def test_the_shipped_mixtures_in_miniature(data, name, multi, absent):
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())

@@ -136,16 +136,20 @@ def test_a_row_is_the_same_alone_in_any_order_and_in_a_larger_set():
 @pytest.mark.parametrize("source", [portraits(9), scenes(3)], ids=["portraits", "scenes"])
 def test_yes_and_no_are_true_and_balanced_for_every_subject(source):
     rows = rows_of(source, {OCT: 36}, seed=1, size=200)
-    asked = Counter()
+    asked, drawn = Counter(), set()
     for row in rows:
         (shown,), (seen,) = views_of(row)
         same = number(shown) == number(seen)
         assert row["answer"] == ("yes" if same else "no")
         asked[number(shown), row["answer"]] += 1
+        drawn.add(number(shown))
         reference, query = row["images"]
         colours = {c for _, c in query.getcolors(10**6)}
         assert (colour(number(shown)) in colours) == same
         assert colour(number(shown)) in {c for _, c in reference.getcolors(10**6)}
+    assert all(asked[i, "yes"] == asked[i, "no"] for i in drawn) and len(drawn) > 6
+    rows = rows_of(source, {OCT: 36}, seed=1, size=32, swapped=False)
+    asked = Counter((number(views_of(row)[0][0]), row["answer"]) for row in rows)
     assert asked == {(i, answer): 2 for i in range(9) for answer in ("yes", "no")}
 
 
@@ -175,8 +179,9 @@ def test_nearest_neighbours_come_from_the_table(tmp_path):
     rows = rows_of(source, {OCT: 48}, shares=Shares(hard=1.0), nearest=nearest, size=32)
     for row in rows:
         shown, seen = (number(*where) for where in views_of(row))
-        if row["answer"] == "no" and shown != 5:
-            assert seen in nearest[shown] and row["source"].endswith("(nearest)")
+        if row["answer"] == "no" and 5 not in (shown, seen):  # which has no neighbour
+            assert seen in nearest[shown] or shown in nearest[seen]
+            assert row["source"].endswith("(nearest)")
 
 
 @pytest.mark.parametrize("content", [None, b"not parquet", {"a": [1]}, {"7": ["8"]}])
@@ -253,7 +258,7 @@ def test_without_boxes_the_box_is_a_panel():
 
 def test_scenes_give_several_references_and_tell_the_truth():
     counts = Counter()
-    shares = Shares(multi=0.6, absent=0.3, distractor=0.5)
+    shares = Shares(absent=0.3, subject_counts={1: 0.4, 3: 0.6}, reference_counts={1: 1, 3: 1})
     for row in rows_of(scenes(6), {ICT: 120}, seed=0, size=200, shares=shares):
         shown, seen = views_of(row)
         assert len(seen) == 1, "a scene needs no composite"
@@ -305,6 +310,10 @@ def test_what_a_source_cannot_give_is_refused_at_once(source, counts, sentence):
         indexed_of(source, counts)
 
 
-def test_shares_are_probabilities():
+def test_shares_are_probabilities_and_counts_are_weighted():
     with pytest.raises(SourceError, match="absent_share must be from 0 to 1, not 2"):
         Shares(absent=2)
+    with pytest.raises(SourceError, match="reference_counts: must be numbers with weights"):
+        Shares(reference_counts=[1, 2])
+    with pytest.raises(SourceError, match="combinations: '1-1-1' is not 'references/subjects/exp"):
+        Shares(combinations={"1-1-1": 1})

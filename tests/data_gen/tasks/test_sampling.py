@@ -56,11 +56,20 @@ def test_hard_negatives_are_of_the_same_category(share):
         assert how == ("hard" if share else "other")
 
 
-def test_there_may_be_no_negative_and_no_further_subject():
+def test_there_may_be_no_negative():
     sampler = SubjectSampler(subjects(2), "seed", 0.5)
     assert sampler.negative(random.Random(0), 0, [0, 1], set()) is None
-    assert sampler.further_subject(random.Random(0), [0, 1]) is None
-    assert sampler.further_subject(random.Random(0), [0]) == 1
+    assert sampler.negative(random.Random(0), 0, [0], set()) == (1, "other")
+
+
+def test_negatives_are_subjects_that_could_be_the_right_answer_or_of_those_asked_for():
+    once = [*subjects(4), *subjects(2, views=1)]
+    sampler = SubjectSampler(once, "seed", 0.25)
+    drawn = {sampler.negative(random.Random(s), 0, [0], set())[0] for s in range(60)}
+    assert drawn == {1, 2, 3}
+    among = sampler.only([2, 5])
+    drawn = {sampler.negative(random.Random(s), 0, [0], set(), among)[0] for s in range(60)}
+    assert drawn == {2, 5}
 
 
 def test_a_small_pool_is_searched_and_a_large_one_given_up():

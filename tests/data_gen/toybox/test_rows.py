@@ -13,8 +13,8 @@ from data_gen.toybox.rows import (
     DESCRIPTION,
     Combination,
     ToyboxSettings,
+    combination_of,
     draw_cast,
-    draw_combination,
     draw_identities,
     toybox_row,
     toybox_rows,
@@ -66,7 +66,7 @@ def test_vlt_queries_hold_two_to_four_toys():
 
 def combinations(n=4000, **settings):
     drawn, rng = ToyboxSettings(**settings), random.Random(0)
-    return [draw_combination(rng, drawn) for _ in range(n)]
+    return [combination_of(rng, drawn) for _ in range(n)]
 
 
 def test_every_combination_occurs_and_nothing_tells_whether_a_name_is_expected():
@@ -169,7 +169,7 @@ def test_settings_and_tasks_are_checked():
         ({"scene_toys": {5: 1}}, "scene_toys: 5 is not from 1 to 4"),
         ({"references": {1: -1, 2: 2}}, "references: weights must not be negative"),
         ({"expected": {1: 0}}, "expected: weights .* one must be above 0"),
-        ({"combinations": {"2/3": 1}}, "'2/3' is not 'references/toys/expected'"),
+        ({"combinations": {"2/3": 1}}, "'2/3' is not 'references/subjects/expected'"),
         ({"combinations": {"1/2/2": 1}}, "1/2/2 is impossible"),
     ],
 )
