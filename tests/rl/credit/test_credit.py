@@ -1,5 +1,6 @@
 """Credit in the trainer: what TRL's loss then has as its gradient, and what is refused."""
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from trl import GRPOConfig, GRPOTrainer
@@ -9,7 +10,7 @@ from rl.credit.names import asks_for_names
 from rl.settings import RunSettings
 from rl.trainer import TrainerOptions
 from tests.rl.letter_reward import spaces, vowels
-from tests.rl.test_trainer import make
+from tests.rl.test_trainer import make, weights
 
 OPENERS = frozenset(range(100, 250))
 """Stand for the tokens that begin a name: a random policy samples them often."""
@@ -181,3 +182,36 @@ def test_nothing_of_it_is_called_when_all_is_off(policy_path, rows, tmp_path):
 def test_a_run_has_a_setting_for_every_option_and_all_are_off_by_default():
     settings = RunSettings(name="x", rows="x", policy="x", rewards=[])
     assert CreditOptions.of(settings) == CreditOptions() and not CreditOptions.of(settings).on
+
+
+def test_all_of_it_trains_beside_sampled_rows_and_resumes_mid_generation(
+    policy_path, rows, tmp_path
+):
+    def trainer():
+        options = TrainerOptions(
+            share_prompt="on",
+            share_vision="on",
+            drop_finished=True,
+            dynamic_sampling=True,
+            credit=CreditOptions(
+                forced_silence=1, silent_bonus=0.5, token_credit=True, exact_answers=True
+            ),
+            completions_dir=tmp_path / "completions",
+        )
+        return make(policy_path, rows, tmp_path, rewards=(mention_f1, vowels), options=options,
+                    steps_per_generation=2, per_device_train_batch_size=12, max_steps=2, beta=0.1,
+                    save_strategy="steps", save_steps=1)  # fmt: skip
+
+    whole = trainer()
+    whole.train()
+    log = whole.state.log_history[0]
+    assert 0 < log["tasks/object_consistency/p_right"] < 0.1
+    assert log["reward"] is not None
+    again = trainer()
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    for name, want in weights(whole).items():
+        torch.testing.assert_close(weights(again)[name], want, msg=name)
+    table = pq.read_table(tmp_path / "completions" / "train_000000.parquet").to_pylist()
+    listed = [row for row in table if row["task"] == "object_consistency"]
+    assert {row["completion"].strip() for row in listed} == {"yes", "no"}
+    assert all(row["weight"] == 1 for row in table if row["task"] == "visual_localization")
