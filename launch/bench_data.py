@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_gen.files.errors import InputError
+from data_gen.files.files import refuse_other_json
 from data_gen.files.settings import config_path, read_settings, take_options
 from data_gen.images.photos import open_image_bytes
 from data_gen.sources.image_pairs import Pairs
@@ -62,6 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         (args,) = read_settings(own, BenchDataSettings, program="bench_data", doc=__doc__)
         out = Path(args.out)
         out.mkdir(parents=True, exist_ok=True)
+        refuse_other_json(out / "measured.json", {"sizes", "processor"})
     except (InputError, OSError) as error:
         sys.exit(f"bench_data: {error}")
     with TemporaryDirectory(prefix="bench_data-", dir=out) as folder:

@@ -24,6 +24,7 @@ from inspect import cleandoc
 from pathlib import Path
 
 from data_gen.files.errors import InputError
+from data_gen.files.files import refuse_other_json
 from data_gen.files.settings import Arguments, did_you_mean, read_settings
 from data_gen.generators import GENERATORS
 from data_gen.leaks.cues import thumbnails
@@ -146,6 +147,7 @@ def inspect(argv: list[str]) -> None:
         doc=cleandoc(inspect_rows.__doc__ or ""),
     )
     out = settings.out or Path("runs/inspect") / (Path(settings.inspect).resolve().stem or "rows")
+    refuse_other_json(Path(out) / "report.json", {"path", "bad_by_reason"})
     print(inspect_rows(Path(settings.inspect), Path(out)))
     found = find_leaks(rows_in(settings.inspect, SUMMARY_ROWS))
     if found:

@@ -28,7 +28,7 @@ from benchmarks.harness.systems import parse_systems, policy_loader
 from benchmarks.harness.table import markdown
 from benchmarks.mined_negatives import MinedNegatives, MinedNegativesSettings, most_confused
 from data_gen.files.errors import SourceError
-from data_gen.files.files import is_missing_path
+from data_gen.files.files import is_missing_path, refuse_other_json
 from data_gen.files.settings import read_settings
 from data_gen.files.skipped import SkippedItems
 from data_gen.generators import KINDS, Opened, open_source
@@ -65,7 +65,10 @@ class NegativesSettings:
 
 def make_table(settings: NegativesSettings) -> Opened:
     """Embed, search, write; print what was found."""
-    mining = settings.mining
+    mining, out = settings.mining, Path(settings.out)
+    refuse_other_json(out.with_suffix(".json"), {"settings", "subjects", "cosines"})
+    if out.exists() and not out.with_suffix(".json").exists():
+        raise SourceError(f"{out} is there, and byname did not write it; name another --out")
     if is_missing_path(settings.encoder):
         raise SourceError(
             f"encoder {settings.encoder} is not there; the toybox's is made by "

@@ -42,7 +42,7 @@ from benchmarks.report.evaluation_page import evaluation_page
 from concepts.methods.in_context import InContext, ReferenceFinder, RetrievalSettings
 from concepts.methods.protocol import Query, Reply
 from data_gen.files.errors import InputError
-from data_gen.files.files import write_text
+from data_gen.files.files import refuse_other_json, write_text
 from data_gen.images.photos import PhotoError
 from data_gen.rows import RowError, check_row
 
@@ -395,15 +395,10 @@ def _open(
 def _refuse_other_evaluation(out: Path, benchmark: str) -> None:
     """Refuse to write over what is no evaluation of this benchmark."""
     file = out / "evaluation.json"
-    if not file.exists():
-        return
-    try:
-        held = json.loads(file.read_bytes())["benchmark"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
-        held = None
+    refuse_other_json(file, {"benchmark", "systems"})
+    held = json.loads(file.read_bytes())["benchmark"] if file.exists() else benchmark
     if held != benchmark:
-        what = f"an evaluation of {held}" if held else "an evaluation.json of something else"
-        raise InputError(f"{out} holds {what}; give another --out")
+        raise InputError(f"{out} holds an evaluation of {held}; give another --out")
 
 
 def _check(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[System]) -> None:

@@ -170,7 +170,10 @@ def policy_loader(
 def _labelled(spec: str) -> tuple[str, str]:
     label, equals, path = spec.partition("=")
     # A path that holds an equals sign is taken as a path.
-    named = bool(equals) and not Path(spec).exists()
+    try:
+        named = bool(equals) and not Path(spec).exists()
+    except OSError:  # too long for a path
+        named = bool(equals)
     return (label if named else "", path if named else spec)
 
 

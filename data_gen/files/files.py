@@ -82,6 +82,26 @@ def write_json(path: Path, value: dict) -> None:
         file.write((json.dumps(value, indent=2) + "\n").encode())
 
 
+def refuse_other_json(path: Path, keys: Iterable[str]) -> None:
+    """Refuse to write over a JSON file that something else has written.
+
+    Args:
+        path: of the file, which need not be there.
+        keys: that every such file of ours has.
+
+    Raises:
+        FileExistsError: one that lacks them, or is no JSON object, is there.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        ours = json.loads(path.read_bytes()).keys() >= set(keys)
+    except (OSError, ValueError, RecursionError, AttributeError):
+        ours = False
+    if not ours:
+        raise FileExistsError(f"{path} is there, and byname did not write it; name another --out")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write text, whole or not at all. A lone surrogate, which a model can write, becomes a
     question mark."""

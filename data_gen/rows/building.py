@@ -141,7 +141,7 @@ def _shards_are_whole(
     """Make this process's share; whether it was the last, so that this process closes ``whole``."""
 
     def closed_by_another() -> bool:
-        return whole.exists() or finished(out, settled) is not None
+        return whole.exists() or finished(out, settled, contents=True) is not None
 
     try:
         _begin(partial, settled)

@@ -8,8 +8,9 @@ import yaml
 
 import launch.grpo
 import launch.sft
+from benchmarks.harness.evaluation import EvaluateSettings, _refuse_other_evaluation
 from data_gen.files.errors import InputError
-from launch import generate
+from launch import bench_data, generate, mine_negatives
 from rl.policy.loading import load_policy
 from tests.data_gen.stub_rows import contents
 from tests.tiny import save_tiny_policy, save_tiny_rows
@@ -94,3 +95,33 @@ def test_generate_leaves_other_peoples_folders_alone(tmp_path):
         with pytest.raises(SystemExit, match="is no row set"):
             generate.main(["--out", str(page), "--counts", "{identity_consistency: 2}", *more])
     assert contents(page) == before
+
+
+@pytest.mark.parametrize("held", ['{"name": "page"}', "[]", "no JSON", '{"benchmark": "naming"}'])
+def test_reports_are_not_written_over_files_of_others(tiny, tmp_path, held):
+    for name in ("report.json", "measured.json", "evaluation.json", "table.json"):
+        (tmp_path / name).write_text(held)
+    before = contents(tmp_path)
+    with pytest.raises(SystemExit, match=r"report\.json is there, and byname did not write it"):
+        generate.main(["--inspect", tiny["rows"], "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"measured\.json is there, and byname did not write it"):
+        bench_data.main(["--rows", "2", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"table\.json is there, and byname did not write it"):
+        mine_negatives.main(
+            ["--source", "{kind: toybox}", "--out", str(tmp_path / "table.parquet")]
+        )
+    assert contents(tmp_path) == before
+
+
+def test_an_evaluation_of_another_benchmark_is_not_written_over(tmp_path):
+    def refuse():
+        _refuse_other_evaluation(tmp_path, "toybox")
+
+    refuse()
+    file = tmp_path / "evaluation.json"
+    file.write_text(json.dumps({"benchmark": "toybox", "systems": []}))
+    refuse()
+    file.write_text(json.dumps({"benchmark": "naming", "systems": []}))
+    with pytest.raises(InputError, match="holds an evaluation of naming; give another --out"):
+        refuse()
+    assert EvaluateSettings(benchmark="naming").out == "runs/evaluation/naming"

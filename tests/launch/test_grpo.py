@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import pytest
 import yaml
@@ -196,4 +195,4 @@ def test_the_pictures_may_be_made_smaller(config, tmp_path):
     usual = prepare(*parse(["--config", write(tmp_path, config)]))
     assert small.rows["box_frame"][0] == [32.0, 32.0] and usual.rows["box_frame"][0] == [64.0, 64.0]
     assert sum(small.tokens) < sum(usual.tokens)
-    shutil.rmtree(tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()  # the checks write nothing

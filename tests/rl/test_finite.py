@@ -49,7 +49,7 @@ def trainer(tmp_path, broken="", **changes) -> LineTrainer:
         report_to=[],
         disable_tqdm=True,
     )
-    rows = [{"x": torch.ones(2), "labels": torch.zeros(2)}] * 16
+    rows = [{"x": 2 * torch.ones(2), "labels": torch.zeros(2)}] * 16
     return LineTrainer(Line(broken), TrainingArguments(**{**given, **changes}), train_dataset=rows)
 
 
@@ -71,11 +71,10 @@ def test_it_stops_before_the_weights_break_and_keeps_the_checkpoint(tmp_path, br
 
 
 def test_a_step_that_breaks_a_weight_is_not_saved(tmp_path):
-    run = trainer(tmp_path, learning_rate=1e38, optim="sgd", max_grad_norm=0)
+    run = trainer(tmp_path, learning_rate=3e38, optim="sgd", max_grad_norm=0)
     with pytest.raises(NotFiniteError, match="the weight w is not finite"):
         run.train()
-    assert len(checkpoints(tmp_path)) <= 1
-    assert run.state.global_step <= 4
+    assert checkpoints(tmp_path) == [] and run.state.global_step == 1
 
 
 def test_a_policy_with_a_broken_weight_is_not_trained(tmp_path):
@@ -95,7 +94,7 @@ def test_the_rewards_before_a_stop_are_named():
     scored = Scored(["t"] * 2, ["a", "b"], [1, 1], [False] * 2, [[0.5, 1.0]] * 2, [1.5] * 2, 2)
     before = scored.summary(["f1", "length"])
     assert before == "before it, f1 gave 0.5 to 0.5, length gave 1 to 1 for rows 'a', 'b'"
-    scored.rewards[1][1] = math.inf
+    scored.rewards[1] = [0.5, math.inf]
     assert scored.summary(["f1", "length"]) == "before it, reward length was inf for row 'b'"
     scored.rewards = [[math.nan]] * 2
     assert "f1 gave none" in scored.summary(["f1"])
