@@ -8,6 +8,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from rl import checkpoints
 from rl.checkpoints import AtomicCheckpointMixin
+from rl.finite import FiniteMixin
 from rl.policy.loading import LoraSettings, load_policy
 from rl.trainer import OVERRIDDEN, PolicyTrainer, TrainerOptions
 from tests.rl.letter_reward import spaces, vowels
@@ -65,7 +66,7 @@ def weights(trainer) -> dict[str, torch.Tensor]:
 def test_every_overridden_method_exists_in_this_trl():
     ours = {
         name
-        for part in (PolicyTrainer, AtomicCheckpointMixin)
+        for part in (PolicyTrainer, AtomicCheckpointMixin, FiniteMixin)
         for name, value in vars(part).items()
         if inspect.isfunction(value) and name in dir(GRPOTrainer)
     }
