@@ -7,7 +7,7 @@ from pathlib import Path
 
 import data_gen
 from data_gen.files.errors import InputError
-from data_gen.files.files import fingerprint_of, sha256_of
+from data_gen.files.files import fingerprint_of, is_file, sha256_of
 from data_gen.files.redaction import without_secrets
 
 VERSIONS = ("byname", "datasets", "pyarrow", "pillow", "numpy")
@@ -57,8 +57,9 @@ def plan(**settled) -> dict:
 
 def manifest_of(folder: Path) -> dict | None:
     """The manifest of the set in ``folder``; ``None`` where there is none that byname wrote."""
+    file = folder / "manifest.json"
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
+        manifest = json.loads(file.read_bytes()) if is_file(file) else {}
         ours = manifest.keys() >= IN_MANIFEST and all(
             SHARD.fullmatch(shard["file"]) and isinstance(shard["bytes"], int)
             for shard in manifest["shards"]

@@ -86,6 +86,7 @@ def files_of(path: str | Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: there are none.
+        RowError: one is a pipe, a device, or a link that leads nowhere.
     """
     path = Path(path)
     if path.is_file():
@@ -102,6 +103,9 @@ def files_of(path: str | Path) -> list[Path]:
             f"no rows at {path}: it holds no parquet and no tar file; make some with "
             f"`byname generate --config configs/data/toybox.yaml`"
         )
+    for file in files:
+        if not is_file(file):  # before opening: reading a named pipe would wait for ever
+            raise RowError(f"{file} is no file; put one of rows there, or take it away")
     return files
 
 
@@ -138,11 +142,6 @@ def stored_rows(file: Path, columns: Iterable[str] | None = None) -> Iterator[di
         for the whole file is the only subject yielded, or the last.
     """
     kind = "tar" if file.suffix == ".tar" else "parquet"
-    if not is_file(file):  # before opening: reading a named pipe would wait for ever
-        yield RowError(
-            f"{file}: is no file; put a {kind} file there, or take it away", kind="is no file"
-        )
-        return
     try:
         yield from _tar_rows(file) if file.suffix == ".tar" else _parquet_rows(file, columns)
     except (pa.ArrowException, tarfile.TarError, OSError) as error:
