@@ -1,43 +1,60 @@
 """Identity consistency: does the caption call the user's subjects by their names?
 
-    mention_ratio = n / m              n of the m distinct expected names are written
-    mention_f1    = 2h / (2h + e + k)  h expected names written, e extra ones, k expected, missed
+    mention_ratio    = n / m                n of the m distinct expected names are written
+    mention_f1       = 2h / (2h + e + k)    h expected names written, e extra ones, k missed
+    mention_balanced = ½ h / m + ½ s / (s + e)    s absent names left unwritten
 
-Both are 0 below a minimum length, without which the cheapest caption is the bare name.
-`rewards.names` decides what counts as written. Extra names are those of subjects that are not in
-the image, and unlisted tags. If no name is expected, F1 is 1 for a caption that names nothing and 0
-otherwise; the ratio is None.
+All are 0 below a minimum length (`floor`), without which the cheapest caption is the bare name;
+`floor: 0` leaves length to `rewards.length.caption_length`. `rewards.names` decides what counts as
+written. Extra names are those of subjects that are not in the image, and unlisted tags. If no name
+is expected, F1 is 1 for a caption that names nothing and 0 otherwise; the ratio is None. A half of
+`mention_balanced` that has nothing to judge (m = 0, or s + e = 0) leaves all to the other.
 
 Source: `mention_ratio` is RePIC's reward (arXiv 2506.18369); its paper counts the floor in tokens,
 its released code in characters (`unit="characters"`). F1 with distractors is what later work found
-stronger, because it makes wrong names cost.
+stronger, because it makes wrong names cost. Balanced accuracy is the usual score of yes/no answers
+where either may be rare; here every name that was given is one such answer.
 
-Cheats refused by both: one name fifty times (names are a set), bare names (the floor), a caption
-wrapped in `<bo>…</bo>` (markup is no mention, for any number of names; RePIC's code refuses it for
-one), names inside other words, length made of whitespace, of end tokens or of padding. Refused by
-`mention_f1` only, where the prompt has absent names: listing all of its names, and echoing it; and
-invented tags. `mention_ratio` pays for those, by its formula.
+Cheats refused by all: one name fifty times (names are a set), bare names and lists of them, the
+echo of the prompt, and length made of blanks, padding or repetition (the floor counts what is shown
+and said anew, see `rewards.length`), a caption wrapped in `<bo>…</bo>` (markup is no mention, for
+any number of names; RePIC's code refuses it for one), names inside other words. Refused by
+`mention_f1` and `mention_balanced` only: invented tags.
+
+A long caption that names everyone who was given, seen or not. `mention_ratio` pays for it in full.
+F1 pays 2m / (m + R) with R names given, more than half whenever more than a third are right, since
+it asks what share of the writing is right: a name left out for good reason is no part of that. With
+R and the number of subjects in the image drawn from 1 to 4 and m up to the smaller, each evenly,
+that is 0.47 on average, where silence earns 0.38 (`tests/rewards/test_guessing.py`); only where
+half of the rows expect nobody it is 0.38, and silence 0.50. `mention_balanced` pays all, nobody and
+any guess alike, one half, where a row has both expected and absent names. What remains is that rows
+in which all are expected pay for naming all, and those in which nobody is for silence: 0.42 and
+0.58 in the rows above, so that no answer that does not look earns more than silence.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
+from itertools import repeat
 
-from rewards.names import find_names, tally
+from rewards.length import check_unit, counted_length
+from rewards.names import Tally, find_names, tally
 from rewards.parsing import completion_text
 
 TASK = "identity_consistency"
-UNITS = ("tokens", "characters")
-
-# Runs of five or more: whitespace, control characters, and what renders as nothing. Four in a row
-# may indent a paragraph; more add length without content.
-_BLANKS = re.compile(
-    r"[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]{5,}"
-)
 
 
 def mention_ratio(
-    completions, *, completion_ids, task, names, floor=100, unit="tokens", uncounted_ids=(), **_
+    completions,
+    *,
+    completion_ids,
+    task,
+    names,
+    prompts=None,
+    floor=100,
+    unit="tokens",
+    uncounted_ids=(),
+    **_,
 ) -> list[float | None]:
     """Share of the expected names that a caption mentions; RePIC's naming reward.
 
@@ -47,8 +64,9 @@ def mention_ratio(
             token where there is one.
         task: B task names; rows of other tasks get None.
         names: B lists of m expected names, bare.
+        prompts: B strings or conversations; what is copied from them adds no length.
         floor: minimum length; shorter captions get 0. 0 switches it off.
-        unit: "tokens", or "characters" as in RePIC's released code.
+        unit: "tokens", "words", or "characters" as in RePIC's released code.
         uncounted_ids: token ids that add no length: end, padding and other special tokens.
             `rewards.loading` sets them from the policy's tokenizer. If empty, as in a stock
             trainer, the end token of a finished completion counts as one token.
@@ -64,8 +82,8 @@ def mention_ratio(
     """
     check_floor(floor, unit)
     rewards = []
-    for completion, ids, row_task, expected in zip(
-        completions, completion_ids, task, names, strict=True
+    for completion, ids, row_task, expected, prompt in zip(
+        completions, completion_ids, task, names, prompts or repeat("", len(task)), strict=True
     ):
         if row_task != TASK or not expected:
             rewards.append(None)
@@ -73,7 +91,7 @@ def mention_ratio(
         text = completion_text(completion)
         found = find_names(text, expected)
         ratio = len(found.written - found.closed) / len(set(expected))
-        long_enough = caption_length(text, ids, unit, uncounted_ids) >= floor
+        long_enough = counted_length(text, ids, unit, uncounted_ids, prompt) >= floor
         rewards.append(ratio if long_enough else 0.0)
     return rewards
 
@@ -85,6 +103,7 @@ def mention_f1(
     task,
     names,
     absent_names,
+    prompts=None,
     floor=100,
     unit="tokens",
     uncounted_ids=(),
@@ -93,7 +112,8 @@ def mention_f1(
     """Set-level F1 between the names written and the expected names.
 
     Args:
-        completions, completion_ids, task, names, floor, unit, uncounted_ids: as in `mention_ratio`.
+        completions, completion_ids, task, names, prompts, floor, unit, uncounted_ids: as in
+            `mention_ratio`.
         absent_names: B lists of names given in the prompt whose subject is not in the image.
 
     Returns:
@@ -105,52 +125,101 @@ def mention_f1(
     Source:
         The strict naming metric of this project; see the module's docstring.
     """
-    check_floor(floor, unit)
-    rewards = []
-    for completion, ids, row_task, row_names, absent in zip(
-        completions, completion_ids, task, names, absent_names, strict=True
-    ):
-        if row_task != TASK:
-            rewards.append(None)
-            continue
-        text = completion_text(completion)
-        expected = set(row_names or ())
-        found = find_names(text, expected | set(absent or ()))
-        # A closing tag cancels an expected name, but not an absent one, which still costs.
-        score = tally(found.written - (found.closed & expected), expected, found.unlisted)
-        long_enough = caption_length(text, ids, unit, uncounted_ids) >= floor
-        rewards.append(score.f1 if long_enough else 0.0)
-    return rewards
+    length = (floor, unit, uncounted_ids)
+    return _score_sets(_f1, completions, completion_ids, task, names, absent_names, prompts, length)
 
 
-def caption_length(text: str, ids, unit: str = "tokens", uncounted_ids=()) -> int:
-    """Length of a caption for the floor.
+def mention_balanced(
+    completions,
+    *,
+    completion_ids,
+    task,
+    names,
+    absent_names,
+    prompts=None,
+    floor=100,
+    unit="tokens",
+    uncounted_ids=(),
+    **_,
+) -> list[float | None]:
+    """Balanced accuracy of naming: half for the expected names that are written, half for the
+    absent ones that are not.
 
     Args:
-        text: the caption, used for "characters" and to find runs of whitespace.
-        ids: its C token ids.
-        unit: "tokens": ids that are not in `uncounted_ids`, less one for every blank character
-            beyond four in a row, so that newlines do not reach the floor. "characters":
-            `len(text)`.
-        uncounted_ids: token ids that add no length.
+        completions, completion_ids, task, names, absent_names, prompts, floor, unit, uncounted_ids:
+            as in `mention_f1`.
 
     Returns:
-        The length, at least 0.
+        B rewards, each in 0…1, or None. 1 for exactly the expected names, and for silence where
+        none is expected.
+
+    Raises:
+        ValueError: unknown unit, a negative floor, or a name that is blank.
+
+    Source:
+        The module's docstring.
     """
-    if unit == "characters":
-        return len(text)
-    uncounted = frozenset(uncounted_ids)
-    padding = sum(len(run) - 4 for run in _BLANKS.findall(text))
-    return max(sum(token not in uncounted for token in ids) - padding, 0)
+    length = (floor, unit, uncounted_ids)
+    return _score_sets(
+        _balanced, completions, completion_ids, task, names, absent_names, prompts, length
+    )
 
 
 def check_floor(floor, unit) -> None:
     """Refuse an invalid floor.
 
     Raises:
-        ValueError: the unit is not one of `UNITS`, or the floor is negative.
+        ValueError: the unit is unknown, or the floor is negative.
     """
-    if unit not in UNITS:
-        raise ValueError(f"unit is {unit!r}; it must be 'tokens' or 'characters'")
+    check_unit(unit)
     if not floor >= 0:
         raise ValueError(f"floor is {floor!r}; it must be 0 or more {unit}")
+
+
+def _score_sets(
+    score: Callable[[Tally, int], float],
+    completions,
+    completion_ids,
+    task,
+    names,
+    absent_names,
+    prompts,
+    length: tuple,
+) -> list[float | None]:
+    """`score` of the names that each caption writes and of the number of absent ones that it does
+    not, where the caption is long enough; `length` is floor, unit and uncounted ids."""
+    floor, unit, uncounted_ids = length
+    check_floor(floor, unit)
+    rewards = []
+    for completion, ids, row_task, row_names, row_absent, prompt in zip(
+        completions,
+        completion_ids,
+        task,
+        names,
+        absent_names,
+        prompts or repeat("", len(task)),
+        strict=True,
+    ):
+        if row_task != TASK:
+            rewards.append(None)
+            continue
+        text = completion_text(completion)
+        expected = set(row_names or ())
+        absent = set(row_absent or ()) - expected
+        found = find_names(text, expected | absent)
+        # A closing tag cancels an expected name, but not an absent one, which still costs.
+        names_tally = tally(found.written - (found.closed & expected), expected, found.unlisted)
+        long_enough = counted_length(text, ids, unit, uncounted_ids, prompt) >= floor
+        silent = len(absent - found.written)
+        rewards.append(score(names_tally, silent) if long_enough else 0.0)
+    return rewards
+
+
+def _f1(names: Tally, silent: int) -> float:
+    return names.f1
+
+
+def _balanced(names: Tally, silent: int) -> float:
+    halves = [names.recall] if names.hits + names.missed else []
+    halves += [silent / (silent + names.extra)] if silent + names.extra else []
+    return sum(halves) / len(halves) if halves else 1.0

@@ -7,8 +7,9 @@ A reward is given by its address:
     path/to/file.py:f            a file, relative to the current directory
 
 Its keyword parameters say what it needs: those without a default are columns of the data (or what
-TRL itself passes), those with a default are settings, which a config may change. Weights are given
-beside the addresses, as TRL's `reward_weights`.
+TRL itself passes), those with a default are settings, which a config may change. A setting whose
+parameter is annotated as a `Callable`, such as a reader of captions or a judge, is given by its
+address, too. Weights are given beside the addresses, as TRL's `reward_weights`.
 """
 
 from __future__ import annotations
@@ -102,14 +103,17 @@ def load_reward(
     uncounted_ids = frozenset(uncounted_ids)
     if unknown := bound.keys() - (parameters.keys() - TRL_PASSES):
         known = [p.name for p in parameters.values() if p.default is not p.empty]
+        known = set(known) - TRL_PASSES
         raise RewardError(f"reward {spec!r} has no setting {_listed(unknown)} but {_listed(known)}")
     if uncounted_ids and "uncounted_ids" in parameters:
         bound.setdefault("uncounted_ids", uncounted_ids)
-    if not bound:
-        return function
-    reward = functools.partial(function, **bound)
-    # TRL logs by the name, profilers print it.
-    vars(reward).update(__name__=reward_name(function), __doc__=function.__doc__)
+    for name, value in bound.items():
+        if isinstance(value, str) and "Callable" in str(parameters[name].annotation):
+            bound[name] = _resolve(value, f"{name} of {spec}")
+    reward = functools.partial(function, **bound) if bound else function
+    if bound:
+        # TRL logs by the name, profilers print it.
+        vars(reward).update(__name__=reward_name(function), __doc__=function.__doc__)
     if function.__module__.partition(".")[0] == "rewards":
         _try_on_no_rows(reward, spec)
     return reward
@@ -200,27 +204,27 @@ def reward_name(reward: Callable) -> str:
     return getattr(reward, "__name__", type(reward).__name__)
 
 
-def _resolve(spec: str) -> Callable:
+def _resolve(spec: str, what: str = "reward") -> Callable:
     where, colon, name = spec.rpartition(":")
     if not (where and colon and name.isidentifier()):
         raise RewardError(
-            f"reward {spec!r} is not an address; write module:function or path/to/file.py:function"
+            f"{what} {spec!r} is not an address; write module:function or path/to/file.py:function"
         )
     if where.endswith(".py") and not Path(where).is_file():
-        raise RewardError(f"reward {spec!r}: there is no file {where!r} in {str(Path.cwd())!r}")
+        raise RewardError(f"{what} {spec!r}: there is no file {where!r} in {str(Path.cwd())!r}")
     try:
         module = _import_file(where) if where.endswith(".py") else _import_module(where)
     except (Exception, SystemExit) as error:
         raise RewardError(
-            f"reward {spec!r}: {where} does not import, {type(error).__name__}: {error}"
+            f"{what} {spec!r}: {where} does not import, {type(error).__name__}: {error}"
         ) from error
     if name not in vars(module):
         near = difflib.get_close_matches(name, vars(module), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise RewardError(f"reward {spec!r}: {where} has no function {name!r}{hint}")
+        raise RewardError(f"{what} {spec!r}: {where} has no function {name!r}{hint}")
     function = vars(module)[name]
     if isinstance(function, type) or not callable(function):
-        raise RewardError(f"reward {spec!r} is not a function but {function!r}")
+        raise RewardError(f"{what} {spec!r} is not a function but {function!r}")
     return function
 
 

@@ -3,9 +3,8 @@
     repetition = −(1 − distinct n-grams / n-grams)             0: nothing is repeated
     copying    = −(n-grams that are in the prompt / n-grams)  −1: the caption repeats the prompt
 
-Words are compared whole and case-folded; punctuation marks and, in scripts without spaces, single
-characters are words of their own; a word is split after 24 characters, so that "aaaa…" repeats
-itself. A caption shorter than one n-gram gets 0.
+Words are compared as `rewards.unicode_text.words` gives them. A caption shorter than one n-gram
+gets 0.
 
 Source: n-gram penalties are common in text generation; copying of the given information is a defect
 that later work on personalised captioning reports for naming rewards.
@@ -17,13 +16,10 @@ which lowers the share by as much as it adds.
 
 from __future__ import annotations
 
-import re
-
 from rewards.parsing import completion_text, prompt_text
-from rewards.unicode_text import UNSPACED, normalise
+from rewards.unicode_text import words
 
 TASK = "identity_consistency"
-_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]{{1,24}}|[^\w\s]")
 
 
 def repetition(completions, *, task, ngram: int = 4, **_) -> list[float | None]:
@@ -45,7 +41,7 @@ def repetition(completions, *, task, ngram: int = 4, **_) -> list[float | None]:
     """
     _check(ngram)
     return [
-        _repeated(_ngrams(completion_text(completion), ngram)) if row_task == TASK else None
+        repeated(ngrams(completion_text(completion), ngram)) if row_task == TASK else None
         for completion, row_task in zip(completions, task, strict=True)
     ]
 
@@ -71,20 +67,22 @@ def copying(prompts, completions, *, task, ngram: int = 5, **_) -> list[float | 
     """
     _check(ngram)
     return [
-        _copied(_ngrams(completion_text(completion), ngram), _ngrams(prompt_text(prompt), ngram))
+        _copied(ngrams(completion_text(completion), ngram), ngrams(prompt_text(prompt), ngram))
         if row_task == TASK
         else None
         for prompt, completion, row_task in zip(prompts, completions, task, strict=True)
     ]
 
 
-def _ngrams(text: str, n: int) -> list[tuple[str, ...]]:
-    words = _WORD.findall(normalise(text).casefold())
-    return list(zip(*(words[start:] for start in range(n)), strict=False))
+def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    """All runs of n words of a text, in order."""
+    said = words(text)
+    return list(zip(*(said[start:] for start in range(n)), strict=False))
 
 
-def _repeated(ngrams: list) -> float:
-    return len(set(ngrams)) / len(ngrams) - 1.0 if ngrams else 0.0
+def repeated(grams: list) -> float:
+    """The share that occurred before, as a penalty in −1…0; 0 of nothing."""
+    return len(set(grams)) / len(grams) - 1.0 if grams else 0.0
 
 
 def _copied(ngrams: list, given: list) -> float:

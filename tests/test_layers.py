@@ -66,6 +66,8 @@ INSIDE = {
         "identity_consistency",
         "object_consistency",
         "visual_localization",
+        "caption_facts",
+        "caption_questions",
         "penalties",
         "length",
         "names",

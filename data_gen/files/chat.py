@@ -19,6 +19,9 @@ from data_gen.files.redaction import redacted
 _RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 """HTTP statuses after which the same question is sent again."""
 
+_REFUSED = (400, 413, 422)
+"""HTTP statuses that are about what was asked."""
+
 _MAX_WAIT = 60.0  # seconds, however long an endpoint asks to wait
 _MAX_BYTES = 8 * 1024**2
 _MAX_REASON = 64 * 1024  # bytes of a refusal that are read
@@ -26,6 +29,11 @@ _MAX_REASON = 64 * 1024  # bytes of a refusal that are read
 
 class ChatError(InputError):
     """The endpoint gives no answer. The message says what it sent and what to do."""
+
+
+class NoAnswer(ChatError):
+    """This question has none: all tries timed out or failed, or the endpoint cannot take it, for
+    example because it is too long. Another question may have one."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,8 @@ def chat(
                     f"place than it is for; give the address where the model is"
                 ) from None
             if error.code not in _RETRIED:
-                raise ChatError(f"{url} refuses ({reason}); check address, model and key") from None
+                kind = NoAnswer if error.code in _REFUSED else ChatError
+                raise kind(f"{url} refuses ({reason}); check address, model and key") from None
             retry_after = error.headers.get("Retry-After")
         except (URLError, HTTPException, OSError) as error:
             said = str(getattr(error, "reason", error) or type(error).__name__)
@@ -104,7 +113,7 @@ def chat(
             time.sleep(max(0.0, min(pause, _MAX_WAIT, until - time.monotonic())))
             wait *= 2
     late = f" and {endpoint.timeout:g} seconds" if tried < endpoint.tries else ""
-    raise ChatError(
+    raise NoAnswer(
         f"{url} did not answer in {tried} tries{late} ({reason}); earlier "
         f"answers are kept: run the same command again to resume"
     )

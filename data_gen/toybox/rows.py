@@ -13,7 +13,7 @@ alone tell anything. ``byname generate --leaks`` measures it.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from datasets import Value
 
@@ -39,8 +39,10 @@ from data_gen.tasks.questions import (
     object_consistency_row,
     visual_localization_row,
 )
+from data_gen.toybox.facts import facts_of
 from data_gen.toybox.identity import HALVES, Identity, draw_identity, hard_negative
 from data_gen.toybox.language import LENGTHS, caption
+from data_gen.toybox.owner_words import draw_words, questions, spoken
 from data_gen.toybox.scene import Box, Scene, compose
 
 DESCRIPTION = "description"
@@ -89,6 +91,10 @@ class ToyboxSettings:
         default_factory=lambda: {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1}
     )
     targets: bool = False  # add a column `target`: the answer that SFT trains on
+    facts: bool = False  # add a column `facts`: the truth of a captioned scene, for caption_facts
+    # Every ICT reference comes with words that no image shows, and a column `questions` asks what
+    # was said of those in the query, for caption_questions; `info_share` adds nothing then.
+    owner_words: bool = False
     named_share: float = 0.15  # caption targets that use the names
     # Weights of short, medium and long caption targets, without names and with names.
     lengths: list[float] = field(default_factory=lambda: [0.3, 0.5, 0.2])
@@ -124,7 +130,7 @@ def toybox_rows(counts: dict[str, int], seed: int, settings: ToyboxSettings) -> 
     return IndexedRows(
         counts,
         lambda task, index: toybox_row(task, index, seed, settings),
-        columns={"target": Value("string")} if settings.targets else {},
+        columns={name: Value("string") for name in _columns(settings)},
         fingerprint=fingerprint_of(str(load_templates(settings))),
     )
 
@@ -132,7 +138,8 @@ def toybox_rows(counts: dict[str, int], seed: int, settings: ToyboxSettings) -> 
 def toybox_row(task: str, index: int, seed: int, settings: ToyboxSettings) -> dict:
     """Row ``index`` of a task. See :func:`toybox_rows`."""
     row_id = f"toybox-{settings.split}-{seed}-{task}-{index}"
-    return BUILDERS[task](random.Random(row_id), row_id, index, settings)
+    row = BUILDERS[task](random.Random(row_id), row_id, index, settings)
+    return row | {name: None for name in _columns(settings) if name not in row}
 
 
 def _object_consistency(
@@ -201,16 +208,19 @@ def _identity_consistency(
     names = dict(zip(shown, draw_names(rng, len(shown)), strict=True))
     present = [identity in in_scene for identity in shown]
     caption_style = draw_caption_style(rng)
+    references = [draw_reference(rng, i, names[i], settings) for i in shown]
+    references, asked = _tell(rng, references, present, settings)
     row = identity_consistency_row(
         rng,
         row_id,
-        [draw_reference(rng, i, names[i], settings) for i in shown],
+        references,
         present,
         scene.image,
         source=f"toybox:R{len(shown)} T{len(in_scene)} K{sum(present)} hard{n_hard}",
         templates=load_templates(settings),
         caption_style=caption_style,
     )
+    row = _with_facts(row | asked, scene, settings)
     return _with_target(row, caption_target(rng, scene, names, caption_style, settings), settings)
 
 
@@ -257,9 +267,8 @@ def _description(rng: random.Random, row_id: str, index: int, settings: ToyboxSe
         source="toybox:describe",
         templates=load_templates(settings),
     )
-    return _with_target(
-        {**row, "task": DESCRIPTION}, caption_target(rng, scene, {}, None, settings), settings
-    )
+    row = _with_facts({**row, "task": DESCRIPTION}, scene, settings)
+    return _with_target(row, caption_target(rng, scene, {}, None, settings), settings)
 
 
 def caption_target(
@@ -311,6 +320,35 @@ def draw_identities(
         if identity not in found and identity not in avoid:
             found.append(identity)
     return found
+
+
+def _columns(settings: ToyboxSettings) -> list[str]:
+    """Columns beyond the contract's."""
+    wanted = {
+        "target": settings.targets,
+        "facts": settings.facts,
+        "questions": settings.owner_words,
+    }
+    return [name for name, is_wanted in wanted.items() if is_wanted]
+
+
+def _tell(
+    rng: random.Random, references: list[Reference], present: list[bool], settings: ToyboxSettings
+) -> tuple[list[Reference], dict[str, str]]:
+    """The references with their owner's words, and the column of questions about those, if the
+    settings ask for them."""
+    if not settings.owner_words:
+        return references, {}
+    said = [draw_words(rng) for _ in references]
+    named = [{}, {}]  # absent, present
+    for reference, words, is_present in zip(references, said, present, strict=True):
+        named[is_present][reference.name] = words
+    told = [replace(r, info=spoken(r.name, w)) for r, w in zip(references, said, strict=True)]
+    return told, {"questions": questions(rng, named[True], named[False])}
+
+
+def _with_facts(row: dict, scene: Scene, settings: ToyboxSettings) -> dict:
+    return {**row, "facts": facts_of(scene)} if settings.facts else row
 
 
 def _with_target(row: dict, target: str, settings: ToyboxSettings) -> dict:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from rewards.identity_consistency import caption_length
+from rewards.length import counted_length
 from rl.policy.loading import vision_token_ids
 
 
@@ -29,7 +29,7 @@ def generate(
 
     Returns:
         N pairs: text without special tokens, and its length as the naming rewards count it
-        (:func:`rewards.identity_consistency.caption_length`).
+        (:func:`rewards.length.counted_length`).
     """
     done: dict[int, tuple[str, int]] = {}
     for batch in length_batches([row_size(row) for row in rows], batch_size):
@@ -95,6 +95,6 @@ def complete(model, processor, rows: Sequence[dict], max_new_tokens: int) -> lis
     special = set(processor.tokenizer.all_special_ids)
     texts = processor.tokenizer.batch_decode(out, skip_special_tokens=True)
     return [
-        (text, caption_length(text, ids, uncounted_ids=special))
-        for text, ids in zip(texts, out.tolist(), strict=True)
+        (text, counted_length(text, ids, uncounted_ids=special, prompt=row["prompt"]))
+        for text, ids, row in zip(texts, out.tolist(), rows, strict=True)
     ]

@@ -24,6 +24,19 @@ PROMPT = [
     }
 ]
 
+CAPTION = (
+    "A small brown dog with a red collar sits on a grey sofa beside a pink toy car. Behind them a "
+    "window shows trees and a cloudy sky; the room is bright, and an open book lies on the floor. "
+    "The dog looks at the camera with its head tilted, one paw on the roof of the car, whose black "
+    "spider has lost a leg. A lamp with a yellow shade stands on the left, half cut off by the "
+    "edge of the picture, and a striped blanket hangs over the back of the sofa."
+)
+"""An ordinary caption of the query, without names."""
+
+NAMED = f"<bo> sits beside <black widow>. {CAPTION}"
+
+NAMES = "<bo> sits beside <black widow> on a sofa. "
+
 CHEATS = {
     "empty": "",
     "whitespace": " \n\t\u00a0\u3000 " * 40,
@@ -41,6 +54,26 @@ CHEATS = {
     "100 k numbers": "[" + "1, " * 33_333,
     "control characters": "".join(map(chr, range(32))) * 8 + "\x7f\x80\x9f",
     "right-to-left text": "\u202e\u05d1\u05d5 \u0628\u0648 seilf <ob> \u202c",
+    "zero-width spaces": NAMES + "\u200b" * 120,
+    "braille blanks": NAMES + "\u2800" * 120,
+    "hangul fillers": NAMES + "\u3164\u115f\u1160\uffa0" * 30,
+    "variation selectors": NAMES + "".join(map(chr, range(0xFE00, 0xFE10))) * 8,
+    "tag characters": NAMES + "".join(map(chr, range(0xE0000, 0xE0080))),
+    "every selector once": NAMES + "".join(map(chr, range(0xE0100, 0xE01F0))),
+    "private use": NAMES + "".join(map(chr, range(0xE000, 0xE080))),
+    "broken bytes": NAMES + "\ufffd" * 120,
+    "joiners after every letter": "".join(c + "\u200d\u2060" for c in NAMES),
+    "spaces of every width": NAMES + "".join(map(chr, range(0x2000, 0x200B))) * 11,
+    "marks on every letter": NAMES + "".join(c + "\u0300\u0316\u0323" for c in "a dog, a car") * 3,
+    "one sentence over and over": NAMES * 8,
+    "one sentence, numbered": " ".join(f"{i}. {NAMES}" for i in range(1, 9)),
+    "one sentence, one word changed": " ".join(
+        f"{word}, {NAMES}" for word in ("First", "Then", "Next", "Now", "Still", "Again", "Lastly")
+    ),
+    "counting": NAMES + " ".join(map(str, range(60))),
+    "dots": NAMES + ". " * 60,
+    "one emoji over and over": NAMES + "\U0001f436" * 60,
+    "long numbers": NAMES + " ".join(str(7**n) for n in range(20, 40)),
     "lone surrogates": "\ud800 \udfff\ud800<\udc00> [\ud83d]",
 }
 

@@ -11,17 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rewards
+from tests.rewards.conftest import CAPTION
 
 OWN_TASK = {
     rewards.object_consistency: "object_consistency",
     rewards.visual_localization: "visual_localization",
     rewards.mention_ratio: "identity_consistency",
     rewards.mention_f1: "identity_consistency",
+    rewards.mention_balanced: "identity_consistency",
+    rewards.caption_length: "identity_consistency",
     rewards.repetition: "identity_consistency",
     rewards.copying: "identity_consistency",
 }
-# RePIC's formula pays for these; `mention_f1` and the penalties are there for that reason.
-PAID_BY_RATIO = {"echo of the prompt": 1, "all names listed": 1, "one name 50 times": 0.5}
 PENALTIES = (rewards.repetition, rewards.copying)
 each_reward = pytest.mark.parametrize("reward", OWN_TASK, ids=lambda reward: reward.__name__)
 
@@ -40,29 +41,29 @@ anything = st.one_of(
 def test_no_cheat_is_paid(reward, cheat, batch):
     """None of the catalogue earns a full reward, and most earn none; penalties stay in range."""
     name, text = cheat
-    started = time.perf_counter()
-    (value,) = reward(**batch([text], OWN_TASK[reward]))
-    assert time.perf_counter() - started < 1.5, "linear in the length of the text"
+    started = time.process_time()
+    ids = [7] * min(119, len(text.encode("utf-8", "surrogatepass"))) + [2]  # a byte each, at least
+    (value,) = reward(**batch([text], OWN_TASK[reward], completion_ids=ids))
+    assert time.process_time() - started < 1.5, "linear in the length of the text"
 
     if reward in PENALTIES:
         assert -1 <= value <= 0
-    elif reward is rewards.mention_ratio:
-        assert value == PAID_BY_RATIO.get(name, 0)
-    elif reward is rewards.mention_f1:
-        assert value < 0.85 if name in PAID_BY_RATIO else value == 0
+    elif reward is rewards.caption_length:
+        assert value < 0.7, "the part of a caption that it shows, and not one of 120 tokens"
     else:
         assert value == 0
 
 
 def test_the_cheats_that_f1_and_the_penalties_are_there_for(batch):
     """What `mention_ratio` pays in full costs precision, or a penalty, elsewhere."""
-    listed = "<bo>, <black widow>, <zuri>, <mila>."
+    listed = f"<bo>, <black widow>, <zuri>, <mila>. {CAPTION}"
     case = batch([listed], "identity_consistency")
     assert rewards.mention_ratio(**case) == [1.0]
     assert rewards.mention_f1(**case) == [pytest.approx(2 / 3)]  # 2 hits, 2 extra
+    assert rewards.mention_balanced(**case) == [0.5]  # all expected ones, no absent one left out
 
     case = batch(["<bo> " * 50], "identity_consistency")
-    assert rewards.mention_ratio(**case) == [0.5]  # one of two names, however often
+    assert rewards.mention_ratio(**case, floor=0) == [0.5]  # one of two names, however often
     assert rewards.repetition(**case)[0] < -0.95
 
     echo = "This is <bo>, a small brown dog with a red collar."

@@ -42,7 +42,15 @@ def test_the_readmes_reward_of_ones_own(batch):
 
 @pytest.mark.parametrize("name", rewards.__all__)
 def test_every_reward_of_this_package_has_an_address(name):
-    assert load_reward(f"rewards:{name}") is getattr(rewards, name)
+    needs = {
+        "caption_facts": {"reader": "data_gen.toybox.facts:read_facts"},
+        "caption_questions": {
+            "judge": "data_gen.files.judge:answer_questions",
+            "judge_settings": {"url": "http://localhost:8000/v1", "model": "judge"},
+        },
+    }
+    reward = load_reward(f"rewards:{name}", needs.get(name))
+    assert getattr(reward, "func", reward) is getattr(rewards, name)
 
 
 def test_a_module_and_a_relative_file(monkeypatch, tmp_path):
@@ -90,6 +98,17 @@ def test_a_setting_may_fill_what_would_be_a_column(plugin):
     assert required_columns(bound) == () and bound(completions=["x"]) == [0.25]
 
 
+def test_a_callable_is_given_by_its_address(plugin):
+    """A reader of captions, which this package must not import."""
+    reader = plugin("def read(caption, facts):\n    return 4, 2, 5\n", "read")
+    facts = load_reward("rewards:caption_facts", {"reader": reader})
+    assert facts(["a red bear"], facts=["..."]) == [pytest.approx(2 / 4 * 2 / 5)]
+    with pytest.raises(RewardError, match="reader of rewards:caption_facts 'nowhere' is not an"):
+        load_reward("rewards:caption_facts", {"reader": "nowhere"})
+    with pytest.raises(RewardError, match="needs a reader"):
+        load_reward("rewards:caption_facts")
+
+
 def test_async_rewards_stay_async(plugin):
     address = plugin("async def f(completions, *, scale=1, **_):\n    return [scale]\n")
     assert is_async_callable(load_reward(address, {"scale": 2}))
@@ -108,6 +127,10 @@ def test_columns_of_this_packages_rewards():
     columns = {name: required_columns(getattr(rewards, name)) for name in rewards.__all__}
     assert columns == {
         "copying": ("task",),
+        "caption_facts": ("facts",),
+        "caption_length": ("task",),
+        "caption_questions": ("questions",),
+        "mention_balanced": ("task", "names", "absent_names"),
         "mention_f1": ("task", "names", "absent_names"),
         "mention_ratio": ("task", "names"),
         "object_consistency": ("task", "answer"),
@@ -117,7 +140,8 @@ def test_columns_of_this_packages_rewards():
 
 
 def test_data_with_all_columns_pass():
-    check_columns([getattr(rewards, name) for name in rewards.__all__], [*COLUMNS, "box_frame"])
+    columns = [*COLUMNS, "box_frame", "facts", "questions"]
+    check_columns([getattr(rewards, name) for name in rewards.__all__], columns)
 
 
 def test_all_missing_columns_in_one_sentence(plugin):
@@ -187,7 +211,7 @@ def test_wrong_files(source, message, plugin):
     [
         ({"flor": 5}, "no setting 'flor' but 'floor', 'uncounted_ids', 'unit'"),
         ({"completions": []}, "no setting 'completions'"),
-        ({"unit": "words"}, "refuses its settings: unit is 'words'"),
+        ({"unit": "lines"}, "refuses its settings: unit is 'lines'"),
         ({"floor": "many"}, "refuses its settings"),
         (["floor"], "settings of reward .* are a list"),
     ],

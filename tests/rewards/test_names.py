@@ -230,9 +230,9 @@ def test_a_blank_name_is_an_error():
 )
 def test_time_is_linear_in_the_text(text):
     """Among them marks whose sorting inside `unicodedata.normalize` would be quadratic."""
-    started = time.perf_counter()
+    started = time.process_time()
     find_names(text, ["bo", "bo bo", "black widow", "bo peep", "小明", "aaaaaaaaaa"])
-    assert time.perf_counter() - started < 1.5
+    assert time.process_time() - started < 1.5
 
 
 # --- counting --------------------------------------------------------------------------------

@@ -42,9 +42,9 @@ def test_normal_text_stays_as_it_is(text):
 
 
 def test_a_run_of_marks_is_cut_at_thirty_and_takes_no_time():
-    started = time.perf_counter()
+    started = time.process_time()
     text = normalise("a" + "\u0300\u0327" * 50_000 + "b")
-    assert time.perf_counter() - started < 1.5
+    assert time.process_time() - started < 1.5
     assert text.endswith("b") and 28 <= sum(map(bool, map(unicodedata.combining, text))) <= 30
 
 
