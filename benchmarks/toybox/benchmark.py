@@ -13,20 +13,27 @@ Sets, each with identities that training never sees (all of them, or one half: w
     naming_image_only_4  the same with 4
     owned_1 _2 _4        as naming_1 _2 _4, but no reference is handed over: a system retrieves
                          them from a database (benchmarks/toybox/owned.py)
-    naming_absent        describe an image of none of the references: no name is expected
+    naming_open_1 _2     as naming_1 _2, and 1-2 unlisted toys stand beside those with references
+    naming_mixed         1-4 references and 1-4 toys, drawn independently; half of the images show
+                         none of the references, some distractors are hard negatives (the rows of
+                         training): scored by references (R), toys (T) and expected names (K)
+    naming_absent        describe an image of none of the 1-4 references: no name is expected
     naming_wrong         the same, and each reference is a hard negative of a toy in the image
     naming_none          describe an image, names perhaps asked for, without any reference
     description          describe an image, without any reference
     list                 list the toys: how many there are, and in which order they stand
 
-The last two need no personalization: post-training should not change their scores. Question ``i``
-of a set depends on the seed, the settings and ``i`` alone, so a smaller benchmark is the beginning
-of a larger one.
+Silence, the share of captions that name nobody where nobody is expected, is also given for each
+number of references: a policy that counts references is silent at some of them and not at others.
+
+The last two sets need no personalization: post-training should not change their scores. Question
+``i`` of a set depends on the seed, the settings and ``i`` alone, so a smaller benchmark is the
+beginning of a larger one.
 """
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from benchmarks.harness.benchmark import Benchmark, Question
 from benchmarks.metrics.attributes import attribute_metrics, length_metrics
@@ -40,11 +47,19 @@ from concepts.methods.prompting import query_of_row
 from concepts.methods.protocol import Query, Reference
 from data_gen.files.errors import InputError
 from data_gen.rows import OCT, VLT, check_row
+from data_gen.tasks.combinations import Combination
 from data_gen.tasks.names import draw_names
 from data_gen.tasks.questions import draw_caption_style, identity_consistency_row
 from data_gen.toybox.identity import HALVES, Identity, hard_negative
 from data_gen.toybox.language import read_caption
-from data_gen.toybox.rows import ToyboxSettings, draw_identities, load_templates, toybox_row
+from data_gen.toybox.rows import (
+    ToyboxSettings,
+    combination_of,
+    draw_cast,
+    draw_identities,
+    load_templates,
+    toybox_row,
+)
 from data_gen.toybox.scene import compose
 from rewards.parsing import prompt_text
 
@@ -59,6 +74,9 @@ SETS = {
     "owned_1": "naming, 1 concept, references retrieved",
     "owned_2": "naming, 2 concepts, references retrieved",
     "owned_4": "naming, 4 concepts, references retrieved",
+    "naming_open_1": "naming, 1 concept, distractors and unlisted toys",
+    "naming_open_2": "naming, 2 concepts, distractors and unlisted toys",
+    "naming_mixed": "naming, references and toys drawn independently",
     "naming_absent": "naming, concept absent",
     "naming_wrong": "naming, a hard negative for reference",
     "naming_none": "naming, no reference",
@@ -72,6 +90,32 @@ POOLS = {
     "captions": "captions with an expected name",
 }
 """Metrics over several sets: pool -> its label in tables."""
+
+SILENT = {
+    name: {f"{name}_{r}refs": r for r in range(1, most + 1)}
+    for name, most in (("naming_absent", 4), ("naming_wrong", 2), ("naming_mixed", 4))
+}
+"""Set -> part of it where nobody is expected -> number of references."""
+
+MIXED_PARTS = {
+    f"naming_mixed_{n}{unit}": (place, n)
+    for place, unit in enumerate(("given", "toys", "expected"))
+    for n in range(1, 5)
+}
+"""Part of naming_mixed where somebody is expected -> which of R, T, K has which value."""
+
+PARTS = {
+    **{
+        part: f"{SETS[name]}, {r} reference{'s' * (r > 1)}, nobody expected"
+        for name, parts in SILENT.items()
+        for part, r in parts.items()
+    },
+    **{
+        part: f"{SETS['naming_mixed']}, somebody expected, {'RTK'[place]} = {n}"
+        for part, (place, n) in MIXED_PARTS.items()
+    },
+}
+"""Parts of sets -> their labels in tables."""
 
 SHOWN = {
     "naming_1": 4,
@@ -98,9 +142,14 @@ NAMED = {
 
 IMAGE_ONLY = ("naming_image_only", "naming_image_only_4")
 POOLED = ("naming_1", "naming_2", "naming_4")
+OPEN = {"naming_open_1": 1, "naming_open_2": 2}
+"""Set -> how many of the references are in the image, beside 1-2 unlisted toys."""
+
+MIXED = "naming_mixed"
 ABSENT = "naming_absent"
 NONE_EXPECTED = (ABSENT, "naming_wrong", "naming_none")
-DISTRACTORS = (1, 2)
+DISTRACTORS = UNLISTED = (1, 2)
+ABSENT_REFERENCES = ABSENT_TOYS = (1, 2, 3, 4)
 
 SPLITS = ("heldout", *HALVES)
 """Whose toys: all that training never sees, or a half of them."""
@@ -194,8 +243,14 @@ class Toybox(Benchmark):
         "naming_1/f1",
         "naming_2/f1",
         "naming_4/f1",
+        "naming_open_1/f1",
+        "naming_open_2/f1",
         "naming_image_only/f1",
+        "naming_mixed/f1",
         "naming_absent/names_nothing",
+        *(f"{part}/names_nothing" for part in SILENT["naming_absent"]),
+        "naming_wrong/names_nothing",
+        "naming_none/names_nothing",
         "captions/at_floor",
         "captions/attribute_accuracy",
     )
@@ -208,7 +263,7 @@ class Toybox(Benchmark):
     def __init__(self, settings: ToyboxBenchmarkSettings, limit: int | None = None):
         super().__init__(settings, limit)
         self.size = max(settings.reference_px, settings.query_px)
-        self.titles, self.shown = {**SETS, **POOLS}, SHOWN
+        self.titles, self.shown = {**SETS, **POOLS, **PARTS}, SHOWN
         counts = settings.counts
         if any(name in OWNED for name in counts):
             self.owned = owned_references(
@@ -233,12 +288,19 @@ class Toybox(Benchmark):
         return write_owned(self._states[query.id], references, self.settings.rows)
 
     def score(self, replies, likelihoods) -> dict[str, Metric]:
-        """``<set>/<metric>``, and two pools: ``captions`` (1, 2 and 4 concepts) and ``naming_all``
-        (these and the absent ones, whose every name is an extra)."""
+        """``<set>/<metric>``, two pools: ``captions`` (1, 2 and 4 concepts) and ``naming_all``
+        (these and the absent ones, whose every name is an extra), and parts of sets
+        (:data:`PARTS`)."""
         metrics: dict[str, Metric] = {}
 
-        def add(name: str, scorer: Callable, sets: Sequence[str], keep: Sequence[str] = ()):
-            pairs = [pair for s in sets for pair in replies.get(s, ())]
+        def add(
+            name: str,
+            scorer: Callable,
+            sets: Sequence[str],
+            keep: Sequence[str] = (),
+            only: Callable[[Question], bool] = lambda question: True,
+        ):
+            pairs = [pair for s in sets for pair in replies.get(s, ()) if only(pair[0])]
             if pairs:
                 found = scorer([q for q, _ in pairs], [reply for _, reply in pairs])
                 metrics.update(
@@ -247,11 +309,32 @@ class Toybox(Benchmark):
 
         add("oct", _score_oct, ["oct"])
         add("vlt", _score_vlt, ["vlt"])
-        for name in (*NAMED, *OWNED):
+        for name in (*NAMED, *OWNED, *OPEN):
             add(name, _score_captions, [name], _CAPTIONS)
+        # A name where none is expected is an extra.
+        add(MIXED, _score_captions, [MIXED], (*_CAPTIONS[:3], *_CAPTIONS[4:]))
         # With no name expected, recall and F1 say nothing.
         for name in NONE_EXPECTED:
             add(name, _score_captions, [name], ("names_nothing", *_CAPTIONS[4:]))
+        for name, parts in SILENT.items():
+            for part, r in parts.items():
+                keep = ("names_nothing",)
+                add(
+                    part,
+                    _score_captions,
+                    [name],
+                    keep,
+                    lambda q, r=r: not q.names and _rtk(q)[0] == r,
+                )
+        for part, (place, n) in MIXED_PARTS.items():
+            keep = ("precision", "recall", "f1", "names_used")
+            add(
+                part,
+                _score_captions,
+                [MIXED],
+                keep,
+                lambda q, place=place, n=n: bool(q.names) and _rtk(q)[place] == n,
+            )
         add("naming_all", _score_captions, [*POOLED, ABSENT], ("precision", "recall", "f1"))
         add("captions", _score_captions, list(POOLED), _CAPTIONS[3:])
         add("description", _score_captions, ["description"], (*_CAPTIONS[4:], "names_nothing"))
@@ -306,15 +389,8 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
     """
     row_id = f"toybox-{settings.split}-{seed}-{SEED_KEYS.get(name, name)}-{index}"
     rng = random.Random(row_id)
-    toys_in = rng.choice(NAMED.get(name) or ((1, 2, 3) if name == "description" else (1, 2)))
-    alone = name in ("description", "naming_none", "naming_wrong")
-    distractors = 0 if alone else rng.choice(DISTRACTORS)
-    identities = draw_identities(rng, toys_in + distractors, settings)
-    present, absent = identities[:toys_in], identities[toys_in:]
-    if name == "naming_wrong":
-        absent = _hard_negatives(rng, present, settings.half)
+    shown, present = _cast(name, rng, settings)
     scene = compose(rng, present, settings.query_px)
-    shown = absent + (present if name in NAMED else [])
     rng.shuffle(shown)
     references = [
         Reference(
@@ -335,6 +411,41 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
         caption_style=draw_caption_style(rng) if shown or name == "naming_none" else None,
     )
     return {**row, "toys": [asdict(toy.identity) for toy in scene.toys]}
+
+
+def _cast(
+    name: str, rng: random.Random, settings: ToyboxSettings
+) -> tuple[list[Identity], list[Identity]]:
+    """The toys of the references, and those in the image."""
+    if name == MIXED:
+        return draw_cast(rng, combination_of(rng, settings), settings)[:2]
+    if name in OPEN:
+        k = OPEN[name]
+        combination = Combination(k + rng.choice(DISTRACTORS), k + rng.choice(UNLISTED), k)
+        return draw_cast(rng, combination, replace(settings, hard_distractor_share=0.0))[:2]
+    if name == ABSENT:
+        return draw_cast(
+            rng,
+            Combination(rng.choice(ABSENT_REFERENCES), rng.choice(ABSENT_TOYS), 0),
+            replace(settings, hard_distractor_share=0.0),
+        )[:2]
+    toys_in = rng.choice(NAMED.get(name) or ((1, 2, 3) if name == "description" else (1, 2)))
+    alone = name in ("description", "naming_none", "naming_wrong")
+    distractors = 0 if alone else rng.choice(DISTRACTORS)
+    identities = draw_identities(rng, toys_in + distractors, settings)
+    present, absent = identities[:toys_in], identities[toys_in:]
+    if name == "naming_wrong":
+        absent = _hard_negatives(rng, present, settings.half)
+    return absent + (present if name in NAMED else []), present
+
+
+def _rtk(question: Question) -> tuple[int, int, int]:
+    """Number of references, of toys in the image, and of those that are both."""
+    return (
+        len(question.names) + len(question.absent_names),
+        len(question.truth["toys"]),
+        len(question.names),
+    )
 
 
 def _hard_negatives(

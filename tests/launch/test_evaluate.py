@@ -57,7 +57,9 @@ def test_two_policies_side_by_side_and_again(run, policy, monkeypatch, capsys):
     metric = result["metrics"]["oct/accuracy"]
     assert set(metric["values"]) == {"base", "trained"}
     assert metric["change"]["trained"]["value"] == 0
-    assert {key.split("/")[0] for key in result["metrics"]} == {
+    sets = {key.split("/")[0] for key in result["metrics"]}
+    # Beside the sets, silence for each number of references.
+    assert {name for name in sets if not name.endswith("refs")} == {
         "oct",
         "vlt",
         "naming_1",
