@@ -141,7 +141,8 @@ def check_dynamic_sampling(args: GRPOConfig, wanted: bool) -> None:
     """Refuse dynamic sampling where it cannot keep groups whole or judge them one by one.
 
     Raises:
-        InputError: groups are spread over processes, or rewards are scaled by the batch.
+        InputError: groups are spread over processes, or rewards are scaled by the batch, as they
+            are also where each is normalised by itself.
     """
     local = args.per_device_train_batch_size * (args.steps_per_generation or 1)
     if wanted and local % (args.num_generations or 1):
@@ -154,4 +155,9 @@ def check_dynamic_sampling(args: GRPOConfig, wanted: bool) -> None:
         raise InputError(
             "dynamic_sampling needs scale_rewards 'group' or 'none', because it "
             "judges groups one by one"
+        )
+    if wanted and args.multi_objective_aggregation != "sum_then_normalize":
+        raise InputError(
+            "dynamic_sampling needs multi_objective_aggregation 'sum_then_normalize': the other "
+            "divides by the standard deviation of the batch, of which it replaces groups"
         )

@@ -33,6 +33,9 @@ class Scored:
         group: completions per prompt, G.
         weights: how often each completion counts in means and in the loss, where not all count
             once (:mod:`rl.credit`).
+        apart: weights of the F functions where each is normalised by itself
+            (``multi_objective_aggregation: normalize_then_sum``, GDPO, arXiv 2601.05242); ``None``:
+            their sum is normalised.
     """
 
     tasks: list[str]
@@ -43,13 +46,27 @@ class Scored:
     totals: list[float]
     group: int
     weights: list[float] | None = None
+    apart: list[float] | None = None
 
     def varied(self) -> list[bool]:
         """Per group, whether its rewards differ by more than 1e-6; a zero-variance group does not,
-        and gives no gradient."""
-        groups = [self.totals[i : i + self.group] for i in range(0, len(self.totals), self.group)]
-        known = [[t for t in group if not math.isnan(t)] for group in groups]
-        return [bool(k) and max(k) - min(k) > 1e-6 for k in known]
+        and gives no gradient. Where functions are normalised apart, it is the sum of what they are
+        normalised to that differs or not, as TRL adds it up: two rewards of one weight, of which a
+        completion earns either 1 of the first or 0.2 of the second, cancel out there."""
+        values, least = self.totals, 1e-6
+        if self.apart is not None:
+            least = 1e-2  # what TRL adds to a standard deviation keeps rewards from cancelling out
+            groups = range(0, len(values), self.group)
+            values = [
+                value
+                for start in groups
+                for value in _normalised(self.rewards[start : start + self.group], self.apart)
+            ]
+        varied = []
+        for start in range(0, len(values), self.group):
+            known = [v for v in values[start : start + self.group] if not math.isnan(v)]
+            varied.append(bool(known) and max(known) - min(known) > least)
+        return varied
 
     def summary(self, reward_names: list[str]) -> str:
         """Which rewards were given, in a few words: those that are infinite, each with its row, or
@@ -101,6 +118,22 @@ def row_list(ids: list[str], most: int = 4) -> str:
     each = list(dict.fromkeys(ids))
     more = f" and {len(each) - most} others" if len(each) > most else ""
     return f"rows {', '.join(map(repr, each[:most]))}{more}"
+
+
+def _normalised(group: list[list[float]], weights: list[float]) -> list[float]:
+    """Per completion of a group, the weighted sum of its rewards, each less the group's mean and
+    divided by its standard deviation, as TRL computes it; NaN where no function judged it."""
+    sums = [math.nan if all(map(math.isnan, rewards)) else 0.0 for rewards in group]
+    for f, weight in enumerate(weights):
+        column = [rewards[f] for rewards in group]
+        known = [r for r in column if not math.isnan(r)]
+        if len(known) < 2:
+            continue
+        mean = _mean(known)
+        std = (sum((r - mean) ** 2 for r in known) / (len(known) - 1)) ** 0.5
+        for i, r in enumerate(column):
+            sums[i] += 0.0 if math.isnan(r) else weight * (r - mean) / (std + 1e-4)
+    return sums
 
 
 def _mean(values) -> float:

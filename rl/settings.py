@@ -16,6 +16,9 @@ from data_gen.files.errors import InputError
 from data_gen.files.redaction import without_secrets
 from data_gen.files.settings import read_settings
 
+AGGREGATIONS = ("sum_then_normalize", "normalize_then_sum")
+"""What TRL can do with several rewards; the second is GDPO (arXiv 2601.05242)."""
+
 DEFAULT_CONFIG = Path("configs/grpo/toybox_demo.yaml")
 
 
@@ -262,6 +265,12 @@ def parse(
             refuse=_REFUSED,
             program=program,
             doc=doc,
+        )
+    aggregation = getattr(args, "multi_objective_aggregation", AGGREGATIONS[0])
+    if aggregation not in AGGREGATIONS:  # the library would notice after the first rollouts
+        raise StartupError(
+            f"multi_objective_aggregation is {aggregation!r}; it must be "
+            f"{' or '.join(map(repr, AGGREGATIONS))}"
         )
     args.output_dir = str(settings.checkpoints)
     if args.report_to is None:

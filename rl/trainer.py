@@ -354,8 +354,11 @@ class PolicyTrainer(
                     f"returned None), the last of them of row {ids[0]!r}"
                 )
         group = self._group if self._mode == "train" else self.num_generations_eval or 1
+        apart = None
+        if self.multi_objective_aggregation == "normalize_then_sum":
+            apart = self.reward_weights.tolist()
         self._scored = Scored(
-            tasks, ids, lengths, cut_off, rewards.tolist(), totals.tolist(), group
+            tasks, ids, lengths, cut_off, rewards.tolist(), totals.tolist(), group, apart=apart
         )
         self._texts = (completions, completion_ids_list)
         return rewards

@@ -115,3 +115,6 @@ def test_dynamic_sampling_refuses_groups_spread_over_processes(tmp_path):
     args.per_device_train_batch_size, args.scale_rewards = 8, "batch"
     with pytest.raises(ValueError, match="scale_rewards 'group' or 'none'"):
         check_dynamic_sampling(args, True)
+    args.scale_rewards, args.multi_objective_aggregation = "group", "normalize_then_sum"
+    with pytest.raises(ValueError, match="aggregation 'sum_then_normalize'"):
+        check_dynamic_sampling(args, True)

@@ -39,6 +39,24 @@ def test_numbers_per_task():
     assert metrics["groups/zero_variance"] == pytest.approx(2 / 3)
 
 
+def test_rewards_that_are_normalised_apart_vary_by_themselves():
+    """Whether there is a gradient is said of the sum after normalising, not of the one before."""
+    nan = math.nan
+    rewards = [[0.5, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 0.2], [0.3, nan], [0.3, nan], [nan, nan]]
+    rewards.append([1.0, nan])
+
+    def varied(weights, apart):
+        totals = [weights[0] * a + weights[1] * (0 if math.isnan(b) else b) for a, b in rewards]
+        fields = ([""] * 8, [""] * 8, [1] * 8, [False] * 8)
+        return Scored(*fields, rewards, totals, 2, apart=weights if apart else None).varied()
+
+    assert varied([2.0, 1.0], apart=False) == [False, True, False, False]
+    assert varied([2.0, 1.0], apart=True) == [True, True, False, False]
+    assert varied([1.0, 1.0], apart=False) == [True, True, False, False]
+    assert varied([1.0, 1.0], apart=True) == [False, False, False, False]
+    assert varied([0.0, 1.0], apart=True) == [True, True, False, False]
+
+
 def test_completion_files_have_one_schema_and_grow_within_a_step(tmp_path):
     texts = [("user: hi", f"text {i}", [i]) for i in range(6)]
     rows = completion_rows(scored(), ["f", "g"], texts, [0.0] * 6, {"step": 3, "round": 0})

@@ -11,7 +11,7 @@ from rl.checkpoints import AtomicCheckpointMixin
 from rl.finite import FiniteMixin
 from rl.policy.loading import LoraSettings, load_policy
 from rl.trainer import OVERRIDDEN, PolicyTrainer, TrainerOptions
-from tests.rl.letter_reward import spaces, vowels
+from tests.rl.letter_reward import even_rows, spaces, vowels
 
 
 def make(
@@ -86,8 +86,13 @@ def test_every_overridden_method_exists_in_this_trl():
         dict(beta=0.1, loss_type="grpo", gradient_checkpointing=True),
         # No dropout: ours trims the padding, so masks of another shape would be drawn.
         dict(beta=0.1, lora=LoraSettings(4, 8, 0.0)),
+        dict(
+            rewards=(vowels, spaces),
+            reward_weights=[1.0, 0.5],
+            multi_objective_aggregation="normalize_then_sum",
+        ),
     ],
-    ids=["plain", "kl", "lora"],
+    ids=["plain", "kl", "lora", "gdpo"],
 )
 def test_with_all_options_off_it_trains_as_stock_trl(policy_path, rows, tmp_path, settings):
     # 3 completions per micro-batch and 2 per group: no two fit together, so both shuffle by rows.
@@ -329,3 +334,24 @@ def test_replayed_completions_give_the_same_rewards_and_weights(policy_path, row
     )
     with pytest.raises(RuntimeError, match="holds no completion of row 'tiny-.*' at step 2"):
         elsewhere.train()
+
+
+def test_groups_without_variance_where_rewards_are_normalised_apart(policy_path, rows, tmp_path):
+    """GDPO: those that the log counts are those that have no advantage."""
+    trainer = make(
+        policy_path,
+        rows,
+        tmp_path,
+        rewards=(even_rows, spaces),
+        options=TrainerOptions(completions_dir=tmp_path),
+        per_device_train_batch_size=24,
+        multi_objective_aggregation="normalize_then_sum",
+        reward_weights=[1.0, 0.5],
+        max_steps=1,
+    )
+    trainer.train()
+    table = pq.read_table(tmp_path / "train_000000.parquet").to_pylist()
+    groups = [table[first : first + 4] for first in range(0, len(table), 4)]
+    still = [all(abs(row["advantage"]) < 1e-2 for row in group) for group in groups]
+    assert 0 < sum(still) < len(still)
+    assert trainer.state.log_history[0]["groups/zero_variance"] == sum(still) / len(still)
