@@ -38,9 +38,9 @@ from data_gen.rows import ICT, OCT, VLT
 from data_gen.rows.indexed import Skipped
 from data_gen.tasks import questions
 from data_gen.tasks.sampling import SubjectSampler
-from data_gen.tasks.subjects import Scene, Source, Subject, View
+from data_gen.tasks.subjects import Source, Subject, View
 from data_gen.tasks.table import TASKS
-from data_gen.tasks.views import Shares, ViewRenderer
+from data_gen.tasks.views import TURNS, Shares, ViewRenderer
 
 PANELS = (2, 3)
 """How many images are in the composite that a panel is asked for."""
@@ -94,6 +94,7 @@ class SourceRows:
         self.sampler = SubjectSampler(
             self.subjects, self.prefix, self.shares.hard, nearest, len(source.scenes)
         )
+        self.scene_images = {scene.image for scene in source.scenes}
         self.in_scenes = self.sampler.only(t for scene in source.scenes for t in scene.subjects)
         self.renderer = ViewRenderer(
             self.subjects, self.shares, size, side, self.sampler.index.words
@@ -130,11 +131,9 @@ def object_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: int
     other, how = found
     if rows.swapped and drawn.random() < 0.5:
         subject, other = other, subject
-    if same:
-        shown, query = renderer.two_views(rng, subject)
-        how = "same"
-    else:
-        shown, query = (rng.choice(rows.subjects[t].views) for t in (subject, other))
+    turn = rng.choice(TURNS)
+    shown = renderer.reference_view(subject, turn)
+    query = renderer.query_view(rng, subject if same else other, turn)
     (reference,) = renderer.references(rng, [(subject, shown)])
     image = query.open()
     if query.box:
@@ -147,7 +146,7 @@ def object_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: int
         renderer.bounded(image),
         same=same,
         templates=rows.templates,
-        source=f"{rows.source.name}: {shown.where} | {query.where} ({how})",
+        source=f"{rows.source.name}: {shown.where} | {query.where} ({'same' if same else how})",
     )
 
 
@@ -200,8 +199,9 @@ def _panel_localization(rows: SourceRows, rng: random.Random, row_id: str, i: in
         raise NoNegativeAvailable
     rng.shuffle(cast)
     subject = rng.choice(cast)
-    shown, query = renderer.two_views(rng, subject)
-    seen = [query if t == subject else rng.choice(rows.subjects[t].views) for t in cast]
+    turn = rng.choice(TURNS)
+    shown = renderer.reference_view(subject, turn)
+    seen = [renderer.query_view(rng, t, turn) for t in cast]
     photos = [view.open() for view in seen]
     whole, places = panels([photo.size for photo in photos], rows.size, rows.side)
     (reference,) = renderer.references(rng, [(subject, shown)])
@@ -210,7 +210,7 @@ def _panel_localization(rows: SourceRows, rng: random.Random, row_id: str, i: in
         row_id,
         reference,
         composite(photos, rows.size, rows.side),
-        relative(places[seen.index(query)], whole),
+        relative(places[cast.index(subject)], whole),
         templates=rows.templates,
         source=f"{rows.source.name}: {shown.where} | composite "
         + " + ".join(view.where for view in seen),
@@ -220,7 +220,6 @@ def _panel_localization(rows: SourceRows, rng: random.Random, row_id: str, i: in
 def identity_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: int) -> dict:
     """Row ``i`` of identity consistency."""
     renderer, (r, t, k) = rows.renderer, rows.shares.draw_combination(rng)
-    seen: list[View]
     if t > 1 and rows.source.scenes:
         scene = rows.source.scenes[rows.sampler.shuffled_index("scenes", i, "scenes")]
         inside = rng.sample(scene.subjects, len(scene.subjects))
@@ -229,9 +228,10 @@ def identity_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: i
             raise NoNegativeAvailable
         r, t = min(r, len(distractors)), len(inside)
         k = min(k, r)
-        both = inside[:k]
-        shown = both + distractors[: r - k]
-        views, seen = _in_scene(rows, rng, both, scene)
+        shown = inside[:k] + distractors[: r - k]
+        views = [_out_of_scene(rows, rng, t, scene.image if t in inside else None) for t in shown]
+        of_first = rows.subjects[inside[0]].views
+        seen = [next(view for view in of_first if view.image_id == scene.image)]
     else:
         cast = _cast(rows, rng, [rows.sampler.shuffled_index(ICT, i)], r + t)
         if r and len(cast) < 2:
@@ -241,12 +241,9 @@ def identity_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: i
         r = min(r, len(cast) - t)
         k = min(k, r, t)
         rng.shuffle(cast)
-        shown, both, unlisted = cast[:r], cast[:k], cast[r : r + t - k]
-        pairs = [renderer.two_views(rng, one) for one in both]
-        views = [view for view, _ in pairs]
-        seen = [view for _, view in pairs]
-        seen += [rng.choice(rows.subjects[one].views) for one in unlisted]
-    views += [rng.choice(rows.subjects[one].views) for one in shown[k:]]
+        turn, shown = rng.choice(TURNS), cast[:r]
+        views = [renderer.reference_view(one, turn) for one in shown]
+        seen = [renderer.query_view(rng, one, turn) for one in cast[:k] + cast[r : r + t - k]]
     here = [(one, view, n < k) for n, (one, view) in enumerate(zip(shown, views, strict=True))]
     rng.shuffle(here)
     rng.shuffle(seen)
@@ -290,17 +287,12 @@ def _cast(
     return cast
 
 
-def _in_scene(
-    rows: SourceRows, rng: random.Random, both: Sequence[int], scene: Scene
-) -> tuple[list[View], list[View]]:
-    """For each of ``both`` a view for its reference, in another image where there is one; and a
-    view of the scene itself."""
-    shown = []
-    for one in both:
-        views = rows.subjects[one].views
-        elsewhere = [view for view in views if view.image_id != scene.image]
-        shown.append(rng.choice(elsewhere or views))
-    seen = next(
-        view for view in rows.subjects[scene.subjects[0]].views if view.image_id == scene.image
+def _out_of_scene(rows: SourceRows, rng: random.Random, t: int, scene: str | None) -> View:
+    """A view of a subject for its reference: not in the scene that is asked about, where there is
+    another. For a distractor, ``None``, it is a scene of its own, so that its reference is as often
+    cut out of a scene as that of a subject that is there."""
+    views = rows.subjects[t].views
+    scene = scene or rng.choice(
+        [view.image_id for view in views if view.image_id in rows.scene_images]
     )
-    return shown, [seen]
+    return rng.choice([view for view in views if view.image_id != scene] or views)

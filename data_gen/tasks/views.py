@@ -26,6 +26,10 @@ SUBJECT_COUNTS = {1: 0.7, 2: 0.15, 3: 0.15}
 EXPECTED_COUNTS = {1: 1.0, 2: 1.0, 3: 1.0}
 """What an identity row shows, by default: R, T and K > 0 -> weight."""
 
+TURNS = range(27720)
+"""What a row's turn is drawn from; 1 to 12 divide its length, so that of up to so many views each
+is as likely."""
+
 
 @dataclass(frozen=True)
 class Shares:
@@ -133,11 +137,24 @@ class ViewRenderer:
                 found.append(name)
         return found
 
-    def two_views(self, rng: random.Random, t: int) -> tuple[View, View]:
-        """A view for the reference and one for the query; the same where a subject has only one."""
+    def reference_view(self, t: int, turn: int) -> View:
+        """The view that a reference of the subject shows.
+
+        Args:
+            t: the subject's place in the source.
+            turn: of the row, from :data:`TURNS`. All references of a row are views of one number,
+                all its queries views of other numbers, whoever they show: or else a left half
+                beside a left half would tell that the subjects differ.
+        """
         views = self.subjects[t].views
-        reference, query = rng.sample(views, 2) if len(views) > 1 else (*views, *views)
-        return reference, query
+        return views[turn % len(views)]
+
+    def query_view(self, rng: random.Random, t: int, turn: int) -> View:
+        """The view that a query of the subject shows: any but :meth:`reference_view`, where there
+        is another."""
+        views = self.subjects[t].views
+        others = [view for n, view in enumerate(views) if n != turn % len(views)]
+        return rng.choice(others or views)
 
     def image_ids(self, *places: int) -> set[str]:
         """The images that show these subjects, given by their places in the source."""
