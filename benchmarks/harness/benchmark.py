@@ -96,6 +96,7 @@ class Benchmark(ABC):
         shown: set -> how many of its first questions a page shows.
         truths: question id -> true captions, where a config names a file of them.
         finders: retrieval settings -> what finds references so, for all systems that do.
+        temperature: of sampling; 0 is greedy.
     """
 
     name: ClassVar[str]
@@ -120,6 +121,7 @@ class Benchmark(ABC):
         self.shown: dict[str, int] = {}
         self.truths: dict[str, Sequence[str]] = {}
         self.finders: dict[str, Any] = {}
+        self.temperature: float = 0.0
 
     def group(self, name: str) -> str:
         """The key of ``limits`` for a set."""

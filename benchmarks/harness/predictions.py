@@ -32,6 +32,7 @@ def predict(
     max_new_tokens: int,
     batch_size: int,
     wants_box: bool = False,
+    temperature: float = 0.0,
     title: str = "",
 ) -> list[Reply]:
     """Replies to N queries, kept at ``path`` after each batch; all of them in every process.
@@ -45,6 +46,7 @@ def predict(
         max_new_tokens: where a completion is cut.
         batch_size: queries per call of the model.
         wants_box: record the frame in which the policy writes boxes.
+        temperature: of sampling; 0 is greedy. A run that was killed samples what is left anew.
         title: of the progress bar.
     """
     path, processes = Path(path), PartialState()
@@ -54,7 +56,10 @@ def predict(
         processes.num_processes,
     )
     mine = path if main else path.with_name(f"{path.stem}.part{rank}.jsonl")
-    keys = {query.id: [fingerprint, query_digest(query), max_new_tokens] for query in queries}
+    drawn = [temperature] if temperature else []
+    keys = {
+        query.id: [fingerprint, query_digest(query), max_new_tokens, *drawn] for query in queries
+    }
     if main:
         _join_parts(path)  # of a run that was killed
     processes.wait_for_everyone()
@@ -77,7 +82,8 @@ def predict(
             total=len(queries), initial=len(kept), desc=title, unit="query", disable=not main
         ) as bar:
             for batch in batches[rank::world]:
-                new = system.reply([todo[i] for i in batch], max_new_tokens, wants_box)
+                asked = [todo[i] for i in batch]
+                new = system.reply(asked, max_new_tokens, wants_box, temperature)
                 _append(mine, [(reply, keys[reply.id]) for reply in new])
                 kept.update({reply.id: reply for reply in new})
                 bar.update(len(new) * world)

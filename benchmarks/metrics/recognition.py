@@ -64,7 +64,7 @@ def probability_metrics(p_yes: Sequence[float], truths: Sequence[str]) -> dict[s
     positive = np.array([t == "yes" for t in truths], dtype=bool)
     threshold, _ = balancing_threshold(p_yes, truths)
     return {
-        "auroc": _auroc(p, positive),
+        "auroc": auroc(p, positive),
         "accuracy_half": _balanced((p > 0.5) == positive, positive),
         "accuracy_balanced": _balanced((p >= threshold) == positive, positive),
     }
@@ -97,7 +97,7 @@ def _balanced(right: np.ndarray, positive: np.ndarray) -> Metric:
     return [*ratio(right * positive, positive), *ratio(right * ~positive, ~positive)]
 
 
-def _auroc(p: np.ndarray, positive: np.ndarray) -> Metric:
+def auroc(p: np.ndarray, positive: np.ndarray) -> Metric:
     """The area, as a mean over positives and one over negatives.
 
     For a positive v is the share of negatives below it, for a negative the share of positives

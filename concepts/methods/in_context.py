@@ -13,6 +13,7 @@ What was retrieved, how similar it is and what the policy said of it is part of 
 """
 
 import json
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -169,21 +170,27 @@ class InContext:
         return query
 
     def reply(
-        self, queries: Sequence[Query], max_new_tokens: int, wants_box: bool = False
+        self,
+        queries: Sequence[Query],
+        max_new_tokens: int,
+        wants_box: bool = False,
+        temperature: float = 0.0,
     ) -> list[Reply]:
-        """Greedy replies to one batch of queries of :meth:`open`.
+        """Replies to one batch of queries of :meth:`open`.
 
         Args:
             queries: N of them, all with images or all without.
             max_new_tokens: where a completion is cut.
             wants_box: say in which frame the policy writes boxes.
+            temperature: of sampling, which the queries' ids seed; 0 is greedy.
         """
         rows, concepts = self._rows(queries)
         model, processor = self.load()
         frames: Sequence[list[float] | None] = [None] * len(rows)
         if wants_box:
             frames = box_frames(model, processor, rows, self.box_convention)
-        texts = complete(model, processor, rows, max_new_tokens)
+        seed = zlib.crc32("\n".join(query.id for query in queries).encode())
+        texts = complete(model, processor, rows, max_new_tokens, temperature, seed)
         return [
             Reply(query.id, text, n, frame, tuple(of))
             for query, (text, n), frame, of in zip(queries, texts, frames, concepts, strict=True)

@@ -1,4 +1,4 @@
-"""Greedy completions of rows, in batches of similar length."""
+"""Completions of rows, in batches of similar length; greedy unless a temperature is given."""
 
 from collections.abc import Callable, Sequence
 
@@ -69,9 +69,23 @@ def row_size(row: dict) -> tuple[int, int, int]:
 
 
 @torch.inference_mode()
-def complete(model, processor, rows: Sequence[dict], max_new_tokens: int) -> list[tuple[str, int]]:
-    """Greedy completions of one batch; see :func:`generate`."""
+def complete(
+    model,
+    processor,
+    rows: Sequence[dict],
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> list[tuple[str, int]]:
+    """Completions of one batch; see :func:`generate`.
+
+    Args:
+        temperature: of sampling from all tokens; 0 is greedy.
+        seed: of sampling.
+    """
     model.eval()
+    if temperature:
+        torch.manual_seed(seed)
     prompts = processor.apply_chat_template(
         [row["prompt"] for row in rows], add_generation_prompt=True
     )
@@ -82,13 +96,13 @@ def complete(model, processor, rows: Sequence[dict], max_new_tokens: int) -> lis
     ).to(model.device)
     out = model.generate(
         **inputs,
-        do_sample=False,
+        do_sample=temperature > 0,
         num_beams=1,
         max_new_tokens=max_new_tokens,
         # Otherwise a policy's own sampling defaults would apply.
-        temperature=None,
+        temperature=temperature or None,
         top_p=None,
-        top_k=None,
+        top_k=0 if temperature else None,
         repetition_penalty=1.0,
         suppress_tokens=vision_token_ids(model, processor) or None,
     )[:, inputs["input_ids"].shape[1] :]  # (B, C)

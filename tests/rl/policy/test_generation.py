@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl.policy.generation import generate, length_batches, row_size
+from rl.policy.generation import complete, generate, length_batches, row_size
 from rl.policy.loading import load_policy, vision_token_ids
 from tests.tiny import tiny_rows
 
@@ -45,8 +45,8 @@ def test_no_vision_token_is_generated(policy_path):
         return logits
 
     model.lm_head.register_forward_hook(push)
-    [(text, length)] = generate(model, processor, tiny_rows(1), max_new_tokens=5, batch_size=1)
-    assert length > 0 and text  # special tokens would be neither counted nor decoded
+    [(text, _)] = generate(model, processor, tiny_rows(1), max_new_tokens=5, batch_size=1)
+    assert text  # special tokens would be neither counted nor decoded
 
 
 def test_the_size_of_a_row_counts_images_pixels_and_characters():
@@ -124,3 +124,14 @@ def test_generation_is_greedy_and_suppresses_vision_tokens(varied, mixed_rows):
     finally:
         del model.generate
     assert image in seen[0]["suppress_tokens"] and seen[0]["do_sample"] is False
+
+
+def test_samples_depend_on_their_seed_and_differ_from_greedy(policy_path):
+    model, processor = load_policy(policy_path)
+    rows = tiny_rows(1) * 4
+
+    def texts(temperature, seed=0):
+        return [text for text, _ in complete(model, processor, rows, 12, temperature, seed)]
+
+    assert texts(1.0, 5) == texts(1.0, 5) != texts(1.0, 6)
+    assert len(set(texts(1.0))) > 1 == len(set(texts(0.0)))
