@@ -87,10 +87,12 @@ def caption_length(
     check_unit(unit)
     if len(band) != 2 or not 0 < band[0] <= band[1]:
         raise ValueError(f"band is {band!r}; it is [low, high] with 0 < low <= high")
-    one = asked_length is None or isinstance(asked_length, int | float)
-    asked = [asked_length] * len(task) if one else asked_length
-    if wrong := [a for a in ([asked_length] if one else asked) if a is not None and not a > 0]:
-        raise ValueError(f"asked_length is {wrong[0]!r}; it must be above 0 {unit}")
+    if asked_length is None or isinstance(asked_length, int | float):
+        check_asked([asked_length], unit)
+        asked = [asked_length] * len(task)
+    else:
+        check_asked(asked_length, unit)
+        asked = asked_length
     return [
         None
         if row_task != TASK or row_asked is None
@@ -159,6 +161,16 @@ def new_share(text: str, given: str = "") -> float:
         seen.add(last)
         total += size
     return new / total if total else 0.0
+
+
+def check_asked(asked: Sequence[float | None], unit: str) -> None:
+    """Refuse lengths that cannot be asked.
+
+    Raises:
+        ValueError: one is not above 0.
+    """
+    if wrong := [a for a in asked if a is not None and not a > 0]:
+        raise ValueError(f"asked_length is {wrong[0]!r}; it must be above 0 {unit}")
 
 
 def check_unit(unit) -> None:
