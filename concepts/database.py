@@ -342,8 +342,8 @@ def read_database(path: Path, exact: bool = False) -> tuple[dict, list[str]]:
         raise DatabaseError(f"{path} is no JSON (line {error.lineno}: {error.msg})") from None
     except (RecursionError, ValueError):
         raise DatabaseError(
-            f"{path} cannot be edited, as an entry is nested too deeply or holds a number of too "
-            "many digits; remove that entry by hand"
+            f"{path} is no concept database that can be edited: an entry is nested too deeply, or "
+            "holds a number of too many digits; remove that entry by hand"
         ) from None
     if (
         not isinstance(content, dict)

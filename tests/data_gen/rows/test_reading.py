@@ -21,7 +21,10 @@ def png(colour="red", size=(8, 8)) -> bytes:
 
 def plain_parquet(path, rows, **columns):
     """A stranger's file: no ``datasets`` metadata, types as pyarrow guesses them."""
-    rows = [{**row, "images": [encode_image(image) for image in row["images"]]} for row in rows]
+    rows = [
+        {**row, "images": [i if isinstance(i, dict) else encode_image(i) for i in row["images"]]}
+        for row in rows
+    ]
     table = pa.Table.from_pylist(rows)
     for name, values in columns.items():
         table = table.set_column(table.column_names.index(name), name, [values])
