@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast lint clean clean-runs
 
 # Made again only when what it is made from changes, so installing twice is quick.
 .venv/installed: pyproject.toml constraints.txt
@@ -44,5 +44,11 @@ lint: .venv/installed_tests
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# What `make demo` makes again; runs stay.
 clean:
-	rm -rf runs .venv
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+# Rows, policies and reports: all that was ever trained here.
+clean-runs:
+	@test ! -e runs || { du -sh runs; printf 'Remove runs/ with everything in it? [y/N] '; \
+	  read answer; test "$$answer" = y && rm -rf runs || echo 'runs/ stays'; }

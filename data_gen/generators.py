@@ -15,6 +15,7 @@ from data_gen.sources.detection import summary as boxes_summary
 from data_gen.sources.folders import folder_rows, folder_source
 from data_gen.sources.image_pairs import Pairs
 from data_gen.sources.mixture import mixture_rows
+from data_gen.sources.needed import check_needed
 from data_gen.sources.pair_parquet import fetch_pairs, footer_digest, is_hub_id
 from data_gen.sources.photo_folders import (
     CLASSES_FILES,
@@ -66,6 +67,7 @@ def _generator(name: str, function: Callable, make: Callable[..., IndexedRows]) 
 
     def maker(counts: dict, seed: int, settings: dict) -> IndexedRows:
         given = settings_from(settings, arguments, name)
+        check_needed({"generator": name, **given})
         if more:
             prompts = given.pop("prompts", None)
             given["templates"] = load_prompts(prompts) if prompts else None

@@ -1,5 +1,6 @@
 """The programs; ``byname`` lists them (:mod:`launch.cli`)."""
 
+import logging
 import sys
 
 
@@ -12,3 +13,8 @@ def _end(kind, error, trace) -> None:
 
 
 sys.excepthook = _end
+
+# DeepSpeed, where it is installed, warns on import that a machine without a GPU has none.
+logging.getLogger("DeepSpeed").addFilter(
+    lambda record: "Setting accelerator to CPU" not in record.getMessage()
+)

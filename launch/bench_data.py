@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 
 from data_gen.files.errors import InputError
 from data_gen.files.files import refuse_other_json
+from data_gen.files.sentences import next_commands
 from data_gen.files.settings import config_path, read_settings, take_options
 from data_gen.images.photos import open_image_bytes
 from data_gen.sources.image_pairs import Pairs
@@ -74,7 +75,8 @@ def main(argv: list[str] | None = None) -> None:
         except KeyboardInterrupt:
             sys.exit("bench_data: stopped; nothing was measured")
     (out / "measured.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(table(report))
+    print(f"{table(report)}\nwrote {out}/measured.json")
+    print(next_commands(["cat", out / "measured.json"]))
 
 
 def measure_all(args: BenchDataSettings, options: list[str], folder: Path) -> dict:

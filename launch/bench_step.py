@@ -25,6 +25,7 @@ import torch
 from transformers import AutoConfig
 
 from data_gen.files.errors import InputError
+from data_gen.files.sentences import next_commands
 from data_gen.files.settings import read_settings
 from data_gen.toybox.weights import local_weights
 from rl.policy.loading import load_policy
@@ -177,6 +178,7 @@ def main(argv: list[str] | None = None) -> int:
     print(fit_line(results))
     draw(results, out / "speed.png")
     print(f"wrote {out}/speed.json, speed.md and speed.png")
+    print(next_commands(["cat", f"{out}/speed.md"]))
     return 0
 
 

@@ -25,6 +25,7 @@ from benchmarks.experiments.run import (
     run_steps,
     seconds_left,
 )
+from data_gen.files.sentences import next_commands
 from data_gen.files.settings import config_path, read_settings, take_options
 
 DEFAULT = "configs/benchmarks/rl_vs_sft.yaml"
@@ -63,6 +64,7 @@ def main(argv: list[str] | None = None) -> None:
             )
             print(write_results(experiment))
             print(f"wrote {out}/results.md, results.json and results.png")
+            print(next_commands(["cat", f"{out}/results.md"]))
     except (ValueError, OSError) as error:
         sys.exit(f"compare: {error}")
     except KeyboardInterrupt:

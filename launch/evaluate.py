@@ -15,25 +15,21 @@ launch`` its processes share the questions.
 """
 
 import sys
-import warnings
+from pathlib import Path
 
-import datasets
 import torch
 from accelerate import PartialState
-from transformers.utils import logging
 
-from benchmarks.harness.evaluation import EvaluateSettings, evaluate
-from benchmarks.harness.table import markdown
+from benchmarks.harness.evaluation import EvaluateSettings, evaluate, printed
 from benchmarks.registry import BENCHMARKS, benchmark_class
+from data_gen.files.sentences import look_at, next_commands
 from data_gen.files.settings import read_settings
-from rl.run import shutdown_distributed
+from rl.run import quiet_libraries, shutdown_distributed
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read the settings, build the benchmark, evaluate, print the headlines."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
-    datasets.disable_progress_bars()  # bars that last a moment only hide ours
-    logging.disable_progress_bar()
+    quiet_libraries()
     try:
         settings, own = read_settings(
             sys.argv[1:] if argv is None else argv,
@@ -53,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit("evaluate: stopped; the same command resumes from the kept replies")
     if result is not None:
-        print("\n" + markdown(result, result["headlines"]))
+        print("\n" + printed(result))
         seconds = result["seconds"]
         print(
             f"{seconds['all']:.1f} s, of which {sum(seconds['generate'].values()):.1f} s in "
@@ -62,9 +58,16 @@ def main(argv: list[str] | None = None) -> None:
         print(
             f"wrote {settings.out}/evaluation.html (to look at), evaluation.md (all metrics) and "
             f"evaluation.json",
-            flush=True,
         )
+        print(next_commands(*_next(Path(settings.out))), flush=True)
     shutdown_distributed()
+
+
+def _next(out: Path) -> list[list[str | Path]]:
+    """What to type after an evaluation: the page of the run that it lies in, or its own."""
+    run = out.parent
+    is_run = (run / "config.resolved.yaml").is_file()
+    return [["byname", "report", run]] if is_run else [look_at(out / "evaluation.html")]
 
 
 if __name__ == "__main__":

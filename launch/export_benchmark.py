@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from benchmarks.harness.evaluation import EvaluateSettings
 from benchmarks.published.export import export
 from benchmarks.registry import benchmark_class
+from data_gen.files.sentences import figures, next_commands
 from data_gen.files.settings import read_settings
 
 
@@ -53,8 +54,9 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit("export_benchmark: stopped; sets that were finished are kept")
     print(benchmark.skipped.line() or "nothing skipped", file=sys.stderr)
-    made = ", ".join(f"{name} {count}" for name, count in counts.items())
-    print(f"{made} rows in {settings.out}")
+    print(f"wrote {settings.out}/, rows: {figures(counts)}")
+    first = f"{settings.out}/{next(iter(counts))}"
+    print(next_commands(["byname", "generate", "--inspect", first]))
 
 
 if __name__ == "__main__":

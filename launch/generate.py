@@ -16,6 +16,7 @@ work, and the rows and files are the same however many there are; on several nod
 a file system.
 """
 
+import json
 import os
 import sys
 import time
@@ -25,11 +26,13 @@ from pathlib import Path
 
 from data_gen.files.errors import InputError
 from data_gen.files.files import refuse_other_json
+from data_gen.files.sentences import figures, next_commands
 from data_gen.files.settings import Arguments, did_you_mean, read_settings
 from data_gen.generators import GENERATORS
 from data_gen.leaks.cues import thumbnails
 from data_gen.leaks.report import MOST_ROWS, find_leaks, leak, rows_in
 from data_gen.leaks.report import text as leak_text
+from data_gen.rows import VLT
 from data_gen.rows.building import build_rows
 from data_gen.rows.inspection import inspect_rows
 from data_gen.rows.shards import FORMATS, ROWS_PER_SHARD
@@ -132,9 +135,12 @@ def generate(settings: GenerateSettings, of_generator: dict) -> dict | None:
     )
     if manifest:
         print(
-            f"{manifest['rows']} rows {manifest['tasks']} in {out}, "
+            f"{manifest['rows']} rows ({figures(manifest['tasks'])}) in {out}, "
             f"{time.monotonic() - start:.0f} s"
         )
+        pairs = ["--config", "configs/data/subjects200k.yaml", "--path", out]
+        then = pairs if settings.generator == "diffusion" else ["--inspect", out]
+        print(next_commands(["byname", "generate", *then]))
     return manifest
 
 
@@ -152,6 +158,11 @@ def inspect(argv: list[str]) -> None:
     found = find_leaks(rows_in(settings.inspect, SUMMARY_ROWS))
     if found:
         print(f"guessed without the query images, which --leaks looks at too:\n{leak_text(found)}")
+    tasks = json.loads((Path(out) / "report.json").read_bytes())["tasks"]
+    recipe = "toybox_demo" if VLT in tasks else "folders_tiny"
+    train = ["--config", f"configs/grpo/{recipe}.yaml", "--rows", settings.inspect]
+    if tasks:
+        print(next_commands(["byname", "grpo", *train, "--name", "mine"]))
 
 
 def leaks(argv: list[str]) -> None:

@@ -11,19 +11,15 @@ that was stopped, from its last complete checkpoint; see --resume.
 
 import os
 import sys
-import warnings
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a run reports to nobody unless asked
-
-import datasets
-from transformers.utils import logging
 
 from rl.credit.credit import CreditOptions
 from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
 from rl.policy.vision_attention import use_attention_by_length
 from rl.preflight import plan, prepare
-from rl.run import train_and_save
+from rl.run import quiet_libraries, train_and_save
 from rl.run_directory import claimed
 from rl.run_log import RunLog
 from rl.settings import RunSettings, StartupError, one_sentence, parse, resolved
@@ -32,10 +28,7 @@ from rl.trainer import PolicyTrainer, TrainerOptions
 
 def main(argv: list[str]) -> int:
     """Parse, check, print the plan, train, save. Returns the exit status."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
-    warnings.filterwarnings("ignore", message=".*pin_memory.*")
-    datasets.disable_progress_bars()
-    logging.disable_progress_bar()
+    quiet_libraries()
     try:
         settings, args = parse(argv, program="grpo", doc=__doc__)
         with claimed(settings) as run:

@@ -15,7 +15,6 @@ readily takes for the subject. Between two runs of ``byname grpo``, mine with th
 policy, generate rows with the table, and train on: negatives are then hard for the policy as it is.
 """
 
-import json
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from benchmarks.harness.table import markdown
 from benchmarks.mined_negatives import MinedNegatives, MinedNegativesSettings, most_confused
 from data_gen.files.errors import SourceError
 from data_gen.files.files import is_missing_path, refuse_other_json
+from data_gen.files.sentences import figures, look_at, next_commands
 from data_gen.files.settings import read_settings
 from data_gen.files.skipped import SkippedItems
 from data_gen.generators import KINDS, Opened, open_source
@@ -97,7 +97,7 @@ def make_table(settings: NegativesSettings) -> Opened:
         f"(cosine from {mining.near_duplicate})"
     )
     for name, measured in found.measured.items():
-        print(f"  cosine, {name}: {json.dumps(measured)}")
+        print(f"  cosine, {name}: {figures(measured)}")
     return opened
 
 
@@ -152,7 +152,17 @@ def ask_policy(settings: NegativesSettings) -> None:
     )
     if result is not None:
         print("\n" + markdown(result))
-        print(f"wrote {asked.out}/evaluation.html")
+        page = f"{asked.out}/evaluation.html"
+        print(f"wrote {page}\n{next_commands(look_at(page))}")
+
+
+def rows_with(settings: NegativesSettings) -> list[str | Path]:
+    """The command that makes rows with the table."""
+    source = {key: value for key, value in settings.source.items() if isinstance(value, str)}
+    config = f"configs/data/{source.pop('kind')}.yaml"
+    given = [word for key, value in source.items() for word in (f"--{key}", value)]
+    table = ["--negatives", "nearest", "--neighbours", settings.out]
+    return ["byname", "generate", "--config", config, *given, *table]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -173,6 +183,10 @@ def main(argv: list[str] | None = None) -> None:
             mine_against_policy(settings, opened)
         if settings.policy:
             ask_policy(settings)
+        else:
+            print(f"wrote {settings.out}")
+            if settings.source["kind"] != "toys":
+                print(next_commands(rows_with(settings)))
     except (ValueError, OSError) as error:
         sys.exit(f"mine_negatives: {error}")
     except KeyboardInterrupt:

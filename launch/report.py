@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field
 
 from benchmarks.report.run_page import write_report
+from data_gen.files.sentences import look_at, next_commands
 from data_gen.files.settings import read_settings
 
 
@@ -27,7 +28,8 @@ def main(argv: list[str] | None = None) -> None:
             program="report",
             doc=__doc__,
         )
-        print(f"wrote {write_report(settings.run)}")
+        page = write_report(settings.run)
+        print(f"wrote {page}\n{next_commands(look_at(page))}")
     except (ValueError, OSError) as error:
         sys.exit(f"report: {error}")
     except KeyboardInterrupt:

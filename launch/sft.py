@@ -9,18 +9,15 @@ base policy is made by ``byname tiny_model``.
 """
 
 import sys
-import warnings
 
-import datasets
 from peft import get_peft_model
 from transformers import ProgressCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
-from transformers.utils import logging
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
 from rl.policy.vision_attention import use_attention_by_length
-from rl.run import train_and_save
+from rl.run import quiet_libraries, train_and_save
 from rl.run_directory import claimed
 from rl.run_log import RunLog
 from rl.settings import StartupError, one_sentence, parse, resolved
@@ -38,10 +35,7 @@ DEFAULT = "configs/sft/rap_toybox.yaml"
 
 def main(argv: list[str]) -> int:
     """Parse, check, print the plan, train, save. Returns the exit status."""
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
-    warnings.filterwarnings("ignore", message=".*pin_memory.*")
-    datasets.disable_progress_bars()
-    logging.disable_progress_bar()
+    quiet_libraries()
     try:
         settings, args = parse(
             argv, SupervisedSettings, TrainingArguments, DEFAULT, program="sft", doc=__doc__

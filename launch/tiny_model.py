@@ -24,12 +24,14 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import TrainingArguments, set_seed
+from transformers import ProgressCallback, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from benchmarks.toybox.generated_pairs import classify_pairs, draw_sheet, report
 from data_gen.files.errors import InputError
 from data_gen.files.files import write_json
+from data_gen.files.sentences import figures, next_commands
 from data_gen.files.settings import did_you_mean, read_settings
 from data_gen.toybox.curriculum.stages import curriculum, curriculum_row
 from data_gen.toybox.identity import from_number
@@ -81,7 +83,8 @@ from data_gen.toybox.rows import ToyboxSettings
 from rl.checkpoints import choose
 from rl.policy.loading import load_policy
 from rl.policy.vision_attention import use_attention_by_length
-from rl.run import shutdown_distributed
+from rl.run import quiet_libraries, shutdown_distributed
+from rl.run_log import RunLog
 from rl.sft import SFTTrainer
 
 # The policy: TRL's trainer on conversations that are drawn while it runs
@@ -109,6 +112,19 @@ class PolicySettings:
         default=False, metadata={"help": "Matrices of layers are updated by Muon, others by AdamW."}
     )
     resume: str = field(default="auto", metadata={"help": "auto, none, or a checkpoint's path."})
+
+
+@dataclass
+class PolicyArguments(TrainingArguments):
+    """Optimisation of the policy, as in transformers, but on the CPU where there is nothing else.
+
+    Launchers do not pass accelerate's own ``use_cpu`` on, and processes that are not told of it
+    would each train for themselves.
+    """
+
+    def __post_init__(self):
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        super().__post_init__()
 
 
 def conversations(settings: PolicySettings) -> Dataset:
@@ -143,10 +159,17 @@ def muon_of(model, args: TrainingArguments) -> Muon:
     return Muon(groups, args.learning_rate, beta2=args.adam_beta2)
 
 
-def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
+def measure(policy: Path) -> list[str | Path]:
+    """The command that measures a policy on held-out toys."""
+    config = "configs/benchmarks/toybox.yaml"
+    return ["byname", "evaluate", "--config", config, "--policy", policy]
+
+
+def make_policy(settings: PolicySettings, args: PolicyArguments) -> None:
     """Train on the curriculum, save the policy with its recipe."""
     set_seed(args.seed)
     folder = Path(args.output_dir or "runs/toybox_base")
+    folder.mkdir(parents=True, exist_ok=True)
     model, processor = start_policy(settings)
     if args.use_cpu:
         model.set_attn_implementation({"text_config": "eager"})  # faster there, backward included
@@ -163,7 +186,10 @@ def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
         data_collator=DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True),
         processing_class=processor,
         optimizers=(muon_of(model, args) if settings.muon else None, None),
+        callbacks=[RunLog(folder / "log.jsonl", show=not args.disable_tqdm)],
     )
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
     checkpoint = choose(settings.resume, folder, args.world_size)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():
@@ -183,7 +209,7 @@ def make_policy(settings: PolicySettings, args: TrainingArguments) -> None:
                 default=str,
             )
         )
-        print(f"saved {out}", flush=True)
+        print(f"saved {out}\n{next_commands(measure(out))}", flush=True)
     shutdown_distributed()
 
 
@@ -238,7 +264,7 @@ def make_vision_tower(settings: VisionTowerSettings) -> None:
         place / "recipe.json",
         {"arguments": asdict(settings), "measured": measured, "command": sys.argv},
     )
-    print(f"held-out toys: {json.dumps(measured, indent=1)}; saved {place}")
+    print(f"held-out toys: {figures(measured)}; saved {place}\n{next_commands(measure(place))}")
 
 
 # CLIP
@@ -293,7 +319,9 @@ def make_clip(settings: ClipSettings) -> None:
     save_clip(
         model, tokenizer, config, out / "model", recipe_of(shape, schedule, measured, sys.argv)
     )
-    print(f"held-out toys: {measured}; saved {out / 'model'}")
+    print(f"held-out toys: {figures(measured)}; saved {out / 'model'}")
+    mined = ["--config", "configs/negatives/toybox.yaml", "--encoder", out / "model"]
+    print(next_commands(["byname", "mine_negatives", *mined]))
 
 
 # Diffusion: an autoencoder, then the flow
@@ -358,7 +386,9 @@ def make_diffusion(settings: DiffusionSettings) -> None:
         out / "model" / "recipe.json",
         {"arguments": asdict(settings), "measured": measured, "command": sys.argv},
     )
-    print(f"{measured}; saved {out / 'model'}")
+    print(f"{figures(measured)}; saved {out / 'model'}")
+    drawn = ["--config", "configs/data/diffusion_toy.yaml", "--pipeline.weights", out / "model"]
+    print(next_commands(["byname", "generate", *drawn]))
 
 
 def trained_autoencoder(settings: DiffusionSettings, data: DrawnImages, out: Path):
@@ -436,7 +466,9 @@ def make_attribute_classifier(settings: AttributeClassifierSettings) -> None:
         out / "model",
         {"schedule": asdict(schedule), "measured": measured, "command": sys.argv},
     )
-    print(f"held-out drawn toys: {json.dumps(measured)}; saved {out / 'model'}")
+    print(f"held-out drawn toys: {figures(measured)}; saved {out / 'model'}")
+    classify = ["--model", "attribute_classifier", "--classifier", out / "model"]
+    print(next_commands(["byname", "tiny_model", *classify, "--pairs", "runs/pairs/toy"]))
 
 
 # The program
@@ -452,7 +484,7 @@ class TinyModelSettings:
 
 
 MODELS: dict[str, tuple[Any, Sequence[type]]] = {
-    "policy": (make_policy, (PolicySettings, TrainingArguments)),
+    "policy": (make_policy, (PolicySettings, PolicyArguments)),
     "vision_tower": (make_vision_tower, (VisionTowerSettings,)),
     "clip": (make_clip, (ClipSettings,)),
     "diffusion": (make_diffusion, (DiffusionSettings,)),
@@ -474,12 +506,13 @@ def chosen(values: dict) -> Sequence[type]:
 
 def main(argv: list[str] | None = None) -> None:
     """Read the settings, make the model."""
+    quiet_libraries()
     try:
         which, *settings = read_settings(
             sys.argv[1:] if argv is None else argv,
             TinyModelSettings,
             choose=chosen,
-            library=(TrainingArguments,),
+            library=(PolicyArguments,),
             program="tiny_model",
             doc=__doc__,
             listing="tiny_model --model NAME --help shows the settings of a model",

@@ -1,16 +1,29 @@
 """Train, save, shut down the process group."""
 
 import sys
+import warnings
 from pathlib import Path
 
+import datasets
 from accelerate import PartialState
 from torch.distributed import barrier
 from transformers import Trainer
+from transformers.utils import logging
 
+from data_gen.files.sentences import next_commands
 from rewards.loading import RewardError
 from rl.checkpoints import checkpoints
 from rl.finite import NotFiniteError
 from rl.settings import PolicySettings
+
+
+def quiet_libraries() -> None:
+    """Keep from between a program's own lines what libraries print and no user can act on: bars
+    that last a moment, and warnings that are for developers."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
 
 
 def train_and_save(trainer: Trainer, settings: PolicySettings, checkpoint: Path | None) -> int:
@@ -53,9 +66,18 @@ def train_and_save(trainer: Trainer, settings: PolicySettings, checkpoint: Path 
     trainer.save_model(str(policy))
     if trainer.is_world_process_zero():
         (policy / "training_args.bin").unlink(missing_ok=True)  # a pickle that nobody reads
-        print(f"policy saved to {policy}/", flush=True)
+        print(f"policy saved to {policy}/\n{_next(settings, policy)}", flush=True)
     shutdown_distributed()
     return 0
+
+
+def _next(settings: PolicySettings, policy: Path) -> str:
+    evaluate = ["byname", "evaluate", "--config", "configs/benchmarks/toybox.yaml"]
+    systems = ["--policy", f"base={settings.policy}", "--policy", f"trained={policy}"]
+    return next_commands(
+        [*evaluate, *systems, "--out", settings.output / "eval"],
+        ["byname", "report", settings.output],
+    )
 
 
 def shutdown_distributed() -> None:

@@ -11,6 +11,7 @@ SLOW = (
     "tests/launch/test_bench_data.py",
     "tests/launch/test_compare.py",
     "tests/launch/test_evaluate_processes.py",
+    "tests/launch/test_first_hour.py",
     "tests/launch/test_generate_kill.py",
     "tests/launch/test_grpo_folders.py",
     "tests/launch/test_grpo_processes.py",

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from data_gen.files.settings import read_yaml
 from tests.places import ROOT
 
 CONFIGS = sorted(
@@ -37,3 +38,15 @@ def test_the_header_has_the_command_of_the_table(path):
 
 def test_the_table_lists_nothing_else():
     assert set(TABLE) == {path.relative_to(ROOT / "configs").as_posix() for path in CONFIGS}
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in CONFIGS if p.parts[-2] in ("grpo", "sft")], ids=lambda path: path.stem
+)
+def test_the_rows_of_a_training_are_what_a_config_makes(path):
+    made = {read_yaml(data).get("out") for data in (ROOT / "configs" / "data").glob("*.yaml")}
+    assert all(out.startswith(("runs/rows/", "runs/pairs/")) for out in made)
+    settings = read_yaml(path)
+    if "--rows PATH" in path.read_text(encoding="utf-8").partition("\n\n")[0]:
+        return  # rows that no config makes: its command says that they are the user's
+    assert {settings[key] for key in ("rows", "eval_rows") if settings.get(key)} <= made

@@ -1,6 +1,8 @@
 """What README and docs say of the repository is what it holds."""
 
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -42,3 +44,40 @@ def test_the_tree_is_what_the_docstrings_say():
     assert (ROOT / "docs" / "tree.md").read_text(encoding="utf-8") == tree(), (
         "python tests/tree.py > docs/tree.md"
     )
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+def test_make_clean_leaves_runs_and_clean_runs_asks(tmp_path):
+    def make(target: str, answer: str = "") -> str:
+        done = subprocess.run(
+            ["make", "-f", str(ROOT / "Makefile"), target],
+            cwd=tmp_path,
+            input=answer,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    for folder in ("runs/x/policy", ".venv"):
+        (tmp_path / folder).mkdir(parents=True)
+    make("clean")
+    assert (tmp_path / "runs/x/policy").is_dir() and not (tmp_path / ".venv").exists()
+    for answer in ("", "n\n", "yes please\n"):
+        assert "runs/ stays" in make("clean-runs", answer)
+    assert (tmp_path / "runs/x/policy").is_dir()
+    make("clean-runs", "y\n")
+    assert not (tmp_path / "runs").exists()
+    assert make("clean-runs") == ""
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no git checkout")
+def test_what_users_make_is_ignored_and_nothing_of_ours():
+    def git(*words: str, said: str = "") -> list[str]:
+        return subprocess.run(
+            ["git", *words], cwd=ROOT, input=said, capture_output=True, text=True
+        ).stdout.split()
+
+    theirs = ["runs/x/log.jsonl", "my_rewards.py", "my_run.yaml", "photos/cat/1.jpg", "data/x.json"]
+    assert git("check-ignore", "--stdin", said="\n".join(theirs)) == theirs
+    assert git("ls-files", "--cached", "--ignored", "--exclude-standard") == []

@@ -47,6 +47,9 @@ SCORES = {
 }
 """Score -> the setting that it needs."""
 
+METRICS = {"length": ("tokens", "at_floor")}
+"""Score -> the metrics that it gives, where they are called otherwise than it."""
+
 PACKAGES = {
     "self_bleu": "sacrebleu",
     "bleu": "sacrebleu",

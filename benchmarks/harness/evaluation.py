@@ -18,7 +18,7 @@ from pathlib import Path
 from accelerate import PartialState
 from PIL import Image
 
-from benchmarks.captions.scores import CaptionSettings, caption_scores, corpus_bleu
+from benchmarks.captions.scores import METRICS, CaptionSettings, caption_scores, corpus_bleu
 from benchmarks.harness.benchmark import IMAGE_CHUNK, SHOWN, Benchmark, Question, contract_row
 from benchmarks.harness.predictions import (
     keep_likelihoods,
@@ -222,6 +222,7 @@ def answer(system: System, benchmark: Benchmark, settings: EvaluateSettings, tim
                 max_new_tokens=_limit(name, benchmark, settings),
                 batch_size=settings.batch_size,
                 wants_box=name in benchmark.box_sets,
+                temperature=benchmark.temperature,
                 title=title,
             )
             if benchmark.asks_likelihood(name):
@@ -306,11 +307,7 @@ def score(
     parts.append(markdown(result))
     if corpus:
         result["corpus_bleu"] = corpus
-        parts.append(
-            "BLEU-4 over all captions: "
-            + ", ".join(f"{label} {100 * value:.1f}" for label, value in corpus.items())
-            + ".\n"
-        )
+        parts.append(corpus_line(corpus))
     parts.append(benchmark.skipped.line())
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -332,6 +329,23 @@ def write(out: Path, result: dict, samples: list[dict], text: str) -> dict:
     write_text(out / "evaluation.html", evaluation_page(out.resolve().name, result, samples))
     write_text(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return result
+
+
+def printed(result: dict) -> str:
+    """What a program prints of a result: the headlines, and the scores of captions that were asked
+    for."""
+    asked = {m for score in result["captions"]["scores"] for m in METRICS.get(score, (score,))}
+    further = [key for key in result["metrics"] if key.partition("/")[2] in asked]
+    corpus = result.get("corpus_bleu")
+    return markdown(result, [*result["headlines"], *further]) + (
+        corpus_line(corpus) if corpus else ""
+    )
+
+
+def corpus_line(corpus: dict[str, float]) -> str:
+    """BLEU-4 over all captions of each system, as a line."""
+    found = ", ".join(f"{label} {100 * value:.1f}" for label, value in corpus.items())
+    return f"BLEU-4 over all captions: {found}.\n"
 
 
 def in_context(
@@ -510,6 +524,7 @@ def _samples(name, asked, answers, systems, benchmark: Benchmark, settings) -> l
                 row,
                 benchmark.titles[name],
                 {label: of[question.id] for label, of in answers.items()},
+                question.text,
             )
         )
     return found

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from benchmarks.metrics.localization import answered_box
+from benchmarks.metrics.multiple_choice import answered_option
 from concepts.methods.protocol import Reply
 from data_gen.images.photos import to_rgb
 from rewards.names import find_names
@@ -22,18 +23,22 @@ _SIDE = 256  # pixels; larger images are shrunk
 _TAG = re.compile(r"<[^<>]*>")
 
 
-def sample(row: dict, title: str, outputs: dict[str, Reply]) -> dict:
+def sample(row: dict, title: str, outputs: dict[str, Reply], question: str = "") -> dict:
     """One row with what each system replied to it.
 
     Args:
-        row: as in the row contract, images decoded.
+        row: as in the row contract, images decoded, perhaps with ``options`` and ``correct``.
         title: of its set.
         outputs: system label -> reply.
+        question: the words that are asked, without options; default: what the prompt says after
+            its last image.
 
     Returns:
-        ``id``, ``title``, ``prompt`` (parts: text, or image as a data URI), ``answer``, ``box``,
-        ``names``, ``absent_names``, and ``outputs``: label -> ``text``, ``n_tokens``, ``box`` (0-1
-        or null), ``iou``, ``right`` (true, false; null for captions without names), ``marks``
+        ``id``, ``title``, ``prompt`` (parts: text, or image as a data URI), ``question``,
+        ``options`` (empty where there is no choice) and ``correct`` (place of the right one),
+        ``answer``, ``box``, ``names``, ``absent_names``, and ``outputs``: label -> ``text``,
+        ``n_tokens``, ``chosen`` (place of the option that was answered), ``box`` (0-1 or null),
+        ``iou``, ``right`` (true, false; null for captions without names), ``marks``
         ([start, end, "right" | "wrong"] of names in the text) and ``missed`` (names).
     """
     images = iter(row["images"])
@@ -46,6 +51,9 @@ def sample(row: dict, title: str, outputs: dict[str, Reply]) -> dict:
         "id": row["id"],
         "title": title,
         "prompt": prompt,
+        "question": question or _last_words(row["prompt"]),
+        "options": row.get("options") or [],
+        "correct": row.get("correct"),
         "answer": row["answer"],
         "box": row["box"],
         "names": row["names"],
@@ -75,11 +83,20 @@ def name_marks(text: str, expected: Sequence[str], absent: Sequence[str]) -> lis
     return sorted(marks)
 
 
+def _last_words(prompt: list[dict]) -> str:
+    """What a conversation's last message says after its last image."""
+    words: list[str] = []
+    for part in prompt[-1]["content"]:
+        words = [] if part["type"] == "image" else [*words, part["text"]]
+    return "\n".join(words).strip()
+
+
 def _output(row: dict, prediction: Reply) -> dict:
     text = prediction.text
     out = {
         "text": text,
         "n_tokens": prediction.n_tokens,
+        "chosen": None,
         "box": None,
         "iou": None,
         "right": None,
@@ -91,6 +108,9 @@ def _output(row: dict, prediction: Reply) -> dict:
         out["box"] = list(box) if box else None
         out["iou"] = iou(box, row["box"]) if box else 0.0
         out["right"] = out["iou"] >= 0.5
+    elif row.get("options"):
+        out["chosen"] = answered_option(text, row["options"])
+        out["right"] = out["chosen"] == row["correct"]
     elif row["answer"] is not None:
         out["right"] = yes_or_no(text) == row["answer"]
     else:

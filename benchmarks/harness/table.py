@@ -41,6 +41,7 @@ TITLES = {
     "overlap": "4-grams copied from the question",
     "bleu": "BLEU-4 per caption",
     "cider": "CIDEr-D × 100",
+    "meteor": "METEOR",
     "sentence_similarity": "similarity to a true caption × 100",
     "clip_score": "CLIPScore × 100",
     "image_similarity": "similarity of image and references × 100",

@@ -69,6 +69,17 @@ def answered_text(text: str, options: Sequence[str]) -> int | None:
     return found[0] if len(found) == 1 else None
 
 
+def answered_option(text: str, options: Sequence[str]) -> int | None:
+    """Which option a text answers: by its letter, and where there is none by its words.
+
+    Args:
+        text: any string.
+        options: texts, all different, in the order in which they were shown.
+    """
+    letter = answered_letter(text, len(options))
+    return answered_text(text, options) if letter is None else letter
+
+
 def choice_metrics(
     texts: Sequence[str], options: Sequence[Sequence[str]], correct: Sequence[int]
 ) -> dict[str, Metric]:
@@ -86,7 +97,7 @@ def choice_metrics(
     """
     letters = [answered_letter(t, len(o)) for t, o in zip(texts, options, strict=True)]
     words = [answered_text(t, o) for t, o in zip(texts, options, strict=True)]
-    chosen = [w if a is None else a for a, w in zip(letters, words, strict=True)]
+    chosen = [answered_option(t, o) for t, o in zip(texts, options, strict=True)]
 
     def right(found):
         return ratio([a == b for a, b in zip(found, correct, strict=True)])

@@ -19,6 +19,7 @@ from data_gen.files.errors import InputError
 from data_gen.rows import VLT
 from data_gen.rows.indexed import Skipped
 from data_gen.sources.detection import detection_rows
+from data_gen.sources.needed import check_needed
 from data_gen.tasks.prompts import load_prompts
 
 
@@ -61,6 +62,7 @@ class Localization(Benchmark):
         super().__init__(settings, limit)
         self.titles = {"localization": "localization"}
         count = min(settings.rows, limit or settings.rows)
+        check_needed({**vars(settings), **settings.boxes})
         templates = load_prompts(settings.prompts) if settings.prompts else None
         try:
             self._rows = detection_rows(

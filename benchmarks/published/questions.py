@@ -28,6 +28,7 @@ from concepts.methods.protocol import Query, Reference
 from data_gen.files.errors import InputError
 from data_gen.files.skipped import SkippedItems
 from data_gen.rows import ICT, OCT
+from data_gen.sources.needed import check_needed
 from data_gen.sources.photo_folders import scan
 
 MISSING_IMAGE = "image missing on disk"
@@ -86,6 +87,7 @@ class Published(Benchmark):
 
     def __init__(self, settings: PublishedSettings, limit: int | None = None):
         super().__init__(settings, limit)
+        check_needed(vars(settings))
         self.templates = load_templates(settings.prompts)
         questions = self.load()
         first = questions[:limit]

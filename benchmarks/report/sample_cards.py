@@ -4,6 +4,7 @@ Whatever a model wrote passes through :func:`benchmarks.report.html.safe`.
 """
 
 import math
+from string import ascii_uppercase
 
 from benchmarks.report.html import safe
 
@@ -44,6 +45,7 @@ def policy_class(index: int) -> str:
 
 def _card(sample: dict) -> str:
     outputs = list(sample["outputs"].items())
+    options = sample.get("options") or []  # files of earlier versions have none
     images = [i for i, part in enumerate(sample["prompt"]) if "image" in part]
     shown = []
     for n, i in enumerate(images):
@@ -51,21 +53,38 @@ def _card(sample: dict) -> str:
         words = after[0]["text"] if after and "text" in after[0] else ""
         query = n == len(images) - 1
         boxes = _boxes(sample, outputs) if query else ""
+        if query and options:
+            words = ""  # it repeats question and options, which stand beside
         shown.append(
             f'<figure{" class=query" if query else ""}><div class="image">'
             f'<img alt="" src="{safe(sample["prompt"][i]["image"])}">{boxes}</div>'
             f"<figcaption>{safe(words.strip())}</figcaption></figure>"
         )
     said = "".join(_said(label, out, policy_class(k)) for k, (label, out) in enumerate(outputs))
-    css = "sample short" if sample["answer"] is not None or sample["box"] is not None else "sample"
+    short = options or sample["answer"] is not None or sample["box"] is not None
+    css = "sample short" if short else "sample"
+    asked = _question(sample, options) if options or not images else ""
     return (
         f'<article class="{css}"><div class="shown">{"".join(shown)}</div><div>'
         f'<p class="truths"><strong>{safe(sample["title"])}</strong> · {_truth(sample)}</p>'
-        f'<div class="said">{said}</div></div></article>'
+        f'{asked}<div class="said">{said}</div></div></article>'
     )
 
 
+def _question(sample: dict, options: list[str]) -> str:
+    """The words of a question, and its options by letter, the right one marked."""
+    lines = "".join(
+        f"<li{' class=right' if i == sample['correct'] else ''}><b>{letter}</b> {safe(option)}"
+        f"{' <b class=tick-right>✓</b>' if i == sample['correct'] else ''}</li>"
+        for i, (letter, option) in enumerate(zip(ascii_uppercase, options, strict=False))
+    )
+    listed = f'<ul class="options">{lines}</ul>' if lines else ""
+    return f'<p class="question">{safe(sample.get("question", ""))}</p>{listed}'
+
+
 def _truth(sample: dict) -> str:
+    if sample.get("options"):
+        return f"the right one is <strong>{ascii_uppercase[sample['correct']]}</strong>"
     if sample["answer"] is not None:
         return f"the answer is <strong>{safe(sample['answer'])}</strong>"
     if sample["box"] is not None:
@@ -86,6 +105,8 @@ def _chips(css: str, names: list[str]) -> str:
 def _said(label: str, out: dict, css: str) -> str:
     verdict = {True: '<b class="tick-right">✓</b> ', False: '<b class="tick-wrong">✗</b> '}
     facts = [f"IoU {out['iou']:.2f}"] if out["iou"] is not None else []
+    if out.get("chosen") is not None:
+        facts += [f"answers {ascii_uppercase[out['chosen']]}"]
     facts += [f"{out['n_tokens']} token{'' if out['n_tokens'] == 1 else 's'}"]
     missed = _chips("missed", out["missed"])
     return (

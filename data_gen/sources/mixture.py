@@ -9,6 +9,7 @@ from data_gen.files.errors import SourceError
 from data_gen.files.files import fingerprint_of
 from data_gen.files.skipped import SkippedItems
 from data_gen.rows.indexed import IndexedRows, Skipped, interleaved
+from data_gen.sources.needed import check_needed
 
 OWN = ("generator", "seed", "shares", "caps")
 """Keys of a source that the mixture reads; all others are its generator's settings."""
@@ -53,12 +54,14 @@ def mixture_rows(
         for task in counts
     }
     dealt = {task: deal(shares[task], caps[task], n, task) for task, n in counts.items()}
-    parts: dict[str, IndexedRows] = {}
-    for name, source in sources.items():
-        own = {task: turns.count(name) for task, turns in dealt.items()}
-        own = {task: n for task, n in own.items() if n}
-        if own:
-            parts[name] = _part(name, source, own, seed, generators)
+    asked = {
+        name: {task: n for task, turns in dealt.items() if (n := turns.count(name))}
+        for name in sources
+    }
+    asked = {name: own for name, own in asked.items() if own}
+    for name in asked:  # of all, before the first is fetched or read
+        check_needed(sources[name], f"mixture: source '{name}': ")
+    parts = {name: _part(name, sources[name], own, seed, generators) for name, own in asked.items()}
     columns = {name: part.columns for name, part in parts.items()}
     first = next(iter(columns.values()), {})
     for name, own in columns.items():

@@ -146,9 +146,11 @@ def load_policy(
         attn_implementation=attn_implementation,
     )
     if not adapter:
-        model.name_or_path = name  # an adapter records it: a short name works on every machine
+        model.name_or_path = recorded(name)  # an adapter that is trained on it says so
     if adapter:
         model = PeftModel.from_pretrained(model, str(path), is_trainable=True)
+        for config in model.peft_config.values():
+            config.base_model_name_or_path = recorded(str(config.base_model_name_or_path))
         _refuse_other_tensors(path, get_peft_model_state_dict(model, save_embedding_layers=False))
     elif lora is not None:
         model = get_peft_model(model, lora.config_for(model))
@@ -234,6 +236,8 @@ def why_missing(path: str | Path) -> str | None:
     near = _nearest(path)
     hint = f"; did you mean '{near}'?" if near else ""
     if Path(path).is_dir():
+        if is_adapter(path):
+            return _why_no_base(path)
         if any((Path(path) / name).is_file() for name in CONFIGS):
             return None
         return f"it holds neither {' nor '.join(CONFIGS)}{hint}"
@@ -251,6 +255,15 @@ def why_missing(path: str | Path) -> str | None:
     if found is None:
         return f"there is no such directory, nor can the hub be asked for such an id{hint}"
     return None if found else f"there is no such directory, nor such a hub id{hint}"
+
+
+def _why_no_base(adapter: str) -> str | None:
+    try:
+        base = base_path(adapter)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return f"its adapter_config.json cannot be used ({str(error).splitlines()[0]:.100})"
+    reason = None if is_adapter(base) else why_missing(base)
+    return reason and f"it is an adapter of '{base}', and {reason}"
 
 
 def _on_hub(name: str) -> bool | None:
@@ -308,6 +321,12 @@ def torch_dtype(name: str | torch.dtype) -> str | torch.dtype:
 def is_adapter(path: str | Path) -> bool:
     """Whether ``path`` is a directory that holds a LoRA adapter."""
     return (Path(path) / "adapter_config.json").exists()
+
+
+def recorded(name: str) -> str:
+    """How an adapter records its base, so that it loads from any folder: short names and hub ids as
+    they are, a directory by its whole path."""
+    return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
 def base_path(adapter: str | Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,20 @@ def launch(*args: str, timeout: int = 240) -> subprocess.CompletedProcess:
         command(*args), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    assert not noise(done.stdout + done.stderr)
     return done
+
+
+NOISE = re.compile(
+    r"Warning\b|\[WARNING\]|\bwarn\(|\[W\d|\bNCCL\b|\[Gloo\]|\[transformers\]|parallel_mode"
+    r"|deprecated|^\s*[\[{]['\"]"
+)
+"""Lines of libraries, and Python's or JSON's braces, which are no prose."""
+
+
+def noise(said: str) -> list[str]:
+    """Lines of a program's output that are no words to its user."""
+    return [line for line in re.split(r"[\r\n]", said) if NOISE.search(line)]
 
 
 def log(run: Path) -> list[dict]:

@@ -6,7 +6,7 @@ import sys
 
 import yaml
 
-from tests.launch.launching import environment
+from tests.launch.launching import environment, noise
 from tests.places import ROOT
 
 CONFIG = {
@@ -56,6 +56,7 @@ def run(tmp_path, tiny, out, processes: int) -> dict[str, list[str]]:
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     assert done.stdout.count("wrote ") == 1  # by the first process alone
+    assert not noise(done.stdout + done.stderr)
     return replies(out)
 
 

@@ -7,8 +7,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from benchmarks.captions.scores import METRICS
 from benchmarks.harness import evaluation, systems
 from benchmarks.harness.evaluation import EvaluateSettings
+from benchmarks.harness.table import TITLES
 from benchmarks.registry import benchmark_class
 from data_gen.files.settings import read_settings
 from tests.concepts.tiny_encoders import save_open_clip
@@ -255,7 +257,7 @@ def test_retrieved_references_that_the_policy_has_verified(
     assert again["metrics"] == result["metrics"]
 
 
-def test_captions_are_scored_further_from_what_was_kept(run, files, policy, monkeypatch):
+def test_captions_are_scored_further_from_what_was_kept(run, files, policy, monkeypatch, capsys):
     database = {
         "concept_dict": {
             f"<{n}>": {
@@ -312,6 +314,11 @@ def test_captions_are_scored_further_from_what_was_kept(run, files, policy, monk
     assert {"naming/at_floor", "naming/self_bleu", "naming/image_similarity"} <= set(found)
     assert "naming_none/self_bleu" not in found
     assert "BLEU-4 over all captions: base" in (files / "eval" / "evaluation.md").read_text()
+    printed = capsys.readouterr().out
+    for score in result["captions"]["scores"]:  # what was asked for is printed, too
+        for name in METRICS.get(score, (score,)):
+            assert f": {TITLES[name]} |" in printed, name
+    assert "BLEU-4 over all captions: base" in printed
 
 
 def test_recognition_by_answers_and_by_probabilities(run, files, policy):
@@ -347,6 +354,8 @@ def test_multiple_choice_with_and_without_what_was_shown(run, files, policy):
         controls=["none", "blind"],
         likelihood=True,
     )
+    page = (files / "eval" / "evaluation.html").read_text()
+    assert page.count('<ul class="options">') == page.count("the right one is") == 9
     assert {
         "multiple_choice/likelihood",
         "multiple_choice_none/choice",

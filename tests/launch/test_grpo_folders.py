@@ -7,7 +7,7 @@ import pytest
 
 from launch.generate import main as generate
 from rl.policy.loading import load_policy
-from tests.launch.launching import environment, log
+from tests.launch.launching import environment, log, noise
 from tests.places import ROOT
 
 PHOTOS = ROOT.parent / "shared/data/dreambooth"
@@ -62,6 +62,7 @@ def test_grpo_runs_on_rows_made_from_folders_of_photos(tmp_path):
         timeout=240,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    assert not noise(done.stdout + done.stderr)
     run = tmp_path / "runs/folders_tiny"
     assert len(log(run)) == 2
     assert load_policy(run / "policy")

@@ -81,7 +81,7 @@ def test_pairs_are_drawn_judged_and_classified(made, capsys):
             json.dumps(quality),
         ]
     )
-    assert "6 rows {'diptych': 6}" in capsys.readouterr().out
+    assert "6 rows (diptych 6)" in capsys.readouterr().out
     tiny_model(
         [
             "--model",

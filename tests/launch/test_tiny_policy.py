@@ -1,6 +1,7 @@
 """`byname tiny_model` makes a tiny policy from nothing, and resumes as if never stopped."""
 
-import os
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 import yaml
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from tests.launch.launching import environment, noise
 from tests.places import ROOT
 
 CONFIG = {
@@ -37,7 +39,6 @@ CONFIG = {
     "remove_unused_columns": False,
     "bf16": False,
     "activation_checkpointing": False,
-    "use_cpu": True,
     "logging_steps": 1,
     "save_steps": 3,
     "report_to": "none",
@@ -46,14 +47,14 @@ CONFIG = {
 }
 
 
-def run(folder: Path, **changes) -> subprocess.CompletedProcess:
+def run(folder: Path, *launcher: str, **changes) -> subprocess.CompletedProcess:
     folder.mkdir(exist_ok=True)
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump({**CONFIG, "output_dir": str(folder / "out"), **changes}))
     return subprocess.run(
-        [sys.executable, "-m", "launch.tiny_model", "--config", str(config)],
+        [sys.executable, *launcher, "-m", "launch.tiny_model", "--config", str(config)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=240,
@@ -65,6 +66,8 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sft")
     done = run(folder)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert not noise(done.stdout + done.stderr)
+    assert re.search(r"^next: byname evaluate .*/out/policy$", done.stdout, re.MULTILINE)
     return folder / "out"
 
 
@@ -85,6 +88,15 @@ def test_resumed_training_equals_training_that_never_stopped(whole, tmp_path):
     )
     for name, weight in a.items():
         torch.testing.assert_close(b[name], weight, atol=1e-6, rtol=1e-6, msg=name)
+
+
+def test_two_processes_share_the_rows_though_no_setting_says_cpu(tmp_path):
+    launcher = ("-m", "accelerate.commands.launch", "--main_process_port", "0", "--config_file")
+    done = run(tmp_path, *launcher, str(ROOT / "configs/accelerate/cpu_2.yaml"))
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert not noise(done.stdout + done.stderr)
+    lines = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
+    assert max(line["step"] for line in lines) == 3  # 24 rows, 4 a step and process
 
 
 def test_stages_are_checked(tmp_path):

@@ -33,11 +33,16 @@ class StubTrainer:
 
 def test_a_finished_run_saves_its_policy_without_a_pickle(tmp_path, capsys):
     trainer = StubTrainer()
-    settings = SimpleNamespace(output=tmp_path, checkpoints=tmp_path / "checkpoints")
+    settings = SimpleNamespace(
+        output=tmp_path, checkpoints=tmp_path / "checkpoints", policy="toybox_base"
+    )
     assert train_and_save(trainer, settings, None) == 0
     assert trainer.resumed_from is None
     assert [file.name for file in (tmp_path / "policy").iterdir()] == ["model.safetensors"]
-    assert f"policy saved to {tmp_path}/policy/" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"policy saved to {tmp_path}/policy/\nnext: byname evaluate --config" in said
+    assert f"--policy trained={tmp_path}/policy --out {tmp_path}/eval\n" in said
+    assert said.endswith(f" byname report {tmp_path}\n")
 
 
 def run_in(tmp_path):

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks.captions import scores as scores_module
-from benchmarks.captions.scores import SCORES, CaptionSettings, caption_scores, corpus_bleu
+from benchmarks.captions.scores import (
+    METRICS,
+    SCORES,
+    CaptionSettings,
+    caption_scores,
+    corpus_bleu,
+)
+from benchmarks.harness.table import TITLES
 from benchmarks.metrics.intervals import value
 from concepts.methods.protocol import Reply
 from data_gen.files.errors import InputError
@@ -45,6 +52,10 @@ def test_words_are_compared_where_there_is_something_to_compare_with():
     assert found["self_bleu"] < 0.15
     assert 0.5 <= found["bleu"] < 0.6, "the row without a true caption does not count"
     assert corpus_bleu({"a": replies()}, [[SAID[0]], [], [SAID[2]]]) == {"a": pytest.approx(1)}
+
+
+def test_every_score_has_a_line_in_tables():
+    assert {name for score in SCORES for name in METRICS.get(score, (score,))} <= set(TITLES)
 
 
 def test_true_captions_are_the_measure():

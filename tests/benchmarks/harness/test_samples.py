@@ -54,3 +54,24 @@ def test_large_images_are_shrunk():
     uri = sample(row, "t", {})["prompt"][0]["image"]
     data = base64.b64decode(uri.partition(",")[2])
     assert Image.open(io.BytesIO(data)).size == (256, 128)
+
+
+def test_a_choice_shows_question_options_and_what_was_chosen():
+    row = tiny_rows(1)[0] | {
+        "answer": None,
+        "options": ["a red hat", "a blue hat"],
+        "correct": 1,
+    }
+    said = {"letter": "B.", "words": "It wears a red hat.", "neither": "yes"}
+    found = sample(
+        row, "t", {k: Reply(row["id"], v, 3) for k, v in said.items()}, "What does it wear?"
+    )
+    assert found["question"] == "What does it wear?"
+    assert found["options"] == ["a red hat", "a blue hat"] and found["correct"] == 1
+    assert {label: (out["chosen"], out["right"]) for label, out in found["outputs"].items()} == {
+        "letter": (1, True),
+        "words": (0, False),
+        "neither": (None, False),
+    }
+    unasked = sample(row, "t", {})["question"]
+    assert unasked and unasked in row["prompt"][-1]["content"][-1]["text"]

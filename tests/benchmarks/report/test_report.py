@@ -25,7 +25,7 @@ from benchmarks.report.run_page import (
     read_run,
     write_report,
 )
-from benchmarks.report.sample_cards import marked
+from benchmarks.report.sample_cards import gallery, marked
 from benchmarks.toybox.benchmark import SETS, Toybox, ToyboxBenchmarkSettings
 from benchmarks.toybox.owned import OWNED
 from concepts.methods.in_context import InContext
@@ -189,7 +189,10 @@ def test_an_empty_run_has_a_page_too(tmp_path, capsys):
     assert html.count("There is no") == 4
     main([str(tmp_path)])
     assert (tmp_path / "report.html").exists()
-    assert capsys.readouterr().out == f"wrote {tmp_path / 'report.html'}\n"
+    file = tmp_path / "report.html"
+    assert capsys.readouterr().out == (
+        f"wrote {file}\nnext: python -m webbrowser {file.as_uri()}\n"
+    )
     with pytest.raises(SystemExit, match="no run at"):
         main([str(tmp_path / "nowhere")])
     with pytest.raises(SystemExit, match="'run' is missing"):
@@ -280,3 +283,23 @@ def test_a_very_long_answer_is_cut():
     html = marked("a" * 100_000, [[99_000, 99_010, "wrong"]])
     assert len(html) < 5000 and "96,000 more characters" in html and "<mark" not in html
     assert safe("\x00\x1b\x7f") == "␀␛␡"
+
+
+def test_a_choice_shows_question_options_and_the_right_one():
+    row = {
+        "id": "q",
+        "task": "multiple_choice",
+        "prompt": [{"role": "user", "content": [{"type": "text", "text": "Hat?\nA. red\nB. <i>"}]}],
+        "images": [],
+        "answer": None,
+        "box": None,
+        "names": [],
+        "absent_names": [],
+        "options": ["red", "<i>"],
+        "correct": 1,
+    }
+    html = gallery([sample(row, "choice", {"base": Reply("q", "A", 1)}, "Hat?")])
+    assert '<p class="question">Hat?</p>' in html and "the right one is <strong>B</strong>" in html
+    assert "<b>A</b> red</li>" in html
+    assert "<li class=right><b>B</b> &lt;i&gt; <b class=tick-right>✓</b></li>" in html
+    assert "answers A" in html and "tick-wrong" in html and "no concept was shown" not in html

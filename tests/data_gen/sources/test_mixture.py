@@ -168,7 +168,7 @@ def test_a_source_without_rows_is_not_even_opened():
         ),
         (
             {"a": {"generator": "folders", "shares": {OCT: 1}, "root": "nowhere"}},
-            "source 'a': nowhere is no directory",
+            "source 'a': root: nowhere is no directory",
         ),
         ({"a": TOYBOX, "b": TOYBOX | {"targets": True}}, "source 'b' has the further columns"),
     ],

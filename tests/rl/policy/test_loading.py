@@ -106,6 +106,23 @@ def test_an_adapter_is_saved_unmerged_and_opens_with_its_base(policy_path, rows,
         load_policy(tmp_path / "adapter", lora=LoraSettings())
 
 
+def test_an_adapter_loads_from_any_folder(policy_path, tmp_path, monkeypatch):
+    monkeypatch.chdir(policy_path.parent)
+    model, _ = load_policy(policy_path.name, lora=LoraSettings(4, 8, 0.0))
+    model.save_pretrained(tmp_path / "adapter")
+
+    # One that was written before bases were recorded so is put right when it is trained on.
+    config = tmp_path / "adapter" / "adapter_config.json"
+    config.write_text(
+        json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": policy_path.name})
+    )
+    load_policy(tmp_path / "adapter")[0].save_pretrained(tmp_path / "further")
+    monkeypatch.chdir("/")
+    assert load_policy(tmp_path / "further")[0].peft_config
+    with pytest.raises(OSError, match="it is an adapter of .*there is no such dir"):
+        load_policy(tmp_path / "adapter")
+
+
 def test_weights_that_are_no_safetensors_are_refused(policy_path, tmp_path):
     model, _ = load_policy(policy_path)
     model.config.save_pretrained(tmp_path)
