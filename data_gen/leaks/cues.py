@@ -88,7 +88,7 @@ class Cues:
 
 
 def cues_of(rows: Iterable[dict], encode: Encode | None = None) -> Iterator[Cues]:
-    """The cues of rows, in their order.
+    """The cues of rows, in their order; rows with an image that cannot be decoded are left out.
 
     Args:
         rows: as they are stored or as a generator makes them.
@@ -97,7 +97,12 @@ def cues_of(rows: Iterable[dict], encode: Encode | None = None) -> Iterator[Cues
     waiting: list[Cues] = []
     queries: list[Image.Image] = []
     for row in rows:
-        found, query = _cues(row)
+        images = [encode_image(image) for image in row["images"] or []]
+        try:
+            opened = [_decoded(image) for image in images]
+        except Exception:  # pillow's decoders raise many kinds; --inspect says which and where
+            continue
+        found, query = _cues(row, images, opened)
         waiting.append(found)
         queries.append(query)
         if len(waiting) == BATCH:
@@ -121,9 +126,9 @@ def _encoded(found: list[Cues], queries: list, encode: Encode | None) -> list[Cu
     return found
 
 
-def _cues(row: dict) -> tuple[Cues, Image.Image | None]:
-    images = [encode_image(image) for image in row["images"] or []]
-    opened = [_decoded(image) for image in images]
+def _cues(
+    row: dict, images: list[dict], opened: list[Image.Image]
+) -> tuple[Cues, Image.Image | None]:
     names = [*row["names"], *row["absent_names"]]
     words, infos, order = _read_prompt(row["prompt"], names)
     sides = [side for image in opened[:-1] for side in image.size] or [0]

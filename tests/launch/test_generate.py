@@ -148,3 +148,19 @@ def test_rows_are_made_without_loading_torch():
         cwd=ROOT,
     )
     assert said.stdout.strip() == "set()"
+
+
+def test_leaks_and_inspect_say_what_can_be_guessed(tmp_path, capsys):
+    """The number of references tells whether a name is expected: the exit status is 1."""
+    told = {"combinations": {"1/1/0": 1, "3/2/2": 1}, "reference_px": 16, "query_px": 16}
+    main(config(tmp_path, counts={"identity_consistency": 120}, **told))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(["--leaks", str(tmp_path / "set"), "--encoder", "thumbnails"])
+    printed = capsys.readouterr().out
+    assert stopped.value.code == 1 and "a name expected?  numbers and sizes" in printed
+    assert "LEAK" in printed and "fewer than 2,000 rows" in printed
+    main(["--inspect", str(tmp_path / "set"), "--out", str(tmp_path / "report")])
+    assert "numbers and sizes" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="encoder 'nowhere' is unknown"):
+        main(["--leaks", str(tmp_path / "set"), "--encoder", "nowhere"])

@@ -16,7 +16,7 @@ from data_gen.files.errors import InputError
 from data_gen.leaks.cues import COUNTS, cues_of, thumbnails
 from data_gen.leaks.guessing import LEAST_ROWS, Guess, guess_boxes, interval
 from data_gen.leaks.report import find_leaks, leak, rows_in, text
-from data_gen.rows import ICT, OCT, VLT, write_rows
+from data_gen.rows import ICT, OCT, VLT, encode_image, write_rows
 from data_gen.rows.indexed import Skipped
 from data_gen.tasks.builder import SourceRows
 from data_gen.tasks.questions import Reference, identity_consistency_row
@@ -217,6 +217,12 @@ def test_names_and_the_owners_words_are_no_cue():
     numbers = dict(zip(COUNTS, cues.counts, strict=True))
     assert (numbers["images"], numbers["references"], numbers["query width"]) == (3, 2, 16)
     assert (cues.shown, cues.seen) == ("a", "b") and len(cues.query) == 192
+
+
+def test_rows_with_a_damaged_image_are_left_out(rows):
+    good = rows[0] | {"images": [encode_image(image) for image in rows[0]["images"]]}
+    cut = {"bytes": good["images"][1]["bytes"][:200], "path": None}
+    assert len(list(cues_of([good, good | {"images": [good["images"][0], cut]}]))) == 1
 
 
 def test_a_set_on_disk_is_read_and_few_rows_say_nothing(tmp_path):
