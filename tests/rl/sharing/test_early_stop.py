@@ -2,6 +2,7 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
+from rl.credit.silence import NameWatch
 from rl.policy.loading import load_policy
 from rl.sharing import early_stop
 from rl.sharing.prefill import prompts_prefilled_once
@@ -85,10 +86,13 @@ def test_who_is_left_is_drawn_as_before():
     class Body:
         rope_deltas = None
 
-    def generate(input_ids, attention_mask, past_key_values, generation_config, stopping_criteria):
+    def generate(input_ids, stopping_criteria, logits_processor, **_):
         """Stands in for a model that says the same of every row, so that frequencies are known."""
         while input_ids.size(1) < 1 + 6:
-            drawn = torch.multinomial(likely.expand(len(input_ids), -1), 1)
+            scores = logits.expand(len(input_ids), -1)
+            for processor in logits_processor or ():
+                scores = processor(input_ids, scores)
+            drawn = torch.multinomial(scores.softmax(-1), 1)
             input_ids = torch.cat([input_ids, drawn], 1)
             if stopping_criteria(input_ids, None).all():
                 break
@@ -109,6 +113,17 @@ def test_who_is_left_is_drawn_as_before():
         assert len(seen) > 200
         share = torch.bincount(seen, minlength=50) / len(seen)
         assert (share - likely).abs().max() < 4 * (0.25 / len(seen)) ** 0.5
+
+    # A processor of one's own knows its rows when others have left.
+    forced = [n % 3 == 0 for n in range(3000)]
+    watch = NameWatch([frozenset({7, 8})] * 3000, forced, temperature=1.0)
+    tokens = early_stop.generate_with_early_stop(
+        generate, model, Cache(), start[:3000], torch.ones_like(start[:3000]), config, [watch]
+    )[:, 1:]
+    names = torch.isin(tokens, torch.tensor([7, 8])).any(1)
+    assert not names[::3].any() and names[1::3].any() and names[2::3].any()
+    recorded = watch.log_silent(tokens.size(1))[tokens != 60]
+    torch.testing.assert_close(recorded.exp(), (1 - likely[7] - likely[8]).expand_as(recorded))
 
 
 def test_options_that_count_from_the_start_keep_all_rows():
