@@ -26,7 +26,9 @@ all its tokens. Where there are more than G, those of the right answer come firs
 counts as written beside the candidates.
 
 What it costs: a group's prompt once to find pi and once in the loss (with ``share_prompt``), two
-tokens per candidate, and no decoding at all.
+tokens per candidate, and no decoding. Where the policy answers in one word that is no faster than
+sampling: 64 completions of the tiny base on yes/no rows took 0.5 to 0.6 s of one core either way,
+before the loss. What is saved is variance: of the sampled groups 42 % were still, of these none.
 """
 
 from collections.abc import Iterable, Sequence
