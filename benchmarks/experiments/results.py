@@ -20,8 +20,10 @@ from data_gen.files.files import atomic_file
 NAMING = {"naming_1": "1 concept", "naming_2": "2 concepts", "naming_4": "4 concepts"}
 OWNED = {"owned_1": "1 concept", "owned_2": "2 concepts", "owned_4": "4 concepts"}
 IMAGE_ONLY = {"naming_image_only/f1": "1-2 concepts", "naming_image_only_4/f1": "4 concepts"}
+OPEN_SET = {"naming_open_1/f1": "1 concept", "naming_open_2/f1": "2 concepts"}
 CONTROLS = {
     "naming_absent/names_nothing": "absent",
+    **{f"naming_absent_{r}refs/names_nothing": f"{r} shown" for r in range(1, 5)},
     "naming_wrong/names_nothing": "hard negative",
     "naming_none/names_nothing": "no reference",
 }
@@ -81,6 +83,7 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
         *(f"{s}/f1" for s in (*NAMING, *OWNED)),
         *(f"{s}/retrieved" for s in OWNED),
         *IMAGE_ONLY,
+        *OPEN_SET,
         *CONTROLS,
         *PERCEPTION,
         *GENERAL,
@@ -198,6 +201,8 @@ def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
         "",
     ]
     lines += _table(titles, figures, IMAGE_ONLY)
+    lines += ["", "### Names, unlisted toys beside those with references (F1, strict)", ""]
+    lines += _table(titles, figures, OPEN_SET)
     lines += ["", "### Controls: captions that name nothing, where no name is expected", ""]
     lines += _table(titles, figures, CONTROLS)
     lines += [

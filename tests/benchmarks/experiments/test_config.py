@@ -15,7 +15,7 @@ def test_both_sides_see_the_same_rows():
     e = read_experiment(SHIPPED)
     assert e.arms["sft_n"].rows == e.arms["grpo_n"].rows == "few"
     data = yaml.safe_load((ROOT / e.rows["config"]).read_text())
-    assert set(data["concepts"]) == {1, 2} and data["targets"] and data["named_share"] == 1.0
+    assert set(data["expected"]) == {1, 2} and data["targets"] and data["named_share"] == 1.0
     many = e.rows["sets"]["many"]["counts"]
     assert many == {task: 10 * n for task, n in data["counts"].items()}
     assert e.sweep_seed not in e.seeds
