@@ -122,7 +122,8 @@ def check_credit(
     if options.forced_silence:
         plain = {"top_p": 1.0, "top_k": 0, "min_p": None, "repetition_penalty": 1.0}
         for name, value in plain.items():
-            given = (args.generation_kwargs or {}).get(name, getattr(args, name))
+            kwargs = args.generation_kwargs if isinstance(args.generation_kwargs, dict) else {}
+            given = kwargs.get(name, getattr(args, name))
             if given not in (value, None):
                 raise InputError(
                     f"forced_silence needs completions sampled from the policy itself: {name} must "
