@@ -22,6 +22,9 @@ def quiet_libraries() -> None:
     that last a moment, and warnings that are for developers."""
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    # A LoRA adapter of weights that ship with us: peft looks for them on the hub, too.
+    warnings.filterwarnings("ignore", message="Unable to fetch remote file", module=r"peft\.")
+    warnings.filterwarnings("ignore", message="Could not find a config file in", module=r"peft\.")
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
 

@@ -97,4 +97,4 @@ def test_a_config_of_an_evaluation_is_one_of_an_export(files, capsys):
         )
     )
     main(["--config", str(root / "c.yaml"), "--out", str(root / "out"), "--limit", "2"])
-    assert "naming 2 rows" in capsys.readouterr().out
+    assert "rows: naming 2" in capsys.readouterr().out
