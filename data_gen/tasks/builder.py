@@ -5,7 +5,7 @@ can make any row and a larger set begins with the smaller one. A row whose image
 unusable is skipped.
 
 Object consistency: a subject and another view of it (yes), or another subject (no); rows 2k and
-2k + 1 have one reference and differ in their answer. Localization: the box of a subject, given
+2k + 1 are asked about one subject and differ in their answer. Localization: the box of a subject, given
 another view of it or words; in a source without boxes the query is a composite of images, and the
 box is a panel. Identity consistency: R references and a query of T subjects, K of them both
 (:mod:`data_gen.tasks.combinations`). A query of several subjects is a scene where the source has
@@ -17,8 +17,9 @@ who is asked for. So who stands for what is the same for a subject and its negat
 references alone or the query alone tell nothing. In a scene the subjects are given, and its
 distractors are of other scenes.
 
-Limit: a subject seen in one image only is its own reference. Its close-up and the query then share
-pixels, however cropped or mirrored.
+Limit: a subject seen in one image only, as in most detection sets, is its own reference. Its
+close-up and the query then share pixels, however cropped or mirrored, and their sizes and sharpness
+go together (``docs/data.md`` has how much that tells).
 """
 
 import random
