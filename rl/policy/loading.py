@@ -232,7 +232,10 @@ def why_missing(path: str | Path) -> str | None:
         path: directory, short name or hub id. The hub is asked for an id that is neither in its
             cache nor found on disk, and has :data:`HUB_SECONDS` to answer.
     """
-    path = local_weights(path)
+    try:
+        path = local_weights(path)
+    except OSError:  # longer than the name of a file can be
+        return "that is no name of a directory"
     near = _nearest(path)
     hint = f"; did you mean '{near}'?" if near else ""
     if Path(path).is_dir():
@@ -271,11 +274,10 @@ def _on_hub(name: str) -> bool | None:
     answers: list[bool] = []
 
     def ask() -> None:
-        # GatedRepoError and the like: it is there, and loading says what is missing.
-        with suppress(OSError, ValueError):
+        with suppress(Exception):  # the hub's errors and those of its client share no base class
             try:
                 answers.append(any(file_exists(name, config) for config in CONFIGS))
-            except GatedRepoError:
+            except GatedRepoError:  # it is there, and loading says what is missing
                 answers.append(True)
 
     if not HF_HUB_OFFLINE:
