@@ -95,7 +95,7 @@ def cues_of(rows: Iterable[dict], encode: Encode | None = None) -> Iterator[Cues
         encode: query images -> vectors; ``None`` leaves query images out.
     """
     waiting: list[Cues] = []
-    queries: list[Image.Image] = []
+    queries: list[Image.Image | None] = []
     for row in rows:
         images = [encode_image(image) for image in row["images"] or []]
         try:

@@ -51,9 +51,9 @@ class Guess(NamedTuple):
 def guess(
     question: str,
     cue: str,
-    features: Sequence,
-    answers: Sequence[str],
-    groups: Sequence[str],
+    features: Sequence | np.ndarray,
+    answers: Sequence[str] | np.ndarray,
+    groups: Sequence[str] | np.ndarray,
     model: Callable[[], Any],
 ) -> Guess:
     """Guess answers from features.
@@ -107,7 +107,9 @@ def of_texts() -> Any:
     return make_pipeline(words, LogisticRegression(C=0.1, max_iter=500))
 
 
-def guess_boxes(boxes: np.ndarray, queries: np.ndarray, groups: Sequence[str]) -> list[Guess]:
+def guess_boxes(
+    boxes: np.ndarray, queries: np.ndarray, groups: Sequence[str] | np.ndarray
+) -> list[Guess]:
     """How often the box (N, 4) is hit at IoU >= 0.5 by one box for all rows, and by a box that is
     predicted from the query image. The latter knows what stands out in an image, which is no fault
     of the rows; the prior of both is the former."""

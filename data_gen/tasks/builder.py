@@ -5,9 +5,9 @@ can make any row and a larger set begins with the smaller one. A row whose image
 unusable is skipped.
 
 Object consistency: a subject and another view of it (yes), or another subject (no); rows 2k and
-2k + 1 are asked about one subject and differ in their answer. Localization: the box of a subject, given
-another view of it or words; in a source without boxes the query is a composite of images, and the
-box is a panel. Identity consistency: R references and a query of T subjects, K of them both
+2k + 1 are asked about one subject and differ in their answer. Localization: the box of a subject,
+given another view of it or words; in a source without boxes the query is a composite of images, and
+the box is a panel. Identity consistency: R references and a query of T subjects, K of them both
 (:mod:`data_gen.tasks.combinations`). A query of several subjects is a scene where the source has
 scenes, otherwise a composite.
 

@@ -6,6 +6,7 @@ often than the prior in one guess of many; ``byname generate --leaks`` looks at 
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from data_gen.toybox.scene import compose
 from data_gen.toybox.subjects import toy_source
 from tests.places import ROOT
 
-SMALL = {"reference_px": 16, "query_px": 24}
+SMALL: dict[str, Any] = {"reference_px": 16, "query_px": 24}
 N = 320
 CHANCE = 0.05
 
