@@ -295,6 +295,8 @@ def try_rewards(
         for task in counts
         if mix is None or any(key.split("/")[0] == task and mix[key] > 0 for key in mix)
     ]
+    if not tasks:
+        return Judged({}, [])  # the sampler names what is wrong with the mix
     places: dict[str, list[int]] = {task: [] for task in tasks}
     for i, task in enumerate(rows["task"]):
         if len(places.get(task, range(TRIED_ROWS))) < TRIED_ROWS:
@@ -303,7 +305,7 @@ def try_rewards(
         task: {reward_name(r) for r in rewards if _judges(r, rows, places[task], tokenizer)}
         for task in tasks
     }
-    if not any(judges.values()):
+    if tasks and not any(judges.values()):  # without any, the sampler says what is wrong
         names = ", ".join(map(reward_name, rewards))
         raise StartupError(
             f"nothing would be judged: {names} returned None for rows of every task "
