@@ -25,7 +25,7 @@ export PYTHONPATH := $(CURDIR)
 demo: export MALLOC_MMAP_THRESHOLD_ := 1073741824
 demo: export MALLOC_TRIM_THRESHOLD_ := 8589934592
 demo: .venv/installed
-	$(BIN)/byname generate --config configs/data/toybox.yaml
+	$(BIN)/byname generate --config configs/data/toybox.yaml --replace true
 	OMP_NUM_THREADS=1 $(BIN)/byname grpo --accelerate cpu_2 --config configs/grpo/toybox_demo.yaml --per_device_train_batch_size 32
 	$(BIN)/byname evaluate --config configs/benchmarks/toybox.yaml --policy base=toybox_base --policy trained=$(RUN)/policy --out $(RUN)/eval
 	$(BIN)/byname report $(RUN)

@@ -1,6 +1,7 @@
 """The programs; ``byname`` lists them (:mod:`launch.cli`)."""
 
 import logging
+import os
 import sys
 
 
@@ -13,6 +14,9 @@ def _end(kind, error, trace) -> None:
 
 
 sys.excepthook = _end
+
+# Of torch's own log, before torch is loaded: errors. Its warnings are for who works on torch.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 # DeepSpeed, where it is installed, warns on import that a machine without a GPU has none.
 logging.getLogger("DeepSpeed").addFilter(

@@ -174,11 +174,6 @@ def make_policy(settings: PolicySettings, args: PolicyArguments) -> None:
     if args.use_cpu:
         model.set_attn_implementation({"text_config": "eager"})  # faster there, backward included
     use_attention_by_length(model)
-    print(
-        f"{sum(p.numel() for p in model.parameters()):,} parameters, {settings.n_rows:,} rows, "
-        f"output in {folder}",
-        flush=True,
-    )
     trainer = SFTTrainer(
         model=model,
         args=args,
@@ -190,6 +185,9 @@ def make_policy(settings: PolicySettings, args: PolicyArguments) -> None:
     )
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
+    if trainer.is_world_process_zero():
+        count = sum(p.numel() for p in trainer.model.parameters())
+        print(f"{count:,} parameters, {settings.n_rows:,} rows, output in {folder}", flush=True)
     checkpoint = choose(settings.resume, folder, args.world_size)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():

@@ -43,6 +43,8 @@ def read_json(path: str | Path, skipped: SkippedItems | None = None) -> Any:
         raise InputError(
             f"{path}, line {error.lineno}: is not readable JSON ({error.msg}); is the file whole?"
         ) from None
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; is it the right file?") from None
 
 
 def bare(tag: str) -> str:

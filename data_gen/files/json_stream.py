@@ -58,7 +58,11 @@ def from_json(text: str, **options: Any) -> Any:
     try:
         return json.loads(text, parse_int=_whole_number, **options)
     except RecursionError:
+        pass
+    try:  # out of the handler above, in which the stack is still deep
         return json.loads(_shallow(text), parse_int=_whole_number, **options)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def is_text(value: Any) -> TypeGuard[str]:

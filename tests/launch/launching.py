@@ -66,7 +66,8 @@ def launch(*args: str, timeout: int = 240) -> subprocess.CompletedProcess:
         command(*args), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
-    assert not noise(done.stdout + done.stderr)
+    found = noise(done.stdout + done.stderr)
+    assert not found, found
     return done
 
 
@@ -78,8 +79,10 @@ NOISE = re.compile(
 
 
 def noise(said: str) -> list[str]:
-    """Lines of a program's output that are no words to its user."""
-    return [line for line in re.split(r"[\r\n]", said) if NOISE.search(line)]
+    """Lines of a program's output that are no words to its user. One is not ours: accelerate's
+    launcher imports DeepSpeed, which says that there is no GPU, before any of our code runs."""
+    lines = (line for line in re.split(r"[\r\n]", said) if "real_accelerator.py" not in line)
+    return [line for line in lines if NOISE.search(line)]
 
 
 def log(run: Path) -> list[dict]:

@@ -1,6 +1,5 @@
 """Pretraining of the vision tower: its truth, its tokens, and that it learns."""
 
-
 import numpy as np
 import torch
 from PIL import Image
