@@ -111,7 +111,7 @@ def keep_likelihoods(
     kept = {
         entry["id"]
         for entry in kept_lines(path)
-        if "id" in entry and keys.get(entry["id"]) == entry.get("made_from")
+        if isinstance(entry.get("id"), str) and keys.get(entry["id"]) == entry.get("made_from")
     }
     todo = [query for query in queries if query.id not in kept]
     for k in range(0, len(todo), batch_size):
@@ -144,16 +144,15 @@ def read_replies(
     for reply, key in _read(path):
         if digests and digests.get(reply.id) not in key[1:2]:
             continue
-        if isinstance(reply.text, str) and isinstance(reply.n_tokens, int):
-            replies[reply.id] = reply
-            makers.add(str(key[0]) if key else "")
+        replies[reply.id] = reply
+        makers.add(str(key[0]) if key else "")
     if not replies:
         raise InputError(f"{path} holds no predictions; run without --score_only first")
     # The last line of an id counts.
     likelihoods = {
         entry["id"]: entry["scores"]
         for entry in kept_lines(likelihood_path(path))
-        if {"id", "scores"} <= set(entry)
+        if isinstance(entry.get("id"), str) and "scores" in entry
     }
     return replies, likelihoods, makers
 
@@ -191,12 +190,16 @@ def _join_parts(path: Path) -> None:
 
 
 def _read(path: Path) -> Iterator[tuple[Reply, list]]:
+    """Kept replies and what they were made from; lines that are no reply are ignored, so that they
+    are asked again."""
     for entry in kept_lines(path):
         try:
             key = entry.pop("made_from")
             concepts = tuple(Evidence(**one) for one in entry.pop("concepts", ()))
-            if isinstance(key, list):
-                yield Reply(**entry, concepts=concepts), key
+            reply = Reply(**entry, concepts=concepts)
+            texts = isinstance(reply.id, str) and isinstance(reply.text, str)
+            if isinstance(key, list) and texts and isinstance(reply.n_tokens, int):
+                yield reply, key
         except (KeyError, TypeError):
             continue
 

@@ -17,6 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from benchmarks.formats.captions import read_captions
 from benchmarks.formats.files import find_image, read_database, read_json
+from benchmarks.harness.predictions import read_replies
 from concepts.concept import Concept
 from concepts.database import Database
 from data_gen.files.errors import SourceError
@@ -184,6 +185,17 @@ def test_damaged_lines_of_predictions_are_asked_again(tmp_path):
     file = tmp_path / "lines.jsonl"
     file.write_bytes(b'{"a": 1}\n{"b": "\xff"}\n' + DEEP.encode() + b'\nnull\n{"c": 3}\n{"d"')
     assert kept_lines(file) == [{"a": 1}, {"c": 3}]
+
+
+def test_lines_that_are_no_predictions_are_passed_over(tmp_path):
+    good = {"id": "a", "text": "<bo>", "n_tokens": 3, "made_from": ["x", "y", 5]}
+    bad = [{"text": None}, {"id": ["a"]}, {"n_tokens": "3"}, {"concepts": 7}, {"made_from": None}]
+    lines = [json.dumps(entry).encode() for entry in (*(good | change for change in bad), good)]
+    (tmp_path / "set.jsonl").write_bytes(b"\n".join([*lines, b'{"id": "b", "text": "\xff"}']))
+    (tmp_path / "set.likelihoods.jsonl").write_text('{"id": [1], "scores": 1}\n')
+    replies, likelihoods, makers = read_replies(tmp_path / "set.jsonl")
+    assert list(replies) == ["a"] and replies["a"].text == "<bo>"
+    assert likelihoods == {} and makers == {"x"}
 
 
 # ---- rows ----
