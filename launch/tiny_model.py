@@ -256,7 +256,7 @@ def make_vision_tower(settings: VisionTowerSettings) -> None:
     train(model, loss_of, schedule, out, "vision")
     measured = vision_accuracy(model, settings.pictures, settings.held_out, settings.pictures_seed)
     place = out / "policy"
-    policy.to(torch.float16).save_pretrained(place)
+    policy.to(torch.float16).save_pretrained(str(place))
     processor.save_pretrained(place)
     write_json(
         place / "recipe.json",

@@ -186,13 +186,16 @@ def checked(reward: Callable) -> Callable:
     name = reward_name(reward)
     if inspect.iscoroutinefunction(reward):
 
-        async def call(**columns):
+        async def awaited(**columns):
             return _numbers(name, await reward(**columns), columns)
+
+        call: Callable = awaited
     else:
 
-        def call(**columns):
+        def called(**columns):
             return _numbers(name, reward(**columns), columns)
 
+        call = called
     call.__name__, call.__doc__ = name, reward.__doc__
     return call
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import AutoModelForImageTextToText, TrainerState, TrainingArguments
-from transformers.integrations import INTEGRATION_TO_CALLBACK
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from data_gen.files.settings import did_you_mean

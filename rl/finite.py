@@ -99,7 +99,7 @@ def _first_broken(named: Iterable[tuple[str, nn.Parameter | torch.Tensor | None]
     names, parts = [], []
     for name, tensor in named:
         part = getattr(tensor, "ds_tensor", tensor)  # ZeRO-3's share
-        part = part.to_local() if hasattr(part, "to_local") else part  # FSDP's
+        part = getattr(part, "to_local", lambda part=part: part)()  # FSDP's
         if isinstance(part, torch.Tensor) and part.numel() and part.is_floating_point():
             names.append(name)
             parts.append(part.detach())

@@ -439,7 +439,7 @@ class PolicyTrainer(
         step, every = self.state.global_step, self.options.completions_every
         if self.options.completions_dir is None or not every or step % every:
             return
-        advantages = self.accelerator.gather(advantages).tolist()
+        of_all: list[float] = self.accelerator.gather(advantages).tolist()
         texts, ids = self._texts
         local = gather_object(
             [
@@ -457,7 +457,7 @@ class PolicyTrainer(
                 self._scored,
                 self.reward_func_names,
                 local,
-                advantages,
+                of_all,
                 {"step": step, "round": self._round},
                 first=self._place,
             ),

@@ -86,7 +86,7 @@ def open_picture(source: str | Path | bytes, formats: Sequence[str] = FORMATS) -
             _register_heif()
         else:
             formats = [form for form in formats if form != "HEIF"]
-        image = Image.open(file, formats=formats)
+        image = Image.open(file, formats=list(formats))
         if image.width * image.height > MAX_PHOTO_PIXELS:
             image.close()
             raise PhotoError("too large")

@@ -193,7 +193,7 @@ def _read_references(path: str | Path, found: Annotations, skipped: SkippedItems
 def _image(found: Annotations, place: int, item: dict) -> None:
     name, width, height = item.get("file_name"), item.get("width"), item.get("height")
     found.files[place] = name if is_text(name) else None
-    if all(type(side) is int and 0 < side < 1e6 for side in (width, height)):
+    if type(width) is int and 0 < width < 1e6 and type(height) is int and 0 < height < 1e6:
         found.sizes[place] = width, height
 
 

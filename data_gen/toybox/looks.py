@@ -113,16 +113,17 @@ def _ornaments(image: Image.Image, grain: np.random.Generator) -> Image.Image:
 
 def _pop(image: Image.Image) -> Image.Image:
     """Few, hard colours."""
-    return ImageEnhance.Contrast(image).enhance(1.6).point(lambda v: 85 * round(v / 85))
+    levels = [85 * round(v / 85) for v in range(256)]
+    return ImageEnhance.Contrast(image).enhance(1.6).point(levels * 3)
 
 
 def _pixels(image: Image.Image) -> Image.Image:
     """Squares of one colour, a twenty-fourth of the side each."""
     side = max(1, round(image.width / 24))
-    small = image.resize((-(-image.width // side),) * 2, Image.Resampling.BOX)
-    return small.resize((small.width * side,) * 2, Image.Resampling.NEAREST).crop(
-        (0, 0, *image.size)
-    )
+    n = -(-image.width // side)
+    small = image.resize((n, n), Image.Resampling.BOX)
+    whole = small.resize((n * side, n * side), Image.Resampling.NEAREST)
+    return whole.crop((0, 0, *image.size))
 
 
 def _tiles(image: Image.Image) -> Image.Image:
@@ -157,7 +158,11 @@ def _watercolour(image: Image.Image, grain: np.random.Generator) -> Image.Image:
 
 def _pencil(image: Image.Image) -> Image.Image:
     """Dark lines at edges, pale between them."""
-    edges = image.convert("L").filter(ImageFilter.FIND_EDGES).point(lambda v: min(255, v * 3))
+    edges = (
+        image.convert("L")
+        .filter(ImageFilter.FIND_EDGES)
+        .point([min(255, 3 * v) for v in range(256)])
+    )
     pale = Image.blend(image, Image.new("RGB", image.size, (248, 248, 246)), 0.55)
     return Image.composite(Image.new("RGB", image.size, (40, 40, 44)), pale, edges)
 

@@ -102,6 +102,7 @@ class Muon(torch.optim.Optimizer):
         """Matrices of one shape are orthogonalised at once."""
         by_shape: dict[torch.Size, list[tuple[nn.Parameter, torch.Tensor]]] = defaultdict(list)
         for p in params:
+            assert p.grad is not None
             mean = self.state[p]["exp_avg"].lerp_(p.grad, 1 - group["momentum"])
             by_shape[p.shape].append((p, p.grad.lerp(mean, group["momentum"])))
         for shape, pairs in by_shape.items():
@@ -112,6 +113,7 @@ class Muon(torch.optim.Optimizer):
 
     def _adam(self, params: list[nn.Parameter], group: dict) -> None:
         for p in params:
+            assert p.grad is not None
             state = self.state[p]
             n = state["step"].item()
             mean = state["exp_avg"].lerp_(p.grad, 1 - group["beta1"])

@@ -157,9 +157,12 @@ class DenseVision(nn.Module):
         images: the policy's image processor.
     """
 
-    def __init__(self, tower: nn.Module, images):
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, tower, images):
         super().__init__()
-        width = tower.config.out_hidden_size
+        width: int = tower.config.out_hidden_size
         self.tower, self.patch, self.merge = tower, images.patch_size, images.merge_size
         self.cell = self.patch * self.merge
         self.register_buffer("mean", torch.tensor(images.image_mean) * 255, persistent=False)
