@@ -15,6 +15,7 @@ With ``--pairs`` nothing is trained: the texts of a set of image pairs say which
 for, the attribute classifier which are there, left and right; ``--sheet FILE`` draws some pairs.
 """
 
+import gc
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -208,7 +209,6 @@ def make_policy(settings: PolicySettings, args: PolicyArguments) -> None:
             )
         )
         print(f"saved {out}\n{next_commands(measure(out))}", flush=True)
-    shutdown_distributed()
 
 
 # The policy's vision tower and projector, pretrained alone
@@ -516,6 +516,8 @@ def main(argv: list[str] | None = None) -> None:
             listing="tiny_model --model NAME --help shows the settings of a model",
         )
         MODELS[which.model][0](*settings)
+        gc.collect()  # a wrapped model that outlives its process group hangs the interpreter's end
+        shutdown_distributed()
     except (ValueError, OSError) as error:
         sys.exit(f"tiny_model: {error}")
     except KeyboardInterrupt:
