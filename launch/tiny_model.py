@@ -15,7 +15,6 @@ With ``--pairs`` nothing is trained: the texts of a set of image pairs say which
 for, the attribute classifier which are there, left and right; ``--sheet FILE`` draws some pairs.
 """
 
-import gc
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -516,7 +515,6 @@ def main(argv: list[str] | None = None) -> None:
             listing="tiny_model --model NAME --help shows the settings of a model",
         )
         MODELS[which.model][0](*settings)
-        gc.collect()  # a wrapped model that outlives its process group hangs the interpreter's end
         shutdown_distributed()
     except (ValueError, OSError) as error:
         sys.exit(f"tiny_model: {error}")

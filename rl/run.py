@@ -1,5 +1,6 @@
 """Train, save, shut down the process group."""
 
+import gc
 import sys
 import warnings
 from pathlib import Path
@@ -87,9 +88,12 @@ def shutdown_distributed() -> None:
     """Wait for the other processes, then destroy the process group. The last call of a run.
 
     If the group is left open, its threads outlive the interpreter's shutdown; now and then a
-    process then aborts, and the launcher reports a run as failed that has saved everything.
+    process then aborts, and the launcher reports a run as failed that has saved everything. A
+    wrapped model that outlives the group hangs that shutdown: one that no caller holds any more is
+    collected first.
     """
     processes = PartialState()
     if processes.num_processes > 1:
+        gc.collect()
         barrier()
         processes.destroy_process_group()

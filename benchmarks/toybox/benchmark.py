@@ -279,7 +279,7 @@ class Toybox(Benchmark):
         s = self.settings
         if name in OWNED:
             return owned_questions(name, count, s.seed, s.rows, s.toys, s.toys_seed)
-        return [_question(row) for row in toybox_set(name, count, s.seed, s.rows)]
+        return [question_of_row(row) for row in toybox_set(name, count, s.seed, s.rows)]
 
     def group(self, name: str) -> str:
         return name if name in self.limits else "captions"
@@ -369,7 +369,8 @@ def toybox_set(name: str, count: int, seed: int, settings: ToyboxSettings) -> li
     return rows
 
 
-def _question(row: dict) -> Question:
+def question_of_row(row: dict) -> Question:
+    """A row with its truth as a question."""
     query = query_of_row(row)
     return Question(
         **{f.name: getattr(query, f.name) for f in fields(Query)},

@@ -15,7 +15,7 @@ and the shares of captions that are long or short, and name or are silent, in ei
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -24,8 +24,7 @@ from benchmarks.harness.benchmark import Benchmark, Question
 from benchmarks.metrics.intervals import Metric, ratio
 from benchmarks.metrics.naming import count_names
 from benchmarks.metrics.recognition import auroc
-from concepts.methods.prompting import query_of_row
-from concepts.methods.protocol import Query
+from benchmarks.toybox.benchmark import question_of_row
 from data_gen.files.errors import InputError
 from data_gen.rows import ICT
 from data_gen.toybox.rows import ToyboxSettings, toybox_row
@@ -94,7 +93,8 @@ class NamingOdds(Benchmark):
             hard_distractor_share=HARD_SHARE[name],
         )
         return [
-            _question(toybox_row(ICT, index, self.settings.seed, rows)) for index in range(count)
+            question_of_row(toybox_row(ICT, index, self.settings.seed, rows))
+            for index in range(count)
         ]
 
     def score(self, replies, likelihoods) -> dict[str, Metric]:
@@ -140,16 +140,6 @@ def odds_metrics(
                 found = share(lambda i, w=wanted, r=reaches: named[i] == w and long[i] == r)
                 metrics[f"{side}_{says}_{size}"] = ratio(found * here, here)
     return metrics
-
-
-def _question(row: dict) -> Question:
-    query = query_of_row(row)
-    return Question(
-        **{f.name: getattr(query, f.name) for f in fields(Query)},
-        names=tuple(row["names"]),
-        absent_names=tuple(row["absent_names"]),
-        source=row["source"],
-    )
 
 
 def _names_somebody(question: Question, text: str) -> bool:

@@ -295,7 +295,7 @@ _REPR.maxstring = _REPR.maxother = 60
 
 
 def _short(value: Any) -> str:
-    """A value of a stranger's row for a message: short, however long or deeply nested it is."""
+    """A value of an untrusted row for a message: short, however long or deeply nested it is."""
     try:
         return _REPR.repr(value)[:120]
     except ValueError:  # a number of thousands of digits

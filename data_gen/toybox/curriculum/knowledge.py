@@ -12,6 +12,7 @@ import random
 from dataclasses import dataclass, field
 
 from data_gen.rows import ICT
+from data_gen.tasks.combinations import choose
 from data_gen.tasks.names import draw_names
 from data_gen.toybox.curriculum.perception import (
     Question,
@@ -35,7 +36,6 @@ from data_gen.toybox.language import COUNTS, GROUND_WORDS, place_of, size_of
 from data_gen.toybox.looks import ELEMENTS, Look, draw_look
 from data_gen.toybox.rows import (
     ToyboxSettings,
-    choose,
     draw_identities,
     draw_reference,
     load_templates,

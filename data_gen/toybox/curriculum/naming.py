@@ -8,6 +8,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 from data_gen.rows import ICT
+from data_gen.tasks.combinations import choose
 from data_gen.tasks.names import draw_names
 from data_gen.toybox.curriculum.perception import (
     LIST_ASK,
@@ -22,7 +23,6 @@ from data_gen.toybox.curriculum.perception import (
 from data_gen.toybox.identity import Identity, mark, worn
 from data_gen.toybox.rows import (
     ToyboxSettings,
-    choose,
     draw_identities,
     draw_reference,
     load_templates,

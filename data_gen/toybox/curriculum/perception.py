@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from data_gen.rows import ICT, OCT, VLT
+from data_gen.tasks.combinations import choose
 from data_gen.tasks.names import draw_names
 from data_gen.tasks.prompts import conversation
 from data_gen.tasks.questions import Reference
@@ -25,7 +26,6 @@ from data_gen.toybox.identity import (
 from data_gen.toybox.rows import (
     ToyboxSettings,
     box_target,
-    choose,
     draw_identities,
     draw_reference,
     load_templates,

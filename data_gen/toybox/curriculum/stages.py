@@ -12,6 +12,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 from data_gen.files.errors import InputError
+from data_gen.tasks.combinations import choose
 from data_gen.toybox.curriculum.knowledge import KnowledgeSettings, knowledge_row
 from data_gen.toybox.curriculum.naming import (
     NameBindingSettings,
@@ -24,7 +25,7 @@ from data_gen.toybox.curriculum.perception import (
     perception_row,
     turn,
 )
-from data_gen.toybox.rows import ToyboxSettings, choose, toybox_row
+from data_gen.toybox.rows import ToyboxSettings, toybox_row
 
 LISTING, PERCEPTION = "listing", "perception"
 NAME_BINDING, NAME_COPYING = "name_binding", "name_copying"

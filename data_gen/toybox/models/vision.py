@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
 from torch.utils.data import DataLoader, Dataset
 
+from data_gen.tasks.combinations import choose
 from data_gen.toybox.draw import CASTS, GROUNDS, LIGHTS, STYLES, WALLS
 from data_gen.toybox.identity import ATTRIBUTES, draw_identity, hard_negative
 from data_gen.toybox.looks import ELEMENTS, Look, draw_look
@@ -66,7 +67,7 @@ def draw_picture(
         ``surroundings`` and ``look``: indices, :data:`UNASKED` where they are not asked for.
     """
     rng = random.Random(f"vision-{seed}-{index}-{held_out}")
-    n = 1 if size == min(settings.sizes) else rng.choices(*_weights(settings.toys))[0]
+    n = 1 if size == min(settings.sizes) else choose(rng, settings.toys)
     toys = [draw_identity(rng, held_out=held_out) for _ in range(n)]
     if n > 1 and rng.random() < settings.similar:
         toys[1] = hard_negative(rng, toys[0])
@@ -101,10 +102,6 @@ def _look_indices(look: Look | None) -> list[int]:
     return [ELEMENTS[name].index(value) for name, value in asdict(look).items()]
 
 
-def _weights(weights: dict) -> tuple[list, list]:
-    return list(weights), list(weights.values())
-
-
 class Pictures(Dataset):
     """Batches of pictures by step, drawn when they are asked for."""
 
@@ -119,7 +116,7 @@ class Pictures(Dataset):
 
     def __getitem__(self, place: int) -> dict[str, torch.Tensor]:
         step = self.first + place
-        size = random.Random(f"size-{self.seed}-{step}").choices(*_weights(self.settings.sizes))[0]
+        size = choose(random.Random(f"size-{self.seed}-{step}"), self.settings.sizes)
         return picture_batch(
             range(step * self.batch, (step + 1) * self.batch),
             size,

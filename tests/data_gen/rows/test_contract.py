@@ -117,7 +117,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
         read_rows(tmp_path)
 
 
-def test_a_strangers_file_is_checked_row_by_row(tmp_path):
+def test_an_untrusted_file_is_checked_row_by_row(tmp_path):
     write_rows([row()], tmp_path / "set", seed=0, generator="test")
     file = tmp_path / "set/data/train-00000.parquet"
     (tmp_path / "set/manifest.json").unlink()  # which would say that the file is another

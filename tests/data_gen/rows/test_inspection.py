@@ -56,7 +56,7 @@ def test_duplicates_are_counted_within_rows_and_between_them(tmp_path):
     assert "1 rows with an id used before ('x')" in said
 
 
-def test_bad_rows_of_a_stranger_are_counted_by_reason_and_the_good_ones_described(tmp_path):
+def test_bad_rows_of_an_untrusted_set_are_counted_by_reason_and_the_good_ones_described(tmp_path):
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     half = png(64)

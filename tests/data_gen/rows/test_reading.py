@@ -20,7 +20,7 @@ def png(colour="red", size=(8, 8)) -> bytes:
 
 
 def plain_parquet(path, rows, **columns):
-    """A stranger's file: no ``datasets`` metadata, types as pyarrow guesses them."""
+    """An untrusted file: no ``datasets`` metadata, types as pyarrow guesses them."""
     rows = [
         {**row, "images": [i if isinstance(i, dict) else encode_image(i) for i in row["images"]]}
         for row in rows
@@ -109,7 +109,7 @@ def test_a_tar_that_changed_is_not_read_from_the_cache(tmp_path):
         assert read_rows(tmp_path / "set")["names"][0] == [name]
 
 
-def test_a_strangers_plain_file_is_read_with_pictures(tmp_path):
+def test_an_untrusted_plain_file_is_read_with_pictures(tmp_path):
     plain_parquet(tmp_path / "a.parquet", [stub_row(index=i, box=[0, 0, 1, 1]) for i in (0, 1)])
     rows = read_rows(tmp_path / "a.parquet")
     assert rows[1]["images"][0].getpixel((0, 0)) == (1, 0, 7) and rows[0]["box"] == [0, 0, 1, 1]
@@ -152,7 +152,7 @@ def test_a_sample_takes_tasks_in_turn(tmp_path):
         ({"box": "0 0 1 1"}, "column 'box': must be 4 finite numbers"),
     ],
 )
-def test_a_strangers_broken_row_is_named_with_file_row_and_reason(tmp_path, row, sentence):
+def test_an_untrusted_broken_row_is_named_with_file_row_and_reason(tmp_path, row, sentence):
     plain_parquet(tmp_path / "theirs.parquet", [stub_row(**row)])
     with pytest.raises(RowError) as error:
         read_rows(tmp_path)
@@ -186,7 +186,7 @@ def test_text_that_is_not_utf8_is_named_and_the_other_rows_are_read(tmp_path):
         ),
     ],
 )
-def test_a_strangers_tar_is_checked_too(tmp_path, members, sentence):
+def test_an_untrusted_tar_is_checked_too(tmp_path, members, sentence):
     tar_of(tmp_path / "theirs.tar", **members)
     with pytest.raises(RowError) as error:
         read_rows(tmp_path)

@@ -1,4 +1,4 @@
-"""Files of strangers: pictures that are programs or bombs, JSON with one bad entry, row sets that
+"""Untrusted files: pictures that are programs or bombs, JSON with one bad entry, row sets that
 unfold to gigabytes or wait for ever. Whatever is wrong is named, and the rest is used."""
 
 import io
@@ -286,20 +286,20 @@ def test_pictures_of_a_set_lie_in_it(tmp_path):
             read_rows(tmp_path / "set")
 
 
-def stranger(path, *rows: dict, **columns):
+def untrusted(path, *rows: dict, **columns):
     stored = [{**row, "images": [encode_image(image) for image in row["images"]]} for row in rows]
     pq.write_table(pa.Table.from_pylist([row | columns for row in stored]), path)
 
 
 def test_tasks_that_are_lists_are_counted_as_bad(tmp_path):
-    stranger(tmp_path / "a.parquet", stub_row(index=1), task=["x"])
+    untrusted(tmp_path / "a.parquet", stub_row(index=1), task=["x"])
     report = inspect_rows(tmp_path / "a.parquet", tmp_path / "look")
     assert "0 good rows, 1 bad" in report and "must be a non-empty string" in report
 
 
 def test_a_set_without_names_or_answers_is_described(tmp_path):
     row = stub_row(task="counting", names=[], answer=None)
-    stranger(tmp_path / "a.parquet", row | {"names": ["bo"], "id": "x"}, row | {"names": []})
+    untrusted(tmp_path / "a.parquet", row | {"names": ["bo"], "id": "x"}, row | {"names": []})
     assert "2 good rows" in inspect_rows(tmp_path / "a.parquet", tmp_path / "look")
     write_rows([row], tmp_path / "none", seed=0, generator="stub")
     report = inspect_rows(tmp_path / "none", tmp_path / "look")
