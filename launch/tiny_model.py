@@ -169,6 +169,9 @@ def make_policy(settings: PolicySettings, args: PolicyArguments) -> None:
     """Train on the curriculum, save the policy with its recipe."""
     set_seed(args.seed)
     folder = Path(args.output_dir or "runs/toybox_base")
+    # What can be refused at once comes before the tokenizer is trained and weights are loaded.
+    rows = conversations(settings)
+    checkpoint = choose(settings.resume, folder, args.world_size)
     folder.mkdir(parents=True, exist_ok=True)
     model, processor = start_policy(settings)
     if args.use_cpu:
@@ -177,7 +180,7 @@ def make_policy(settings: PolicySettings, args: PolicyArguments) -> None:
     trainer = SFTTrainer(
         model=model,
         args=args,
-        train_dataset=conversations(settings),
+        train_dataset=rows,
         data_collator=DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True),
         processing_class=processor,
         optimizers=(muon_of(model, args) if settings.muon else None, None),
@@ -188,7 +191,6 @@ def make_policy(settings: PolicySettings, args: PolicyArguments) -> None:
     if trainer.is_world_process_zero():
         count = sum(p.numel() for p in trainer.model.parameters())
         print(f"{count:,} parameters, {settings.n_rows:,} rows, output in {folder}", flush=True)
-    checkpoint = choose(settings.resume, folder, args.world_size)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():
         out = folder / "policy"

@@ -80,7 +80,8 @@ def test_what_is_saved_loads_like_any_model(whole):
 
 
 def test_resumed_training_equals_training_that_never_stopped(whole, tmp_path):
-    resumed = run(tmp_path, resume=str(whole / "checkpoint-3"))
+    # The policy spares the tokenizer's training; its weights give way to the checkpoint's.
+    resumed = run(tmp_path, policy=str(whole / "policy"), resume=str(whole / "checkpoint-3"))
     assert resumed.returncode == 0, (resumed.stdout + resumed.stderr)[-4000:]
     a, b = (
         AutoModelForImageTextToText.from_pretrained(path / "policy").state_dict()
@@ -90,9 +91,10 @@ def test_resumed_training_equals_training_that_never_stopped(whole, tmp_path):
         torch.testing.assert_close(b[name], weight, atol=1e-6, rtol=1e-6, msg=name)
 
 
-def test_two_processes_share_the_rows_though_no_setting_says_cpu(tmp_path):
+def test_two_processes_share_the_rows_though_no_setting_says_cpu(whole, tmp_path):
     launcher = ("-m", "accelerate.commands.launch", "--main_process_port", "0", "--config_file")
-    done = run(tmp_path, *launcher, str(ROOT / "configs/accelerate/cpu_2.yaml"))
+    accelerate = str(ROOT / "configs/accelerate/cpu_2.yaml")
+    done = run(tmp_path, *launcher, accelerate, policy=str(whole / "policy"))
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert not noise(done.stdout + done.stderr)
     lines = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
