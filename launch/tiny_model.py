@@ -111,6 +111,10 @@ class PolicySettings:
     muon: bool = field(
         default=False, metadata={"help": "Matrices of layers are updated by Muon, others by AdamW."}
     )
+    decision_weight: float = field(
+        default=1.0,
+        metadata={"help": "Weight in the loss of yes, no, same, other, nobody and a name's <."},
+    )
     resume: str = field(default="auto", metadata={"help": "auto, none, or a checkpoint's path."})
 
 
@@ -159,6 +163,18 @@ def muon_of(model, args: TrainingArguments) -> Muon:
     return Muon(groups, args.learning_rate, beta2=args.adam_beta2)
 
 
+def decision_weights(tokenizer, weight: float) -> torch.Tensor:
+    """(vocabulary,) ``weight`` for the tokens that say whether somebody is there, 1 for others.
+
+    Words that only colour an answer are many; the few that decide it would be learned last.
+    """
+    weights = torch.ones(len(tokenizer))
+    for word in ("yes", "no", "nobody", "same", "other", "<"):
+        for text in (word, f" {word}"):
+            weights[tokenizer.encode(text, add_special_tokens=False)[0]] = weight
+    return weights
+
+
 def measure(policy: Path) -> list[str | Path]:
     """The command that measures a policy on held-out toys."""
     config = "configs/benchmarks/toybox.yaml"
@@ -186,6 +202,8 @@ def make_policy(settings: PolicySettings, args: PolicyArguments) -> None:
         optimizers=(muon_of(model, args) if settings.muon else None, None),
         callbacks=[RunLog(folder / "log.jsonl", show=not args.disable_tqdm)],
     )
+    if settings.decision_weight != 1:
+        trainer.token_weights = decision_weights(processor.tokenizer, settings.decision_weight)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():

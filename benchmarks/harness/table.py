@@ -54,6 +54,16 @@ TITLES = {
     "first": "answers that are the first option",
     "likelihood": "right by likelihood",
     "likelihood_per_token": "right by likelihood per token",
+    "named_expected": "captions that name somebody, somebody expected",
+    "named_not": "captions that name somebody, nobody expected",
+    "expected_named_long": "somebody expected: named, long",
+    "expected_named_short": "somebody expected: named, short",
+    "expected_silent_long": "somebody expected: silent, long",
+    "expected_silent_short": "somebody expected: silent, short",
+    "not_named_long": "nobody expected: named, long",
+    "not_named_short": "nobody expected: named, short",
+    "not_silent_long": "nobody expected: silent, long",
+    "not_silent_short": "nobody expected: silent, short",
 }
 """Last part of a metric's key -> its label in tables. All but ``tokens`` are shares in 0-1, or
 figures that are usually multiplied by 100."""

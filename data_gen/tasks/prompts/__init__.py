@@ -21,7 +21,7 @@ DEFAULT = Path(__file__).parent / "default.yaml"
 
 @cache
 def load_prompts(path: str | Path = DEFAULT) -> dict:
-    """Read a template file.
+    """Read a template file; tasks that it leaves out are asked as in ``default.yaml``.
 
     Returns:
         ``{task: {"reference": [...], "ask": [...], "suffix": [...], ...}}``.
@@ -30,6 +30,8 @@ def load_prompts(path: str | Path = DEFAULT) -> dict:
         InputError: naming the file and the key that is missing.
     """
     templates = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if Path(path) != DEFAULT:
+        templates = {**load_prompts(), **templates}
     for task in TASKS.values():
         for key in task.prompt_keys:
             if not templates.get(task.name, {}).get(key):

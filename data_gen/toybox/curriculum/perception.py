@@ -139,10 +139,22 @@ def comparison(a: Identity, b: Identity) -> str:
 
 
 def explanation(name: str, identity: Identity, toys: list[Identity]) -> str:
-    """What the reference shows, what the query shows, then yes or no."""
-    seen = "; ".join(profile(toy) for toy in toys)
-    answer = "yes" if identity in toys else "no"
-    return f"<{name}>: {profile(identity)}. Here: {seen}. {answer}"
+    """Trait by trait, what the reference and the toy most like it show; then yes or no.
+
+    ``<Mia>, here: elephant, elephant, same; black, black, same; a star, spots, other; ... no``.
+    Written side by side, two readings are compared one trait at a time; a whole reading after a
+    whole reading was compared no better than by chance.
+    """
+
+    def traits(toy: Identity) -> tuple[str, ...]:
+        return toy.kind, toy.colour, mark(toy), worn(toy)
+
+    def shared(toy: Identity) -> int:
+        return sum(getattr(toy, trait) == getattr(identity, trait) for trait in ATTRIBUTES)
+
+    pairs = zip(traits(identity), traits(max(toys, key=shared)), strict=True)
+    compared = "; ".join(f"{a}, {b}, {'same' if a == b else 'other'}" for a, b in pairs)
+    return f"<{name}>, here: {compared}. {'yes' if identity in toys else 'no'}"
 
 
 def draw_similar(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.harness.table import tabulate
 from benchmarks.metrics.intervals import estimate, value
 from benchmarks.registry import benchmark_class
 from benchmarks.toybox.naming_odds import NamingOdds, NamingOddsSettings, odds_metrics
@@ -31,6 +32,16 @@ def test_a_policy_that_knows_and_one_that_always_names():
     assert knows["hard/expected_named_long"] == knows["hard/not_silent_long"] == 1
     names = scored(benchmark, lambda q: LONG + f"<{(*q.names, *q.absent_names)[0]}>")
     assert names["unlisted/auroc"] == 0.5 and names["hard/named_not"] == 1
+
+
+def test_every_metric_has_a_line_in_the_table():
+    benchmark = asked()
+    replies = {
+        name: [(q, Reply(q.id, "", 1)) for q in questions]
+        for name, questions in benchmark.sets.items()
+    }
+    table = tabulate({"base": benchmark.score(replies, {})}, benchmark.titles, benchmark.headlines)
+    assert len(table["metrics"]) == 2 * (3 + 8) and len(table["headlines"]) == 6
 
 
 def test_captions_of_a_question_are_one_row_each_with_an_id_of_its_own():

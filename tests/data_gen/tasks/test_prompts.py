@@ -9,6 +9,7 @@ from data_gen.files.errors import InputError
 from data_gen.rows import ICT, OCT, VLT
 from data_gen.rows.contract import count_placeholders
 from data_gen.tasks.prompts import DEFAULT, conversation, load_prompts
+from data_gen.toybox.curriculum.perception import EXPLAIN_ASK
 
 
 def test_a_template_file_that_lacks_a_list_is_refused_with_the_key(tmp_path):
@@ -18,6 +19,21 @@ def test_a_template_file_that_lacks_a_list_is_refused_with_the_key(tmp_path):
     path.write_text(yaml.safe_dump(templates))
     with pytest.raises(InputError, match="mine.yaml: 'visual_localization' needs .* 'described'"):
         load_prompts(path)
+
+
+def test_a_file_may_change_one_task_and_leave_the_others(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        yaml.safe_dump({OCT: {"reference": ["{name}:"], "ask": ["{name}?"], "suffix": [""]}})
+    )
+    assert load_prompts(path)[OCT]["ask"] == ["{name}?"]
+    assert load_prompts(path)[ICT] == load_prompts()[ICT]
+
+
+def test_the_explained_form_ends_in_the_question_that_the_curriculum_asks():
+    path = DEFAULT.parent / "explained.yaml"
+    asked = text_of(conversation(random.Random(0), OCT, ["bo"], [None], load_prompts(path)))
+    assert asked.endswith(f"Is <bo> in this picture? {EXPLAIN_ASK}")
 
 
 def text_of(messages: list[dict]) -> str:
