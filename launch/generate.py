@@ -186,6 +186,7 @@ def leaks(argv: list[str]) -> None:
         encode = load_encoder(name).images
     found = find_leaks(rows_in(path, settings.rows), encode)
     print(leak_text(found))
+    print(next_commands(["byname", "generate", "--inspect", path]))
     if any(leak(guess) for guess in found):
         sys.exit(1)
 

@@ -156,8 +156,12 @@ def ask_policy(settings: NegativesSettings) -> None:
         print(f"wrote {page}\n{next_commands(look_at(page))}")
 
 
-def rows_with(settings: NegativesSettings) -> list[str | Path]:
-    """The command that makes rows with the table."""
+def then(settings: NegativesSettings) -> list[str | Path]:
+    """What to do with the table: make rows with it, or, as the toybox's rows draw negatives of
+    their own, ask a policy."""
+    if settings.source["kind"] == "toys":
+        config = ["--config", "configs/negatives/toybox.yaml", "--out", settings.out]
+        return ["byname", "mine_negatives", *config, "--policy", "toybox_base"]
     source = {key: value for key, value in settings.source.items() if isinstance(value, str)}
     config = f"configs/data/{source.pop('kind')}.yaml"
     given = [word for key, value in source.items() for word in (f"--{key}", value)]
@@ -185,8 +189,7 @@ def main(argv: list[str] | None = None) -> None:
             ask_policy(settings)
         else:
             print(f"wrote {settings.out}")
-            if settings.source["kind"] != "toys":
-                print(next_commands(rows_with(settings)))
+            print(next_commands(then(settings)))
     except (ValueError, OSError) as error:
         sys.exit(f"mine_negatives: {error}")
     except KeyboardInterrupt:

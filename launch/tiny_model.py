@@ -65,6 +65,7 @@ from data_gen.toybox.models.diffusion import FlowShape, build_pipeline, flow_los
 from data_gen.toybox.models.images import DrawnImages, drawn_pairs, drawn_scenes
 from data_gen.toybox.models.muon import Muon, parameter_groups
 from data_gen.toybox.models.policy import (
+    Decisions,
     TinyPolicy,
     build_model,
     build_processor,
@@ -113,7 +114,7 @@ class PolicySettings:
     )
     decision_weight: float = field(
         default=1.0,
-        metadata={"help": "Weight in the loss of yes, no, same, other, nobody and a name's <."},
+        metadata={"help": "Weight in the loss of tokens that say whether somebody is there."},
     )
     resume: str = field(default="auto", metadata={"help": "auto, none, or a checkpoint's path."})
 
@@ -163,18 +164,6 @@ def muon_of(model, args: TrainingArguments) -> Muon:
     return Muon(groups, args.learning_rate, beta2=args.adam_beta2)
 
 
-def decision_weights(tokenizer, weight: float) -> torch.Tensor:
-    """(vocabulary,) ``weight`` for the tokens that say whether somebody is there, 1 for others.
-
-    Words that only colour an answer are many; the few that decide it would be learned last.
-    """
-    weights = torch.ones(len(tokenizer))
-    for word in ("yes", "no", "nobody", "same", "other", "<"):
-        for text in (word, f" {word}"):
-            weights[tokenizer.encode(text, add_special_tokens=False)[0]] = weight
-    return weights
-
-
 def measure(policy: Path) -> list[str | Path]:
     """The command that measures a policy on held-out toys."""
     config = "configs/benchmarks/toybox.yaml"
@@ -203,7 +192,7 @@ def make_policy(settings: PolicySettings, args: PolicyArguments) -> None:
         callbacks=[RunLog(folder / "log.jsonl", show=not args.disable_tqdm)],
     )
     if settings.decision_weight != 1:
-        trainer.token_weights = decision_weights(processor.tokenizer, settings.decision_weight)
+        trainer.weigh = Decisions(processor.tokenizer, settings.decision_weight)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     if trainer.is_world_process_zero():

@@ -34,8 +34,8 @@ END_TOKENS = 4
 class SFTTrainer(AtomicCheckpointMixin, FiniteMixin, Trainer):
     """Cross-entropy of the answers' tokens; the LM head is applied at those positions only."""
 
-    token_weights: torch.Tensor | None = None
-    """(vocabulary,) how much a token weighs within its answer; ``None``: all alike."""
+    weigh: Callable[[torch.Tensor], torch.Tensor] | None = None
+    """(N,) tokens of all answers, one after the other -> (N,) what each weighs; ``None``: alike."""
 
     # Why: to weight each answer by sqrt(length), between token mean and sequence mean. In a token
     # mean the captions drown a "yes"; in a sequence mean guesses at "yes" drown what captions
@@ -52,8 +52,8 @@ class SFTTrainer(AtomicCheckpointMixin, FiniteMixin, Trainer):
         begins = asked & ~torch.nn.functional.pad(asked, (1, 0))[:, :-1]
         answer = begins.flatten().cumsum(0)[asked.flatten()] - 1
         weights = answer.bincount()[answer] ** -0.5
-        if self.token_weights is not None:
-            weights = weights * self.token_weights.to(weights.device)[labels[asked]]
+        if self.weigh is not None:
+            weights = weights * self.weigh(labels[asked])
         losses = torch.nn.functional.cross_entropy(logits, labels[asked], reduction="none")
         loss = (weights * losses).sum() / weights.sum()
         return (loss, logits) if return_outputs else loss

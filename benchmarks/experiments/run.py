@@ -18,7 +18,6 @@ from pathlib import Path
 
 import psutil
 import yaml
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from benchmarks.experiments.config import (
@@ -27,7 +26,7 @@ from benchmarks.experiments.config import (
     identity,
 )
 from benchmarks.experiments.plan import Step
-from data_gen.files.files import atomic_file
+from data_gen.files.files import alone_in, atomic_file
 
 OURS = "BYNAME_EXPERIMENT"
 """Environment variable of every command: the experiment's directory."""
@@ -41,17 +40,13 @@ def claimed(experiment: Experiment):
     """The experiment's directory, for this process alone; what outlived an earlier one is ended.
 
     Raises:
-        ExperimentError: another process runs it, or it holds another experiment.
+        InputError: another process runs it, or it holds another experiment.
     """
     out = Path(experiment.out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / "lock", timeout=0):
-            end(_survivors(out))
-            _claim(experiment, out)
-            yield out
-    except Timeout:
-        raise ExperimentError(f"{out} is being worked on by another process; wait for it") from None
+    with alone_in(out):
+        end(_survivors(out))
+        _claim(experiment, out)
+        yield out
 
 
 def _claim(experiment: Experiment, out: Path) -> None:

@@ -10,7 +10,7 @@ A run that was killed resumes from the kept replies; with ``score_only`` nothing
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +42,7 @@ from benchmarks.report.evaluation_page import evaluation_page
 from concepts.methods.in_context import InContext, ReferenceFinder, RetrievalSettings
 from concepts.methods.protocol import Query, Reply
 from data_gen.files.errors import InputError
-from data_gen.files.files import refuse_other_json, write_text
+from data_gen.files.files import alone_in, refuse_other_json, write_text
 from data_gen.images.photos import PhotoError
 from data_gen.rows import RowError, check_row
 
@@ -173,8 +173,8 @@ def evaluate(settings: EvaluateSettings, benchmark: Benchmark) -> dict | None:
         replies.
 
     Raises:
-        InputError: a system, a setting or a set that cannot be used; before weights load where that
-            is possible.
+        InputError: a system, a setting or a set that cannot be used, before weights load where that
+            is possible; or another evaluation writes to ``out``.
     """
     times = Times()
     systems = parse_systems(
@@ -182,14 +182,16 @@ def evaluate(settings: EvaluateSettings, benchmark: Benchmark) -> dict | None:
     )
     _check(settings, benchmark, systems)
     _announce(settings, benchmark, systems)
-    if not settings.score_only:
-        for system in systems:
-            with times.session_of(system.label):
-                answer(system, benchmark, settings, times)
-    if not PartialState().is_main_process:
-        return None
-    result, samples, text = score(systems, benchmark, settings, times)
-    return write(Path(settings.out), result, samples, text)
+    first = PartialState().is_main_process
+    with alone_in(Path(settings.out), "give another --out") if first else nullcontext():
+        if not settings.score_only:
+            for system in systems:
+                with times.session_of(system.label):
+                    answer(system, benchmark, settings, times)
+        if not first:
+            return None
+        result, samples, text = score(systems, benchmark, settings, times)
+        return write(Path(settings.out), result, samples, text)
 
 
 def answer(system: System, benchmark: Benchmark, settings: EvaluateSettings, times: Times) -> None:

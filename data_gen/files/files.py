@@ -10,6 +10,10 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock, Timeout
+
+from data_gen.files.errors import InputError
+
 
 def digest(data: str | bytes) -> int:
     """64 bits, equal for equal texts or bytes and hardly ever for different ones."""
@@ -74,6 +78,24 @@ def free_beside(path: Path) -> Path:
         for number in count(1)
         if not os.path.lexists(beside := path.with_name(f"{path.name}.{number}"))
     )
+
+
+@contextmanager
+def alone_in(folder: Path, advice: str = "wait for it") -> Iterator[None]:
+    """``folder``, which is made where there is none, for this process alone while inside.
+
+    Args:
+        advice: what the error tells to do.
+
+    Raises:
+        InputError: another process is inside.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"{folder} is being worked on by another process; {advice}") from None
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -16,6 +16,7 @@ from benchmarks.registry import BENCHMARKS, benchmark_class
 from concepts.methods.prompting import conversation, load_templates
 from concepts.methods.protocol import Reference
 from data_gen.files.errors import InputError
+from data_gen.files.files import alone_in
 from data_gen.files.settings import read_settings
 from data_gen.rows import OCT
 from tests.places import ROOT
@@ -113,6 +114,8 @@ def test_a_new_benchmark_is_a_subclass_and_a_line_in_the_registry(
     assert {json.loads(line)["id"] for line in kept} == {"red", "blue"}
     page = (tmp_path / "evaluation.html").read_text()
     assert page.count("<article") == 2 and "colours of plates" in page
+    with alone_in(tmp_path), pytest.raises(InputError, match="another process; give another --out"):
+        evaluate(settings, benchmark_class("colours")(own))
     with pytest.raises(InputError, match="captions.scores: colours asks for no captions"):
         settings.captions.scores.append("length")
         evaluate(settings, benchmark_class("colours")(own))

@@ -1,6 +1,11 @@
 """A training stops at its first number that is not finite, before anything is broken by it."""
 
 import math
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -84,6 +89,27 @@ def test_a_policy_with_a_broken_weight_is_not_trained(tmp_path):
         run.train()
 
 
+def test_all_processes_stop_where_one_of_them_sees_it(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(tmp_path)],
+            env={**os.environ, **world, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    first, second = (process.communicate(timeout=120)[0] for process in processes)
+    assert "step 3: the loss is (of another process); before it, row 'a'" in first
+    assert "step 3: the loss is inf; before it, row 'a'" in second
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
+
+
 def test_a_finite_training_is_not_disturbed(tmp_path):
     run = trainer(tmp_path, gradient_accumulation_steps=2)
     run.train()
@@ -98,3 +124,11 @@ def test_the_rewards_before_a_stop_are_named():
     assert scored.summary(["f1", "length"]) == "before it, reward length was inf for row 'b'"
     scored.rewards = [[math.nan]] * 2
     assert "f1 gave none" in scored.summary(["f1"])
+
+
+if __name__ == "__main__":  # one of two processes, of which the second sees an infinite loss
+    run = trainer(Path(sys.argv[1]), "infinite loss" if os.environ["RANK"] == "1" else "")
+    try:
+        run.train()
+    except NotFiniteError as error:
+        print(error)

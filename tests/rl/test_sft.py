@@ -103,6 +103,13 @@ def test_the_loss_is_of_the_answers_alone(tmp_path):
     want = (per_token.sum(1) / lengths.sqrt()).sum() / lengths.sqrt().sum()
     torch.testing.assert_close(loss, want, atol=1e-5, rtol=1e-5)
 
+    ends = processor.tokenizer.eos_token_id
+    trainer.weigh = lambda tokens: torch.where(tokens == ends, 3.0, 1.0)
+    with torch.no_grad():
+        loss = trainer.compute_loss(model, dict(batch))
+    weights = (labels != -100) * torch.where(labels == ends, 3.0, 1.0) / lengths.sqrt()[:, None]
+    torch.testing.assert_close(loss, (weights * per_token).sum() / weights.sum())
+
 
 def test_general_rows_have_their_share(tmp_path):
     rows, general = dataset(tiny_rows(12)), dataset(tiny_rows(2, seed=9))

@@ -6,6 +6,7 @@ running average, the optimizer's two moments); no pickles.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,7 +63,7 @@ def train(
         title: names the run, its files and its progress bar.
 
     Raises:
-        InputError: the checkpoint is of another model.
+        InputError: the checkpoint is of another model, or a loss is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names, weights = zip(*model.named_parameters(), strict=True)
@@ -81,7 +82,12 @@ def train(
                 loss = loss_of(step, generator)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(weights, schedule.max_grad_norm)
+            norm = nn.utils.clip_grad_norm_(weights, schedule.max_grad_norm)
+            if not (math.isfinite(loss.item()) and math.isfinite(norm)):
+                raise InputError(
+                    f"step {step + 1}: the loss of {title} is {loss.item():g}, its gradient's norm "
+                    f"{norm:g}; go on from {checkpoint} with a lower learning_rate"
+                )
             optimizer.step()
             if mean:  # a short average at first, or it would keep the random initial weights
                 decay = min(schedule.average, (1 + step) / (10 + step))

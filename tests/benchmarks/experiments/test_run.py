@@ -12,13 +12,14 @@ import yaml
 from benchmarks.experiments import run
 from benchmarks.experiments.config import ExperimentError
 from benchmarks.experiments.plan import Step
+from data_gen.files.errors import InputError
 
 
 def test_a_directory_holds_one_experiment(config, read):
     with run.claimed(read(config)) as out:
         assert yaml.safe_load((out / "evaluate.yaml").read_text())["sizes"]
         with (
-            pytest.raises(ExperimentError, match="worked on by another process"),
+            pytest.raises(InputError, match="worked on by another process"),
             run.claimed(read(config)),
         ):
             pass

@@ -12,10 +12,12 @@ from data_gen.toybox.curriculum.perception import (
     RECALL_ASK,
     WHO_ASK,
     PerceptionSettings,
+    explanation,
     perception_row,
     toy_list,
 )
 from data_gen.toybox.identity import (
+    hard_negative,
     mark,
     worn,
 )
@@ -34,6 +36,17 @@ def test_a_list_has_all_six_attributes_of_every_toy_and_its_box():
         assert (colour, kind) == (toy.identity.colour, toy.identity.kind)
         assert mark(toy.identity) in text and worn(toy.identity) in text
         assert text.endswith(f"[{', '.join(str(round(v * 96)) for v in box)}]")
+
+
+def test_reasons_compare_the_toy_most_like_the_reference_trait_by_trait():
+    (known,) = draw_identities(random.Random(0), 1, ToyboxSettings())
+    twin = hard_negative(random.Random(0), known)
+    others = draw_identities(random.Random(1), 2, ToyboxSettings())
+    said = explanation("Mia", known, [*others, twin])
+    assert said.startswith(f"<Mia>, here: {known.kind}, ") and said.endswith(". no")
+    assert said.count("same") == 3 and said.count("other") == 1
+    said = explanation("Mia", known, [twin, known])
+    assert said.count("same") == 4 and "other" not in said and said.endswith(". yes")
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -1,16 +1,20 @@
 """The tiny policy: its tokenizer, its corpus, and the architecture's limits."""
 
 import pytest
+import torch
 from PIL import Image
+from transformers import AutoTokenizer
 
 from data_gen.tasks.names import all_names
 from data_gen.toybox.models.policy import (
+    Decisions,
     TinyPolicy,
     build_model,
     build_processor,
     toybox_corpus,
     train_tokenizer,
 )
+from data_gen.toybox.weights import local_weights
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +69,13 @@ def test_the_model_takes_what_the_processor_gives(tokenizer):
         i for i, m in zip(encoded["input_ids"][0], encoded["assistant_masks"][0], strict=True) if m
     ]
     assert tokenizer.decode(masked) == "<bo><|im_end|>"
+
+
+def test_what_says_whether_somebody_is_there_weighs_more():
+    tokenizer = AutoTokenizer.from_pretrained(local_weights("toybox_base"))
+    text = "A cat in red boots, <Mia>, stands on the left. It wears a red scarf. No. yes"
+    ids = torch.tensor(tokenizer(text).input_ids)
+    weights = Decisions(tokenizer, 6)(ids).tolist()
+    heavy = [tokenizer.decode([i]) for i, weight in zip(ids, weights, strict=True) if weight == 6]
+    assert set(weights) == {1, 6} and heavy[:2] == [",", " <"] and heavy[-1] == " yes"
+    assert " cat" not in heavy and " left" not in heavy

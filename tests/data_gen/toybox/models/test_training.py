@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
+from data_gen.files.errors import InputError
 from data_gen.toybox.models.training import Schedule, rows_of, train
 
 SCHEDULE = Schedule(
@@ -52,6 +54,16 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path, muon):
         assert torch.equal(a, b)
     losses = [json.loads(line) for line in (tmp_path / "whole/m.jsonl").read_text().splitlines()]
     assert [line["step"] for line in losses] == [4, 8, 12]
+
+
+def test_a_loss_that_is_not_finite_stops_it_before_the_checkpoint_breaks(tmp_path):
+    made = model()
+    fits = fitting(made)
+    with pytest.raises(InputError, match="step 8: the loss of m is nan.* lower learning_rate"):
+        train(made, lambda k, g: fits(k, g) * (torch.nan if k == 7 else 1), SCHEDULE, tmp_path, "m")
+    assert all(p.isfinite().all() for p in made.parameters())
+    with safe_open(tmp_path / "m.safetensors", "pt") as kept:
+        assert kept.metadata()["step"] == "6"
 
 
 def test_it_learns(tmp_path):
