@@ -178,9 +178,9 @@ def build_model(
 class Decisions:
     """Weights of tokens in the loss: more for those that say whether somebody is there.
 
-    These are yes, no, nobody, other, a name's ``<``, and the three tokens after an accessory, which end
-    what a toy looks like: then a caption names it or goes on. Words that only describe are many,
-    and without weights the few that decide were not learned in 3,200 steps.
+    These are yes, no, nobody, other, a name's ``<``, and the three tokens after an accessory, which
+    ends what a toy looks like: then a caption names it or goes on. Words that only describe are
+    many, and without weights the few that decide were not learned in 3,200 steps.
 
     Args:
         tokenizer: of the policy; words that it cuts in several tokens are left out.
