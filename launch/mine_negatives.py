@@ -156,12 +156,8 @@ def ask_policy(settings: NegativesSettings) -> None:
         print(f"wrote {page}\n{next_commands(look_at(page))}")
 
 
-def then(settings: NegativesSettings) -> list[str | Path]:
-    """What to do with the table: make rows with it, or, as the toybox's rows draw negatives of
-    their own, ask a policy."""
-    if settings.source["kind"] == "toys":
-        config = ["--config", "configs/negatives/toybox.yaml", "--out", settings.out]
-        return ["byname", "mine_negatives", *config, "--policy", "toybox_base"]
+def rows_with(settings: NegativesSettings) -> list[str | Path]:
+    """The command that makes rows with the table."""
     source = {key: value for key, value in settings.source.items() if isinstance(value, str)}
     config = f"configs/data/{source.pop('kind')}.yaml"
     given = [word for key, value in source.items() for word in (f"--{key}", value)]
@@ -171,9 +167,10 @@ def then(settings: NegativesSettings) -> list[str | Path]:
 
 def main(argv: list[str] | None = None) -> None:
     """Read the settings, make the table, test a policy where one is given."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
         (settings,) = read_settings(
-            sys.argv[1:] if argv is None else argv,
+            argv,
             NegativesSettings,
             program="mine_negatives",
             doc=__doc__,
@@ -188,8 +185,10 @@ def main(argv: list[str] | None = None) -> None:
         if settings.policy:
             ask_policy(settings)
         else:
-            print(f"wrote {settings.out}")
-            print(next_commands(then(settings)))
+            # The toybox's rows draw negatives of their own: its table is for asking a policy.
+            asked = ["byname", "mine_negatives", *argv, "--policy", "toybox_base"]
+            toys = settings.source["kind"] == "toys"
+            print(f"wrote {settings.out}\n{next_commands(asked if toys else rows_with(settings))}")
     except (ValueError, OSError) as error:
         sys.exit(f"mine_negatives: {error}")
     except KeyboardInterrupt:

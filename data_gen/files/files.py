@@ -91,11 +91,15 @@ def alone_in(folder: Path, advice: str = "wait for it") -> Iterator[None]:
         InputError: another process is inside.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock", timeout=0)
     try:
-        with FileLock(folder / "lock", timeout=0):
-            yield
+        lock.acquire()
     except Timeout:
         raise InputError(f"{folder} is being worked on by another process; {advice}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -104,7 +104,11 @@ def test_all_processes_stop_where_one_of_them_sees_it(tmp_path):
         )
         for rank in ("0", "1")
     ]
-    first, second = (process.communicate(timeout=120)[0] for process in processes)
+    try:
+        first, second = (process.communicate(timeout=120)[0] for process in processes)
+    finally:
+        for process in processes:
+            process.kill()
     assert "step 3: the loss is (of another process); before it, row 'a'" in first
     assert "step 3: the loss is inf; before it, row 'a'" in second
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]

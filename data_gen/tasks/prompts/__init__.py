@@ -27,9 +27,14 @@ def load_prompts(path: str | Path = DEFAULT) -> dict:
         ``{task: {"reference": [...], "ask": [...], "suffix": [...], ...}}``.
 
     Raises:
-        InputError: naming the file and the key that is missing.
+        InputError: naming the file and the key that is missing, or the task that there is not.
     """
     templates = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(templates, dict):
+        raise InputError(f"{path} must hold tasks with their templates, as {DEFAULT.name} does")
+    for name in templates:
+        if name not in TASKS:
+            raise InputError(f"{path}: there is no task '{name}', only {', '.join(TASKS)}")
     if Path(path) != DEFAULT:
         templates = {**load_prompts(), **templates}
     for task in TASKS.values():

@@ -142,8 +142,8 @@ def explanation(name: str, identity: Identity, toys: list[Identity]) -> str:
     """Trait by trait, what the reference and the toy most like it show; then yes or no.
 
     ``<Mia>, here: elephant, elephant, same; black, black, same; a star, spots, other; ... no``.
-    Written side by side, two readings are compared one trait at a time; a whole reading after a
-    whole reading was compared no better than by chance.
+    Two whole readings, one after the other, were compared no better than by chance. Whether this
+    form does better is in ``docs/recipes.md``: with the shipped base it does not.
     """
 
     def traits(toy: Identity) -> tuple[str, ...]:

@@ -180,7 +180,7 @@ class Decisions:
 
     These are yes, no, nobody, other, a name's ``<``, and the three tokens after an accessory, which
     ends what a toy looks like: then a caption names it or goes on. Words that only describe are
-    many, and without weights the few that decide were not learned in 3,200 steps.
+    many, and drown the few that decide.
 
     Args:
         tokenizer: of the policy; words that it cuts in several tokens are left out.

@@ -24,7 +24,7 @@ def test_it_is_small_and_holds_no_pickle(base):
     assert {f.suffix for f in BASE.iterdir()} <= {".safetensors", ".json", ".jinja", ".md"}
 
 
-def test_it_describes_and_finds_held_out_toys_and_seldom_names_them(base):
+def test_it_describes_and_finds_held_out_toys_and_leaves_names_to_be_learned(base):
     sets = {"description": 24, "naming_1": 24, "vlt": 24}
     benchmark = Toybox(ToyboxBenchmarkSettings(size="x", sizes={"x": sets}, seed=5))
     system = InContext(lambda: base, benchmark.write, size=benchmark.size)

@@ -30,6 +30,17 @@ def test_a_file_may_change_one_task_and_leave_the_others(tmp_path):
     assert load_prompts(path)[ICT] == load_prompts()[ICT]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "must hold tasks"), ("object_consistancy: {}", "no task 'object_consist")],
+)
+def test_a_file_without_tasks_or_with_a_mistyped_one_is_refused(tmp_path, text, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_prompts(path)
+
+
 def test_the_explained_form_ends_in_the_question_that_the_curriculum_asks():
     path = DEFAULT.parent / "explained.yaml"
     asked = text_of(conversation(random.Random(0), OCT, ["bo"], [None], load_prompts(path)))
