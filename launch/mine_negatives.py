@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
             ask_policy(settings)
         else:
             # The toybox's rows draw negatives of their own: its table is for asking a policy.
-            asked = ["byname", "mine_negatives", *argv, "--policy", "toybox_base"]
+            asked: list[str | Path] = ["byname", "mine_negatives", *argv, "--policy", "toybox_base"]
             toys = settings.source["kind"] == "toys"
             print(f"wrote {settings.out}\n{next_commands(asked if toys else rows_with(settings))}")
     except (ValueError, OSError) as error:
