@@ -1,7 +1,7 @@
 """Mined hard negatives: the same yes/no questions with mined, same-category and random negatives.
 
 Each set asks about the same subjects in the same order: half of its questions are answered yes, and
-the others show a neighbour from the table (``launch/mine_negatives.py``), another subject of the
+the others show a neighbour from the table (``byname mine_negatives``), another subject of the
 category, or any other subject.
 """
 

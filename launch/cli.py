@@ -22,19 +22,20 @@ from pathlib import Path
 from data_gen.files.errors import InputError
 from data_gen.files.settings import did_you_mean, find_config, read_yaml, take_options
 
-PROGRAMS = (
-    "generate",
-    "grpo",
-    "sft",
-    "evaluate",
-    "compare",
-    "mine_negatives",
-    "tiny_model",
-    "report",
-    "export_benchmark",
-    "bench_step",
-    "bench_data",
-)
+PROGRAMS = {
+    "generate": "launch.generate",
+    "grpo": "launch.grpo",
+    "sft": "launch.sft",
+    "evaluate": "launch.evaluate",
+    "compare": "launch.compare",
+    "mine_negatives": "launch.tools.mine_negatives",
+    "tiny_model": "launch.tools.tiny_model",
+    "report": "launch.report",
+    "export_benchmark": "launch.tools.export_benchmark",
+    "bench_step": "launch.tools.bench_step",
+    "bench_data": "launch.tools.bench_data",
+}
+"""Program -> its module."""
 
 SHARED = ("grpo", "sft", "evaluate")
 """Programs whose work several processes share."""
@@ -51,16 +52,16 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     program, rest = argv[0], argv[1:]
     try:
-        if program not in available():
+        if program not in PROGRAMS:
             raise InputError(
                 f"there is no program '{program}' (byname alone lists them)"
-                + did_you_mean(program, available())
+                + did_you_mean(program, list(PROGRAMS))
             )
         named, rest = take_options(rest, "accelerate")
         command = launcher(named) if named else usual_launcher(program)
         if command and "LOCAL_RANK" not in os.environ and "--help" not in rest:
             # In place of this process, so that signals reach the launcher itself.
-            os.execv(sys.executable, [*command, "-m", f"launch.{program}", *rest])
+            os.execv(sys.executable, [*command, "-m", PROGRAMS[program], *rest])
     except InputError as error:
         print(f"byname: {error}", file=sys.stderr)
         return 2
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         # Trainer would spread one process over all GPUs (nn.DataParallel): nothing expects it.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     sys.argv = [f"byname {program}", *rest]
-    return importlib.import_module(f"launch.{program}").main(rest) or 0
+    return importlib.import_module(PROGRAMS[program]).main(rest) or 0
 
 
 def launcher(named: list[str]) -> list[str]:
@@ -120,16 +121,12 @@ def usual_launcher(program: str) -> list[str]:
     return launcher(["--accelerate", "multi_gpu", f"num_processes={gpus}"]) if gpus > 1 else []
 
 
-def available() -> list[str]:
-    """Programs that are there."""
-    return [name for name in PROGRAMS if (Path(__file__).parent / f"{name}.py").is_file()]
-
-
 def overview() -> str:
     """Every program with the first line of its docstring."""
     lines = ["usage: byname PROGRAM [--config FILE] [--key value ...]", ""]
-    for name in available():
-        source = (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+    for name, module in PROGRAMS.items():
+        file = Path(__file__).parents[1] / f"{module.replace('.', '/')}.py"
+        source = file.read_text(encoding="utf-8")
         first = (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
         lines.append(f"  {name:<15} {first}")
     return "\n".join(

@@ -8,7 +8,7 @@ SLOW = (
     "tests/benchmarks/captions/test_coco.py",
     "tests/benchmarks/captions/test_scores.py",
     "tests/data_gen/toybox/test_weights.py",
-    "tests/launch/test_bench_data.py",
+    "tests/launch/tools/test_bench_data.py",
     "tests/launch/test_compare.py",
     "tests/launch/test_evaluate_processes.py",
     "tests/launch/test_first_hour.py",

@@ -14,7 +14,7 @@ TOP = ["launch", "benchmarks", "concepts", "rl", "data_gen", "rewards"]
 side, but ``data_gen`` may use what ``rewards`` says of names and boxes."""
 
 INSIDE = {
-    "launch": ["__main__", "cli", "bench_data", "generate"],
+    "launch": ["__main__", "cli", "tools", "compare", "evaluate", "generate"],
     "benchmarks": [
         "registry",
         "experiments",

@@ -1,6 +1,6 @@
 """The functions of byname's lmms-eval tasks: rows to messages, answers to scores.
 
-Rows are made by ``launch/export_benchmark.py``; scores are those of :mod:`benchmarks`, so this
+Rows are made by ``byname export_benchmark``; scores are those of :mod:`benchmarks`, so this
 package must be installed where lmms-eval runs. Aggregates are in 0-1.
 """
 

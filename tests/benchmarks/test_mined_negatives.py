@@ -7,7 +7,7 @@ import pytest
 from benchmarks.mined_negatives import most_confused
 from data_gen.generators import open_source
 from data_gen.negatives.table import read_neighbours, write_neighbours
-from launch.mine_negatives import main
+from launch.tools.mine_negatives import main
 
 
 def test_the_policy_is_asked_about_three_kinds_of_negatives(policy_dir, tmp_path, capsys):

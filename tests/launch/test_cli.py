@@ -10,10 +10,10 @@ from launch import cli
 def test_alone_it_lists_every_program_with_one_line(capsys):
     assert cli.main([]) == 0
     said = capsys.readouterr().out
-    for name in cli.available():
+    for name in cli.PROGRAMS:
         (line,) = [line for line in said.splitlines() if line.split()[:1] == [name]]
         assert len(line.split()) > 4
-    assert set(cli.available()) >= {
+    assert set(cli.PROGRAMS) >= {
         "generate",
         "grpo",
         "sft",
@@ -87,7 +87,7 @@ def test_under_a_launcher_nothing_is_launched_again(monkeypatch):
     assert cli.main(["grpo", "--accelerate=zero2", "--seed", "1"]) == 3
 
 
-@pytest.mark.parametrize("program", cli.available())
+@pytest.mark.parametrize("program", cli.PROGRAMS)
 def test_help_can_be_read(program, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([program, "--help"])

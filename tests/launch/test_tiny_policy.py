@@ -52,7 +52,7 @@ def run(folder: Path, *launcher: str, **changes) -> subprocess.CompletedProcess:
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump({**CONFIG, "output_dir": str(folder / "out"), **changes}))
     return subprocess.run(
-        [sys.executable, *launcher, "-m", "launch.tiny_model", "--config", str(config)],
+        [sys.executable, *launcher, "-m", "launch.tools.tiny_model", "--config", str(config)],
         cwd=ROOT,
         env=environment(),
         capture_output=True,

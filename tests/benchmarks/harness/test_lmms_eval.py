@@ -6,7 +6,7 @@ import datasets
 import pytest
 import yaml
 
-from launch.export_benchmark import main
+from launch.tools.export_benchmark import main
 from tests.benchmarks.published_files import make_files
 from tests.places import ROOT
 

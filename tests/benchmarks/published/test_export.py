@@ -9,7 +9,7 @@ from benchmarks.published.recognition import Recognition, RecognitionSettings
 from concepts.methods.in_context import RetrievalSettings
 from data_gen.files.errors import InputError
 from data_gen.rows import read_rows
-from launch.export_benchmark import main
+from launch.tools.export_benchmark import main
 from tests.benchmarks.published_files import make_files
 from tests.concepts.tiny_encoders import save_open_clip
 

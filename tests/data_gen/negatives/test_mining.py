@@ -18,7 +18,7 @@ from data_gen.rows import OCT, read_rows
 from data_gen.sources.subjects200k import subjects200k_rows
 from data_gen.tasks.subjects import Subject, View
 from launch.generate import main as generate
-from launch.mine_negatives import main as negatives
+from launch.tools.mine_negatives import main as negatives
 from tests.concepts.tiny_encoders import save_open_clip
 from tests.data_gen.pair_rows import row, write
 

@@ -237,7 +237,7 @@ def peaks(model: str):
                     [
                         sys.executable,
                         "-m",
-                        "launch.bench_step",
+                        "launch.tools.bench_step",
                         "--model",
                         model,
                         "--one",

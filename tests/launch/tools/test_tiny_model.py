@@ -7,8 +7,8 @@ from PIL import Image
 
 from data_gen.toybox.models import images
 from launch.generate import main as generate
-from launch.tiny_model import MODELS
-from launch.tiny_model import main as tiny_model
+from launch.tools.tiny_model import MODELS
+from launch.tools.tiny_model import main as tiny_model
 from tests.places import ROOT
 
 SCHEDULE = {"steps": 2, "batch_size": 4, "save_steps": 1, "log_steps": 1}

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from data_gen.sources.pair_parquet import light_rows, parquet_files
-from launch import bench_data
-from launch.bench_data import main, repeat_pairs, scaled
+from launch.tools import bench_data
+from launch.tools.bench_data import main, repeat_pairs, scaled
 from tests.data_gen.pair_rows import row, write
 
 

@@ -1,0 +1,1 @@
+"""Programs that are needed less often: measuring speed, mining, exporting, the tiny models."""
