@@ -78,6 +78,7 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         else None,
         share_prompt=settings.share_prompt,
         share_vision=settings.share_vision,
+        share_dropout=settings.share_dropout,
         drop_finished=settings.drop_finished,
     )
     return PolicyTrainer(

@@ -186,6 +186,13 @@ class RunSettings(PolicySettings):
             "processor and frozen tower once."
         },
     )
+    share_dropout: bool = field(
+        default=True,
+        metadata={
+            "help": "Draw LoRA's dropout once for a group's prompt; off: prompts are then not "
+            "shared under dropout."
+        },
+    )
     drop_finished: bool = field(
         default=True,
         metadata={

@@ -73,7 +73,8 @@ class TrainerOptions:
         completions_every: log those of every n-th step; 0 logs none.
         replay_completions: directory or file of logged completions to train on instead of sampling,
             for debugging and for comparing set-ups; rows and order must be those of the recording.
-        share_prompt, share_vision, drop_finished: see :class:`rl.sharing.sharing.Sharing`.
+        share_prompt, share_vision, share_dropout, drop_finished: see
+            :class:`rl.sharing.sharing.Sharing`.
     """
 
     dynamic_sampling: bool = False
@@ -86,6 +87,7 @@ class TrainerOptions:
     replay_completions: Path | None = None
     share_prompt: str = "off"
     share_vision: str = "off"
+    share_dropout: bool = True
     drop_finished: bool = False
 
 
@@ -151,6 +153,7 @@ class PolicyTrainer(
             prompt=self.options.share_prompt,
             vision=self.options.share_vision,
             drop_finished=self.options.drop_finished,
+            dropout=self.options.share_dropout,
             in_step=is_deepspeed_zero3_enabled()
             or self.is_fsdp_enabled
             or args.ddp_broadcast_buffers,

@@ -13,18 +13,25 @@ What was retrieved, how similar it is and what the policy said of it is part of 
 """
 
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from concepts.concept import Concept
 from concepts.index import build_index
-from concepts.methods.protocol import Evidence, Query, Reference, Reply
-from concepts.methods.verification import presence_probabilities
+from concepts.methods.protocol import (
+    Evidence,
+    Learned,
+    Method,
+    Picture,
+    Query,
+    Reference,
+    Write,
+)
+from concepts.methods.verification import presence_probabilities, presence_row
 from concepts.regions import DetectorError, load_proposer
 from concepts.retrieval import Found, Retriever
 from data_gen.files.errors import InputError
@@ -32,12 +39,8 @@ from data_gen.files.skipped import SkippedItems
 from data_gen.images.encoders import EncoderError, load_encoder
 from data_gen.images.features import PHOTO_PX, file_features
 from data_gen.images.photos import open_photo
-from rl.policy.boxes import box_frames
-from rl.policy.generation import complete, row_size
-from rl.policy.likelihood import option_log_likelihoods, yes_probabilities
-
-Write = Callable[[Query, Sequence[Reference]], list[dict]]
-"""Writes the conversation that asks a query, given its references: the benchmark's wording."""
+from rl.policy.generation import row_size
+from rl.policy.likelihood import yes_probabilities
 
 
 @dataclass(frozen=True)
@@ -126,110 +129,54 @@ class ReferenceFinder:
         return self._found[query.id]
 
 
-class InContext:
-    """A policy with references in its prompt.
+@dataclass(frozen=True)
+class InContextSettings:
+    """In-context has nothing to set besides ``retrieval``."""
+
+
+class InContext(Method):
+    """A policy with references in its prompt. Nothing is learned: a concept is known as soon as it
+    is in the database.
 
     Args:
-        load: gives ``(model, processor)``; called when a query is asked, and only then.
-        write: see :data:`Write`.
-        finder: where references come from that are not handed over; ``None``: they must be.
         verify: see :class:`RetrievalSettings`.
-        size: long or short ``side`` of every image, in pixels; larger ones are shrunk.
-        batch_size: references that are verified per call of the model.
-        box_convention: how the policy writes boxes where its family is not known (``rl.policy``).
+        load, write and others: as :class:`concepts.methods.protocol.Method`.
     """
 
-    def __init__(
+    kind = "in_context"
+    Settings = InContextSettings
+
+    def __init__(self, load: Callable, write: Write, *, verify: float | None = None, **common):
+        super().__init__(load, write, **common)
+        self.verify = verify
+
+    def learn(
         self,
-        load: Callable,
-        write: Write,
-        *,
-        finder: ReferenceFinder | None = None,
-        verify: float | None = None,
-        size: int = 512,
-        side: str = "long",
-        batch_size: int = 64,
-        box_convention: str | None = None,
-    ):
-        self.load, self.write, self.finder, self.verify = load, write, finder, verify
-        self.size, self.side, self.batch_size = size, side, batch_size
-        self.box_convention = box_convention
+        concepts: Sequence[Concept],
+        negatives: Sequence[Picture] = (),
+        progress: bool = False,
+    ) -> list[Learned]:
+        """Nothing is learned, which costs nothing."""
+        return [Learned(concept.name, 0.0, 0, 0) for concept in concepts]
 
-    def open(self, query: Query) -> Query:
-        """The query with its images opened, RGB. The image of a query without references stays a
-        file until it is asked: retrieval looks at it in another size.
-
-        Raises:
-            PhotoError: an image cannot be opened.
-        """
-        references = query.references
-        if references is not None:
-            references = tuple(replace(r, image=self._opened(r.image)) for r in references)
-            return replace(query, references=references, image=self._opened(query.image))
-        self._opened(query.image)
-        return query
-
-    def reply(
-        self,
-        queries: Sequence[Query],
-        max_new_tokens: int,
-        wants_box: bool = False,
-        temperature: float = 0.0,
-    ) -> list[Reply]:
-        """Replies to one batch of queries of :meth:`open`.
-
-        Args:
-            queries: N of them, all with images or all without.
-            max_new_tokens: where a completion is cut.
-            wants_box: say in which frame the policy writes boxes.
-            temperature: of sampling, which the queries' ids seed; 0 is greedy.
-        """
-        rows, concepts = self._rows(queries)
+    def recognize(self, pairs: Sequence[tuple[Picture, str]]) -> list[float]:
+        """The policy's p(yes) to the object-consistency question with the concept's picture."""
+        rows = []
+        for image, name in pairs:
+            picture = self._opened(self.reference(name).image)
+            rows.append(presence_row(self._opened(image), name, picture))
         model, processor = self.load()
-        frames: Sequence[list[float] | None] = [None] * len(rows)
-        if wants_box:
-            frames = box_frames(model, processor, rows, self.box_convention)
-        seed = zlib.crc32("\n".join(query.id for query in queries).encode())
-        texts = complete(model, processor, rows, max_new_tokens, temperature, seed)
-        return [
-            Reply(query.id, text, n, frame, tuple(of))
-            for query, (text, n), frame, of in zip(queries, texts, frames, concepts, strict=True)
-        ]
-
-    def likelihoods(self, queries: Sequence[Query]) -> list[list]:
-        """What the policy's probabilities say of one batch of queries of :meth:`open`.
-
-        Returns:
-            For each query ``[p(yes)]``, or for one with options their log-likelihoods and lengths
-            (:func:`rl.policy.likelihood.option_log_likelihoods`).
-        """
-        rows, _ = self._rows(queries)
-        model, processor = self.load()
-        if queries[0].options:
-            return [
-                option_log_likelihoods(model, processor, row, query.options)
-                for row, query in zip(rows, queries, strict=True)
-            ]
-        return [[p] for p in yes_probabilities(model, processor, rows, batch_size=len(rows))]
+        return yes_probabilities(model, processor, rows, batch_size=self.batch_size)
 
     def query_size(self, query: Query) -> tuple[int, int, int]:
-        """Images, pixels and characters with which a query of :meth:`open` is asked, as
-        :func:`rl.policy.generation.row_size`; before retrieved references are verified."""
+        """As of the base, before retrieved references are verified."""
         references = query.references
         if references is None:
             references, _ = self._retrieved(query)
         return row_size(self.row(replace(query, image=self._opened(query.image)), references))
 
-    def row(self, query: Query, references: Sequence[Reference]) -> dict:
-        """``prompt`` and ``images`` with which the policy is asked."""
-        images = [reference.image for reference in references]
-        prompt = query.prompt or self.write(query, references)
-        return {
-            "prompt": prompt,
-            "images": [*images, *([] if query.image is None else [query.image])],
-        }
-
-    def _rows(self, queries: Sequence[Query]) -> tuple[list[dict], list[list[Evidence]]]:
+    def rows(self, queries: Sequence[Query]) -> tuple[list[dict], list[tuple[Evidence, ...]]]:
+        """The references that were handed over or retrieved, then the image, then the words."""
         rows, concepts = [], []
         for query in queries:
             references, evidence = query.references, []
@@ -237,7 +184,7 @@ class InContext:
                 references, evidence = self._find(query)
                 query = replace(query, image=self._opened(query.image))
             rows.append(self.row(query, references))
-            concepts.append(evidence)
+            concepts.append(tuple(evidence))
         return rows, concepts
 
     def _find(self, query: Query) -> tuple[list[Reference], list[Evidence]]:
@@ -273,11 +220,6 @@ class InContext:
             for one in found
         ]
         return references, [Evidence(one.name, one.similarity) for one in found]
-
-    def _opened(self, image: Any) -> Any:
-        if image is None or isinstance(image, Image.Image):
-            return image
-        return open_photo(image, self.size, self.side)
 
 
 def settings_digest(settings: RetrievalSettings | None) -> str:

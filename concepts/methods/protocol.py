@@ -1,17 +1,39 @@
-"""Queries and replies: what a personalization method is asked, and what it returns.
+"""The protocol of personalization methods: what they learn, what they are asked, what they return.
 
 A *method* is how a policy comes to know a user's concepts. The evaluation loop hands it queries,
 which hold no truth, and keeps its replies; a benchmark's question (:mod:`benchmarks.harness`) is a
-query with its truth.
+query with its truth. The loop and the programs know :class:`Method` and nothing else of a method;
+:mod:`concepts.methods.registry` lists those that there are.
 """
 
-from dataclasses import dataclass
+import random
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from PIL import Image
 
-from data_gen.tasks.questions import Reference
+from concepts.concept import Concept
+from concepts.database import Database
+from concepts.methods.learned import LearnedStore
+from concepts.retrieval import Found
+from data_gen.files.errors import InputError
+from data_gen.images.boxes import Box, relative
+from data_gen.images.photos import open_photo
+from data_gen.tasks.questions import Reference, visual_localization_row
+from rewards.parsing import one_box
+from rl.policy.boxes import box_frames
+from rl.policy.generation import complete, length_batches, row_size
+from rl.policy.likelihood import option_log_likelihoods, yes_probabilities
+
+Picture = Path | Image.Image
+"""A file, or an image that is open."""
+
+LOCATE_TOKENS = 64
+"""Where a completion that holds one box is cut."""
 
 
 @dataclass(frozen=True)
@@ -79,3 +101,272 @@ class Reply:
     n_tokens: int
     box_frame: list[float] | None = None
     concepts: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What learning one concept cost.
+
+    Args:
+        name: the concept's.
+        seconds: of learning, when it was learned.
+        n_bytes: on disk.
+        n_parameters: numbers that were trained for it.
+        reused: whether it had been learned before, by the same policy from the same pictures.
+    """
+
+    name: str
+    seconds: float
+    n_bytes: int
+    n_parameters: int
+    reused: bool = False
+
+
+Write = Callable[[Query, Sequence[Reference]], list[dict]]
+"""Writes the conversation that asks a query, given its references: the benchmark's wording."""
+
+
+class Finder(Protocol):
+    """What finds references that are not handed over
+    (:class:`concepts.methods.in_context.ReferenceFinder`)."""
+
+    owned: Mapping[str, Reference]
+
+    def find(self, query: Query) -> list[Found]:
+        """The concepts that a query is about."""
+        ...
+
+
+class Method(ABC):
+    """A way by which a policy comes to know concepts. All calls are batched.
+
+    A subclass says which rows ask a batch of queries (:meth:`rows`), or, where prompt and images do
+    not hold all that the model is given, overrides :meth:`reply`, :meth:`likelihoods` and
+    :meth:`locate`.
+
+    Class attributes:
+        kind: the key of :data:`concepts.methods.registry.METHODS`.
+        Settings: the dataclass of its own settings.
+        learns: whether a concept must be learned before it is asked about. Such a method answers
+            from what it learned of a name; pictures that are handed over with a query are not
+            shown to the policy (:func:`concepts.methods.prompting.without_pictures`).
+
+    Args:
+        load: gives ``(model, processor)``; called when a query is asked, and only then.
+        write: see :data:`Write`.
+        settings: an instance of ``Settings``; ``None``: its defaults.
+        store: where learned concepts lie; ``None``: they are kept in memory alone.
+        finder: where references come from that are not handed over; ``None``: they must be.
+        database: the user's concepts; ``None``: only those that are handed over.
+        size: long or short ``side`` of every image, in pixels; larger ones are shrunk.
+        batch_size: rows per call of the model where a method makes calls of its own.
+        box_convention: how the policy writes boxes where its family is not known (``rl.policy``).
+    """
+
+    kind: ClassVar[str]
+    Settings: ClassVar[type]
+    learns: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        load: Callable,
+        write: Write,
+        *,
+        settings: Any = None,
+        store: LearnedStore | None = None,
+        finder: Finder | None = None,
+        database: Database | None = None,
+        size: int = 512,
+        side: str = "long",
+        batch_size: int = 64,
+        box_convention: str | None = None,
+    ):
+        self.load, self.write, self.store = load, write, store
+        self.settings = self.Settings() if settings is None else settings
+        self.finder, self.database = finder, database
+        self.size, self.side, self.batch_size = size, side, batch_size
+        self.box_convention = box_convention
+
+    # ---- concepts ----
+
+    @abstractmethod
+    def learn(
+        self,
+        concepts: Sequence[Concept],
+        negatives: Sequence[Picture] = (),
+        progress: bool = False,
+    ) -> list[Learned]:
+        """Learn N concepts, each kept as soon as it is learned, so that a run that is killed goes
+        on with the next one. What was learned before from the same is read back.
+
+        Args:
+            concepts: of ``database``, whose root their images are relative to.
+            negatives: pictures that show none of them.
+            progress: show a bar.
+
+        Returns:
+            N costs, in the order of ``concepts``.
+
+        Raises:
+            InputError: a concept cannot be learned: which and why.
+        """
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Drop what was learned of these concepts, from memory and from the store. Names of which
+        nothing was learned are no error."""
+        for name in names if self.store is not None else ():
+            self.store.remove(name)
+
+    # ---- queries ----
+
+    @abstractmethod
+    def recognize(self, pairs: Sequence[tuple[Picture, str]]) -> list[float]:
+        """p in 0-1 that the named concept is in the image, for N pairs of image and name.
+
+        Raises:
+            InputError: a concept is not known: which.
+        """
+
+    @abstractmethod
+    def rows(self, queries: Sequence[Query]) -> tuple[list[dict], list[tuple[Evidence, ...]]]:
+        """``prompt`` and ``images`` with which the policy is asked each query of :meth:`open`, and
+        which concepts were used for it."""
+
+    def reply(
+        self,
+        queries: Sequence[Query],
+        max_new_tokens: int,
+        wants_box: bool = False,
+        temperature: float = 0.0,
+    ) -> list[Reply]:
+        """Replies to one batch of queries of :meth:`open`.
+
+        Args:
+            queries: N of them, all with images or all without.
+            max_new_tokens: where a completion is cut.
+            wants_box: say in which frame the policy writes boxes.
+            temperature: of sampling, which the queries' ids seed; 0 is greedy.
+        """
+        rows, concepts = self.rows(queries)
+        model, processor = self.load()
+        frames: Sequence[list[float] | None] = [None] * len(rows)
+        if wants_box:
+            frames = box_frames(model, processor, rows, self.box_convention)
+        seed = zlib.crc32("\n".join(query.id for query in queries).encode())
+        texts = complete(model, processor, rows, max_new_tokens, temperature, seed)
+        return [
+            Reply(query.id, text, n, frame, of)
+            for query, (text, n), frame, of in zip(queries, texts, frames, concepts, strict=True)
+        ]
+
+    def likelihoods(self, queries: Sequence[Query]) -> list[list]:
+        """What the policy's probabilities say of one batch of queries of :meth:`open`.
+
+        Returns:
+            For each query ``[p(yes)]``, or for one with options their log-likelihoods and lengths
+            (:func:`rl.policy.likelihood.option_log_likelihoods`).
+        """
+        rows, _ = self.rows(queries)
+        model, processor = self.load()
+        if queries[0].options:
+            return [
+                option_log_likelihoods(model, processor, row, query.options)
+                for row, query in zip(rows, queries, strict=True)
+            ]
+        return [[p] for p in yes_probabilities(model, processor, rows, batch_size=len(rows))]
+
+    def locate(self, pairs: Sequence[tuple[Picture, str]]) -> list[Box | None]:
+        """Where the named concept is, for N pairs of image and name: x0 y0 x1 y1 in 0-1 of the
+        image, ``None`` where the policy writes no box. Asked as the localization task is, with the
+        concept's first picture.
+
+        Raises:
+            InputError: a concept is not known: which.
+        """
+        rows = [
+            visual_localization_row(
+                random.Random(0),  # the same words always
+                name,
+                replace(reference := self.reference(name), image=self._opened(reference.image)),
+                self._opened(image),
+                (0.0, 0.0, 1.0, 1.0),  # the truth, which is not asked for
+                source="locate",
+            )
+            for image, name in pairs
+        ]
+        return self.boxes(rows)
+
+    def boxes(self, rows: Sequence[dict]) -> list[Box | None]:
+        """The boxes with which the policy answers N rows, in 0-1 of the last image."""
+        if not rows:
+            return []
+        model, processor = self.load()
+        found: list[Box | None] = [None] * len(rows)
+        for batch in length_batches([row_size(row) for row in rows], self.batch_size):
+            asked = [rows[i] for i in batch]
+            frames = box_frames(model, processor, asked, self.box_convention)
+            texts = complete(model, processor, asked, LOCATE_TOKENS)
+            for i, frame, (text, _) in zip(batch, frames, texts, strict=True):
+                found[i] = _inside(one_box(text), frame)
+        return found
+
+    # ---- what a query is asked with ----
+
+    def open(self, query: Query) -> Query:
+        """The query with its images opened, RGB. The image of a query without references stays a
+        file until it is asked: retrieval looks at it in another size.
+
+        Raises:
+            PhotoError: an image cannot be opened.
+        """
+        references = query.references
+        if references is not None:
+            references = tuple(replace(r, image=self._opened(r.image)) for r in references)
+            return replace(query, references=references, image=self._opened(query.image))
+        self._opened(query.image)
+        return query
+
+    def query_size(self, query: Query) -> tuple[int, int, int]:
+        """Images, pixels and characters with which a query of :meth:`open` is asked, as
+        :func:`rl.policy.generation.row_size`; it decides which queries share a batch."""
+        query = replace(query, image=self._opened(query.image))
+        return row_size(self.row(query, query.references or ()))
+
+    def row(self, query: Query, references: Sequence[Reference]) -> dict:
+        """``prompt`` and ``images`` that ask a query with references in the prompt."""
+        images = [reference.image for reference in references]
+        prompt = query.prompt or self.write(query, references)
+        return {
+            "prompt": prompt,
+            "images": [*images, *([] if query.image is None else [query.image])],
+        }
+
+    def reference(self, name: str) -> Reference:
+        """A concept of the user's with its first picture, a file.
+
+        Raises:
+            InputError: there is no such concept, or it has no picture.
+        """
+        if self.finder is not None and name in self.finder.owned:
+            return self.finder.owned[name]
+        concept = self.database.concepts().get(name) if self.database is not None else None
+        if self.database is None or concept is None or not concept.images:
+            raise InputError(
+                f"{name!r} is no concept with a picture"
+                + (f" of {self.database.path}" if self.database is not None else "")
+                + "; add it to the database first"
+            )
+        return Reference(name, self.database.image_path(concept.images[0]), concept.info)
+
+    def _opened(self, image: Any) -> Any:
+        if image is None or isinstance(image, Image.Image):
+            return image
+        return open_photo(image, self.size, self.side)
+
+
+def _inside(box: Box | None, frame: Sequence[float] | None) -> Box | None:
+    """A box in 0-1 of its frame, what leads out of it cut off; ``None`` where nothing is left."""
+    if box is None or frame is None:
+        return None
+    x0, y0, x1, y1 = (min(1.0, max(0.0, v)) for v in relative(box, (frame[0], frame[1])))
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None

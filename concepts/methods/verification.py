@@ -29,19 +29,21 @@ def presence_probabilities(
     batch_size: int = 8,
 ) -> list[float]:
     """p(yes) / (p(yes) + p(no)) that each candidate (name, image) is in ``image``, 0-1."""
-    # The wording is drawn with a fixed seed: the same question always.
-    rows = [
-        object_consistency_row(
-            random.Random(0),
-            name,
-            Reference(name, reference),
-            image.convert("RGB"),
-            same=True,
-            source="verify",
-        )
-        for name, reference in candidates
-    ]
+    rows = [presence_row(image, name, reference) for name, reference in candidates]
     return yes_probabilities(model, processor, rows, batch_size=batch_size)
+
+
+def presence_row(image: Image.Image, name: str, reference: Image.Image) -> dict:
+    """The object-consistency question whether the named concept, shown by ``reference``, is in
+    ``image``; in the same words always."""
+    return object_consistency_row(
+        random.Random(0),
+        name,
+        Reference(name, reference),
+        image.convert("RGB"),
+        same=True,
+        source="verify",
+    )
 
 
 def verify(

@@ -113,6 +113,8 @@ def chat(
             time.sleep(max(0.0, min(pause, _MAX_WAIT, until - time.monotonic())))
             wait *= 2
     late = f" and {endpoint.timeout:g} seconds" if tried < endpoint.tries else ""
+    if "refused" in reason.lower():  # nothing listens at that port
+        reason += f"; is a server running there, such as `vllm serve {endpoint.model}`?"
     raise NoAnswer(
         f"{url} did not answer in {tried} tries{late} ({reason}); earlier "
         f"answers are kept: run the same command again to resume"

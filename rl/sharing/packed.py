@@ -24,6 +24,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from rl.sharing import decode
+from rl.sharing.dropout import active_dropouts
 
 NAME = "shared_prompt"
 
@@ -212,8 +213,13 @@ def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor
     return torch.cat([prompt, branches], dim=2).transpose(1, 2).contiguous()
 
 
-def unsupported_reason(model) -> str | None:
-    """Why this decoder's prompts cannot be shared; ``None`` where they can."""
+def unsupported_reason(model, *, dropout: bool = True) -> str | None:
+    """Why this decoder's prompts cannot be shared; ``None`` where they can.
+
+    Args:
+        model: the policy, without adapters' wrappers.
+        dropout: whether LoRA's dropout may be drawn once per prompt (:mod:`rl.sharing.dropout`).
+    """
     decoder = model.get_decoder()
     config = decoder.config
     types = set(getattr(config, "layer_types", None) or ["full_attention"])
@@ -225,9 +231,15 @@ def unsupported_reason(model) -> str | None:
     ):
         return "attention within images is bidirectional"
     if "flash" in (config._attn_implementation or ""):
-        return f"{config._attn_implementation} takes no packed rows; use sdpa"
-    if any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in decoder.modules()):
-        return "dropout would be sampled once per prompt"
+        return (
+            f"{config._attn_implementation} takes no packed rows; load the policy with sdpa, which "
+            f"runs flash attention's kernels"
+        )
+    of_lora, others = active_dropouts(decoder)
+    if others:
+        return "the decoder has dropout beside LoRA's"
+    if of_lora and not dropout:
+        return "LoRA's dropout would be drawn once per prompt, and share_dropout is off"
     if getattr(config, "attention_dropout", 0):
         return "attention has dropout"
     return None

@@ -24,6 +24,7 @@ from rl.sharing.cost import (
     prices_of,
     split_groups,
 )
+from rl.sharing.dropout import without_dropout
 from rl.sharing.image_cache import VisionFeatureCache
 from rl.sharing.image_rows import images_of_rows, take_rows
 from rl.sharing.packed import pack, prompt_positions
@@ -47,6 +48,8 @@ class Sharing:
         prompt, vision: ``auto``, ``on`` (an error where the model does not support it) or ``off``.
         drop_finished: remove completions that have ended from the batch while others are sampled;
             needs ``prompt``.
+        dropout: LoRA's dropout is drawn once for the tokens of a prompt (:mod:`rl.sharing.dropout`);
+            without it, prompts are not shared under dropout.
         in_step: ranks must run equally many forwards (ZeRO-3, FSDP). Groups are then not sorted by
             length into passes, and ``drop_finished`` is off.
         most_tokens: a packed row has at most this many; larger groups are split.
@@ -67,6 +70,7 @@ class Sharing:
         prompt="auto",
         vision="auto",
         drop_finished=False,
+        dropout=True,
         in_step=False,
         most_tokens=16384,
     ):
@@ -80,7 +84,7 @@ class Sharing:
             "share_vision", vision, lambda: image_cache.unsupported_reason(model, processor)
         )
         self.prompt = self._allowed(
-            "share_prompt", prompt, lambda: packed.unsupported_reason(plain)
+            "share_prompt", prompt, lambda: packed.unsupported_reason(plain, dropout=dropout)
         )
         self.image_cache = VisionFeatureCache(model, processor) if self.vision else None
         if self.prompt:
@@ -178,24 +182,29 @@ class Sharing:
             and predicted_ratio(passes, prompt, completion, self.prices) > MAX_COST_RATIO
         ):
             return usual(ids, mask, fields, num_images)
-        parts = [
-            self._packed(model, ids, mask, completion, each, fields, counts, autocast, entropy)
-            for each in passes
-        ]
         taken = [row for each in passes for group in each.groups for row in group]
         back = torch.tensor(taken, device=ids.device).argsort()
-        logps, entropies = zip(*parts, strict=True)
-        result = torch.cat(logps)[back], torch.cat(entropies)[back] if entropy else None
+
+        def shared():
+            parts = [
+                self._packed(model, ids, mask, completion, each, fields, counts, autocast, entropy)
+                for each in passes
+            ]
+            logps, entropies = zip(*parts, strict=True)
+            return torch.cat(logps)[back], torch.cat(entropies)[back] if entropy else None
+
+        result = shared()
         if not self.checked:
             self.checked = True
             # One completion of each of a few groups, because all of them may not fit unshared.
             some = [group[n % len(group)] for n, group in enumerate(groups[:CHECKED])]
-            taken = {**dict.fromkeys(fields), **take_rows(fields, some, counts)}
-            with torch.no_grad():
+            of_some = {**dict.fromkeys(fields), **take_rows(fields, some, counts)}
+            with torch.no_grad(), without_dropout(model) as drew:
+                found = (shared() if drew else result)[0][some]
                 wanted, _ = usual(
-                    ids[some], mask[some], taken, num_images and [counts[row] for row in some]
+                    ids[some], mask[some], of_some, num_images and [counts[row] for row in some]
                 )
-            gap = ((result[0][some] - wanted) * mask[some, prompt:]).abs().max().item()
+            gap = ((found - wanted) * mask[some, prompt:]).abs().max().item()
             if not gap <= self._tolerance(model, autocast):
                 self.prompt = False
                 self.reasons["share_prompt"] = f"first use differed by {gap:.2g} nats"

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from concepts.methods import in_context
+from concepts.concept import Concept
+from concepts.database import Database
+from concepts.methods import in_context, protocol
 from concepts.methods.in_context import (
     InContext,
     ReferenceFinder,
@@ -13,7 +15,8 @@ from concepts.methods.in_context import (
     settings_digest,
 )
 from concepts.methods.prompting import conversation, load_templates, query_of_row
-from concepts.methods.protocol import Evidence, Query, Reference
+from concepts.methods.protocol import Evidence, Learned, Query, Reference
+from concepts.methods.verification import presence_probabilities
 from data_gen.files.errors import InputError
 from data_gen.files.settings import settings_from
 from data_gen.files.skipped import SkippedItems
@@ -159,7 +162,7 @@ def test_the_digest_of_settings_leaves_the_cache_out():
 
 def test_retrieved_references_stand_in_the_prompt(finder, owned):
     asked = InContext(list, write, finder=finder)
-    (row,), (concepts,) = asked._rows([asked.open(ask("blue"))])
+    (row,), (concepts,) = asked.rows([asked.open(ask("blue"))])
     assert [one.name for one in concepts][0] == "mia" and all(one.used for one in concepts)
     assert len(row["images"]) == 3 and row["images"][0].getpixel((0, 0)) == (0, 0, 255)
     words = [part["text"] for part in row["prompt"][1]["content"] if part["type"] == "text"]
@@ -171,14 +174,14 @@ def test_the_size_of_a_query_is_that_of_its_row(finder):
     for row in tiny_rows(3, text_only=1):
         assert asked.query_size(query_of_row(row)) == row_size(row)
     query = ask("blue")
-    (row,), _ = InContext(list, write, finder=finder)._rows([query])
+    (row,), _ = InContext(list, write, finder=finder).rows([query])
     assert asked.query_size(query) == row_size(row), "nothing is verified yet"
     assert row_size(row)[0] == 3
 
 
 def test_a_query_without_references_needs_retrieval():
     with pytest.raises(InputError, match="query 'red' comes without references; give the system"):
-        InContext(list, write)._rows([ask("red")])
+        InContext(list, write).rows([ask("red")])
 
 
 @pytest.mark.parametrize("threshold", [0, 0.5, 1])
@@ -194,7 +197,7 @@ def test_references_that_the_policy_does_not_confirm_are_dropped(finder, monkeyp
     asked = InContext(
         lambda: ("model", "processor"), write, finder=finder, verify=threshold, batch_size=3
     )
-    (row,), (concepts,) = asked._rows([ask("blue", k=3)])
+    (row,), (concepts,) = asked.rows([ask("blue", k=3)])
     assert {one.name: one.p for one in concepts} == said
     kept = [one.name for one in concepts if one.used]
     assert kept == [one.name for one in concepts if said[one.name] >= threshold]
@@ -263,3 +266,40 @@ def test_likelihoods_of_yes_and_of_options(policy):
         assert 0 <= p <= 1
     found = asked.likelihoods([replace(query, options=("yes", "no")) for query in queries])
     assert [len(of) for of in found] == [2, 2] and all(total < 0 for of in found for total, _ in of)
+
+
+# ---- as a method ----
+
+
+def test_nothing_is_learned_and_nothing_is_left_to_forget(tmp_path):
+    asked = InContext(must_not_load, write)
+    (cost,) = asked.learn([Concept("bo", ("bo.png",))])
+    assert cost == Learned("bo", 0.0, 0, 0, False)
+    asked.forget(["bo", "nobody"])
+
+
+def test_recognizing_is_the_policys_yes_with_the_concepts_picture(policy, finder, owned):
+    asked = InContext(lambda: policy, write, finder=finder)
+    image = Image.new("RGB", (40, 40), "blue")
+    found = asked.recognize([(image, "mia"), (owned["bo"].image, "bo"), (image, "bo")])
+    one = presence_probabilities(
+        *policy, image, [(n, Image.open(owned[n].image)) for n in ("mia", "bo")]
+    )
+    assert [found[0], found[2]] == pytest.approx(one, abs=1e-5)
+    with pytest.raises(InputError, match="'who' is no concept with a picture; add it"):
+        asked.recognize([(image, "who")])
+
+
+def test_boxes_are_fractions_of_the_image(policy, owned, tmp_path, monkeypatch):
+    database = Database(tmp_path / "database.json")
+    database.add(Concept("bo", (str(owned["bo"].image),)))
+    asked = InContext(lambda: policy, write, database=database, box_convention="thousand")
+    said = iter(["[100, 200, 300, 400]", "nowhere", "[500, 0, 1200, 1000]", "[300, 0, 100, 9]"])
+    monkeypatch.setattr(
+        protocol, "complete", lambda model, processor, rows, limit: [(next(said), 1) for _ in rows]
+    )
+    image = Image.new("RGB", (64, 64), "red")
+    boxes = asked.locate([(image, "bo")] * 4)
+    assert boxes[0] == pytest.approx((0.1, 0.2, 0.3, 0.4)) and boxes[1] is None
+    assert boxes[2] == pytest.approx((0.5, 0.0, 1.0, 1.0)) and boxes[3] is None
+    assert asked.locate([]) == []
