@@ -77,6 +77,7 @@ class VisionFeatureCache:
         self.stacked = {"pooled": False, "deep": False}
         self._mode = "train"
         self._inner = _inner(model)
+        self._before = self._inner.__dict__.get("get_image_features")
         self._encode = self._inner.get_image_features
         self._inner.get_image_features = self._features
 
@@ -86,6 +87,13 @@ class VisionFeatureCache:
         for image_id in self.ids[mode].values():
             del self.images[image_id]
         self.ids[mode].clear()
+
+    def close(self) -> None:
+        """Give the model the ``get_image_features`` back that it had."""
+        if self._before is None:
+            del self._inner.get_image_features
+        else:
+            self._inner.get_image_features = self._before
 
     def share_with(self, model) -> None:
         """Let a second model with the same frozen tower (a reference) read from this cache."""
