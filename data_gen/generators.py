@@ -8,6 +8,7 @@ from typing import NamedTuple
 from data_gen.files.errors import InputError, SourceError
 from data_gen.files.files import file_digest, fingerprint_of
 from data_gen.files.settings import Arguments, settings_from
+from data_gen.preferences.toybox import ToyboxPreferenceSettings, toybox_preference_rows
 from data_gen.rows.indexed import IndexedRows
 from data_gen.sources.box_filters import Limits
 from data_gen.sources.detection import detection_rows, detection_source, open_boxes
@@ -80,6 +81,10 @@ def _toybox(counts: dict, seed: int, **settings) -> IndexedRows:
     return toybox_rows(counts, seed, ToyboxSettings(**settings))
 
 
+def _toybox_preferences(counts: dict, seed: int, **settings) -> IndexedRows:
+    return toybox_preference_rows(counts, seed, ToyboxPreferenceSettings(**settings))
+
+
 def _mixture(counts: dict, seed: int, sources: Mapping) -> IndexedRows:
     generators = {
         name: made for name, made in GENERATORS.items() if name not in ("mixture", "diffusion")
@@ -89,6 +94,9 @@ def _mixture(counts: dict, seed: int, sources: Mapping) -> IndexedRows:
 
 GENERATORS = {
     "toybox": _generator("toybox", ToyboxSettings, _toybox),
+    "toybox_preferences": _generator(
+        "toybox_preferences", ToyboxPreferenceSettings, _toybox_preferences
+    ),
     "folders": _generator("folders", folder_rows, folder_rows),
     "subjects200k": _generator("subjects200k", subjects200k_rows, subjects200k_rows),
     "detection": _generator("detection", detection_rows, detection_rows),

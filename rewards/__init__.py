@@ -12,6 +12,9 @@ Every function here has TRL's own signature and works unchanged as a `reward_fun
     caption_length        is the caption about as long as asked?          0…1
     caption_facts         what the caption claims: precision x coverage 0…1
     caption_questions     what a reader of the caption learns (CoViP)   −1…1
+    preference_accuracy   which picture will the user prefer?             0 or 1
+    preference_format     do scores, totals and answer fit together?      0 or 1
+    profile_similarity    is the user's taste named as it is?             0…1
     repetition            penalty for repeated n-grams                    −1…0
     copying               penalty for n-grams copied from the prompt      −1…0
 
@@ -24,6 +27,7 @@ from rewards.identity_consistency import mention_balanced, mention_f1, mention_r
 from rewards.length import caption_length
 from rewards.object_consistency import object_consistency
 from rewards.penalties import copying, repetition
+from rewards.preference import preference_accuracy, preference_format, profile_similarity
 from rewards.visual_localization import visual_localization
 
 __all__ = [
@@ -35,6 +39,9 @@ __all__ = [
     "mention_f1",
     "mention_ratio",
     "object_consistency",
+    "preference_accuracy",
+    "preference_format",
+    "profile_similarity",
     "repetition",
     "visual_localization",
 ]

@@ -76,8 +76,8 @@ def collate_with_ids(collate: Callable) -> Callable:
 def target_of(row: dict) -> str | None:
     """The text that the policy is trained to answer; ``None`` if the row has none.
 
-    It is the row's ``box``, as JSON in the frame in which the policy writes boxes; or its
-    ``answer``; or, for free text, its custom column ``target``.
+    It is the row's ``box``, as JSON in the frame in which the policy writes boxes; or its custom
+    column ``target``, free text such as a caption or reasons with their answer; or its ``answer``.
 
     Args:
         row: with ``box_frame`` from :func:`rl.policy.boxes.add_box_frame`, where it has a box.
@@ -89,9 +89,7 @@ def target_of(row: dict) -> str | None:
             round(v * side, digits) for v, side in zip(row["box"], (width, height) * 2, strict=True)
         ]
         return json.dumps({"bbox_2d": scaled})
-    if row["answer"] is not None:
-        return row["answer"]
-    return (row.get("target") or "").strip() or None
+    return (row.get("target") or "").strip() or row["answer"]
 
 
 def examples(rows: Dataset) -> Dataset:

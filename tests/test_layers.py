@@ -19,6 +19,7 @@ INSIDE = {
         "registry",
         "experiments",
         "mined_negatives",
+        "preferences",
         "retrieval",
         "toybox",
         "published",
@@ -50,6 +51,7 @@ INSIDE = {
     ],
     "data_gen": [
         "generators",
+        "preferences",
         "synthesis",
         "sources",
         "negatives",
@@ -68,6 +70,7 @@ INSIDE = {
         "visual_localization",
         "caption_facts",
         "caption_questions",
+        "preference",
         "penalties",
         "length",
         "names",

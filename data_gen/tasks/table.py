@@ -121,3 +121,12 @@ add_task(
         benchmark="benchmarks.published.naming:Naming",
     )
 )
+add_task(
+    Task(
+        "preference",
+        Truth("answer", ("A", "B")),
+        prompt_keys=("liked", "disliked", "candidate", "ask", "suffix", "look"),
+        reward="rewards:preference_accuracy",
+        benchmark="benchmarks.preferences:Preferences",
+    )
+)

@@ -37,6 +37,7 @@ _TINTS = {
 }
 _CHROMA = {"muted": 0.35, "natural": 1.0, "vivid": 1.9}
 _DRAWN = {"cartoon": "outlined"}
+_LEVELS = [85 * round(v / 85) for v in range(256)] * 3
 
 
 @dataclass(frozen=True)
@@ -98,23 +99,23 @@ def apply_look(image: Image.Image, look: Look, seed: int) -> Image.Image:
     }[look.medium](image)
     image = ImageEnhance.Color(image).enhance(_CHROMA[look.saturation])
     tint = Image.new("RGB", image.size, _TINTS[look.colour])
-    return Image.blend(image, tint, 0.28)
+    return Image.blend(image, tint, 0.36)
 
 
 def _ornaments(image: Image.Image, grain: np.random.Generator) -> Image.Image:
     """Small light and dark dots all over."""
     values = np.asarray(image).copy()
     side = image.width
-    spots = grain.integers(0, side - 1, (side * side // 60, 2))
-    for k, (y, x) in enumerate(spots):
-        values[y : y + 2, x : x + 2] = 250 if k % 2 else 30
+    y, x = grain.integers(0, side - 1, (2, side * side // 60))
+    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        values[y[::2] + dy, x[::2] + dx] = 30
+        values[y[1::2] + dy, x[1::2] + dx] = 250
     return Image.fromarray(values)
 
 
 def _pop(image: Image.Image) -> Image.Image:
     """Few, hard colours."""
-    levels = [85 * round(v / 85) for v in range(256)]
-    return ImageEnhance.Contrast(image).enhance(1.6).point(levels * 3)
+    return ImageEnhance.Contrast(image).enhance(1.6).point(_LEVELS)
 
 
 def _pixels(image: Image.Image) -> Image.Image:
@@ -136,14 +137,14 @@ def _tiles(image: Image.Image) -> Image.Image:
 
 
 def _oil(image: Image.Image, grain: np.random.Generator) -> Image.Image:
-    """Blotches: neighbouring pixels trade places, and the commonest colour wins."""
+    """Blotches: neighbouring pixels trade places, and the middle one wins."""
     values = np.asarray(image)
     side = image.width
     reach = max(1, side // 32)
     y, x = np.mgrid[:side, :side]
     dy, dx = grain.integers(-reach, reach + 1, (2, side, side))
     values = values[np.clip(y + dy, 0, side - 1), np.clip(x + dx, 0, side - 1)]
-    return Image.fromarray(values).filter(ImageFilter.ModeFilter(3))
+    return Image.fromarray(values).filter(ImageFilter.MedianFilter(3))
 
 
 def _watercolour(image: Image.Image, grain: np.random.Generator) -> Image.Image:

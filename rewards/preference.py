@@ -1,0 +1,395 @@
+"""Preference: which of two pictures does a user prefer, and what does the chain of reasons say?
+
+A completion is a chain of four blocks, in this order and with nothing else around them: the user's
+profile, its opposite, scores, answer. Two wordings are read. The long one is that of PreferThinker's
+released outputs, the short one has fewer tokens:
+
+    <visual preference profile>            <liked>cartoon, golden, crayon, muted, plain</liked>
+    "Art Styles": "cartoon",               <disliked>mosaic, icy, pencil, vivid, dense</disliked>
+    ... "Color", "Artistic Medium",        <think>
+    "Saturation", "Detail"                 style: A cartoon 5, B mosaic 1
+    </visual preference profile>           ... colour, medium, saturation, detail
+    <visual non-preference profile> ...    total: A 21, B 9
+    <think>                                </think>
+    1. Artistic style:                     <answer>A</answer>
+    Image A(5) - reason;
+    Image B(1) - reason. ...
+    Total:
+    Image A: total_score=5+5+1+5+5=21
+    Image B: total_score=1+1+5+1+1=9
+    </think>
+    <answer>Image A</answer>
+
+    preference_accuracy = 1 where the one answer is the truth, else 0
+    preference_format   = 1 where the chain has no fault, else 0
+    profile_similarity  = (1 - w) · text + w · picture
+        text    = mean over the ten terms of s(predicted, true), at least 0
+        picture = mean over the two profiles of s(picture drawn from the predicted profile,
+                  picture drawn from the true one), at least 0
+
+s is exact equality of terms unless `similarity` is given, and w is 0 unless `pictures` is. Both are
+functions given by their addresses, because nothing here knows a model:
+
+    reward_settings:
+      profile_similarity:
+        similarity: data_gen.preferences.similarity:sentence_similarity
+        pictures: data_gen.preferences.similarity:toybox_pictures
+        picture_weight: 0.5
+
+    def similarity(pairs: list[tuple[str, str]], **settings) -> list[float]
+    def pictures(pairs: list[tuple[Sequence[str], Sequence[str]]], **settings) -> list[float]
+
+Each is given (predicted, true), terms or profiles of five terms, all of a batch at once, and returns
+a number for each. They are called with an empty list before weights load, to check their settings.
+
+Source: PreferThinker (arXiv 2511.00609): weights 1.0, 0.3 and 0.7. Its released code multiplies the
+profile's reward by 0, takes the last of several answers, and does not look into a block.
+
+Cheats refused by the format: totals that do not add up, a tie (all fives), an answer that does not
+follow from the totals, an answer before its reasons, blocks that are empty, doubled or out of order,
+words around them, chains of more than 20,000 characters. By accuracy: both answers, in one block or
+two. By the profile: the liked profile copied for its opposite (a term in both is worth nothing in
+either), a list of terms in place of one. Not refused: reasons that nobody checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rewards.parsing import completion_text
+
+TASK = "preference"
+
+ELEMENTS = ("art_style", "colour", "medium", "saturation", "detail")
+
+LETTERS = ("A", "B")
+"""Of the two candidates."""
+
+BEST = 5
+"""The highest score of an element; the lowest is 0."""
+
+MOST_CHARACTERS = 20_000
+MOST_OF_A_TERM = 60
+
+BLOCKS = {
+    "liked": ("liked", "visual preference profile"),
+    "disliked": ("disliked", "visual non-preference profile"),
+    "think": ("think",),
+    "answer": ("answer",),
+}
+"""Block -> names of its tag."""
+
+_LABELS = {
+    "style": "art_style",
+    "art style": "art_style",
+    "art styles": "art_style",
+    "art_style": "art_style",
+    "artistic style": "art_style",
+    "artistic styles": "art_style",
+    "color": "colour",
+    "colors": "colour",
+    "colour": "colour",
+    "colours": "colour",
+    "medium": "medium",
+    "artistic medium": "medium",
+    "artisticmedium": "medium",
+    "saturation": "saturation",
+    "detail": "detail",
+    "details": "detail",
+    "total": "total",
+    "totals": "total",
+}
+_TAG = {
+    tag: re.compile(rf"<(/?)(?:{'|'.join(names)})>", re.IGNORECASE) for tag, names in BLOCKS.items()
+}
+_LABELLED = re.compile(r'(?:\d\.)?[ "]{0,4}([A-Za-z_]+(?: [A-Za-z]+)?)"?[ ]{0,4}:(.*)', re.DOTALL)
+_NAME = r"(?:(?i:image|picture) )?([AB])\b"
+_SCORE = re.compile(rf"{_NAME} ?\( ?([0-9]{{1,3}}) ?\)")
+_SHORT_SCORE = re.compile(rf"{_NAME}:?([^0-9()]{{0,80}})\b([0-9]{{1,3}})\.?")
+_TOTAL = re.compile(
+    rf"{_NAME} ?:? ?(?:total[_ ]score ?[=:]? ?)?((?:[0-9]{{1,3}} ?\+ ?)*[0-9]{{1,3}} ?= ?)?"
+    r"([0-9]{1,3})\.?"
+)
+_ANSWER = re.compile(rf"{_NAME}\.?")
+_NUMBER = re.compile(r"[0-9]+")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a completion says; parts that cannot be read are ``None``.
+
+    Attributes:
+        liked, disliked: five terms, in the order of :data:`ELEMENTS`.
+        scores: of A and of B for each element, in the same order.
+        totals: of A and of B.
+        answer: ``A`` or ``B``.
+        fault: the first thing that is wrong with the format; empty where nothing is.
+    """
+
+    liked: tuple[str, ...] | None = None
+    disliked: tuple[str, ...] | None = None
+    scores: tuple[tuple[int, int], ...] | None = None
+    totals: tuple[int, int] | None = None
+    answer: str | None = None
+    fault: str = ""
+
+
+def read_chain(text: str) -> Chain:
+    """Read a completion. Any string is read, in time linear in its length.
+
+    Args:
+        text: what the model wrote.
+    """
+    if len(text) > MOST_CHARACTERS:
+        return Chain(fault="too long")
+    found = {tag: _block(tag, text) for tag in BLOCKS}
+    inside = {tag: text[block[1] : block[2]] if block else None for tag, block in found.items()}
+    liked, disliked = _profile(inside["liked"]), _profile(inside["disliked"])
+    scores, totals, sums_agree = _scores(inside["think"])
+    letter = _ANSWER.fullmatch(_plain(inside["answer"] or ""))
+    answer = letter[1] if letter else None
+
+    fault = next((f"no one <{tag}> block" for tag in BLOCKS if not found[tag]), "")
+    if not fault:
+        fault = _order_fault(text, [block for block in found.values() if block])
+    for part, wrong in (
+        (liked, "profile is not five terms"),
+        (disliked, "opposite is not five terms"),
+        (scores, "scores are not 0-5 of A and B for five elements"),
+        (totals, "no totals"),
+        (answer, "answer is not A or B"),
+    ):
+        if not fault and part is None:
+            fault = wrong
+    if not fault and scores and totals:
+        a, b = totals
+        if not sums_agree or totals != tuple(map(sum, zip(*scores, strict=True))):
+            fault = "totals do not add up"
+        elif a == b or answer != LETTERS[b > a]:
+            fault = "answer does not follow from the totals"
+    return Chain(liked, disliked, scores, totals, answer, fault)
+
+
+def preference_accuracy(completions, *, task, answer, **_) -> list[float | None]:
+    """Whether the preferred picture is answered.
+
+    Args:
+        completions: B strings or conversations.
+        task: B task names; rows of other tasks get None.
+        answer: B truths, "A" or "B".
+
+    Returns:
+        B rewards, each 0.0, 1.0 or None.
+
+    Raises:
+        ValueError: a row of this task has another truth.
+
+    Source:
+        PreferThinker, arXiv 2511.00609.
+    """
+    rewards: list[float | None] = []
+    for completion, row_task, truth in zip(completions, task, answer, strict=True):
+        if row_task == TASK and truth not in LETTERS:
+            raise ValueError(f"a row of task {TASK} has the answer {truth!r}; it must be A or B")
+        given = read_chain(completion_text(completion)).answer if row_task == TASK else None
+        rewards.append(float(given == truth) if row_task == TASK else None)
+    return rewards
+
+
+def preference_format(completions, *, task, **_) -> list[float | None]:
+    """Whether the chain has four blocks, five elements in each, scores 0-5, totals that add up, and
+    the answer that follows from them.
+
+    Args:
+        completions: B strings or conversations.
+        task: B task names; rows of other tasks get None.
+
+    Returns:
+        B rewards, each 0.0, 1.0 or None.
+
+    Source:
+        PreferThinker, arXiv 2511.00609, which asks for the four blocks alone.
+    """
+    return [
+        float(not read_chain(completion_text(completion)).fault) if row_task == TASK else None
+        for completion, row_task in zip(completions, task, strict=True)
+    ]
+
+
+def profile_similarity(
+    completions,
+    *,
+    task,
+    liked_profile,
+    disliked_profile,
+    similarity: Callable[..., list[float]] | None = None,
+    similarity_settings: Mapping | None = None,
+    pictures: Callable[..., list[float]] | None = None,
+    pictures_settings: Mapping | None = None,
+    picture_weight: float = 0.5,
+    **_,
+) -> list[float | None]:
+    """How much the predicted profile and its opposite are like the true ones.
+
+    Args:
+        completions: B strings or conversations.
+        task: B task names; rows of other tasks get None.
+        liked_profile, disliked_profile: B lists of the five true terms; None or empty where they
+            are not known, as of real users.
+        similarity: of terms; see the module's docstring. None: 1 for equal terms, else 0.
+        similarity_settings: passed to it by name.
+        pictures: of pictures drawn from profiles; None: terms alone count.
+        pictures_settings: passed to it by name.
+        picture_weight: w, 0-1.
+
+    Returns:
+        B rewards, each in 0-1, or None: another task, or no true profile.
+
+    Raises:
+        ValueError: a weight outside 0-1, or a function that returns too few numbers.
+
+    Source:
+        PreferThinker, arXiv 2511.00609, its equation for r_predict; the split between terms and
+        pictures is not published.
+    """
+    if not 0 <= picture_weight <= 1:
+        raise ValueError(f"picture_weight is {picture_weight!r}; it must be 0-1")
+    rewards: list[float | None] = [None] * len(completions)
+    profiles: list[tuple[int, Sequence[str], Sequence[str], tuple[bool, ...]]] = []
+    rows = zip(completions, task, liked_profile, disliked_profile, strict=True)
+    for i, (completion, row_task, liked, disliked) in enumerate(rows):
+        if row_task != TASK or not liked or not disliked:
+            continue
+        rewards[i] = 0.0
+        chain = read_chain(completion_text(completion))
+        said = chain.liked or ("",) * 5, chain.disliked or ("",) * 5
+        # Nobody likes and dislikes the same: one profile copied for the other is no prediction.
+        counts = tuple(_key(a) != _key(b) for a, b in zip(*said, strict=True))
+        for predicted, true, known in (
+            (said[0], liked, chain.liked),
+            (said[1], disliked, chain.disliked),
+        ):
+            if known:
+                profiles.append((i, predicted, true, counts))
+    terms = [
+        (i, pair)
+        for i, predicted, true, counts in profiles
+        for pair, count in zip(zip(predicted, true, strict=True), counts, strict=True)
+        if count
+    ]
+    w = picture_weight if pictures else 0.0
+    found = _numbers(similarity or _equal, [pair for _, pair in terms], similarity_settings)
+    for (i, _pair), value in zip(terms, found, strict=True):
+        rewards[i] = (rewards[i] or 0.0) + (1 - w) * value / (2 * len(ELEMENTS))
+    if pictures:
+        drawn = [(i, (tuple(p), tuple(t))) for i, p, t, counts in profiles if any(counts)]
+        found = _numbers(pictures, [pair for _, pair in drawn], pictures_settings)
+        for (i, _pair), value in zip(drawn, found, strict=True):
+            rewards[i] = (rewards[i] or 0.0) + w * value / 2
+    return [None if reward is None else min(1.0, reward) for reward in rewards]
+
+
+def _numbers(function: Callable, pairs: list, settings: Mapping | None) -> list[float]:
+    """One number in 0-1 for each pair."""
+    found = list(function(pairs, **(settings or {})))
+    if len(found) != len(pairs):
+        raise ValueError(f"asked for {len(pairs)} similarities, {function!r} gives {len(found)}")
+    return [min(1.0, max(0.0, float(value))) for value in found]
+
+
+def _equal(pairs: list[tuple[str, str]]) -> list[float]:
+    return [float(_key(a) == _key(b)) for a, b in pairs]
+
+
+def _key(term: str) -> str:
+    return " ".join(term.casefold().split())
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _block(tag: str, text: str) -> tuple[int, int, int, int] | None:
+    """Where the one block of that tag begins, its inside begins and ends, and where it ends."""
+    tags = list(_TAG[tag].finditer(text))
+    if len(tags) != 2 or tags[0][1] or not tags[1][1]:
+        return None
+    return tags[0].start(), tags[0].end(), tags[1].start(), tags[1].end()
+
+
+def _order_fault(text: str, blocks: list[tuple[int, int, int, int]]) -> str:
+    end = 0
+    for start, _first, _last, after in blocks:
+        if start < end:
+            return "blocks out of order"
+        if text[end:start].strip():
+            return "words outside the blocks"
+        end = after
+    return "words outside the blocks" if text[end:].strip() else ""
+
+
+def _profile(inside: str | None) -> tuple[str, ...] | None:
+    """Five terms, labelled line by line or in one line in the order of the elements."""
+    if inside is None:
+        return None
+    lines = [line.strip() for line in inside.split("\n") if line.strip()]
+    if len(lines) == 1:
+        terms = [term.strip(' "') for term in lines[0].split(",")]
+        # A single labelled line is one element and no profile.
+        given = dict(zip(ELEMENTS, terms, strict=False)) if len(terms) == len(ELEMENTS) else {}
+    elif len(lines) == len(ELEMENTS):
+        read = [_LABELLED.fullmatch(line[:200]) for line in lines]
+        given = {
+            _LABELS.get(match[1].casefold(), ""): match[2].strip(' ",') for match in read if match
+        }
+    else:
+        return None
+    terms = tuple(given.get(element, "") for element in ELEMENTS)
+    good = all(
+        term and len(term) <= MOST_OF_A_TERM and set(term).isdisjoint('<>:,;"') for term in terms
+    )
+    return terms if good else None
+
+
+def _scores(inside: str | None) -> tuple:
+    """Scores, totals, and whether the summands that are written are the scores."""
+    sections: dict[str, list[str]] = {}
+    current: list[str] = []
+    for line in (inside or "").split("\n"):
+        match = _LABELLED.fullmatch(line.strip()[:500])
+        label = _LABELS.get(match[1].casefold()) if match else None
+        if match and label:
+            if label in sections:
+                return None, None, False
+            current = sections[label] = []
+            line = match[2]
+        current += [_plain(piece) for piece in re.split("[,;]", line[:500])]
+    pairs = [_two_scores(sections.get(element, [])) for element in ELEMENTS]
+    scores = tuple(pair for pair in pairs if pair)
+    if len(scores) < len(ELEMENTS):
+        scores = None
+    totals: dict[str, int] = {}
+    agree = True
+    for piece in sections.get("total", []):
+        if match := _TOTAL.fullmatch(piece):
+            letter = match[1]
+            agree = agree and letter not in totals
+            totals[letter] = int(match[3])
+            if match[2] and scores:
+                parts = [int(n) for n in _NUMBER.findall(match[2])]
+                agree = agree and parts == [pair[LETTERS.index(letter)] for pair in scores]
+    both = tuple(totals.get(letter) for letter in LETTERS)
+    return scores, None if None in both else both, agree
+
+
+def _two_scores(pieces: list[str]) -> tuple[int, int] | None:
+    """The scores of A and B in one element's part of the reasons; ``None`` unless each has one."""
+    found = [(m[1], int(m[2])) for piece in pieces if (m := _SCORE.match(piece))]
+    if not found:
+        found = [(m[1], int(m[3])) for piece in pieces if (m := _SHORT_SCORE.fullmatch(piece))]
+    scores = dict(found)
+    if len(found) != 2 or set(scores) != set(LETTERS) or max(scores.values()) > BEST:
+        return None
+    return scores["A"], scores["B"]
