@@ -12,6 +12,7 @@ BENCHMARKS = {
     "recognition": "benchmarks.published.recognition:Recognition",
     "multiple_choice": "benchmarks.published.multiple_choice:MultipleChoice",
     "localization": "benchmarks.published.localization:Localization",
+    "preferences": "benchmarks.preferences:Preferences",
     "mined_negatives": "benchmarks.mined_negatives:MinedNegatives",
 }
 

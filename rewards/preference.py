@@ -1,8 +1,8 @@
 """Preference: which of two pictures does a user prefer, and what does the chain of reasons say?
 
-A completion is a chain of four blocks, in this order and with nothing else around them: the user's
-profile, its opposite, scores, answer. Two wordings are read. The long one is that of PreferThinker's
-released outputs, the short one has fewer tokens:
+A completion is a chain of four blocks, in this order and with nothing else around them: the
+user's profile, its opposite, scores, answer. Two wordings are read. The long one is that of
+PreferThinker's released outputs, the short one has fewer tokens:
 
     <visual preference profile>            <liked>cartoon, golden, crayon, muted, plain</liked>
     "Art Styles": "cartoon",               <disliked>mosaic, icy, pencil, vivid, dense</disliked>
@@ -39,17 +39,18 @@ functions given by their addresses, because nothing here knows a model:
     def similarity(pairs: list[tuple[str, str]], **settings) -> list[float]
     def pictures(pairs: list[tuple[Sequence[str], Sequence[str]]], **settings) -> list[float]
 
-Each is given (predicted, true), terms or profiles of five terms, all of a batch at once, and returns
-a number for each. They are called with an empty list before weights load, to check their settings.
+Each is given (predicted, true), terms or profiles of five terms, all of a batch at once, and
+returns a number for each. They are called with an empty list before weights load, to check their
+settings.
 
 Source: PreferThinker (arXiv 2511.00609): weights 1.0, 0.3 and 0.7. Its released code multiplies the
 profile's reward by 0, takes the last of several answers, and does not look into a block.
 
 Cheats refused by the format: totals that do not add up, a tie (all fives), an answer that does not
-follow from the totals, an answer before its reasons, blocks that are empty, doubled or out of order,
-words around them, chains of more than 20,000 characters. By accuracy: both answers, in one block or
-two. By the profile: the liked profile copied for its opposite (a term in both is worth nothing in
-either), a list of terms in place of one. Not refused: reasons that nobody checked.
+follow from the totals, an answer before its reasons, blocks that are empty, doubled or out of
+order, words around them, chains of more than 20,000 characters. By accuracy: both answers, in one
+block or two. By the profile: the liked profile copied for its opposite (a term in both is worth
+nothing in either), a list of terms in place of one. Not refused: reasons that nobody checked.
 """
 
 from __future__ import annotations
@@ -256,22 +257,20 @@ def profile_similarity(
     """
     if not 0 <= picture_weight <= 1:
         raise ValueError(f"picture_weight is {picture_weight!r}; it must be 0-1")
-    rewards: list[float | None] = [None] * len(completions)
+    judged: dict[int, list[float]] = {}  # completion -> sums over terms, and over pictures
     profiles: list[tuple[int, Sequence[str], Sequence[str], tuple[bool, ...]]] = []
     rows = zip(completions, task, liked_profile, disliked_profile, strict=True)
     for i, (completion, row_task, liked, disliked) in enumerate(rows):
         if row_task != TASK or not liked or not disliked:
             continue
-        rewards[i] = 0.0
+        judged[i] = [0.0, 0.0]
         chain = read_chain(completion_text(completion))
-        said = chain.liked or ("",) * 5, chain.disliked or ("",) * 5
+        nothing = ("",) * len(ELEMENTS)
+        said = chain.liked or nothing, chain.disliked or nothing
         # Nobody likes and dislikes the same: one profile copied for the other is no prediction.
         counts = tuple(_key(a) != _key(b) for a, b in zip(*said, strict=True))
-        for predicted, true, known in (
-            (said[0], liked, chain.liked),
-            (said[1], disliked, chain.disliked),
-        ):
-            if known:
+        for predicted, true in zip(said, (liked, disliked), strict=True):
+            if predicted is not nothing:
                 profiles.append((i, predicted, true, counts))
     terms = [
         (i, pair)
@@ -279,16 +278,19 @@ def profile_similarity(
         for pair, count in zip(zip(predicted, true, strict=True), counts, strict=True)
         if count
     ]
-    w = picture_weight if pictures else 0.0
     found = _numbers(similarity or _equal, [pair for _, pair in terms], similarity_settings)
     for (i, _pair), value in zip(terms, found, strict=True):
-        rewards[i] = (rewards[i] or 0.0) + (1 - w) * value / (2 * len(ELEMENTS))
+        judged[i][0] += value
     if pictures:
         drawn = [(i, (tuple(p), tuple(t))) for i, p, t, counts in profiles if any(counts)]
         found = _numbers(pictures, [pair for _, pair in drawn], pictures_settings)
         for (i, _pair), value in zip(drawn, found, strict=True):
-            rewards[i] = (rewards[i] or 0.0) + w * value / 2
-    return [None if reward is None else min(1.0, reward) for reward in rewards]
+            judged[i][1] += value
+    w = picture_weight if pictures else 0.0
+    return [
+        (1 - w) * judged[i][0] / (2 * len(ELEMENTS)) + w * judged[i][1] / 2 if i in judged else None
+        for i in range(len(completions))
+    ]
 
 
 def _numbers(function: Callable, pairs: list, settings: Mapping | None) -> list[float]:
@@ -320,14 +322,11 @@ def _block(tag: str, text: str) -> tuple[int, int, int, int] | None:
 
 
 def _order_fault(text: str, blocks: list[tuple[int, int, int, int]]) -> str:
-    end = 0
-    for start, _first, _last, after in blocks:
-        if start < end:
-            return "blocks out of order"
-        if text[end:start].strip():
-            return "words outside the blocks"
-        end = after
-    return "words outside the blocks" if text[end:].strip() else ""
+    ends = [0, *(block[3] for block in blocks)]
+    if any(start < end for (start, *_), end in zip(blocks, ends, strict=False)):
+        return "blocks out of order"
+    between = [text[end : block[0]] for block, end in zip(blocks, ends, strict=False)]
+    return "words outside the blocks" if "".join([*between, text[ends[-1] :]]).strip() else ""
 
 
 def _profile(inside: str | None) -> tuple[str, ...] | None:

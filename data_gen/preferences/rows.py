@@ -68,8 +68,8 @@ class PreferenceSettings:
     exchanged: dict[int, float] = field(
         default_factory=lambda: {0: 1.0},
         metadata={
-            "help": "Elements, 0-2, in which the preferred picture shows what the user dislikes and "
-            "the other one what they like -> weight; the paper has none."
+            "help": "Elements, 0-2, in which the preferred picture shows what the user dislikes "
+            "and the other one what they like -> weight; the paper has none."
         },
     )
     targets: bool = field(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from data_gen.files.errors import InputError
-from data_gen.preferences.rows import PreferenceSettings, preference_rows
+from data_gen.preferences.rows import Paint, PreferenceSettings, preference_rows
 from data_gen.preferences.users import Profile
 from data_gen.rows.indexed import IndexedRows
 from data_gen.toybox.identity import HALVES, draw_identity
@@ -43,10 +43,18 @@ def toybox_preference_rows(
         InputError: a task that these rows do not have.
     """
 
+    return preference_rows(
+        counts, seed, settings, ELEMENTS, painter(settings), name="toybox_preferences"
+    )
+
+
+def painter(settings: ToyboxPreferenceSettings) -> Paint:
+    """What draws the pictures of a row."""
+
     def paint(pictures: Sequence[tuple[str, Profile]]) -> list[Image.Image]:
         return [picture(scene, look, settings.split, settings.size) for scene, look in pictures]
 
-    return preference_rows(counts, seed, settings, ELEMENTS, paint, name="toybox_preferences")
+    return paint
 
 
 def picture(scene: str, look: Profile, split: str, size: int) -> Image.Image:
