@@ -15,6 +15,9 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a run reports to nobody unless asked
 
+from rl.callbacks.plateau import StopAtPlateau
+from rl.callbacks.preemption import Preemption
+from rl.callbacks.trackers import CompletionTables, name_trackers, place_tensorboard
 from rl.credit.credit import CreditOptions
 from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
 from rl.policy.vision_attention import use_attention_by_length
@@ -51,6 +54,7 @@ def main(argv: list[str]) -> int:
 @one_sentence()
 def build(settings: RunSettings, args, ready) -> PolicyTrainer:
     """Load the weights and make the trainer."""
+    name_trackers(settings, args)
     model, _ = load_policy(
         settings.policy,
         dtype=settings.dtype,
@@ -81,7 +85,10 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         share_dropout=settings.share_dropout,
         drop_finished=settings.drop_finished,
     )
-    return PolicyTrainer(
+    callbacks = [RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm), Preemption()]
+    if settings.stop_after:
+        callbacks.append(StopAtPlateau(args.metric_for_best_model, settings.stop_after))
+    trainer = PolicyTrainer(
         model,
         ready.rewards,
         args,
@@ -90,8 +97,21 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         options=options,
         eval_dataset=ready.eval_rows,
         peft_config=lora,
-        callbacks=[RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm)],
+        callbacks=callbacks,
     )
+    running = trainer.callback_handler.callbacks
+    place_tensorboard(settings, running)
+    if args.report_to and settings.tracker_every:
+        trainer.add_callback(
+            CompletionTables(
+                settings.output / "completions",
+                [rows for rows in (ready.rows, ready.eval_rows) if rows is not None],
+                settings.tracker_every,
+                settings.tracker_rows,
+                running,
+            )
+        )
+    return trainer
 
 
 if __name__ == "__main__":

@@ -78,6 +78,18 @@ class PolicySettings:
         default=None, metadata={"help": "pixels, thousand or unit; default: the family's."}
     )
     resume: str = field(default="auto", metadata={"help": "auto, none or a checkpoint's path."})
+    eval_rows: str | None = field(
+        default=None,
+        metadata={
+            "help": "Row set for the trainer's own evaluation; see eval_strategy and eval_steps."
+        },
+    )
+    stop_after: int | None = field(
+        default=None,
+        metadata={
+            "help": "Stop when metric_for_best_model has not become better for so many evaluations."
+        },
+    )
 
     @property
     def row_sets(self) -> dict[str, str]:
@@ -102,12 +114,6 @@ class RunSettings(PolicySettings):
     rewards: list[str] = field(metadata={"help": "Reward functions, such as rewards:mention_f1."})
     reward_settings: dict[str, dict] | None = field(
         default=None, metadata={"help": "Function name -> its settings."}
-    )
-    eval_rows: str | None = field(
-        default=None,
-        metadata={
-            "help": "Row set for the trainer's own evaluation; see eval_strategy and eval_steps."
-        },
     )
     task_mix: dict[str, float] | None = field(
         default=None,
@@ -203,6 +209,16 @@ class RunSettings(PolicySettings):
     completions_every: int = field(
         default=1, metadata={"help": "Log completions of every n-th step; 0 logs none."}
     )
+    tracker_every: int = field(
+        default=50,
+        metadata={
+            "help": "Trackers (report_to) get completions with their images every so many steps; "
+            "0: never."
+        },
+    )
+    tracker_rows: int = field(
+        default=16, metadata={"help": "Completions in each table that a tracker gets."}
+    )
     replay_completions: str | None = field(
         default=None, metadata={"help": "Train on the logged completions of another run."}
     )
@@ -222,9 +238,14 @@ _MAY_DIFFER = {
     "save_total_limit",
     "logging_steps",
     "report_to",
+    "run_name",
+    "project",
+    "tracker_every",
+    "tracker_rows",
     "eval_strategy",
     "eval_steps",
     "eval_rows",
+    "stop_after",
     "output_root",
     "disable_tqdm",
     "share_prompt",

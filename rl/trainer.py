@@ -43,6 +43,9 @@ OVERRIDDEN = (
     "_save_checkpoint",
     "_load_optimizer_and_scheduler",
     "_load_from_checkpoint",
+    "_determine_best_metric",
+    "_finalize_training",
+    "_load_best_model",
     "_run_epoch",
     "_get_per_token_logps_and_entropies",
 )

@@ -6,8 +6,8 @@ the prompt once, and every branch attends to the prompt and to itself. Each bran
 copy of the prompt's last token, so that its first prediction is made inside the branch and labels
 are shifted by one throughout, as usual.
 
-Attention is computed in parts (:func:`_by_parts`), so no mask of size (P + G C)^2 exists and no
-branch attends to another; the result is exact.
+Attention is computed in parts (:mod:`rl.sharing.attention`), so no mask of size (P + G C)^2 exists
+and no branch attends to another; the result is exact.
 
 Not supported: decoders whose attention is not plain causal (sliding windows, linear attention,
 bidirectional attention within images); :func:`unsupported_reason` names them.
@@ -18,37 +18,15 @@ from dataclasses import dataclass
 from inspect import signature
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from rl.sharing import decode
+from rl.sharing.attention import Layout, packed_attention
 from rl.sharing.dropout import active_dropouts
 
 NAME = "shared_prompt"
-
-
-@dataclass
-class Layout:
-    """The layout of N packed rows with G branches each.
-
-    Attributes:
-        prefix_mask: (N, P), false in padding (prompts are padded on the left).
-        width: W, tokens of a branch: the copy of the prompt's last token and C completion tokens.
-        branches: G.
-        padded: whether any prompt has padding.
-    """
-
-    prefix_mask: torch.Tensor
-    width: int
-    branches: int
-    padded: bool
-
-    @property
-    def prefix(self) -> int:
-        """P, tokens of the prompts without their last one."""
-        return self.prefix_mask.size(1)
 
 
 @dataclass
@@ -159,58 +137,11 @@ def use_shared_attention(model) -> None:
                 or sys.modules[type(module).__module__].eager_attention_forward
             )
             return usual(module, query, key, value, mask, **kwargs)
-        return _by_parts(query, key, value, kwargs["scaling"], shared_prompt), None
+        return packed_attention(query, key, value, kwargs["scaling"], shared_prompt), None
 
     AttentionInterface.register(name, attention)
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
     config._attn_implementation = name
-
-
-def _by_parts(query, key, value, scaling: float, layout: Layout) -> torch.Tensor:
-    """Attention in packed rows: of prompts to themselves, of branches to prompt and themselves.
-
-    Args:
-        query: (N, H, P + G W, D).
-        key, value: (N, K, P + G W, D); K divides H.
-        scaling: factor of the dot products.
-        layout: of the packed rows.
-
-    Returns:
-        (N, P + G W, H, D).
-    """
-    P, G, W = layout.prefix, layout.branches, layout.width
-    heads = query.size(1) // key.size(1)
-    key, value = (x.repeat_interleave(heads, dim=1) for x in (key, value))
-    N, H, _, D = query.shape
-    query, key = query.to(value.dtype), key.to(value.dtype)  # autocast does not cast them
-    seen = layout.prefix_mask[:, None, None, :]  # (N, 1, 1, P)
-    mask = None
-    if layout.padded:
-        mask = torch.ones(P, P, dtype=torch.bool, device=query.device).tril() & seen
-        # Padding attends to itself: softmax over nothing would be NaN.
-        mask = mask | torch.eye(P, dtype=torch.bool, device=query.device)
-    prompt = scaled_dot_product_attention(
-        query[:, :, :P],
-        key[:, :, :P],
-        value[:, :, :P],
-        attn_mask=mask,
-        is_causal=mask is None,
-        scale=scaling,
-    )
-
-    q, k, v = (x[:, :, P:].reshape(N, H, G, W, D) for x in (query, key, value))
-    own = torch.ones(W, W, dtype=torch.bool, device=query.device).tril()
-    mask = torch.cat([seen[:, :, :, None, :].expand(N, 1, 1, W, P), own.expand(N, 1, 1, W, W)], -1)
-    shared = [x[:, :, None, :P].expand(N, H, G, P, D) for x in (key, value)]
-    branches = scaled_dot_product_attention(
-        q.transpose(1, 2).reshape(N * G, H, W, D),
-        torch.cat([shared[0], k], 3).transpose(1, 2).reshape(N * G, H, P + W, D),
-        torch.cat([shared[1], v], 3).transpose(1, 2).reshape(N * G, H, P + W, D),
-        attn_mask=mask[:, :, 0].repeat_interleave(G, 0),
-        scale=scaling,
-    )
-    branches = branches.view(N, G, H, W, D).transpose(1, 2).reshape(N, H, G * W, D)
-    return torch.cat([prompt, branches], dim=2).transpose(1, 2).contiguous()
 
 
 def unsupported_reason(model, *, dropout: bool = True) -> str | None:

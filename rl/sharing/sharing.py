@@ -48,8 +48,8 @@ class Sharing:
         prompt, vision: ``auto``, ``on`` (an error where the model does not support it) or ``off``.
         drop_finished: remove completions that have ended from the batch while others are sampled;
             needs ``prompt``.
-        dropout: LoRA's dropout is drawn once for the tokens of a prompt (:mod:`rl.sharing.dropout`);
-            without it, prompts are not shared under dropout.
+        dropout: LoRA's dropout is drawn once for the tokens of a prompt
+            (:mod:`rl.sharing.dropout`); without it, prompts are not shared under dropout.
         in_step: ranks must run equally many forwards (ZeRO-3, FSDP). Groups are then not sorted by
             length into passes, and ``drop_finished`` is off.
         most_tokens: a packed row has at most this many; larger groups are split.

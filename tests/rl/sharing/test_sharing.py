@@ -133,8 +133,8 @@ def test_processes_that_must_keep_step_keep_rows_together(policy_path, rows, tmp
 
 
 def test_a_wrong_result_is_noticed_on_first_use(policy_path, rows, tmp_path, monkeypatch):
-    wrong = shared_prompt._by_parts
-    monkeypatch.setattr(shared_prompt, "_by_parts", lambda *args: 1.5 * wrong(*args))
+    wrong = shared_prompt.packed_attention
+    monkeypatch.setattr(shared_prompt, "packed_attention", lambda *args: 1.5 * wrong(*args))
     trainer = make(policy_path, rows, tmp_path, options=ON, max_steps=2)
     with pytest.warns(UserWarning, match="share_prompt is switched off"):
         trainer.train()
