@@ -9,9 +9,9 @@ from concepts.concept import Concept, EntryError, concept_of
 from concepts.database import DatabaseError
 from concepts.database import read_database as read_file
 from data_gen.files.errors import InputError
-from data_gen.files.files import find_file, is_file
 from data_gen.files.json_stream import from_json, is_text
 from data_gen.files.skipped import SkippedItems, printable
+from data_gen.images.finding import find_picture, picture_at
 from rewards.names import name_key, name_problem
 
 
@@ -78,9 +78,8 @@ def find_image(path: str, roots: Mapping[str, str | Path]) -> Path | None:
     head, folder = best
     rest = parts[len(head) :]
     if not head:
-        return find_file(folder, "/".join(rest))
-    file = folder.joinpath(*rest)
-    return file if is_file(file) else None
+        return find_picture(folder, "/".join(rest))
+    return picture_at(folder, "/".join(rest))
 
 
 def read_database(path: str | Path) -> tuple[dict[str, Concept], SkippedItems]:

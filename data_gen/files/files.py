@@ -1,4 +1,4 @@
-"""Write files atomically, digest their contents, and find them."""
+"""Write files atomically, digest their contents, and see what is there."""
 
 import hashlib
 import json
@@ -163,18 +163,6 @@ def is_file(path: str | Path) -> bool:
         return Path(path).is_file()
     except (OSError, ValueError):
         return False
-
-
-def find_file(folder: Path, name: str) -> Path | None:
-    """The file in ``folder`` with this name, or with the end of it: Objects365 writes
-    ``images/v1/patch16/`` in front of files that lie in ``patch16/``. Names never lead out of the
-    folder; ``None`` where there is no such file."""
-    parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
-    for start in range(len(parts)):
-        file = folder.joinpath(*parts[start:])
-        if is_file(file):
-            return file
-    return None
 
 
 def kept_lines(path: Path) -> list[dict]:

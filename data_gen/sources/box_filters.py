@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_gen.files.errors import SourceError
-from data_gen.files.files import find_file
-from data_gen.files.skipped import SkippedItems
+from data_gen.files.skipped import SkippedItems, printable
 from data_gen.images.boxes import (
     Box,
     area,
     cropped,
     hidden,
 )
+from data_gen.images.finding import SHARED, find_pictures
 from data_gen.images.photos import PhotoError, open_picture
-from data_gen.sources.annotations import Annotations
+from data_gen.sources.coco.boxes import Annotations
 from rewards.visual_localization import iou
 
 TOLERANCE = 2.0
@@ -93,10 +93,13 @@ def useful_boxes(
     for i, image in enumerate(found.image):
         by_image[image].append(i)
     kept = Kept({}, {}, set(), skipped)
+    listed = [found.files[image] for image in by_image]
+    files, lost = find_pictures(folder, [name for name in listed if name])
+    shared = {name for name, n in Counter(listed).items() if n > 1}
     for image, boxes in by_image.items():
         name = found.files[image]
-        if name and not found.sizes[image][0]:
-            found.sizes[image] = _size_on_disk(folder, name)
+        if name in files and not found.sizes[image][0]:
+            found.sizes[image] = _size_on_disk(files[name])
         seen = Counter(found.category[i] for i in boxes)
         good: list[int] = []
         for i in boxes:
@@ -114,11 +117,10 @@ def useful_boxes(
             found.put(i, box)
         if not good or name is None:
             continue
-        file = find_file(folder, name)
-        if file is None:
-            skipped.add("image missing on disk", name)
+        if name in lost or name in shared:
+            skipped.add(lost.get(name, SHARED), printable(name))
             continue
-        kept.boxes[image], kept.files[image] = good, file
+        kept.boxes[image], kept.files[image] = good, files[name]
         kept.alone.update(i for i in good if seen[found.category[i]] == 1)
     return kept
 
@@ -166,13 +168,65 @@ def _judge(
     return None, box
 
 
-def _size_on_disk(folder: Path, name: str) -> tuple[int, int]:
+def _size_on_disk(file: Path) -> tuple[int, int]:
     """Width and height by the image's header; (0, 0) where it cannot be read."""
     try:
-        with open_picture(find_file(folder, name) or folder / name) as header:
+        with open_picture(file) as header:
             return header.size
     except PhotoError:
         return 0, 0
+
+
+def check_format(found: Annotations, box_format: str) -> None:
+    """Refuse boxes that are written in another way than ``box_format`` says: those that end in
+    their images by chance would be wrong.
+
+    Raises:
+        SourceError: many boxes lie outside of their images or are empty, and as few as none of them
+            where they are read the other way; or all are fractions of their images.
+    """
+    other = "xyxy" if box_format == "xywh" else "xywh"
+    known = [
+        (found.box(i), found.sizes[image])
+        for i, image in enumerate(found.image)
+        if found.sizes[image][0] and not math.isnan(found.box(i)[0])
+    ]
+    if not known:
+        return
+    if all(max(abs(v) for v in box) <= 2 < min(size) for box, size in known):
+        raise SourceError(
+            f"all {len(known)} boxes lie within 2 pixels of a corner, such as {_shown(known[0][0])}"
+            " (x1 y1 x2 y2): they are fractions of their images; write pixels"
+        )
+    odd = [(box, size) for box, size in known if not _fits(box, size)]
+    if len(odd) < max(2, 0.05 * len(known)):
+        return
+    otherwise = sum(not _fits(_read_as(other, box), size) for box, size in known)
+    if otherwise <= 0.01 * len(known):
+        box, (width, height) = odd[0]
+        raise SourceError(
+            f"{len(odd)} of {len(known)} boxes lie outside of their images or are empty, read as "
+            f"box_format: {box_format}, such as {_shown(box)} (x1 y1 x2 y2) in one of "
+            f"{width}x{height}; set box_format: {other}, which fits {len(known) - otherwise} of "
+            "them"
+        )
+
+
+def _read_as(other: str, box: Box) -> Box:
+    """A box as it would be, had its numbers been read in the ``other`` of the two formats."""
+    x1, y1, x2, y2 = box
+    return (x1, y1, x2 - x1, y2 - y1) if other == "xyxy" else (x1, y1, x1 + x2, y1 + y2)
+
+
+def _fits(box: Box, size: tuple[int, int]) -> bool:
+    x1, y1, x2, y2 = box
+    width, height = size
+    inside = min(box) >= -TOLERANCE and x2 <= width + TOLERANCE and y2 <= height + TOLERANCE
+    return inside and x1 < x2 and y1 < y2
+
+
+def _shown(box: Box) -> str:
+    return " ".join(f"{v:g}" for v in box)
 
 
 def apart(boxes: list[Box], max_overlap: float) -> list[int]:

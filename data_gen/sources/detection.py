@@ -20,13 +20,15 @@ from data_gen.images.boxes import relative
 from data_gen.images.photos import PhotoError, open_photo, open_picture, orientation
 from data_gen.negatives.table import read_neighbours
 from data_gen.rows.indexed import IndexedRows
-from data_gen.sources.annotations import Annotations, read_annotations
+from data_gen.sources.annotations import read_annotations
 from data_gen.sources.box_filters import (
     Kept,
     Limits,
     apart,
+    check_format,
     useful_boxes,
 )
+from data_gen.sources.coco.boxes import Annotations
 from data_gen.tasks.builder import SourceRows
 from data_gen.tasks.checks import check_images, check_negatives, indexed_rows
 from data_gen.tasks.subjects import (
@@ -162,6 +164,10 @@ def open_boxes(
     if not Path(images).is_dir():
         raise SourceError(f"{images} is no folder; give the one that holds the images")
     found, skipped = read_annotations(annotations, references, box_format)
+    try:
+        check_format(found, box_format)
+    except SourceError as error:
+        raise SourceError(f"{annotations}: {error}") from None
     wanted = {category.casefold() for category in categories} if categories else None
     kept = useful_boxes(found, Path(images), limits, wanted)
     kept.skipped.update(skipped)
@@ -211,6 +217,7 @@ class Boxes(Sequence[Subject]):
             tuple(map(self._view, members)),
             kind,
             kind and kind_sentence(kind),
+            label=self.found.alike.get(members[0]),
         )
 
     def _view(self, i: int) -> View:

@@ -14,17 +14,17 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from datasets import Value
 
 from data_gen.files.errors import InputError, SourceError
-from data_gen.files.files import file_digest, find_file, fingerprint_of
+from data_gen.files.files import file_digest, fingerprint_of
 from data_gen.files.json_stream import is_text, json_items
-from data_gen.files.skipped import SkippedItems
+from data_gen.files.skipped import SkippedItems, printable
 from data_gen.images.boxes import Box, cropped, padded, relative
+from data_gen.images.finding import find_pictures
 from data_gen.images.photos import PhotoError, open_photo, open_picture, orientation
 from data_gen.rows import ICT, OCT, VLT
 from data_gen.rows.indexed import IndexedRows, Skipped, interleaved
@@ -96,7 +96,7 @@ def released_rows(
     folder = Path(images)
     if not folder.is_dir():
         raise SourceError(f"{images} is no folder; give the one that holds the images")
-    entries, places, skipped = _entries(path, folder, targets)
+    entries, places, skipped, files = _entries(path, folder, targets)
     line = f"{name}: {len(entries)} rows used{skipped.clause()}"
     report(line)
     for task, n in counts.items():
@@ -117,7 +117,7 @@ def released_rows(
                 random.Random(row_id),
                 row_id,
                 entries[place],
-                folder,
+                files,
                 size,
                 side,
                 box_frame,
@@ -141,38 +141,45 @@ def released_rows(
 
 def _entries(
     path: str | Path, folder: Path, targets: bool
-) -> tuple[dict[int, "Entry"], dict[str, array], SkippedItems]:
-    """Usable entries by their place in the file, the places by task, and the skipped rest."""
+) -> tuple[dict[int, "Entry"], dict[str, array], SkippedItems, dict[str, Path]]:
+    """Usable entries by their place in the file, the places by task, the skipped rest, and where
+    the images are."""
     entries: dict[int, Entry] = {}
     places: dict[str, array] = defaultdict(lambda: array("i"))
     skipped = SkippedItems()
-    there = lru_cache(1 << 16)(lambda image: find_file(folder, image) is not None)
     for place, (_, item) in enumerate(json_items(path)):
         try:
             entry = read_entry(item)
             if targets and entry.target is None:
                 raise Defect("row without an answer to imitate")
-            if not all(map(there, entry.images)):
-                raise Defect("image missing on disk")
         except Defect as reason:
             skipped.add(str(reason), f"row {place}")
             continue
         entries[place] = entry
+    files, lost = find_pictures(
+        folder, (image for entry in entries.values() for image in entry.images)
+    )
+    for place, entry in list(entries.items()):
+        missing = next((image for image in entry.images if image in lost), None)
+        if missing is not None:
+            skipped.add(lost[missing], f"row {place}: {printable(missing)}")
+            del entries[place]
+            continue
         places[entry.task].append(place)
-    return entries, places, skipped
+    return entries, places, skipped, files
 
 
 def _row(
     rng: random.Random,
     row_id: str,
     entry: "Entry",
-    folder: Path,
+    found: dict[str, Path],
     size: int,
     side: str,
     frame: str,
     templates: dict,
 ) -> dict:
-    files = [find_file(folder, image) or folder / image for image in entry.images]
+    files = [found[image] for image in entry.images]
     images = [open_photo(file, size, side) for file in files]
     box = entry.box and _box(entry.box, files[-1], frame)
     words = templates[entry.task]

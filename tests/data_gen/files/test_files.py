@@ -11,7 +11,6 @@ from data_gen.files.files import (
     atomic_file,
     digest,
     file_digest,
-    find_file,
     fingerprint_of,
     is_missing_path,
     kept_lines,
@@ -52,16 +51,6 @@ def test_digests_and_fingerprints_change_with_content_and_order(tmp_path):
     before = file_digest([a])
     a.write_text("three")
     assert file_digest([a]) != before
-
-
-def test_a_file_is_found_by_the_end_of_its_name_and_only_in_its_folder(tmp_path):
-    folder = tmp_path / "images"
-    (folder / "patch16").mkdir(parents=True)
-    (folder / "patch16/1.jpg").touch()
-    (tmp_path / "secret.jpg").touch()
-    assert find_file(folder, "images/v1/patch16/1.jpg") == folder / "patch16/1.jpg"
-    assert find_file(folder, "../secret.jpg") is None
-    assert find_file(folder, "/2.jpg") is None
 
 
 def test_lines_that_a_kill_cut_off_are_ignored(tmp_path):

@@ -245,8 +245,8 @@ def test_defects_are_counted_and_the_rest_is_used(folder):
     made = indexed(folder, rows, {OCT: 2}, report=lines.append)
     assert lines == [
         "released: 2 rows used; skipped 5: 2 unknown accu_reward_method (row 5, "
-        "row 6), 1 solution that is neither yes nor no (row 1), 1 image missing on "
-        "disk (row 3), 1 row that is no object (row 4)"
+        "row 6), 1 solution that is neither yes nor no (row 1), 1 row that is no object "
+        "(row 4), 1 image missing on disk (row 3: gone.png)"
     ]
     assert made.skipped.total == 5 and len(list(made)) == 2
 
