@@ -12,7 +12,7 @@ GENERAL, CATEGORY, FEATURES = "general", "category", "distinct features"
 
 MOST_FEATURES = 12
 
-_ARTICLE = re.compile(r"(?:an?|the)\s+", re.IGNORECASE)
+_ARTICLE = re.compile(r"(?:an?|the)(?:\s+|$)", re.IGNORECASE)
 _TAG = re.compile(r"<([^<>]*)>")
 
 
