@@ -15,6 +15,9 @@ from transformers import ProgressCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from rl.callbacks.plateau import StopAtPlateau
+from rl.callbacks.preemption import Preemption
+from rl.callbacks.trackers import name_trackers, place_tensorboard
 from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
 from rl.policy.vision_attention import use_attention_by_length
 from rl.run import quiet_libraries, train_and_save
@@ -60,6 +63,7 @@ def main(argv: list[str]) -> int:
 @one_sentence()
 def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> SFTTrainer:
     """Load the weights and make the trainer."""
+    name_trackers(settings, args)
     set_seed(args.seed)
     model, _ = load_policy(
         settings.policy,
@@ -74,16 +78,21 @@ def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> SFTTr
         lora = LoraSettings(settings.lora_r, settings.lora_alpha, settings.lora_dropout)
         model = get_peft_model(model, lora.config_for(model))
     args.remove_unused_columns = False  # the collator makes what the model reads
+    callbacks = [RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm), Preemption()]
+    if settings.stop_after:
+        callbacks.append(StopAtPlateau(args.metric_for_best_model or "loss", settings.stop_after))
     trainer = SFTTrainer(
         model=model,
         args=args,
         train_dataset=examples(ready.rows),
+        eval_dataset=examples(ready.eval_rows) if ready.eval_rows is not None else None,
         data_collator=collate_with_ids(
             DataCollatorForVisionLanguageModeling(ready.processor, completion_only_loss=True)
         ),
         processing_class=ready.processor,
-        callbacks=[RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm)],
+        callbacks=callbacks,
     )
+    place_tensorboard(settings, trainer.callback_handler.callbacks)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
     return trainer

@@ -1,4 +1,4 @@
-"""Trainer mixin: a checkpoint is valid only once complete; reloads Qwen2.5-VL weights correctly.
+"""Trainer mixin: a checkpoint is valid only once complete; the best one is kept and loaded.
 
 A checkpoint is complete when it holds :data:`MARK`, a list of its files with sizes and digests,
 which is written last. A run resumes from the newest checkpoint that is as its mark says, so one
@@ -6,6 +6,7 @@ whose writing was interrupted, or that was damaged since, is never read.
 """
 
 import json
+import math
 import os
 import re
 import sys
@@ -46,7 +47,7 @@ class AtomicCheckpointMixin(_Trainer):
             # A pickle that nobody reads, with all settings in it, keys too.
             (path / "training_args.bin").unlink(missing_ok=True)
             mark_complete(path, self.accelerator.num_processes)
-            prune(path.parent, limit)
+            prune(path.parent, limit, self._best_checkpoint())
         self.accelerator.wait_for_everyone()
 
     def _add_to_checkpoint(self, path: Path) -> None:
@@ -60,6 +61,60 @@ class AtomicCheckpointMixin(_Trainer):
             return super()._load_from_checkpoint(resume_from_checkpoint, model)
         saved = load_whole(type(self.model), resume_from_checkpoint, dtype=self.model.dtype)
         self.model.load_state_dict(saved.state_dict())
+
+    # Why: transformers keeps a best checkpoint only where a save falls on its step, and fails on a
+    # metric that is no number. Equal to: transformers' own where every evaluation is saved.
+    def _determine_best_metric(self, metrics, trial):
+        name = self.args.metric_for_best_model
+        if name is None:
+            return super()._determine_best_metric(metrics, trial)
+        key = f"eval_{name.removeprefix('eval_')}"
+        if key not in metrics:
+            known = sorted(each.removeprefix("eval_") for each in metrics)
+            raise InputError(
+                f"the evaluation has no metric '{name}', which metric_for_best_model names; it has "
+                f"{', '.join(known)}"
+            )
+        if metrics[key] is None or math.isnan(metrics[key]):
+            return False
+        better = super()._determine_best_metric(metrics, trial)
+        if better and self.args.load_best_model_at_end:
+            self.control.should_save = True
+        return better
+
+    # Why: transformers remembers the best checkpoint's path, not where the run lies now, and
+    # deletes the last checkpoint, with whatever else lies in it, where save_total_limit is 1.
+    # Equal to: transformers' own everywhere else.
+    def _finalize_training(self, *args, **kwargs):
+        best = self._best_checkpoint()
+        self.state.best_model_checkpoint = str(best) if best is not None else None
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            return super()._finalize_training(*args, **kwargs)
+        finally:
+            self.args.save_total_limit = limit
+
+    # Why: as for `_load_from_checkpoint`; the policy would be that of the last step. Equal to:
+    # `from_pretrained` of the best checkpoint.
+    def _load_best_model(self):
+        best = Path(self.state.best_model_checkpoint)
+        if wrong := damage(best):
+            raise InputError(
+                f"{best}, the best by {self.args.metric_for_best_model}, cannot be loaded "
+                f"({wrong}): name another checkpoint as the policy"
+            )
+        if isinstance(self.model, PeftModel) or self.is_deepspeed_enabled or self.is_fsdp_enabled:
+            super()._load_best_model()
+        else:
+            self._load_from_checkpoint(str(best))
+
+    def _best_checkpoint(self) -> Path | None:
+        """The checkpoint of the best step by ``metric_for_best_model``, if it was saved."""
+        if not self.state.best_global_step:
+            return None
+        folder = Path(self._get_output_dir(trial=None))
+        best = folder / f"checkpoint-{self.state.best_global_step}"
+        return best if (best / MARK).exists() else None
 
     # Why: resuming at max_steps would train one extra step, because transformers compares only
     # after a step. Equal to: transformers' own everywhere else.
@@ -118,10 +173,20 @@ def mark_complete(checkpoint: str | Path, processes: int) -> None:
     )
 
 
-def prune(directory: str | Path, keep: int | None) -> None:
+def prune(directory: str | Path, keep: int | None, best: Path | None = None) -> None:
     """Delete the oldest complete checkpoints beyond ``keep``; ``None`` keeps all. Only files that
-    the mark lists are deleted; a checkpoint that is a link stays."""
-    for old in checkpoints(directory)[: -keep if keep else 0]:
+    the mark lists are deleted; a checkpoint that is a link stays.
+
+    Args:
+        best: a checkpoint that stays, as one of ``keep``, beside at least the newest.
+    """
+    if not keep:
+        return
+    there = checkpoints(directory)
+    others = [path for path in there if best is None or path.name != best.name]
+    newest = there[-1:] == others[-1:]  # is not the best: it stays, to resume from
+    room = max(keep - (len(there) - len(others)), int(newest))
+    for old in others[: max(len(others) - room, 0)]:
         mark = _mark(old)
         if mark is not None and not old.is_symlink():
             remove_listed(old, [MARK, *mark["files"]])

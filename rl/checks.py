@@ -59,6 +59,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "per_device_train_batch_size": (1, math.inf),
     "save_total_limit": (0, math.inf),
     "completions_every": (0, math.inf),
+    "stop_after": (1, math.inf),
+    "tracker_every": (0, math.inf),
+    "tracker_rows": (1, math.inf),
 }
 """Setting -> its smallest and its largest value."""
 
@@ -100,6 +103,7 @@ INSTALLED_AS = {
     "vllm": "'byname[vllm]'",
     "wandb": "'byname[trackers]'",
     "tensorboard": "'byname[trackers]'",
+    "trackio": "'byname[trackers]'",
     "liger_kernel": "liger-kernel",
     "flash_attn": "flash-attn",
     "optimi": "torch-optimi",
@@ -184,6 +188,51 @@ def _needed(settings: PolicySettings, args: TrainingArguments) -> Iterator[tuple
         yield f"attn_implementation {attention}", "kernels"
 
 
+def check_best(
+    settings: PolicySettings, args: TrainingArguments, rewards: Sequence[str], tasks: Sequence[str]
+) -> None:
+    """Refuse to look for a best checkpoint, or for a plateau, by a metric that no evaluation has.
+
+    Args:
+        rewards: names of the reward functions; none in supervised training.
+        tasks: of the rows that are evaluated.
+
+    Raises:
+        StartupError: what is missing, or the nearest known metric.
+    """
+    strategy = getattr(args.save_strategy, "value", args.save_strategy)
+    wanted = {
+        "load_best_model_at_end": args.load_best_model_at_end,
+        "stop_after": settings.stop_after,
+        "save_strategy best": strategy == "best",
+    }
+    asked = next((option for option, given in wanted.items() if given), None)
+    if asked is None:
+        return
+    if getattr(args.eval_strategy, "value", args.eval_strategy) == "no":
+        raise StartupError(
+            f"{asked} needs evaluations: give eval_rows, --eval_strategy steps and eval_steps"
+        )
+    metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
+    if metric == "loss":
+        if rewards:  # its expectation is 0 whatever the policy does
+            raise StartupError(
+                f"{asked} needs metric_for_best_model, and the loss of GRPO says nothing of the "
+                f"policy: give reward, or tasks/<task>/reward"
+            )
+        return
+    known = [f"rewards/{name}/{part}" for name in rewards for part in ("mean", "std")]
+    if rewards:
+        parts = ("reward", "reward_std", "zero_variance", "cut_off", "length")
+        known += [f"tasks/{task}/{part}" for task in sorted({*tasks}) for part in parts]
+    # Others are TRL's, or a reward's own.
+    if metric not in known and metric.split("/")[0] in ("rewards", "tasks"):
+        raise StartupError(
+            f"metric_for_best_model is {metric!r}, and no evaluation has it; there are "
+            f"{', '.join(known)}{did_you_mean(metric, known)}"
+        )
+
+
 def check_disk(
     settings: PolicySettings, args: TrainingArguments, config: Any, steps: int, has: int = 0
 ) -> None:
@@ -205,7 +254,8 @@ def check_disk(
     planned = {"no": 0, "steps": math.ceil(steps / max(1, every))}.get(strategy, 1)
     kept = planned
     if args.save_total_limit and planned > args.save_total_limit:
-        kept = args.save_total_limit + 1  # an old one goes only when the new one is whole
+        # An old one goes only when the new one is whole, and the best one stays.
+        kept = max(args.save_total_limit, 1 + bool(args.load_best_model_at_end)) + 1
     each = saved + (0 if args.save_only_model else optimizer)
     needed = max(0, kept - has) * each + saved
     folder = next(p for p in (settings.output, *settings.output.absolute().parents) if p.exists())

@@ -17,7 +17,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from data_gen.rows import read_rows
 from data_gen.toybox.weights import local_weights
 from rewards.loading import check_columns, checked, load_rewards, reward_name
-from rl.checks import Judged, check_disk, check_options, try_rewards
+from rl.checks import Judged, check_best, check_disk, check_options, try_rewards
 from rl.credit.credit import CreditOptions, check_credit
 from rl.credit.exact_answers import ExactAnswers
 from rl.dynamic_sampling import check_dynamic_sampling
@@ -101,6 +101,8 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
     )
     check_columns(rewards, rows.column_names)
     judged = try_rewards(rewards, rows, tokenizer, settings.task_mix)
+    evaluated = [] if eval_rows is None else eval_rows["task"]
+    check_best(settings, args, [reward_name(reward) for reward in rewards], evaluated)
     if settings.exact_answers:
         ExactAnswers(tokenizer, rows["task"], args.num_generations or 1)
 

@@ -16,8 +16,9 @@ from datasets import Dataset, concatenate_datasets
 from transformers import Trainer, TrainingArguments
 
 from data_gen.files.skipped import SkippedItems
+from data_gen.rows import read_rows
 from rl.checkpoints import AtomicCheckpointMixin
-from rl.checks import check_disk
+from rl.checks import check_best, check_disk
 from rl.finite import FiniteMixin
 from rl.policy.boxes import add_box_frame
 from rl.policy.loading import Trainable
@@ -170,6 +171,7 @@ class SupervisedReady:
         processor: the policy's.
         checkpoint: to resume from, or ``None``.
         digests: of the row sets, see :func:`rl.run_directory.row_digests`.
+        eval_rows: held out, with ``box_frame``, or ``None``.
     """
 
     rows: Dataset
@@ -179,6 +181,7 @@ class SupervisedReady:
     processor: object
     checkpoint: Path | None
     digests: dict[str, str]
+    eval_rows: Dataset | None = None
 
 
 @one_sentence()
@@ -224,9 +227,18 @@ def prepare(settings: SupervisedSettings, args: TrainingArguments) -> Supervised
         raise StartupError(
             f"{settings.rows} has {len(rows)} usable rows, fewer than the {batch} of one batch"
         )
+    check_best(settings, args, (), ())
+    eval_rows = None
+    if settings.eval_rows:
+        eval_rows, _ = usable(read_rows(settings.eval_rows), settings.eval_rows)
+    elif args.eval_strategy != "no":
+        strategy = getattr(args.eval_strategy, "value", args.eval_strategy)
+        raise StartupError(f"eval_strategy is '{strategy}', but no eval_rows given")
     steps, _ = steps_of(len(rows), args)
     check_disk(settings, args, config, steps, has=checkpoint is not None)
-    return SupervisedReady(rows, personal, tokens, skipped, processor, checkpoint, digests)
+    return SupervisedReady(
+        rows, personal, tokens, skipped, processor, checkpoint, digests, eval_rows
+    )
 
 
 def _check_targets(rows: Dataset, path: str) -> None:

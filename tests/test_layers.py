@@ -31,10 +31,13 @@ INSIDE = {
     ],
     "concepts": ["methods", "retrieval", "index", "importers", "regions", "database", "concept"],
     "rl": [
+        "planning",
         "speed",
         "trainer",
         "sft",
         "run",
+        "exporting",
+        "callbacks",
         "preflight",
         "checks",
         "run_directory",

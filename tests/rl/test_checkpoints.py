@@ -104,6 +104,26 @@ def test_pruning_keeps_the_newest_and_does_not_touch_incomplete_ones(tmp_path):
     assert (tmp_path / "checkpoint-4").exists() and not (tmp_path / "checkpoint-4" / MARK).exists()
 
 
+@pytest.mark.parametrize(
+    ("keep", "best", "left"),
+    [
+        (None, 2, [1, 2, 3, 4, 5]),
+        (1, 2, [2, 5]),  # the best, and the newest to resume from
+        (2, 2, [2, 5]),
+        (3, 2, [2, 4, 5]),
+        (3, 5, [3, 4, 5]),
+        (1, 5, [5]),
+        (9, 1, [1, 2, 3, 4, 5]),
+        (2, 9, [4, 5]),  # a best that no checkpoint holds
+    ],
+)
+def test_pruning_keeps_the_best(tmp_path, keep, best, left):
+    for step in range(1, 6):
+        _checkpoint(tmp_path, step)
+    prune(tmp_path, keep, tmp_path / f"checkpoint-{best}")
+    assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{n}" for n in left]
+
+
 def test_the_log_is_cut_back_to_the_checkpoint(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')

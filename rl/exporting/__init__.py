@@ -1,0 +1,1 @@
+"""A trained policy leaves the run: merged, verified, with a card."""
