@@ -1,0 +1,134 @@
+"""New tokens whose vectors lie outside of a policy: nothing of its weights or tables is changed.
+
+A copy of the processor knows the tokens. Inside :meth:`SoftTokens.in_model`, the embedding layer
+gives their vectors for their ids, and the head scores those of them that may be written. It is what
+resizing both tables would do, for tied and untied heads and below adapters, but outside of the
+context the policy is bit for bit what it was.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from tokenizers import AddedToken
+from torch import Tensor, nn
+from torch.nn import functional
+
+from data_gen.files.errors import InputError
+
+
+class SoftTokens:
+    """Tokens of N concepts.
+
+    Args:
+        processor: of the policy; it is copied.
+        words: per concept the texts of its tokens, such as ``<bo>`` and ``<bo/1>``; the first one
+            is its name. Two concepts share none.
+
+    Attributes:
+        processor: the copy that reads each of these texts as one token.
+        ids: per concept, the ids of its tokens.
+
+    Raises:
+        InputError: a text is a token with a meaning of its own, such as ``<image>``.
+    """
+
+    def __init__(self, processor, words: Sequence[Sequence[str]]):
+        own = {token.content for token in processor.tokenizer.added_tokens_decoder.values()}
+        if taken := sorted(own & {text for of in words for text in of}):
+            raise InputError(
+                f"no concept can be called {taken[0][1:-1]!r}: {taken[0]} is a token of the policy "
+                f"itself; rename it"
+            )
+        self.processor = copy.deepcopy(processor)
+        tokenizer = self.processor.tokenizer
+        tokenizer.add_tokens([AddedToken(text, normalized=False) for of in words for text in of])
+        self.ids: list[list[int]] = [tokenizer.convert_tokens_to_ids(list(of)) for of in words]
+
+    @contextmanager
+    def in_model(
+        self, model, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+    ) -> Iterator[None]:
+        """Context in which ``model`` knows the tokens. Gradients reach their vectors.
+
+        A token can be written where its concept's name stands in the row's prompt, and nowhere
+        else: rows of different concepts may share a batch.
+
+        Args:
+            model: any image-text-to-text model; adapters may wrap it.
+            inputs: per concept (T, D), the vectors of its T tokens.
+            outputs: per concept (W, D), W from 1 to T: the columns of the head for its first W
+                tokens. The others are never written.
+        """
+        embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+        device = embedding.weight.device
+        flat = torch.tensor([i for of in self.ids for i in of], device=device)
+        names = torch.tensor([of[0] for of in self.ids], device=device)
+        written = [of[: len(out)] for of, out in zip(self.ids, outputs, strict=True)]
+        columns = torch.tensor([i for of in written for i in of], device=device)
+        silent = flat[~torch.isin(flat, columns)]
+        owner = torch.tensor([n for n, of in enumerate(written) for _ in of], device=device)
+        width = max(embedding.weight.size(0), int(flat.max()) + 1) if len(flat) else 0
+        slots = torch.full((width,), -1, device=device)
+        slots[flat] = torch.arange(len(flat), device=device)
+        present = torch.zeros(0, len(names), dtype=torch.bool, device=device)
+
+        def embed(of_model: Callable, ids: Tensor) -> Tensor:
+            nonlocal present
+            if ids.dim() == 2 and ids.size(1) > 1:  # a prompt; later calls bring one token a row
+                present = (ids[..., None] == names).any(1)  # (B, N)
+            slot = slots[ids]
+            known = of_model(ids.masked_fill(slot >= 0, 0))
+            table = torch.cat(list(inputs)).to(known.device, known.dtype)
+            return torch.where((slot >= 0)[..., None], table[slot.clamp(min=0)], known)
+
+        def score(of_model: Callable, hidden: Tensor) -> Tensor:
+            logits = of_model(hidden)  # (B, S, V)
+            table = torch.cat(list(outputs)).to(hidden.device, hidden.dtype)
+            scores = functional.linear(hidden, table).to(logits.dtype)
+            absent = ~present[:, owner].to(logits.device)  # (B, number of columns)
+            scores = scores.masked_fill(absent[:, None], -torch.inf)
+            wide = functional.pad(logits, (0, max(0, width - logits.size(-1))), value=-torch.inf)
+            wide = wide.index_fill(-1, silent.to(logits.device), -torch.inf)
+            return wide.index_copy(-1, columns.to(logits.device), scores)
+
+        with _wrapped(embedding, embed), _wrapped(head, score):
+            yield
+
+
+@contextmanager
+def frozen(model) -> Iterator[None]:
+    """Context in which no weight of ``model`` asks for a gradient and dropout is off; afterwards
+    each is as it was."""
+    asked = [p for p in model.parameters() if p.requires_grad]
+    training = [m for m in model.modules() if m.training]
+    for parameter in asked:
+        parameter.requires_grad_(False)
+    model.eval()
+    try:
+        yield
+    finally:
+        for parameter in asked:
+            parameter.requires_grad_(True)
+        for module in training:
+            module.training = True
+
+
+def is_tied(model) -> bool:
+    """Whether the head's columns are the embedding table itself."""
+    return model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+@contextmanager
+def _wrapped(module: nn.Module, around: Callable) -> Iterator[None]:
+    """Context in which ``module(x)`` is ``around(its own forward, x)``."""
+    own, of_instance = module.forward, module.__dict__.get("forward")
+    module.forward = lambda x, *args, **kwargs: around(own, x)
+    try:
+        yield
+    finally:
+        if of_instance is None:
+            del module.forward
+        else:
+            module.forward = of_instance
