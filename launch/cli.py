@@ -26,13 +26,18 @@ PROGRAMS = {
     "generate": "launch.generate",
     "grpo": "launch.grpo",
     "sft": "launch.sft",
+    "learn": "launch.learn",
+    "ask": "launch.ask",
     "evaluate": "launch.evaluate",
     "compare": "launch.compare",
     "mine_negatives": "launch.tools.mine_negatives",
     "tiny_model": "launch.tools.tiny_model",
     "report": "launch.report",
+    "toys": "launch.tools.toys",
+    "export": "launch.export",
     "export_benchmark": "launch.tools.export_benchmark",
     "bench_step": "launch.tools.bench_step",
+    "gpu_check": "launch.tools.gpu_check",
     "bench_data": "launch.tools.bench_data",
 }
 """Program -> its module."""
@@ -101,7 +106,7 @@ def launcher(named: list[str]) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "accelerate.commands.launch",
+        "launch.launcher",
         "--config_file",
         str(config),
         *(part for name, value in options.items() for part in (f"--{name}", value)),
@@ -115,7 +120,7 @@ def usual_launcher(program: str) -> list[str]:
         return []
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     if any((home / "accelerate" / f"default_config.{end}").is_file() for end in ("yaml", "json")):
-        return [sys.executable, "-m", "accelerate.commands.launch"]
+        return [sys.executable, "-m", "launch.launcher"]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = len(visible.split(",")) if visible is not None else len(list(GPUS.glob("*")))
     return launcher(["--accelerate", "multi_gpu", f"num_processes={gpus}"]) if gpus > 1 else []

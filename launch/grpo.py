@@ -3,6 +3,7 @@
     byname grpo                                  # the demo recipe
     byname grpo --accelerate configs/accelerate/zero2.yaml \\
         --config configs/grpo/repic_qwen2_5_vl_7b.yaml --learning_rate 5e-6
+    byname grpo --config configs/grpo/repic_qwen2_5_vl_7b.yaml --plan zero2:8    # will it fit?
 
 Writes to runs/<name>/: config.resolved.yaml, log.jsonl, completions/*.parquet, checkpoints/, and
 policy/ (a full model, or an unmerged adapter that records its base). The same command resumes a run
@@ -15,10 +16,13 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # a run reports to nobody unless asked
 
+from data_gen.files.settings import take_options
 from rl.callbacks.plateau import StopAtPlateau
 from rl.callbacks.preemption import Preemption
 from rl.callbacks.trackers import CompletionTables, name_trackers, place_tensorboard
 from rl.credit.credit import CreditOptions
+from rl.planning.parallel import parallel_of
+from rl.planning.report import plan_report, planned_config
 from rl.policy.loading import LoraSettings, load_policy, trainable_parameters
 from rl.policy.vision_attention import use_attention_by_length
 from rl.preflight import plan, prepare
@@ -33,6 +37,9 @@ def main(argv: list[str]) -> int:
     """Parse, check, print the plan, train, save. Returns the exit status."""
     quiet_libraries()
     try:
+        named, _ = take_options(argv, "plan")
+        if words := [part for word in named for part in word.split("=", 1)][1:]:
+            return print_plan(argv, words[0])
         settings, args = parse(argv, program="grpo", doc=__doc__)
         with claimed(settings) as run:
             ready = prepare(settings, args)
@@ -52,6 +59,18 @@ def main(argv: list[str]) -> int:
 
 
 @one_sentence()
+def print_plan(argv: list[str], named: str) -> int:
+    """``--plan``: check everything that a run would check before weights load, and print what it
+    would need under the config of accelerate that is named."""
+    parallel = parallel_of(named)
+    settings, args = parse(argv, theirs=planned_config(parallel.processes), program="grpo")
+    settings.resume = "none"  # whatever lies there, the whole run is planned
+    ready = prepare(settings, args)
+    print(plan_report(settings, args, ready, parallel))
+    return 0
+
+
+@one_sentence()
 def build(settings: RunSettings, args, ready) -> PolicyTrainer:
     """Load the weights and make the trainer."""
     name_trackers(settings, args)
@@ -62,6 +81,7 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         freeze_projector=settings.freeze_projector,
         trust_remote_code=args.trust_remote_code,
         attn_implementation=settings.attn_implementation,
+        load_in_4bit=settings.load_in_4bit,
     )
     use_attention_by_length(model)
     lora = None

@@ -72,6 +72,7 @@ def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> SFTTr
         freeze_projector=settings.freeze_projector,
         trust_remote_code=settings.trust_remote_code,
         attn_implementation=settings.attn_implementation,
+        load_in_4bit=settings.load_in_4bit,
     )
     use_attention_by_length(model)
     if settings.lora_r:

@@ -134,6 +134,9 @@ def check_options(settings: PolicySettings, args: TrainingArguments) -> None:
     if low is not None and high is not None and low > high:
         raise StartupError(f"min_pixels is {low}, more than max_pixels, which is {high}")
     torch_dtype(settings.dtype)
+    if getattr(settings, "plan", None):
+        return  # it is planned here and trained elsewhere
+    _check_4bit(settings)
     _check_attention(settings.attn_implementation)
     for option, module in _needed(settings, args):
         if find_spec(module) is None:
@@ -141,6 +144,21 @@ def check_options(settings: PolicySettings, args: TrainingArguments) -> None:
                 f"{option} needs the package {module}, which is not installed: "
                 f"pip install {INSTALLED_AS.get(module, module)}, or leave the option out"
             )
+
+
+def _check_4bit(settings: PolicySettings) -> None:
+    if not settings.load_in_4bit:
+        return
+    if not settings.lora_r and not is_adapter(settings.policy):
+        raise StartupError(
+            "load_in_4bit freezes the weights, and nothing else would be trained: set lora_r, such "
+            "as 16, or leave load_in_4bit out"
+        )
+    if not torch.cuda.is_available():
+        raise StartupError(
+            "load_in_4bit needs a GPU, and there is none: leave it out, or give --plan one to see "
+            "whether the run would fit on one"
+        )
 
 
 def _check_attention(name: str | None) -> None:
@@ -162,6 +180,8 @@ def _needed(settings: PolicySettings, args: TrainingArguments) -> Iterator[tuple
     """Options that need a package beyond the base, and its module."""
     if getattr(args, "use_vllm", False):
         yield "use_vllm", "vllm"
+    if settings.load_in_4bit:
+        yield "load_in_4bit", "bitsandbytes"
     if args.use_liger_kernel:
         yield "use_liger_kernel", "liger_kernel"
     trackers = [args.report_to] if isinstance(args.report_to, str) else args.report_to or []

@@ -135,7 +135,8 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
         pairs=pairs_of(rows) if settings.pairs_together else None,
     )
     steps, _ = steps_of(len(sampler), args)
-    check_disk(settings, args, config, steps, has=checkpoint is not None)
+    if not settings.plan:
+        check_disk(settings, args, config, steps, has=checkpoint is not None)
     if eval_rows is not None:
         eval_rows = add_box_frame(eval_rows, processor, config.model_type, settings.box_convention)
         lengths = prompt_tokens(eval_rows, processor, meter)

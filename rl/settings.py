@@ -68,6 +68,13 @@ class PolicySettings:
     )
     lora_alpha: int = field(default=128, metadata={"help": "LoRA's scale is alpha / r."})
     lora_dropout: float = field(default=0.05, metadata={"help": "On the adapter's input."})
+    load_in_4bit: bool = field(
+        default=False,
+        metadata={
+            "help": "Frozen linear weights of 4 bits, under an adapter (QLoRA); needs a GPU and "
+            "bitsandbytes."
+        },
+    )
     min_pixels: int | None = field(
         default=None, metadata={"help": "Smaller images are enlarged to this many pixels."}
     )
@@ -219,6 +226,19 @@ class RunSettings(PolicySettings):
     tracker_rows: int = field(
         default=16, metadata={"help": "Completions in each table that a tracker gets."}
     )
+    plan: str | None = field(
+        default=None,
+        metadata={
+            "help": "Print what the run needs in memory and time under this config of accelerate, "
+            "and stop: zero2, zero2:64 for 64 GPUs, one for a single one."
+        },
+    )
+    plan_speed: str | None = field(
+        default=None,
+        metadata={
+            "help": "For --plan: tokens per second and GPU, or the run in which to measure them."
+        },
+    )
     replay_completions: str | None = field(
         default=None, metadata={"help": "Train on the logged completions of another run."}
     )
@@ -230,6 +250,8 @@ _REFUSED = {key: f"is set from '{own}': give that instead" for key, own in _OURS
 # Not part of what a run *is*: they may differ when it is resumed.
 _MAY_DIFFER = {
     "resume",
+    "plan",
+    "plan_speed",
     "completions_every",
     "max_steps",
     "num_train_epochs",

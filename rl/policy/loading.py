@@ -29,7 +29,7 @@ from peft import (
 )
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, BitsAndBytesConfig
 
 from data_gen.files.errors import InputError
 from data_gen.files.files import is_missing_path
@@ -106,6 +106,7 @@ def load_policy(
     lora: LoraSettings | None = None,
     trust_remote_code: bool = False,
     attn_implementation: str | None = None,
+    load_in_4bit: bool = False,
 ):
     """Load a model and its processor from safetensors.
 
@@ -120,6 +121,8 @@ def load_policy(
             not be an adapter already.
         trust_remote_code: run code that ships with the model.
         attn_implementation: as in ``from_pretrained``; ``None`` lets transformers choose.
+        load_in_4bit: frozen linear weights in 4 bits (QLoRA, arXiv 2305.14314), computing in
+            ``dtype``. Needs a GPU and bitsandbytes.
 
     Returns:
         ``(model, processor)``; the processor pads on the left.
@@ -144,6 +147,7 @@ def load_policy(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         attn_implementation=attn_implementation,
+        **({"quantization_config": _four_bits(dtype)} if load_in_4bit else {}),
     )
     if not adapter:
         model.name_or_path = recorded(name)  # an adapter that is trained on it says so
@@ -156,6 +160,18 @@ def load_policy(
         model = get_peft_model(model, lora.config_for(model))
     freeze(model, vision=freeze_vision, projector=freeze_projector)
     return model, load_processor(path, trust_remote_code=trust_remote_code)
+
+
+def _four_bits(dtype: str | torch.dtype) -> BitsAndBytesConfig:
+    """Normal floats of 4 bits, whose scales are stored in 8. Tower and projector stay as they are:
+    they are small, and what a policy sees hangs on them."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if dtype == "auto" else dtype,
+        llm_int8_skip_modules=["visual", "vision_tower", "multi_modal_projector", "lm_head"],
+    )
 
 
 def load_whole(kind: Any, path: str | Path, **settings) -> Any:

@@ -70,7 +70,7 @@ def test_it_launches_under_accelerate(monkeypatch, named, extra):
     with pytest.raises(pytest.fail.Exception):  # where execv does not end this process
         cli.main(["grpo", "--accelerate", *named, "--seed", "1"])
     (command,) = launched
-    assert command[1:4] == ["-m", "accelerate.commands.launch", "--config_file"]
+    assert command[1:4] == ["-m", "launch.launcher", "--config_file"]
     assert command[4].endswith(f"{named[0].split('/')[-1].removesuffix('.yaml')}.yaml")
     assert command[5:] == [*extra, "-m", "launch.grpo", "--seed", "1"]
 
@@ -119,4 +119,4 @@ def test_several_gpus_or_a_config_of_the_users_own_are_launched_without_being_as
     assert cli.usual_launcher("report") == []
     (tmp_path / "accelerate").mkdir()
     (tmp_path / "accelerate" / "default_config.yaml").write_text("{}")
-    assert cli.usual_launcher("sft")[1:] == ["-m", "accelerate.commands.launch"]
+    assert cli.usual_launcher("sft")[1:] == ["-m", "launch.launcher"]

@@ -1,0 +1,82 @@
+"""The table of docs/planning.md: Qwen2.5-VL by shape, on 1, 8 and 64 GPUs, predicted.
+
+python -m rl.planning.table
+"""
+
+from dataclasses import replace
+
+import torch
+from transformers import Qwen2_5_VLConfig
+
+from rl.planning.memory import Memory, Workload, memory_of
+from rl.planning.parallel import Parallel
+from rl.policy.loading import LoraSettings
+from rl.speed.random_policy import TEXT, VISION
+
+SHAPES = {
+    "3B": (TEXT, VISION),
+    "7B": (
+        TEXT
+        | dict(
+            vocab_size=152_064,
+            hidden_size=3584,
+            intermediate_size=18_944,
+            num_hidden_layers=28,
+            num_attention_heads=28,
+            num_key_value_heads=4,
+            tie_word_embeddings=False,
+        ),
+        VISION | dict(out_hidden_size=3584),
+    ),
+}
+"""Shapes of Qwen2.5-VL-Instruct, from the published configs."""
+
+WORK = Workload(prompt=1000, completion=256, group=8, rows=8, sampled=8, reference=True)
+"""RePIC's: two images of 512 pixels and instructions; a group per GPU and micro-batch."""
+
+LORA = LoraSettings(64, 128, 0.05)
+
+
+def shape(name: str) -> Qwen2_5_VLConfig:
+    """The configuration of a size of Qwen2.5-VL."""
+    text, vision = SHAPES[name]
+    tied = text["tie_word_embeddings"]
+    return Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=tied)
+
+
+def lines() -> list[str]:
+    """The table as Markdown."""
+    found = [
+        "| policy | trained | GPUs | | stays | loss, prompts shared | not shared | **peak** |",
+        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name in SHAPES:
+        for trained, lora in (("LoRA r 64", LORA), ("all but the tower", None)):
+            for processes in (1, 8, 64):
+                for stage in (2, 3):
+                    parallel = Parallel(f"ZeRO-{stage}", processes, stage, deepspeed=True)
+                    found.append(_line(name, trained, lora, parallel))
+        found.append(_line(name, "LoRA r 16, 4 bits", LoraSettings(16, 32, 0.05), Parallel("–")))
+    return found
+
+
+def _line(name: str, trained: str, lora: LoraSettings | None, parallel: Parallel) -> str:
+    def of(shared: bool) -> Memory:
+        return memory_of(
+            shape(name),
+            replace(WORK, shared=shared),
+            parallel,
+            dtype=torch.bfloat16,
+            lora=lora,
+            checkpointing=True,
+            quantized="4 bits" in trained,
+        )
+
+    ours, stock = of(True), of(False)
+    numbers = (sum(ours.parts.values()), ours.loss, stock.loss, ours.peak)
+    shown = " | ".join(f"{size / 1e9:.1f}" for size in numbers)
+    return f"| {name} | {trained} | {parallel.processes} | {parallel.name} | {shown} |"
+
+
+if __name__ == "__main__":
+    print("\n".join(lines()))

@@ -1,0 +1,141 @@
+"""Predicted memory beside measured memory, on a tiny policy."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoConfig
+
+from rl.planning.activations import Pass, activation_bytes
+from rl.planning.memory import Workload, memory_of
+from rl.planning.parallel import Parallel
+from rl.planning.peak import PeakMemory
+from rl.planning.table import shape
+from rl.policy.loading import LoraSettings, load_policy
+from rl.trainer import TrainerOptions
+from tests.rl.test_trainer import make
+
+PROMPT, COMPLETION, GROUP = 300, 40, 4
+
+
+def test_peak_memory_counts_what_is_alive_at_once():
+    weight = torch.zeros(100)
+    with PeakMemory([weight]) as memory:
+        a = weight + 1  # 400 bytes
+        b = a.view(10, 10)  # the same bytes
+        del a
+        c = b * 2
+        assert memory.now == 800
+        del b
+        assert memory.now == 400
+        d = c + c
+        del c, d
+    assert (memory.now, memory.peak) == (0, 800)
+
+
+def test_what_backward_keeps_is_counted():
+    layer = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Sigmoid(), nn.Sigmoid())
+    x = torch.ones(4, 8)
+    with PeakMemory([*layer.parameters(), x]) as memory:
+        out = layer(x)
+        assert memory.now == 2 * 4 * 8 * 4  # a sigmoid keeps what it returns; both stay
+        del out
+    assert memory.peak >= 2 * 4 * 8 * 4
+
+
+@pytest.mark.parametrize("share", ["off", "on"])
+@pytest.mark.parametrize(
+    ("lora", "checkpointing"), [(None, False), (LoraSettings(4, 8, 0.0), True)]
+)
+def test_the_loss_peaks_where_it_is_predicted(
+    policy_path, rows, tmp_path, share, lora, checkpointing
+):
+    trainer = make(
+        policy_path,
+        rows,
+        tmp_path,
+        lora=lora,
+        per_device_train_batch_size=GROUP,
+        gradient_checkpointing=checkpointing,
+        options=TrainerOptions(share_prompt=share, share_vision=share),
+    )
+    measured = measure(trainer)
+    shared = share == "on"
+    run = Pass(
+        rows=1 if shared else GROUP,
+        length=PROMPT + (GROUP if shared else 1) * COMPLETION,
+        # On a CPU TRL scores all tokens, and the completions' alone on a GPU.
+        scored=(PROMPT + GROUP * COMPLETION) if shared else GROUP * (PROMPT + COMPLETION),
+        dtype=torch.float32,
+        lora=lora,
+        checkpointing=checkpointing,
+    )
+    predicted = activation_bytes(AutoConfig.from_pretrained(policy_path), run)
+    assert predicted == pytest.approx(measured, rel=0.15)
+
+
+def measure(trainer) -> int:
+    """The most bytes alive in the real trainer's forward and backward pass over one group, beside
+    weights and gradients."""
+    generator = torch.Generator().manual_seed(0)
+    prompt = torch.randint(20, 300, (1, PROMPT), generator=generator).expand(GROUP, -1)
+    completions = torch.randint(20, 300, (GROUP, COMPLETION), generator=generator)
+    ids = torch.cat([prompt, completions], dim=1)
+    model = trainer.model.train()
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    trainer._get_per_token_logps_and_entropies(  # checks itself once, against the slow path
+        model, ids, torch.ones_like(ids), COMPLETION
+    )
+    with PeakMemory([*model.parameters(), *model.buffers(), *gradients, ids]) as memory:
+        logps, *_ = trainer._get_per_token_logps_and_entropies(
+            model, ids, torch.ones_like(ids), COMPLETION
+        )
+        logps.mean().backward()
+    return memory.peak
+
+
+WORK = Workload(prompt=200, completion=50, group=4, rows=4, sampled=8)
+
+
+def test_what_is_split_over_processes(policy_path):
+    config = AutoConfig.from_pretrained(policy_path)
+    model, _ = load_policy(policy_path)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+
+    def of(parallel, **settings):
+        return memory_of(config, WORK, parallel, dtype=torch.float32, **settings)
+
+    one = of(Parallel("one"))
+    assert one.parts == {"weights": 4 * total, "gradients": 4 * trained, "optimizer": 8 * trained}
+    two = of(Parallel("zero2", 8, 2, deepspeed=True)).parts
+    assert two["weights"] == 4 * total and two["gradients"] == pytest.approx(4 * trained / 8)
+    assert two["optimizer"] == pytest.approx(12 * trained / 8)
+    three = of(Parallel("zero3", 8, 3, deepspeed=True, offload=("optimizer",))).parts
+    assert three["weights"] == pytest.approx(4 * total / 8) and three["optimizer"] == 0
+    # Keys and values of 8 sequences: 2 layers x 2 heads x 12 wide, keys and values, a prompt once.
+    assert one.sampling == 8 * 2 * 2 * 2 * 12 * 4 * (200 / 4 + 50)
+    assert one.peak == sum(one.parts.values()) + max(one.loss, one.sampling)
+
+    lora = of(Parallel("one"), lora=LoraSettings(4, 8, 0.0))
+    adapters = lora.trainable.trainable
+    assert 0 < adapters < trained and lora.parts["gradients"] == 4 * adapters
+    assert lora.parts["weights"] == 4 * (total + adapters)
+    less = of(Parallel("one"), lora=LoraSettings(4, 8, 0.0), quantized=True)
+    assert less.parts["weights"] < lora.parts["weights"]
+
+
+def test_sharing_prompts_needs_less_and_the_3b_has_its_published_size():
+    config = shape("3B")
+    parallel = Parallel("one")
+    lora = LoraSettings(16, 32, 0.0)
+    work = Workload(prompt=600, completion=50, group=8, rows=8, sampled=8)
+    ours = memory_of(config, work, parallel, lora=lora, checkpointing=True)
+    stock = memory_of(config, replace(work, shared=False), parallel, lora=lora, checkpointing=True)
+    assert ours.loss < stock.loss / 3
+    # Qwen2.5-VL-3B-Instruct has 3.75e9 parameters.
+    assert ours.trainable.total - ours.trainable.trainable == pytest.approx(3.75e9, rel=0.01)
