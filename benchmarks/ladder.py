@@ -161,6 +161,7 @@ def toy_cases(s: LadderSettings, place: Path) -> tuple[Database, list[Case]]:
         if toy not in toys and like not in toys:
             toys += [toy, like]
     names = draw_names(rng, s.toys)
+    place.parent.mkdir(parents=True, exist_ok=True)
     concepts, cases = [], []
     for i, (name, toy) in enumerate(zip(names, toys, strict=True)):
         file = place.parent / f"{i}.png"

@@ -25,6 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from concepts.concept import Concept
+from concepts.database import Database
 from concepts.methods.protocol import Evidence, Learned, Method, Picture, Query, Reference
 from concepts.methods.r2p.decision import (
     PAIRWISE,
@@ -49,6 +50,9 @@ from data_gen.images.features import PHOTO_PX
 from data_gen.images.photos import PhotoError, open_photo
 from rl.policy.generation import generate
 from rl.policy.likelihood import yes_probabilities
+
+LEARNED_BY = ("fingerprint.thing", "fingerprint.person", "whole", "joined_by")
+"""The prompts that what is learned depends on."""
 
 shared_encoder = lru_cache(maxsize=4)(load_encoder)
 """Methods that differ in their stages alone share one."""
@@ -192,6 +196,16 @@ class R2P(Method):
         self._matrix: tuple[list[str], np.ndarray, np.ndarray, np.ndarray] | None = None
 
     # ---- concepts ----
+
+    @classmethod
+    def learned_from(cls, settings: R2PSettings) -> dict:
+        """As of the base: stages and thresholds may change without learning anew."""
+        given, prompts = asdict(settings), load_prompts(settings.prompts)
+        return {
+            **{key: given[key] for key in ("encoder", "images", "max_new_tokens")},
+            **{key: prompts.templates[key] for key in LEARNED_BY},
+            "words": [prompts.people, prompts.leave_out],
+        }
 
     def learn(
         self,
@@ -502,19 +516,14 @@ class R2P(Method):
         return [self.prompts.attribute_text(a, category) for a in candidate.shared]
 
     def _owned(self) -> dict[str, Concept]:
-        """Every concept of the user's, its images relative to :meth:`_image`'s folder."""
-        if self.database is not None:
-            return dict(self.database.concepts())
-        if self.finder is None:
-            raise InputError("r2p has no concepts to find; give the system a database")
-        return {
-            name: Concept(name, (str(reference.image),), reference.info or "")
-            for name, reference in self.finder.owned.items()
-            if isinstance(reference.image, Path)
-        }
+        """Every concept of the user's."""
+        return dict(self._database.concepts())
 
-    def _image(self, image: str) -> Path:
-        return self.database.image_path(image) if self.database is not None else Path(image)
+    @property
+    def _database(self) -> Database:
+        if self.database is None:
+            raise InputError("r2p has no concepts to find; give the system a database")
+        return self.database
 
     def _reference(self, name: str) -> Reference:
         """A concept with its first image that opens, opened for the policy."""
@@ -647,7 +656,7 @@ class R2P(Method):
         found: dict[Path, Image.Image] = {}
         problem = "it has none"
         for image in concept.images:
-            path = self._image(image)
+            path = self._database.image_path(image)
             try:
                 found[path] = open_photo(path, PHOTO_PX)
             except PhotoError as reason:

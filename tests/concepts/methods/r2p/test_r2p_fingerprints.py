@@ -66,6 +66,7 @@ def test_what_is_missing_is_said(changes, reason):
         ("<Bo>: the dog of <mia>", "dog of mia"),
         ("<miswritten> is a red dog.", "red dog"),
         ("It is a red dog.", "red dog"),
+        ("<bo>", ""),  # what a database says of a concept that its owner said nothing of
         ("A red dog.", "red dog"),
         ("a dog that is red", "dog that is red"),
         ("<|image_pad|> <image>", "|image_pad| image"),

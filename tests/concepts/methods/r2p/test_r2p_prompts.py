@@ -1,4 +1,4 @@
-"""R2P's prompts: the shipped files, files of users, and the toybox's as its curriculum words them."""
+"""R2P's prompts: the shipped files, files of users, the toybox's in its curriculum's words."""
 
 import random
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -65,10 +66,8 @@ def test_what_is_not_clear_is_refused_with_its_reason(reply, reason):
 @settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from('{}[]",:\\ aAé\n0\ud800'), max_size=60))
 def test_any_text_is_read_or_refused(reply):
-    try:
+    with suppress(UnreadableReply):  # any other error is one
         assert "a" in read_object(reply, "a")
-    except UnreadableReply:
-        pass
 
 
 @settings(max_examples=50, deadline=None)
