@@ -51,6 +51,7 @@ class MinedNegatives(Benchmark):
     Settings = MinedNegativesSettings
     headlines = tuple(f"{kind}/accuracy" for kind in KINDS)
     limits = dict.fromkeys(KINDS, 16)
+    fixed_concepts = False
     in_memory = True
 
     def __init__(self, settings: MinedNegativesSettings, limit: int | None = None):

@@ -3,12 +3,16 @@
     python -m benchmarks.retrieval recall --root ../shared/data/dreambooth --encoder imagenet
     python -m benchmarks.retrieval recall --toys 200 --encoder toybox_clip
     python -m benchmarks.retrieval speed --concepts 100 10000 1000000 --dim 64
+    python -m benchmarks.retrieval edits --concepts 10000 --dim 64
 
 ``recall`` asks for each photo of each folder with all other photos as the database (leave one out);
 ``--toys`` draws held-out toys, each alone in five scenes, for want of photos.
 ``speed`` searches made-up concepts: unit vectors around a few thousand centres, as subjects around
-their categories; a query is a concept's vector moved by as much as its centre is away. Both run on
-one thread, and times are processor time, which a busy machine does not lengthen much.
+their categories; a query is a concept's vector moved by as much as its centre is away. ``edits``
+renames, removes and adds concepts of a database on disk, in this process and as another would, and
+times the next query's look-up of the index; pictures' vectors are made up, so that encoding takes
+no time. All run on one thread, and times are processor time, which a busy machine does not lengthen
+much.
 """
 
 import json
@@ -25,15 +29,17 @@ from typing import Any, Literal
 import faiss
 import numpy as np
 import torch
+from PIL import Image
 
-from concepts.database import Database
+from concepts.concept import Concept, entry_of, tag_of
+from concepts.database import Database, write_database
 from concepts.importers import folder_database
-from concepts.index import ConceptIndex, build_index, nearest
+from concepts.index import ConceptIndex, LiveIndex, build_index, nearest
 from concepts.regions import crop, windows
 from concepts.retrieval import name_keys, names_in
 from data_gen.files.errors import InputError
 from data_gen.files.settings import read_settings
-from data_gen.images.encoders import load_encoder
+from data_gen.images.encoders import Encoder, load_encoder
 from data_gen.images.features import PHOTO_PX, file_features
 from data_gen.images.photos import open_photo
 from data_gen.toybox.subjects import toy_source
@@ -48,9 +54,9 @@ SPREAD = 0.6
 
 @dataclass(kw_only=True)
 class RetrievalBenchSettings:
-    """What is measured: ``recall`` or ``speed``."""
+    """What is measured: ``recall``, ``speed`` or ``edits``."""
 
-    what: Literal["recall", "speed"] = field(metadata={"help": "recall or speed."})
+    what: Literal["recall", "speed", "edits"] = field(metadata={"help": "recall, speed or edits."})
     root: str | None = field(default=None, metadata={"help": "recall: <subject>/*.jpg"})
     toys: int | None = field(default=None, metadata={"help": "recall: so many drawn toys."})
     encoder: str = field(
@@ -60,9 +66,9 @@ class RetrievalBenchSettings:
     regions: bool = field(default=False, metadata={"help": "recall: windows as well."})
     concepts: list[int] = field(
         default_factory=lambda: [100, 10_000, 1_000_000],
-        metadata={"help": "speed: numbers of concepts."},
+        metadata={"help": "speed, edits: numbers of concepts."},
     )
-    dim: int = field(default=64, metadata={"help": "speed: dimensions of a vector."})
+    dim: int = field(default=64, metadata={"help": "speed, edits: dimensions of a vector."})
     queries: int = field(default=200, metadata={"help": "speed: queries."})
 
     def __post_init__(self):
@@ -87,6 +93,8 @@ def main(argv: list[str] | None = None) -> None:
                 with tempfile.TemporaryDirectory() as folder:
                     root = Path(s.root) if s.root else drawn_toys(Path(folder), s.toys or 0)
                     measured = leave_one_out(root, s.encoder, s.cache, regions=s.regions)
+            elif s.what == "edits":
+                measured = {"dim": s.dim, "sizes": [edit_times(n, s.dim) for n in s.concepts]}
             else:
                 measured = {
                     "dim": s.dim,
@@ -221,6 +229,61 @@ def search_times(n: int, dim: int, queries: int, seed: int = 0) -> dict:
     # ru_maxrss is in KiB on Linux; it never falls, so sizes are measured in the order given.
     result["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return result
+
+
+def edit_times(n: int, dim: int, edits: int = 20, seed: int = 0) -> dict:
+    """Milliseconds of an edit among n concepts, and of the first query after it.
+
+    ``next_query`` follows an edit by the same process, ``next_query_other`` one by another; both
+    are the time until the index answers again, the search itself left out.
+
+    Raises:
+        ValueError: n is less than 2.
+    """
+    if n < 2:
+        raise ValueError("edits need 2 concepts or more")
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        Image.new("RGB", (2, 2)).save(root / "0.png")
+        data = (root / "0.png").read_bytes()
+        for i in range(n + edits):  # every file another content, as its vector is kept by that
+            (root / f"{i}.png").write_bytes(data + str(i).encode())
+        database = Database(root / "database.json")
+        concepts = [Concept(f"toy {i}", (f"{i}.png",), f"<toy {i}> is mine.") for i in range(n)]
+        write_database(
+            database.path,
+            {
+                "concept_dict": {tag_of(c.name): entry_of(c) for c in concepts},
+                "path_to_concept": {},
+            },
+        )
+        encoder = Encoder(
+            "made up", dim, "0" * 12, lambda images: _unit(made_up(rng, len(images), dim))
+        )
+        index = LiveIndex(database, encoder)
+        other = Database(database.path)
+        index.current()
+        found: dict[str, list[float]] = {"edit": [], "next_query": [], "next_query_other": []}
+        for i in range(edits):
+            for who, key in ((database, "next_query"), (other, "next_query_other")):
+                start = time.process_time()
+                if i % 3 == 0:
+                    who.rename(next(iter(who.concepts())), f"{key} {i}")
+                elif i % 3 == 1:
+                    who.remove(next(iter(who.concepts())))
+                else:
+                    who.add(Concept(f"{key} {i}", (f"{n + i}.png",)))
+                edited = time.process_time()
+                index.current()
+                found[key].append(1000 * (time.process_time() - edited))
+                if who is database:
+                    found["edit"].append(1000 * (edited - start))
+    return {
+        "concepts": n,
+        **{f"{key}_median_ms": round(float(np.median(of)), 2) for key, of in found.items()},
+        **{f"{key}_most_ms": round(float(np.max(of)), 2) for key, of in found.items()},
+    }
 
 
 def made_up(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:

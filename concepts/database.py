@@ -85,6 +85,7 @@ class Database:
         self.prefix, self.need_images = prefix, need_images
         self.skipped = SkippedItems()
         self._concepts: dict[str, Concept] = {}
+        self._entries: dict[str, dict] = {}
         self.loaded: tuple | None = None
 
     def concepts(self) -> Mapping[str, Concept]:
@@ -224,8 +225,11 @@ class Database:
                         f"{self.path} gives {twice[0]!r} twice, and an edit would "
                         "lose one of them; rename or delete one by hand"
                     )
+                known = self.path.exists() and self.loaded == version_of(self.path)
                 change(content["concept_dict"], content["path_to_concept"])
                 write_database(self.path, content)
+                if known:  # the next query need not read it again
+                    self._take(content, twice, version_of(self.path))
         except Timeout:
             raise DatabaseError(
                 f"{self.path} has been locked by another process for "
@@ -238,13 +242,21 @@ class Database:
         version = version_of(self.path)  # before reading: what comes meanwhile is seen next time
         if version == self.loaded:
             return
-        content, twice = read_database(self.path)
-        skipped = SkippedItems()
+        self._take(*read_database(self.path), version)
+
+    def _take(self, content: dict, twice: list[str], version: tuple) -> None:
+        """The concepts of a file's content. An entry that is as it was keeps its very concept."""
+        before, known = self._concepts, self._entries
+        skipped, entries = SkippedItems(), {}
         for tag in twice:
             skipped.add("given twice, of which the first counts", tag)
         concepts: dict[str, Concept] = {}
         taken: set[str] = set()
         for tag, entry in content["concept_dict"].items():
+            if tag in known and known[tag] == entry and tag[1:-1] in before:
+                concepts[tag[1:-1]], entries[tag] = before[tag[1:-1]], entry
+                taken.add(name_key(tag[1:-1]))
+                continue
             try:
                 concept, wrong = concept_of(tag, entry, self._inside)
                 for reason in wrong:
@@ -258,7 +270,10 @@ class Database:
                 continue
             taken.add(name_key(concept.name))
             concepts[concept.name] = concept
-        self._concepts, self.skipped, self.loaded = concepts, skipped, version
+            if not wrong:
+                entries[tag] = entry
+        self._concepts, self._entries = concepts, entries
+        self.skipped, self.loaded = skipped, version
 
     def _inside(self, image: str) -> str:
         return inside(image, self.root, self.prefix)

@@ -2,13 +2,15 @@
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from concepts.concept import Concept, EntryError, check_name
-from concepts.database import Database, DatabaseError
+from concepts.database import IMAGES, Database, DatabaseError, read_database
 from data_gen.files.errors import SourceError
 from data_gen.files.files import atomic_file
 from data_gen.files.skipped import SkippedItems
+from data_gen.images.photos import PhotoError, open_photo
 from data_gen.sources.photo_folders import (
     CLASSES_FILES,
     folded,
@@ -18,6 +20,7 @@ from data_gen.sources.photo_folders import (
 from data_gen.tasks.names import all_names, draw_names
 from data_gen.toybox.identity import Identity, draw_identity
 from data_gen.toybox.scene import compose
+from rewards.names import name_key
 
 TOY_PX = 64
 """Side of a toy's image, as in the toybox rows' references."""
@@ -81,6 +84,70 @@ def folder_database(
     return database, skipped
 
 
+def photo_database(root: str | Path, path: str | Path | None = None) -> Database:
+    """The database of a folder of photos, ``<root>/<name>/*.jpg``, made or brought up to date.
+
+    Folders that are new become concepts, and the photos of the others are those that lie there
+    now. What their owner has written of them stays, and so do concepts from elsewhere.
+
+    Args:
+        root: the folder.
+        path: of the database; by default ``<root>/database.json``, which names the photos where
+            they lie. Beside a database elsewhere they are copied.
+
+    Raises:
+        DatabaseError: see :func:`folder_concepts`; or the folder cannot be written to.
+    """
+    root = Path(root)
+    found, skipped = folder_concepts(root)
+    database = Database(root / "database.json" if path is None else path)
+    here = path is None or database.root.resolve() == root.resolve()
+    known: dict[str, Concept] = {}
+    if database.path.exists():
+        content, _ = read_database(database.path)
+        known = dict(database.concepts()) if content["concept_dict"] else {}
+    new = []
+    for concept in found:
+        if here and concept.images[0].split("/")[0] == IMAGES and database.path.exists():
+            continue  # copies that a database keeps
+        images = concept.images
+        if not here:
+            images = tuple(str((root / image).resolve()) for image in images)
+        kept = next((known[n] for n in known if name_key(n) == name_key(concept.name)), None)
+        if kept is None:
+            new.append(replace(concept, images=images))
+        elif here and kept.images != images:
+            database.edit(kept.name, images=images)
+    if new:
+        database.add_all(new)
+    database.concepts()
+    for reason in skipped.counts:
+        if reason not in ("hidden", "beside the subjects' folders"):
+            database.skipped.add(reason, next(iter(skipped.places(reason)), None), skipped[reason])
+    return database
+
+
+def loose_photos(folder: str | Path, size: int = 512) -> list[Path]:
+    """Every photo below a folder that opens, by path: negatives, which belong to nobody.
+
+    Raises:
+        DatabaseError: there is no such folder, or no photo in it opens.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DatabaseError(f"{folder} is no folder; give one with photos")
+    found, skipped = [], SkippedItems()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        try:
+            open_photo(path, size)
+            found.append(path)
+        except PhotoError as reason:
+            skipped.add(str(reason), path.name)
+    if not found:
+        raise DatabaseError(f"{folder} holds no photo that opens{skipped.clause()}")
+    return found
+
+
 def toybox_database(
     out: str | Path,
     count: int,
@@ -120,6 +187,66 @@ def toybox_database(
     database = Database(out / "database.json")
     database.add_all(concepts)
     return database
+
+
+def toy_photos(
+    out: str | Path,
+    count: int = 6,
+    seed: int = 0,
+    *,
+    views: int = 4,
+    scenes: int = 4,
+    size: int = 96,
+) -> list[tuple[Path, list[str]]]:
+    """Photos of toys that training never saw, as a user would have them::
+
+        <out>/photos/<name>/0.png ...     each toy alone
+        <out>/new/0.png ...               scenes to ask about, some with toys of nobody's
+        <out>/others/0.png ...            toys of nobody's: negatives
+
+    Args:
+        out: directory to make.
+        count: toys, at least 2, named at random.
+        seed: decides everything, with the numbers.
+        views: photos of each toy.
+        scenes: images to ask about, and as many of nobody's toys for each of them.
+        size: pixels on a side.
+
+    Returns:
+        Each image to ask about, and who is in it.
+
+    Raises:
+        DatabaseError: ``out`` exists, or a number cannot be.
+    """
+    out = Path(out)
+    _refuse_existing(out)
+    if min(count - 1, views, scenes) < 1:
+        raise DatabaseError("toys, views and scenes must be 2, 1 and 1 or more")
+    toys = draw_toys(count, seed)
+    rng = random.Random(f"toy-photos-{seed}")
+    strangers: list[Identity] = []
+    while len(strangers) < 2 * scenes:
+        toy = draw_identity(rng, held_out=True)
+        if toy not in (*toys.values(), *strangers):
+            strangers.append(toy)
+
+    def save(shown: list[Identity], place: Path) -> Path:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(place) as file:
+            compose(rng, shown, size).image.save(file, "PNG")
+        return place
+
+    for name, toy in toys.items():
+        for j in range(views):
+            save([toy], out / "photos" / name / f"{j}.png")
+    for i in range(scenes):
+        save([strangers[scenes + i]], out / "others" / f"{i}.png")
+    found = []
+    for i in range(scenes):
+        names = rng.sample(list(toys), i % 2 + 1)
+        shown = [toys[name] for name in names] + [strangers[i]] * (i % 3 == 2)
+        found.append((save(shown, out / "new" / f"{i}.png"), names))
+    return found
 
 
 def draw_toys(

@@ -11,13 +11,14 @@ query: for hundreds of thousands of concepts (``docs/retrieval.md`` has both, me
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import faiss
 import numpy as np
 
+from concepts.concept import Concept
 from concepts.database import Database, DatabaseError
 from data_gen.files.errors import InputError
 from data_gen.files.files import atomic_file
@@ -30,6 +31,9 @@ IVF_SHARE = 32
 
 KINDS = ("flat", "ivf")
 
+PATCHED = 0.05
+"""Share of the concepts up to which an edit changes a flat index in place."""
+
 
 class IndexFileError(InputError):
     """An index that cannot be used; the message names the file and the remedy."""
@@ -41,12 +45,13 @@ class ConceptIndex:
 
     Attributes:
         faiss: the index of R vectors of length 1; by inner product or by L2.
-        owners: R names: the concept that each vector is an image of.
+        owners: R names: the concept that each vector is an image of; changed in place by
+            :class:`LiveIndex`.
         most: vectors of the concept that has most.
     """
 
     faiss: faiss.Index
-    owners: Sequence[str]
+    owners: list[str]
     most: int
 
 
@@ -150,7 +155,8 @@ class LiveIndex:
     """An index of a database's images that follows its edits: only new images are encoded.
 
     Whether something has changed is asked of the database's file alone: an image that is replaced
-    under the same name counts from the next edit on.
+    under the same name counts from the next edit of its concept on. Of a ``flat`` index, an edit
+    changes the vectors of the concepts that were edited and no others.
 
     Args:
         database: whose concepts.
@@ -179,6 +185,8 @@ class LiveIndex:
         self._given: dict[tuple, np.ndarray] = {}  # a concept's images -> vectors
         self._version: tuple | None = None
         self._index: ConceptIndex | None = None
+        self._seen: dict[str, Concept] = {}
+        self._rows: dict[str, set[int]] = {}
         if start is not None:
             self._take(start)
 
@@ -193,6 +201,20 @@ class LiveIndex:
         version = self.database.loaded
         if self._index is not None and version == self._version:
             return self._index
+        # The database gives the same object for an entry that has not changed.
+        changed = [name for name, one in concepts.items() if self._seen.get(name) is not one]
+        gone = [name for name in self._seen if name not in concepts]
+        few = PATCHED * len(concepts)
+        index = self._index
+        if index is not None and self.kind == "flat" and len(changed) + len(gone) <= few:
+            self._index = self._patched(index, {n: concepts[n] for n in changed}, gone)
+        else:
+            self._index = self._built(concepts)
+        self._seen, self._version = dict(concepts), version
+        return self._index
+
+    def _built(self, concepts: Mapping[str, Concept]) -> ConceptIndex:
+        """An index of all concepts."""
         stamps = {name: self._stamps(concept.images) for name, concept in concepts.items()}
         wanted = {stamp for found in stamps.values() if found not in self._given for stamp in found}
         new = sorted(stamp[0] for stamp in wanted - set(self._known))
@@ -205,16 +227,60 @@ class LiveIndex:
             if stamp in self._known or stamp[0] in vectors
         }
         owners, rows = [], []
+        self._rows = {}
         for name, found in stamps.items():
-            own = self._given.get(found)
-            own = own if own is not None else [self._known[s] for s in found if s in self._known]
-            rows += list(own)
+            own = self._vectors(found)
+            self._rows[name] = set(range(len(rows), len(rows) + len(own)))
+            rows += own
             owners += [name] * len(own)
         if not rows:
+            self._index, self._seen = None, {}
             raise DatabaseError(f"{self.database.path}: none of its images can be opened")
-        self._index = build_index(np.stack(rows), owners, self.kind)
-        self._version = version
-        return self._index
+        return build_index(np.stack(rows), owners, self.kind)
+
+    def _patched(
+        self, index: ConceptIndex, changed: Mapping[str, Concept], gone: Sequence[str]
+    ) -> ConceptIndex:
+        """The flat index, in place, with some concepts changed or new, and others gone."""
+        stamps = {name: self._stamps(concept.images) for name, concept in changed.items()}
+        wanted = {s for found in stamps.values() if found not in self._given for s in found}
+        vectors, self.skipped = file_features(
+            self.encoder, sorted(s[0] for s in wanted - set(self._known)), self.cache
+        )
+        self._known |= {stamp: vectors[stamp[0]] for stamp in wanted if stamp[0] in vectors}
+        for name in (*gone, *changed):
+            self._drop(index, name)
+        for name, found in stamps.items():
+            own = self._vectors(found)
+            self._rows[name] = set(range(index.faiss.ntotal, index.faiss.ntotal + len(own)))
+            if own:
+                index.faiss.add(np.stack(own))
+                index.owners.extend([name] * len(own))
+        if not index.owners:
+            self._index, self._seen = None, {}
+            raise DatabaseError(f"{self.database.path}: none of its images can be opened")
+        left = {self.database.image_path(i) for name in gone for i in self._seen[name].images}
+        if left:  # of what is gone no vector stays; a file that others show is encoded again
+            self._known = {s: v for s, v in self._known.items() if s[0] not in left}
+        return replace(index, most=max(map(len, self._rows.values())))
+
+    def _drop(self, index: ConceptIndex, name: str) -> None:
+        """Take a concept's vectors out of a flat index: the last one takes the place of each."""
+        for row in sorted(self._rows.pop(name, ()), reverse=True):
+            last = index.faiss.ntotal - 1
+            if row != last:
+                whole = faiss.rev_swig_ptr(index.faiss.get_xb(), index.faiss.ntotal * index.faiss.d)
+                vectors = whole.reshape(-1, index.faiss.d)
+                vectors[row] = vectors[last]
+                moved = index.owners[last]
+                index.owners[row] = moved
+                self._rows[moved] = self._rows[moved] - {last} | {row}
+            index.owners.pop()
+            index.faiss.remove_ids(np.array([last], np.int64))
+
+    def _vectors(self, stamps: tuple) -> list[np.ndarray]:
+        own = self._given.get(stamps)
+        return [self._known[s] for s in stamps if s in self._known] if own is None else list(own)
 
     def _stamps(self, images: Sequence[str]) -> tuple:
         """(path, time, size) of each image."""

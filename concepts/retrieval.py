@@ -19,7 +19,8 @@ from data_gen.images.encoders import Encoder
 from rewards.names import name_key, names_written
 
 PER_REGION = 2
-"""Concepts that a region may add; it seldom shows two, but the nearest one may be wrong."""
+"""Concepts that a region may add, unless said otherwise; it seldom shows two, but the nearest one
+may be wrong."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class Retriever:
         encoder: the one that the index was made with.
         propose: regions of an image; ``None`` looks at the whole image only.
         least: similarity below which a concept is not retrieved by an image.
+        whole: whether the whole image is compared beside its regions: ``always``; ``fallback``,
+            where no region is proposed; ``never``.
+        per_region: concepts that a region may add.
     """
 
     def __init__(
@@ -58,8 +62,11 @@ class Retriever:
         propose: Proposer | None = None,
         *,
         least: float = -1.0,
+        whole: str = "always",
+        per_region: int = PER_REGION,
     ):
         self.index, self.encoder, self.propose, self.least = index, encoder, propose, least
+        self.whole, self.per_region = whole, per_region
         self._keys: dict[str, str] = {}
         self._keys_of: object = None
 
@@ -85,18 +92,23 @@ class Retriever:
             index = self.index
             names = index.owners
         if self._keys_of is not index:
-            self._keys, self._keys_of = name_keys(names), index
+            self._keys = {n: self._keys.get(n) or name_key(n) for n in names}
+            self._keys_of = index
         found = {name: Found(name, "question") for name in names_in(question, self._keys)}
         places = k - len(found)
         if image is None or places <= 0:
             return list(found.values())
-        boxes: list[Box | None] = [None, *(self.propose(image) if self.propose else [])]
+        boxes: list[Box | None] = list(self.propose(image)) if self.propose else []
+        if self.whole == "always" or (self.whole == "fallback" and not boxes):
+            boxes.insert(0, None)
+        if not boxes:
+            return list(found.values())
         parts = [image if box is None else crop(image, box) for box in boxes]
-        answers = nearest(index, self.encoder.images(parts), max(k, PER_REGION))
+        answers = nearest(index, self.encoder.images(parts), max(k, self.per_region))
         best: dict[str, tuple[float, Found]] = {}
         for box, answer in zip(boxes, answers, strict=True):
             by = "image" if box is None else "region"
-            for name, similarity in answer if box is None else answer[:PER_REGION]:
+            for name, similarity in answer if box is None else answer[: self.per_region]:
                 if name not in best or similarity > best[name][0]:
                     best[name] = similarity, Found(name, by, similarity, box)
         ranked = sorted(best.values(), key=lambda one: -one[0])

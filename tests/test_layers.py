@@ -14,10 +14,11 @@ TOP = ["launch", "benchmarks", "concepts", "rl", "data_gen", "rewards"]
 side, but ``data_gen`` may use what ``rewards`` says of names and boxes."""
 
 INSIDE = {
-    "launch": ["__main__", "cli", "tools", "compare", "evaluate", "generate"],
+    "launch": ["__main__", "cli", "tools", "compare", "evaluate", "ask", "learn", "generate"],
     "benchmarks": [
         "registry",
         "experiments",
+        "ladder",
         "mined_negatives",
         "preferences",
         "retrieval",

@@ -11,7 +11,7 @@ import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
-from benchmarks.harness.systems import policy_fingerprint
+from concepts.methods.systems import policy_fingerprint
 from data_gen.files.errors import InputError
 from data_gen.files.files import fingerprint_of
 from data_gen.files.settings import find_config, read_yaml

@@ -5,13 +5,17 @@ A benchmark is a subclass of :class:`Benchmark` in a file of its own, and a line
 question of ``sets`` and hands the replies to ``score``; nothing in it knows a benchmark by name.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+from PIL import Image
+
 from benchmarks.metrics.intervals import Metric
-from concepts.methods.protocol import Query, Reference, Reply
+from concepts.concept import Concept
+from concepts.methods.protocol import Picture, Query, Reference, Reply
 from data_gen.files.errors import InputError
 from data_gen.files.skipped import SkippedItems
 
@@ -45,6 +49,14 @@ class Question(Query):
     def query(self) -> Query:
         """The question without its truth: what a system is given."""
         return Query(**{f.name: getattr(self, f.name) for f in fields(Query)})
+
+
+def picture_digest(picture: Picture) -> str:
+    """Tells pictures apart: a file by its path, an open image by its pixels."""
+    if not isinstance(picture, Image.Image):
+        return str(picture)
+    pixels = hashlib.sha256(repr((picture.size, picture.mode)).encode() + picture.tobytes())
+    return pixels.hexdigest()
 
 
 def contract_row(question: Question, written: dict) -> dict:
@@ -82,6 +94,8 @@ class Benchmark(ABC):
         retrieval_sets: sets for which a system that can retrieve finds the references in ``owned``
             itself, even where they are handed over to others.
         caption_sets: sets of captions, for further scores of captions (``captions``).
+        fixed_concepts: whether a name stands for the same concept in all questions, so that it can
+            be learned.
         in_memory: whether questions hold opened images; otherwise they are opened
             :data:`IMAGE_CHUNK` at a time.
 
@@ -106,6 +120,7 @@ class Benchmark(ABC):
     box_sets: ClassVar[tuple[str, ...]] = ()
     retrieval_sets: ClassVar[tuple[str, ...]] = ()
     caption_sets: ClassVar[tuple[str, ...]] = ()
+    fixed_concepts: ClassVar[bool] = True
     in_memory: ClassVar[bool] = False
 
     def __init__(self, settings: Any, limit: int | None = None):
@@ -139,6 +154,35 @@ class Benchmark(ABC):
         """The conversation that asks a query without a prompt of its own."""
         raise NotImplementedError(f"{self.name}: its questions come with their prompts")
 
+    def concepts(self) -> list[tuple[Concept, Sequence[Picture]]]:
+        """The concepts that a method may learn before it is asked, and their pictures: those that
+        are owned and those that the questions hand over, unless a benchmark has training pictures
+        of its own.
+
+        A name owns the pictures under which it first stands: a control may show them under others.
+
+        Raises:
+            InputError: nothing can be learned of its names.
+        """
+        pictures: dict[str, list[Picture]] = {}
+        infos: dict[str, str] = {}
+        owners: dict[str, str] = {}
+        asked = self.sets.values() if self.fixed_concepts else ()
+        handed_over = (r for of in asked for q in of for r in q.references or ())
+        for reference in (*self.owned.values(), *handed_over):
+            name, picture = reference.name, picture_digest(reference.image)
+            if picture not in owners:
+                owners[picture] = name
+                infos.setdefault(name, reference.info or "")
+                pictures.setdefault(name, []).append(reference.image)
+        if not pictures:
+            raise InputError(
+                f"{self.name} hands over no concept whose name stays the same from question to "
+                f"question, so nothing can be learned; ask a method that is shown its references, "
+                f"such as in_context"
+            )
+        return [(Concept(name, info=infos[name]), of) for name, of in pictures.items()]
+
     @abstractmethod
     def score(
         self,
@@ -149,7 +193,7 @@ class Benchmark(ABC):
 
         Args:
             replies: set -> N questions with their replies.
-            likelihoods: set -> N times what :meth:`InContext.likelihoods` says, for sets where it
+            likelihoods: set -> N times what :meth:`Method.likelihoods` says, for sets where it
                 is known of every system.
         """
 

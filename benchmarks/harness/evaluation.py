@@ -28,23 +28,30 @@ from benchmarks.harness.predictions import (
     read_replies,
 )
 from benchmarks.harness.samples import sample
-from benchmarks.harness.systems import (
-    System,
-    folder_name,
-    parse_systems,
-    policy_loader,
-    system_fingerprint,
-)
+from benchmarks.harness.systems import folder_name, parse_systems
 from benchmarks.harness.table import markdown, side_by_side, tabulate
+from benchmarks.harness.teaching import (
+    concepts_of,
+    learned_digest,
+    read_costs,
+    refuse_unlearnable,
+    teach,
+)
 from benchmarks.metrics.intervals import Metric
 from benchmarks.metrics.retrieval import retrieval_metrics
 from benchmarks.report.evaluation_page import evaluation_page
-from concepts.methods.in_context import InContext, ReferenceFinder, RetrievalSettings
-from concepts.methods.protocol import Query, Reply
+from concepts.methods.finding import ReferenceFinder, RetrievalSettings
+from concepts.methods.in_context import InContext
+from concepts.methods.protocol import Method, Query, Reply
+from concepts.methods.registry import method_class
+from concepts.methods.systems import System, open_method, policy_loader, system_fingerprint
 from data_gen.files.errors import InputError
 from data_gen.files.files import alone_in, refuse_other_json, write_text
 from data_gen.images.photos import PhotoError
 from data_gen.rows import RowError, check_row
+
+LEARNED = "learned.json"
+"""In a system's folder of replies: what learning each concept cost."""
 
 
 @dataclass(kw_only=True)
@@ -67,7 +74,8 @@ class EvaluateSettings:
     system: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "LABEL=FILE of a YAML file with `policy` and `retrieval`; once for each."
+            "help": "LABEL=FILE of a YAML file with policy, method, database, retrieval, settings "
+            "(configs/methods); once for each."
         },
     )
     retrieval: RetrievalSettings | None = field(
@@ -196,9 +204,12 @@ def evaluate(settings: EvaluateSettings, benchmark: Benchmark) -> dict | None:
 
 def answer(system: System, benchmark: Benchmark, settings: EvaluateSettings, times: Times) -> None:
     """Ask one system every question and keep its replies below ``out``/predictions."""
-    asked = in_context(system, benchmark, settings, times)
-    fingerprint = _fingerprint(system, benchmark, settings)
+    asked = opened_method(system, benchmark, settings, times)
     folder = replies_folder(system, settings)
+    fingerprint = _fingerprint(system, benchmark, settings)
+    if asked.database is not None:
+        teach(asked, system, asked.database, folder / LEARNED)
+        fingerprint += f"-{learned_digest(asked, asked.database)}"
     for name, questions in benchmark.sets.items():
         size = len(questions) if benchmark.in_memory else IMAGE_CHUNK
         for first in range(0, len(questions), max(1, size)):
@@ -299,6 +310,11 @@ def score(
         "captions": asdict(settings.captions),
         "skipped": benchmark.skipped.to_json(),
         "systems": [{**asdict(s), "made_from": sorted(makers[s.label])} for s in systems],
+        "learned": {
+            s.label: costs
+            for s in systems
+            if (costs := read_costs(replies_folder(s, settings) / LEARNED))
+        },
         "versions": {name: version(name) for name in ("byname", "torch", "transformers")},
         "seconds": times.to_json(),
         **table,
@@ -350,9 +366,9 @@ def corpus_line(corpus: dict[str, float]) -> str:
     return f"BLEU-4 over all captions: {found}.\n"
 
 
-def in_context(
+def opened_method(
     system: System, benchmark: Benchmark, settings: EvaluateSettings, times: Times
-) -> InContext:
+) -> Method:
     """The system, ready to be asked; its weights load with the first question."""
     finder = None
     if system.retrieval is not None and benchmark.owned:
@@ -365,11 +381,16 @@ def in_context(
         attn_implementation=settings.attn_implementation,
         timed=lambda call: times.timed(call, system.label),
     )
-    return InContext(
+    database, learned = concepts_of(
+        system, benchmark, Path(settings.out), folder_name(system.label)
+    )
+    return open_method(
+        system,
         load,
         benchmark.write,
         finder=finder,
-        verify=system.retrieval.verify if system.retrieval else None,
+        database=database,
+        learned=learned,
         size=benchmark.size,
         side=benchmark.side,
         batch_size=settings.batch_size,
@@ -387,7 +408,8 @@ def _finder(benchmark: Benchmark, retrieval: RetrievalSettings) -> ReferenceFind
     kept = benchmark.finders
     key = repr(replace(retrieval, verify=None))
     if key not in kept:
-        kept[key] = ReferenceFinder(benchmark.owned, retrieval, benchmark.skipped)
+        categories = dict.fromkeys(c.category for c, _ in benchmark.concepts() if c.category)
+        kept[key] = ReferenceFinder(benchmark.owned, retrieval, benchmark.skipped, list(categories))
     return kept[key]
 
 
@@ -399,12 +421,15 @@ def _query(system: System, benchmark: Benchmark, name: str, question: Question) 
 
 
 def _open(
-    asked: InContext, benchmark: Benchmark, system: System, name: str, question: Question
+    asked: Method, benchmark: Benchmark, system: System, name: str, question: Question
 ) -> Query:
     question = benchmark.open(question)
     opened = asked.open(_query(system, benchmark, name, question))
     if opened.references is not None and not benchmark.in_memory:
-        check_row(contract_row(question, asked.row(opened, opened.references)), question.source)
+        # The question as it is written for everybody; what a method makes of it is its own affair.
+        check_row(
+            contract_row(question, Method.row(asked, opened, opened.references)), question.source
+        )
     return opened
 
 
@@ -440,10 +465,12 @@ def _check(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[S
             f"{benchmark.name}: no question is left to ask; "
             f"{benchmark.skipped.line() or 'it is empty'}"
         )
+    for system in systems:
+        refuse_unlearnable(system, benchmark)
     for name, questions in benchmark.sets.items():
         if any(q.references is None for q in questions):
             for system in systems:
-                if system.retrieval is None:
+                if system.retrieval is None and not method_class(system.method).uses_database:
                     raise InputError(
                         f"set {name} hands no references over; say how {system.label} finds them "
                         f"in `retrieval`, such as {{encoder: toybox_clip}}"
@@ -459,7 +486,9 @@ def _announce(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequenc
         f"{total} questions: " + ", ".join(f"{n} {len(q)}" for n, q in benchmark.sets.items()),
         *filter(None, [benchmark.skipped.line()]),
         *(
-            f"policy {s.label}: {s.path}" + (", with retrieval" if s.retrieval else "")
+            f"policy {s.label}: {s.path}"
+            + (f", {s.method}" if s.method != "in_context" else "")
+            + (", with retrieval" if s.retrieval else "")
             for s in systems
         ),
         f"output: {settings.out}",
@@ -523,7 +552,7 @@ def _samples(name, asked, answers, systems, benchmark: Benchmark, settings) -> l
             continue
         found.append(
             sample(
-                row,
+                {**row, "profiles": question.truth.get("profiles")},
                 benchmark.titles[name],
                 {label: of[question.id] for label, of in answers.items()},
                 question.text,

@@ -16,15 +16,14 @@ from accelerate import PartialState
 from PIL import Image
 from tqdm.auto import tqdm
 
-from concepts.methods.in_context import InContext
-from concepts.methods.protocol import Evidence, Query, Reply
+from concepts.methods.protocol import Evidence, Method, Query, Reply
 from data_gen.files.errors import InputError
 from data_gen.files.files import kept_lines
 from rl.policy.generation import length_batches
 
 
 def predict(
-    system: InContext,
+    system: Method,
     queries: Sequence[Query],
     path: str | Path,
     *,
@@ -41,7 +40,7 @@ def predict(
 
     Args:
         system: asked for what ``path`` does not hold yet.
-        queries: with their images opened (:meth:`InContext.open`).
+        queries: with their images opened (:meth:`Method.open`).
         fingerprint: of the system: policy, precision, retrieval.
         max_new_tokens: where a completion is cut.
         batch_size: queries per call of the model.
@@ -97,7 +96,7 @@ def predict(
 
 
 def keep_likelihoods(
-    system: InContext,
+    system: Method,
     queries: Sequence[Query],
     path: Path,
     *,

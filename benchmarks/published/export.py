@@ -12,7 +12,8 @@ from pathlib import Path
 from datasets import List, Value
 
 from benchmarks.harness.benchmark import Benchmark, Question, contract_row
-from concepts.methods.in_context import InContext, ReferenceFinder, RetrievalSettings
+from concepts.methods.finding import ReferenceFinder, RetrievalSettings
+from concepts.methods.in_context import InContext
 from data_gen.files.errors import InputError
 from data_gen.images.photos import PhotoError
 from data_gen.rows import RowError, check_row, write_rows

@@ -42,9 +42,17 @@ from benchmarks.metrics.localization import localization_metrics
 from benchmarks.metrics.naming import count_names, naming_metrics
 from benchmarks.metrics.recognition import recognition_metrics
 from benchmarks.toybox.listing import LIST, list_metrics, list_row
-from benchmarks.toybox.owned import OWNED, owned_questions, owned_references, write_owned
+from benchmarks.toybox.owned import (
+    OWNED,
+    owned_database,
+    owned_questions,
+    owned_references,
+    write_owned,
+)
+from concepts.concept import Concept
+from concepts.database import Database
 from concepts.methods.prompting import query_of_row
-from concepts.methods.protocol import Query, Reference
+from concepts.methods.protocol import Picture, Query, Reference
 from data_gen.files.errors import InputError
 from data_gen.rows import OCT, VLT, check_row
 from data_gen.tasks.combinations import Combination
@@ -258,6 +266,7 @@ class Toybox(Benchmark):
     box_sets = ("vlt",)
     retrieval_sets = tuple(OWNED)
     caption_sets = tuple(name for name in SETS if name not in ("oct", "vlt", LIST))
+    fixed_concepts = False
     in_memory = True
 
     def __init__(self, settings: ToyboxBenchmarkSettings, limit: int | None = None):
@@ -265,10 +274,12 @@ class Toybox(Benchmark):
         self.size = max(settings.reference_px, settings.query_px)
         self.titles, self.shown = {**SETS, **POOLS, **PARTS}, SHOWN
         counts = settings.counts
+        self.database: Database | None = None
         if any(name in OWNED for name in counts):
-            self.owned = owned_references(
+            self.database = owned_database(
                 settings.toys, settings.toys_seed, settings.cache, settings.rows
             )
+            self.owned = owned_references(self.database)
         self.sets = {
             name: self.questions(name, min(count, limit or count)) for name, count in counts.items()
         }
@@ -280,6 +291,16 @@ class Toybox(Benchmark):
         if name in OWNED:
             return owned_questions(name, count, s.seed, s.rows, s.toys, s.toys_seed)
         return [question_of_row(row) for row in toybox_set(name, count, s.seed, s.rows)]
+
+    def concepts(self) -> list[tuple[Concept, Sequence[Picture]]]:
+        """The toys that the user owns, with their category; the other sets draw names anew for each
+        question."""
+        if self.database is None:
+            return super().concepts()
+        return [
+            (concept, [self.database.image_path(image) for image in concept.images])
+            for concept in self.database.concepts().values()
+        ]
 
     def group(self, name: str) -> str:
         return name if name in self.limits else "captions"

@@ -70,6 +70,7 @@ class NamingOdds(Benchmark):
         f"{name}/{key}" for name in SETS for key in ("named_expected", "named_not", "auroc")
     )
     limits = {name: 224 for name in SETS}
+    fixed_concepts = False
     in_memory = True
 
     def __init__(self, settings: NamingOddsSettings, limit: int | None = None):

@@ -18,6 +18,7 @@ from accelerate import PartialState
 from benchmarks.harness.benchmark import Question
 from concepts.database import Database
 from concepts.importers import draw_toys, toybox_database
+from concepts.methods.finding import as_reference
 from concepts.methods.protocol import Reference
 from data_gen.files.errors import InputError
 from data_gen.rows import ICT
@@ -33,10 +34,8 @@ SEED_KEYS = {"owned_1": "found_1", "owned_2": "found_2", "owned_4": "found_4"}
 """Set -> its former name, which stays in seeds and ids: another would draw other questions."""
 
 
-def owned_references(
-    toys: int, seed: int, cache: str, settings: ToyboxSettings
-) -> dict[str, Reference]:
-    """Name -> reference of every toy that the user owns; images are files below ``cache``.
+def owned_database(toys: int, seed: int, cache: str, settings: ToyboxSettings) -> Database:
+    """The toys that the user owns, below ``cache``.
 
     The database is made once, whole or not at all, by the first process.
     """
@@ -51,11 +50,12 @@ def owned_references(
                 toybox_database(partial, toys, seed, half=half, size=size)
                 with suppress(OSError):  # another process was first
                     partial.rename(place)
-    database = Database(place / "database.json")
-    return {
-        name: Reference(name, database.image_path(concept.images[0]), concept.info)
-        for name, concept in database.concepts().items()
-    }
+    return Database(place / "database.json")
+
+
+def owned_references(database: Database) -> dict[str, Reference]:
+    """Name -> reference of every concept; images are files."""
+    return {name: as_reference(database, c) for name, c in database.concepts().items()}
 
 
 def owned_questions(

@@ -67,14 +67,16 @@ class LearnedStore:
         self.names_matter = names_matter
         self._digests: dict[tuple, str] = {}
         self._told: set[str] = set()
+        self._begun: dict[Concept, dict] = {}
 
     def load(self, concept: Concept) -> tuple[dict[str, Tensor], dict] | None:
         """Tensors and facts of a concept; ``None`` where nothing was learned, or from something
-        else: why is printed once."""
+        else: why is printed once. What is saved of it next counts as made from its pictures as they
+        are now: where they change during learning, it is stale at once."""
         facts = self.facts(concept.name)
+        made_from = self._begun[concept] = self._made_from(concept)
         if facts is None:
             return None
-        made_from = self._made_from(concept)
         differs = [words for key, words in _MADE_FROM.items() if facts.get(key) != made_from[key]]
         if differs:
             return self._stale(concept.name, f"was made from {' and '.join(differs)}")
@@ -110,7 +112,7 @@ class LearnedStore:
         about = {
             **facts,
             "name": concept.name,
-            **self._made_from(concept),
+            **(self._begun.get(concept) or self._made_from(concept)),
             "sha256": hashlib.sha256(data).hexdigest(),
         }
         text = (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")

@@ -120,3 +120,42 @@ def query_of_row(row: dict) -> Query:
         ),
         prompt=row["prompt"],
     )
+
+
+def without_pictures(row: dict, n: int) -> dict:
+    """A row (``prompt`` and ``images``) without its first ``n`` pictures: those of references. The
+    words stay as they are."""
+    left = n
+
+    def keeps(part: dict) -> bool:
+        nonlocal left
+        drop = part["type"] == "image" and left > 0
+        left -= drop
+        return not drop
+
+    prompt = [
+        {**message, "content": [part for part in message["content"] if keeps(part)]}
+        for message in row["prompt"]
+    ]
+    return {**row, "prompt": prompt, "images": row["images"][n:]}
+
+
+def without_words(prompt: list[dict], infos: Sequence[str | None]) -> list[dict]:
+    """A conversation without what owners say of their concepts; names stay. An info that a
+    template has woven in otherwise than as it stands is not found, and stays."""
+
+    def bare(text: str) -> str:
+        for info in infos:
+            text = text.replace(info, "") if info else text
+        return text
+
+    return [
+        {
+            **message,
+            "content": [
+                {**part, "text": bare(part["text"])} if part["type"] == "text" else part
+                for part in message["content"]
+            ],
+        }
+        for message in prompt
+    ]

@@ -10,7 +10,7 @@ import random
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -128,7 +128,7 @@ Write = Callable[[Query, Sequence[Reference]], list[dict]]
 
 class Finder(Protocol):
     """What finds references that are not handed over
-    (:class:`concepts.methods.in_context.ReferenceFinder`)."""
+    (:mod:`concepts.methods.finding`)."""
 
     owned: Mapping[str, Reference]
 
@@ -150,6 +150,8 @@ class Method(ABC):
         learns: whether a concept must be learned before it is asked about. Such a method answers
             from what it learned of a name; pictures that are handed over with a query are not
             shown to the policy (:func:`concepts.methods.prompting.without_pictures`).
+        uses_database: whether it looks at ``database`` and ``store``.
+        names_matter: see :class:`concepts.methods.learned.LearnedStore`.
 
     Args:
         load: gives ``(model, processor)``; called when a query is asked, and only then.
@@ -158,6 +160,7 @@ class Method(ABC):
         store: where learned concepts lie; ``None``: they are kept in memory alone.
         finder: where references come from that are not handed over; ``None``: they must be.
         database: the user's concepts; ``None``: only those that are handed over.
+        verify: least p(yes) of the policy that keeps a retrieved reference; ``None`` keeps all.
         size: long or short ``side`` of every image, in pixels; larger ones are shrunk.
         batch_size: rows per call of the model where a method makes calls of its own.
         box_convention: how the policy writes boxes where its family is not known (``rl.policy``).
@@ -166,6 +169,8 @@ class Method(ABC):
     kind: ClassVar[str]
     Settings: ClassVar[type]
     learns: ClassVar[bool] = False
+    uses_database: ClassVar[bool] = True
+    names_matter: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -176,6 +181,7 @@ class Method(ABC):
         store: LearnedStore | None = None,
         finder: Finder | None = None,
         database: Database | None = None,
+        verify: float | None = None,
         size: int = 512,
         side: str = "long",
         batch_size: int = 64,
@@ -183,11 +189,16 @@ class Method(ABC):
     ):
         self.load, self.write, self.store = load, write, store
         self.settings = self.Settings() if settings is None else settings
-        self.finder, self.database = finder, database
+        self.finder, self.database, self.verify = finder, database, verify
         self.size, self.side, self.batch_size = size, side, batch_size
         self.box_convention = box_convention
 
     # ---- concepts ----
+
+    @classmethod
+    def learned_from(cls, settings: Any) -> dict:
+        """The settings that what is learned depends on; others may change without learning anew."""
+        return asdict(settings)
 
     @abstractmethod
     def learn(
@@ -307,7 +318,7 @@ class Method(ABC):
             frames = box_frames(model, processor, asked, self.box_convention)
             texts = complete(model, processor, asked, LOCATE_TOKENS)
             for i, frame, (text, _) in zip(batch, frames, texts, strict=True):
-                found[i] = _inside(one_box(text), frame)
+                found[i] = inside(one_box(text), frame)
         return found
 
     # ---- what a query is asked with ----
@@ -364,7 +375,7 @@ class Method(ABC):
         return open_photo(image, self.size, self.side)
 
 
-def _inside(box: Box | None, frame: Sequence[float] | None) -> Box | None:
+def inside(box: Box | None, frame: Sequence[float] | None) -> Box | None:
     """A box in 0-1 of its frame, what leads out of it cut off; ``None`` where nothing is left."""
     if box is None or frame is None:
         return None

@@ -14,7 +14,7 @@ METHODS = {
     "in_context": "concepts.methods.in_context:InContext",
     "rap": "concepts.methods.rap:RAP",
     "r2p": "concepts.methods.r2p:R2P",
-    "myvlm": "concepts.methods.myvlm:MyVLM",
+    "myvlm": "concepts.methods.myvlm.method:MyVLM",
     "yollava": "concepts.methods.soft_prompts.yollava:YoLLaVA",
 }
 """Kind -> the class, ``module:name``."""

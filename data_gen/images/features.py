@@ -47,7 +47,7 @@ def file_features(
     of_content: dict[str, list[Path]] = defaultdict(list)
     for path in dict.fromkeys(paths):
         try:
-            of_content[hashlib.sha256(photo_bytes(path)).hexdigest()].append(path)
+            of_content[content_key(path)].append(path)
         except PhotoError as reason:
             skipped.add(str(reason), str(path))
     kept = VectorCache(cache, encoder, str(PHOTO_PX))
@@ -80,6 +80,25 @@ def file_features(
         for path in same
     }
     return found, skipped
+
+
+def content_key(path: Path) -> str:
+    """Under which a file's vectors are cached.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    return hashlib.sha256(photo_bytes(path)).hexdigest()
+
+
+def forget_features(cache: str | Path, keys: Iterable[str]) -> int:
+    """Delete the vectors of these contents (:func:`content_key`), of every encoder; how many."""
+    gone = 0
+    for key in keys:
+        for file in Path(cache).glob(f"*/{key[:2]}/{key}.safetensors"):
+            file.unlink(missing_ok=True)
+            gone += 1
+    return gone
 
 
 class VectorCache:

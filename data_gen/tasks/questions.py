@@ -5,6 +5,7 @@ its truth is is decided here, once, so that every source gets every task.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +39,13 @@ def object_consistency_row(
     same: bool,
     source: str,
     templates: dict | None = None,
+    noise: Sequence[Reference] = (),
 ) -> dict:
-    """OCT: is the subject of the first image in the second? ``same`` is the truth."""
-    prompt = conversation(rng, OCT, [reference.name], [reference.info], templates)
+    """OCT: is the subject of the reference in the query? ``same`` is the truth. ``noise`` are
+    further references, which nothing is asked about (RAP 2410.13360)."""
+    prompt, shown = _with_noise(rng, OCT, reference, noise, templates)
     answer = "yes" if same else "no"
-    return _row(row_id, OCT, prompt, [reference.image, query], source, answer=answer)
+    return _row(row_id, OCT, prompt, [*shown, query], source, answer=answer)
 
 
 def visual_localization_row(
@@ -54,10 +57,12 @@ def visual_localization_row(
     *,
     source: str,
     templates: dict | None = None,
+    noise: Sequence[Reference] = (),
 ) -> dict:
-    """VLT: where in the query is the subject? ``box`` is x1 y1 x2 y2 in 0-1 of the query."""
-    prompt = conversation(rng, VLT, [reference.name], [reference.info], templates)
-    return _row(row_id, VLT, prompt, [reference.image, query], source, box=list(box))
+    """VLT: where in the query is the subject? ``box`` is x1 y1 x2 y2 in 0-1 of the query.
+    ``noise`` as in :func:`object_consistency_row`."""
+    prompt, shown = _with_noise(rng, VLT, reference, noise, templates)
+    return _row(row_id, VLT, prompt, [*shown, query], source, box=list(box))
 
 
 def described_localization_row(
@@ -110,6 +115,22 @@ def draw_caption_style(rng: random.Random) -> str | None:
     """A key of ``caption_styles`` or ``None``, in RePIC's mixture: 1 in 5 caption requests asks for
     the names outright, 1 in 5 not to repeat the given information, 3 in 5 neither (2506.18369)."""
     return rng.choice(["name", "fresh", None, None, None])
+
+
+def _with_noise(
+    rng: random.Random,
+    task: str,
+    reference: Reference,
+    noise: Sequence[Reference],
+    templates: dict | None,
+) -> tuple[list[dict], list]:
+    """The prompt that asks for one of several references, in random order, and their images."""
+    shown = [reference, *noise]
+    if noise:
+        rng.shuffle(shown)
+    names, infos = [r.name for r in shown], [r.info for r in shown]
+    prompt = conversation(rng, task, names, infos, templates, about=reference.name)
+    return prompt, [r.image for r in shown]
 
 
 def _row(row_id: str, task: str, prompt: list[dict], images: list, source: str, **truth) -> dict:

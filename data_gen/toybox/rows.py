@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from datasets import Value
+from PIL import Image, ImageOps
 
 from data_gen.files.errors import InputError
 from data_gen.files.files import fingerprint_of
@@ -55,6 +56,7 @@ COUNTS = {
     "scene_toys": (1, MAX_SUBJECTS),
     "expected": (1, MAX_SUBJECTS),
     "describe_toys": (1, MAX_SUBJECTS),
+    "noise": (0, MAX_REFERENCES - 1),
 }
 """Setting that weights a number -> the least and the largest one."""
 
@@ -85,6 +87,10 @@ class ToyboxSettings:
     # Weights of "R/T/K" in place of the four settings above, for mixtures that are not honest:
     # whatever R and T tell about K by these weights can be guessed.
     combinations: dict[str, float] | None = None
+    # OCT and VLT: weights of how many further references stand in the prompt, about which nothing
+    # is asked (RAP's noise concepts). Of captions, `references` and `expected` say so.
+    noise: dict[int, float] = field(default_factory=lambda: {0: 1.0})
+    augment_share: float = 0.0  # references that are mirrored, turned and cropped a little
     # References that come with their description, whether in the query or not.
     info_share: float = 0.1
     describe_toys: dict[int, float] = field(
@@ -158,7 +164,7 @@ def _object_consistency(
         )
         kind = "hard" if hard else "easy"
     scene = compose(rng, [shown, *others], settings.query_px)
-    reference = draw_reference(rng, identity, draw_names(rng, 1)[0], settings)
+    reference, noise = _draw_asked(rng, identity, [identity, shown, *others], settings)
     row = object_consistency_row(
         rng,
         row_id,
@@ -167,6 +173,7 @@ def _object_consistency(
         same=same,
         source=f"toybox:{kind}",
         templates=load_templates(settings),
+        noise=noise,
     )
     return _with_target(row, row["answer"], settings)
 
@@ -181,7 +188,7 @@ def _visual_localization(
     asked = rng.choice(identities)  # any of them: neither where it stands nor a look-alike tells
     scene = compose(rng, identities, settings.query_px)
     where = [toy.identity for toy in scene.toys].index(asked)
-    reference = draw_reference(rng, asked, draw_names(rng, 1)[0], settings)
+    reference, noise = _draw_asked(rng, asked, identities, settings)
     row = visual_localization_row(
         rng,
         row_id,
@@ -190,6 +197,7 @@ def _visual_localization(
         scene.boxes[where],
         source=f"toybox:{n}",
         templates=load_templates(settings),
+        noise=noise,
     )
     return _with_target(row, box_target(scene.boxes[where], settings), settings)
 
@@ -307,7 +315,39 @@ def draw_reference(
     """A reference: an image of the toy alone, its name and sometimes its description."""
     view = compose(rng, [identity], settings.reference_px)
     info = identity.description if rng.random() < settings.info_share else None
-    return Reference(name, view.image, info)
+    image = view.image
+    if settings.augment_share and rng.random() < settings.augment_share:
+        image = augmented(rng, image)
+    return Reference(name, image, info)
+
+
+def _draw_asked(
+    rng: random.Random, asked: Identity, avoid: Sequence[Identity], settings: ToyboxSettings
+) -> tuple[Reference, list[Reference]]:
+    """The reference of the toy that is asked about, and those of noise concepts, which are none of
+    ``avoid``."""
+    n = 0 if list(settings.noise) == [0] else choose(rng, settings.noise)
+    names = draw_names(rng, 1 + n)
+    reference = draw_reference(rng, asked, names[0], settings)
+    others = draw_identities(rng, n, settings, avoid)
+    return reference, [
+        draw_reference(rng, toy, name, settings)
+        for toy, name in zip(others, names[1:], strict=True)
+    ]
+
+
+def augmented(rng: random.Random, image: Image.Image) -> Image.Image:
+    """A crop as another detection of the same thing might be: mirrored or not, turned by up to 20
+    degrees, cut by up to 12 % a side (RAP's augmentation of crops, but for new views, of which the
+    toybox draws as many as it likes). The size stays."""
+    if rng.random() < 0.5:
+        image = ImageOps.mirror(image)
+    ground = image.getpixel((0, 0))
+    image = image.rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC, fillcolor=ground)
+    w, h = image.size
+    left, top, right, bottom = (rng.uniform(0, 0.12) for _ in range(4))
+    box = (left * w, top * h, (1 - right) * w, (1 - bottom) * h)
+    return image.resize(image.size, Image.Resampling.BICUBIC, box=box)
 
 
 def draw_identities(

@@ -23,9 +23,10 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.harness.evaluation import EvaluateSettings, evaluate
-from benchmarks.harness.systems import parse_systems, policy_loader
+from benchmarks.harness.systems import parse_systems
 from benchmarks.harness.table import markdown
 from benchmarks.mined_negatives import MinedNegatives, MinedNegativesSettings, most_confused
+from concepts.methods.systems import policy_loader
 from data_gen.files.errors import SourceError
 from data_gen.files.files import is_missing_path, refuse_other_json
 from data_gen.files.sentences import figures, look_at, next_commands

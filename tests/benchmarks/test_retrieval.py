@@ -18,6 +18,14 @@ def test_search_is_timed_for_every_size_exact_beside_approximate(capsys):
     assert 0.3 < large["ivf"]["finds_10_nearest_of_flat"] <= 1
 
 
+def test_edits_are_timed_here_and_from_elsewhere(capsys):
+    main(["edits", "--concepts", "40", "--dim", "8"])
+    (found,) = json.loads(capsys.readouterr().out)["sizes"]
+    assert found["concepts"] == 40
+    for key in ("edit", "next_query", "next_query_other"):
+        assert 0 < found[f"{key}_median_ms"] <= found[f"{key}_most_ms"]
+
+
 def test_leaving_one_out_finds_plain_plates_but_no_subject_with_one_photo(tmp_path, capsys):
     root = tmp_path / "photos"
     for name, colour in (("a", "red"), ("b", "blue"), ("c", "white")):
@@ -50,6 +58,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path):
     for arguments, says in [
         (["recall", "--root", str(tmp_path / "empty"), "--encoder", "imagenet"], "no usable photo"),
         (["speed", "--concepts", "0"], "start at 1"),
+        (["edits", "--concepts", "1"], "2 concepts or more"),
     ]:
         with pytest.raises(SystemExit, match=says):
             main(arguments)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.harness import systems
 from benchmarks.harness.evaluation import EvaluateSettings
 from benchmarks.toybox.benchmark import SETS, Toybox
+from concepts.methods import systems
 from data_gen.files.settings import read_settings
 from tests.concepts.tiny_encoders import save_open_clip
 from tests.places import ROOT

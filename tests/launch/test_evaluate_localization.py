@@ -8,7 +8,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmarks.harness import systems
+from concepts.methods import systems
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROWS = 4

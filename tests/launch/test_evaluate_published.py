@@ -8,10 +8,11 @@ import yaml
 from PIL import Image
 
 from benchmarks.captions.scores import METRICS
-from benchmarks.harness import evaluation, systems
+from benchmarks.harness import evaluation
 from benchmarks.harness.evaluation import EvaluateSettings
 from benchmarks.harness.table import TITLES
 from benchmarks.registry import benchmark_class
+from concepts.methods import systems
 from data_gen.files.settings import read_settings
 from tests.concepts.tiny_encoders import save_open_clip
 from tests.places import ROOT, SHARED

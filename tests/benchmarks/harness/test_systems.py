@@ -5,16 +5,16 @@ import shutil
 
 import pytest
 
-from benchmarks.harness import systems
-from benchmarks.harness.systems import (
+from benchmarks.harness.systems import parse_systems
+from concepts.methods import systems
+from concepts.methods.finding import RetrievalSettings
+from concepts.methods.systems import (
     System,
     check_policy,
-    parse_systems,
     policy_fingerprint,
     policy_loader,
     system_fingerprint,
 )
-from concepts.methods.in_context import RetrievalSettings
 from data_gen.files.errors import InputError
 
 

@@ -6,7 +6,7 @@ import yaml
 from benchmarks.published.export import COLUMNS, export
 from benchmarks.published.naming import Naming, NamingSettings
 from benchmarks.published.recognition import Recognition, RecognitionSettings
-from concepts.methods.in_context import RetrievalSettings
+from concepts.methods.finding import RetrievalSettings
 from data_gen.files.errors import InputError
 from data_gen.rows import read_rows
 from launch.tools.export_benchmark import main

@@ -8,7 +8,8 @@ from benchmarks.toybox import owned
 from benchmarks.toybox.benchmark import Toybox, ToyboxBenchmarkSettings
 from benchmarks.toybox.owned import OWNED, owned_questions
 from concepts.importers import draw_toys
-from concepts.methods.in_context import InContext, ReferenceFinder, RetrievalSettings
+from concepts.methods.finding import ReferenceFinder, RetrievalSettings
+from concepts.methods.in_context import InContext
 from data_gen.files.errors import InputError
 from data_gen.images.photos import open_photo
 from data_gen.toybox.identity import Identity, half_of
@@ -65,7 +66,7 @@ def test_retrieved_references_stand_in_the_prompt_with_their_owners_words(benchm
     asked = InContext(list, benchmark.write, finder=finder, size=benchmark.size)
     for questions in benchmark.sets.values():
         for q in questions[:3]:
-            (row,), (concepts,) = asked._rows([asked.open(q.query)])
+            (row,), (concepts,) = asked.rows([asked.open(q.query)])
             assert len(row["images"]) - 1 == len(concepts) == q.k
             assert row["images"][-1] is q.image
             words = prompt_text(row["prompt"])
@@ -74,7 +75,7 @@ def test_retrieved_references_stand_in_the_prompt_with_their_owners_words(benchm
                 assert image.tobytes() == opened(benchmark.owned[one.name]).tobytes()
                 assert one.used and -1 <= one.similarity <= 1 and one.p is None
             # The words are drawn once: asked again, the question reads the same.
-            (again,), _ = asked._rows([asked.open(q.query)])
+            (again,), _ = asked.rows([asked.open(q.query)])
             assert again["prompt"] == row["prompt"]
 
 

@@ -8,12 +8,8 @@ from PIL import Image
 from concepts.concept import Concept
 from concepts.database import Database
 from concepts.methods import in_context, protocol
-from concepts.methods.in_context import (
-    InContext,
-    ReferenceFinder,
-    RetrievalSettings,
-    settings_digest,
-)
+from concepts.methods.finding import ReferenceFinder, RetrievalSettings, settings_digest
+from concepts.methods.in_context import InContext
 from concepts.methods.prompting import conversation, load_templates, query_of_row
 from concepts.methods.protocol import Evidence, Learned, Query, Reference
 from concepts.methods.verification import presence_probabilities

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 from collections import Counter
 from statistics import mean, stdev
 
@@ -13,6 +14,7 @@ from data_gen.toybox.rows import (
     DESCRIPTION,
     Combination,
     ToyboxSettings,
+    augmented,
     combination_of,
     draw_cast,
     draw_identities,
@@ -176,3 +178,44 @@ def test_settings_and_tasks_are_checked():
 def test_impossible_numbers_of_toys_are_refused(settings, sentence):
     with pytest.raises(InputError, match=sentence):
         ToyboxSettings(**settings)
+
+
+def test_noise_concepts_stand_in_the_prompt_and_change_no_answer():
+    """RAP's noise: further references about which nothing is asked."""
+    noisy = ToyboxSettings(noise={0: 1.0, 2: 1.0}, targets=True)
+    numbers = Counter()
+    for task in (OCT, VLT):
+        for i in range(30):
+            row, plain = (toybox_row(task, i, 0, s) for s in (noisy, ToyboxSettings(targets=True)))
+            check_row(row, "here")
+            n = len(row["images"]) - 2
+            numbers[n] += 1
+            assert (row["answer"], row["source"]) == (plain["answer"], plain["source"])
+            texts = [p["text"] for p in row["prompt"][0]["content"] if p["type"] == "text"]
+            names = set(re.findall(r"<([^<>]+)>", " ".join(texts)))
+            assert len(names) == 1 + n
+            (asked,) = set(re.findall(r"<([^<>]+)>", texts[-1].splitlines()[-1]))
+            assert asked in names
+    assert set(numbers) == {0, 2} and min(numbers.values()) > 15
+
+
+def test_the_asked_reference_stands_anywhere_among_the_noise():
+    places = Counter()
+    for i in range(60):
+        row = toybox_row(OCT, i, 0, ToyboxSettings(noise={2: 1.0}))
+        texts = [p["text"] for p in row["prompt"][0]["content"] if p["type"] == "text"]
+        *shown, last = [re.findall(r"<([^<>]+)>", text) for text in texts]
+        places[[name for of in shown for name in of].index(last[-1])] += 1
+    assert min(places[i] for i in range(3)) > 8
+
+
+def test_augmented_crops_keep_their_size_and_look_another_way():
+    image = compose(
+        random.Random(0), draw_identities(random.Random(0), 1, ToyboxSettings()), 48
+    ).image
+    looks = {augmented(random.Random(i), image).tobytes() for i in range(8)}
+    assert len(looks) == 8 and augmented(random.Random(1), image).size == image.size
+    plain, changed = (
+        toybox_row(OCT, 0, 0, ToyboxSettings(augment_share=share))["images"] for share in (0.0, 1.0)
+    )
+    assert plain[0].tobytes() != changed[0].tobytes() and plain[0].size == changed[0].size
