@@ -34,9 +34,8 @@ def test_the_script_launches_on_each_machine_and_asks_anew_when_preempted(tmp_pa
     # Slurm's programs and byname, which write down how they were called.
     program("srun", 'SLURM_NODEID=1 "$@"')
     program("byname", f'printf "%s\\n" "$@" > "{tmp_path}/called"; exit {ends}')
-    program(
-        "scontrol", f'[ "$1" = show ] && echo alpha && echo beta || echo "$@" > {tmp_path}/asked'
-    )
+    asked = tmp_path / "asked"
+    program("scontrol", f'[ "$1" = show ] && echo alpha && echo beta || echo "$@" > {asked}')
     variables = {"SLURM_JOB_NODELIST": "x", "SLURM_NNODES": "2", "SLURM_GPUS_ON_NODE": "4"}
     done = subprocess.run(
         ["bash", FOLDER / "grpo.sbatch", "--config", "a b.yaml"],

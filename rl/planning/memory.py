@@ -1,6 +1,6 @@
 """Memory of one GPU in a GRPO run, part by part, from the policy's config alone."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -42,20 +42,42 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What a run needs however it is spread.
+
+    Attributes:
+        counts: of parameters.
+        linear: of them, weights of the language model's linear layers.
+        dtype: of the weights.
+        adapter: whether an adapter is trained, and the weights are frozen.
+        quantized: whether those linear layers are of 4 bits (QLoRA).
+        reference: whether there is a reference policy.
+        loss: bytes of activations of the loss's forward and backward pass.
+        sampling: bytes of keys and values of all sequences that are sampled at once.
+    """
+
+    counts: Trainable
+    linear: int
+    dtype: torch.dtype
+    adapter: bool
+    quantized: bool
+    reference: bool
+    loss: float
+    sampling: float
+
+
+@dataclass(frozen=True)
 class Memory:
     """Bytes on one GPU.
 
     Attributes:
         parts: what stays through the run: weights, gradients, optimizer, reference, buckets.
-        loss: activations of the loss's forward and backward pass.
-        sampling: keys and values of all sequences that are sampled at once.
-        trainable: counts of parameters.
+        loss, sampling: as in :class:`Needs`.
     """
 
     parts: dict[str, float]
     loss: float
     sampling: float
-    trainable: Trainable = field(repr=False)
 
     @property
     def peak(self) -> float:
@@ -63,10 +85,9 @@ class Memory:
         return sum(self.parts.values()) + max(self.loss, self.sampling)
 
 
-def memory_of(
+def needs_of(
     config: Any,
     work: Workload,
-    parallel: Parallel,
     *,
     dtype: torch.dtype = torch.bfloat16,
     lora: LoraSettings | None = None,
@@ -74,43 +95,45 @@ def memory_of(
     freeze_vision: bool = True,
     freeze_projector: bool = True,
     quantized: bool = False,
-) -> Memory:
-    """Predict the memory of one GPU.
+) -> Needs:
+    """Predict what a run needs from the policy's config; no weights are needed.
 
     Not counted: what the framework itself takes (about 1 GB of a GPU), fragmentation, and what a
     vision tower that is trained keeps.
-
-    Args:
-        config: of the policy; no weights are needed.
-        quantized: whether frozen weights of linear layers are of 4 bits (QLoRA).
     """
     counts, linear = parameters_of(config, lora, freeze_vision, freeze_projector)
-    size = dtype.itemsize
-    base = counts.total - (counts.trainable if lora else 0)
-    # peft keeps adapters in fp32, whatever the weights are.
-    trained_size = 4 if lora is not None else size
-    packed = linear if quantized else 0
-    weights = (base - packed) * size + packed * QUANTIZED
-    weights += counts.trainable * trained_size if lora else 0
-    master = 12 if parallel.deepspeed else 2 * trained_size
-    parts = {
-        "weights": 0.0 if "param" in parallel.offload else weights / parallel.share(3),
-        "gradients": counts.trainable * trained_size / parallel.share(2),
-        "optimizer": 0.0
-        if "optimizer" in parallel.offload
-        else counts.trainable * master / parallel.share(1),
-    }
-    if work.reference and lora is None:
-        parts["reference"] = weights / parallel.share(3)
-    if parallel.deepspeed and parallel.stage >= 2:
-        parts["buckets"] = 2 * min(BUCKET, counts.trainable) * size
     rows, length = work.rows, work.prompt + work.completion
     if work.shared:
-        groups = max(1, work.rows // work.group)
-        rows, length = groups, work.prompt + work.rows // groups * work.completion
+        rows = max(1, work.rows // work.group)
+        length = work.prompt + work.rows // rows * work.completion
     scored = work.rows * work.completion
     loss = activation_bytes(config, Pass(rows, length, scored, dtype, lora, checkpointing))
-    return Memory(parts, loss, work.sampled * _cache(config, work, dtype), counts)
+    sampling = work.sampled * _cache(config, work, dtype)
+    reference = work.reference and lora is None
+    return Needs(counts, linear, dtype, lora is not None, quantized, reference, loss, sampling)
+
+
+def memory_of(needs: Needs, parallel: Parallel) -> Memory:
+    """Memory of one GPU of a run that is spread so."""
+    size, trained = needs.dtype.itemsize, needs.counts.trainable
+    # peft keeps adapters in fp32, whatever the weights are.
+    trained_size = 4 if needs.adapter else size
+    packed = needs.linear if needs.quantized else 0
+    whole = needs.counts.total - (trained if needs.adapter else 0)
+    weights = (whole - packed) * size + packed * QUANTIZED
+    weights += trained * trained_size if needs.adapter else 0
+    # DeepSpeed: an fp32 copy and AdamW's two moments; else the moments alone.
+    optimizer = trained * (12 if parallel.deepspeed else 2 * trained_size)
+    parts = {
+        "weights": 0.0 if "param" in parallel.offload else weights / parallel.share(3),
+        "gradients": trained * trained_size / parallel.share(2),
+        "optimizer": 0.0 if "optimizer" in parallel.offload else optimizer / parallel.share(1),
+    }
+    if needs.reference:
+        parts["reference"] = weights / parallel.share(3)
+    if parallel.deepspeed and parallel.stage >= 2:
+        parts["buckets"] = 2 * min(BUCKET, trained) * size
+    return Memory(parts, needs.loss, needs.sampling)
 
 
 def parameters_of(

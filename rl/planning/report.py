@@ -10,7 +10,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from data_gen.files.errors import InputError
 from data_gen.files.files import kept_lines
 from data_gen.toybox.weights import local_weights
-from rl.planning.memory import Memory, Workload, memory_of
+from rl.planning.memory import Memory, Needs, Workload, memory_of, needs_of
 from rl.planning.parallel import Parallel
 from rl.policy.loading import LoraSettings, base_path, is_adapter, torch_dtype
 from rl.preflight import Ready, steps_of
@@ -30,10 +30,9 @@ def plan_report(settings: RunSettings, args: GRPOConfig, ready: Ready, parallel:
         trust_remote_code=args.trust_remote_code,
     )
     work = workload(settings, args, ready)
-    found = memory_of(
+    needs = needs_of(
         config,
         work,
-        parallel,
         dtype=weights_dtype(settings, config),
         lora=lora_of(settings),
         checkpointing=args.gradient_checkpointing,
@@ -42,7 +41,8 @@ def plan_report(settings: RunSettings, args: GRPOConfig, ready: Ready, parallel:
         quantized=settings.load_in_4bit,
     )
     lines = {"plan": f"predicted, not measured: {parallel.name}, {parallel.processes} GPU(s)"}
-    lines |= memory_lines(found) | time_lines(settings, args, ready, work, parallel)
+    lines |= memory_lines(needs, memory_of(needs, parallel))
+    lines |= time_lines(settings, args, ready, work, parallel)
     if args.use_vllm:
         lines["vllm"] = vllm_line(args)
     return "\n".join(f"{key:>12}  {value}" for key, value in lines.items())
@@ -74,9 +74,9 @@ def weights_dtype(settings: RunSettings, config: Any) -> Any:
     return getattr(config, "dtype", None) or torch_dtype("float32") if dtype == "auto" else dtype
 
 
-def memory_lines(found: Memory) -> dict[str, str]:
+def memory_lines(needs: Needs, found: Memory) -> dict[str, str]:
     """A line per part."""
-    lines = {"parameters": str(found.trainable)}
+    lines = {"parameters": str(needs.counts)}
     lines |= {name: gigabytes(size) for name, size in found.parts.items()}
     lines["loss"] = f"{gigabytes(found.loss)} of activations, forward and backward"
     lines["sampling"] = f"{gigabytes(found.sampling)} of keys and values, before the loss"

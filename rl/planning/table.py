@@ -5,10 +5,9 @@ python -m rl.planning.table
 
 from dataclasses import replace
 
-import torch
 from transformers import Qwen2_5_VLConfig
 
-from rl.planning.memory import Memory, Workload, memory_of
+from rl.planning.memory import Workload, memory_of, needs_of
 from rl.planning.parallel import Parallel
 from rl.policy.loading import LoraSettings
 from rl.speed.random_policy import TEXT, VISION
@@ -50,32 +49,37 @@ def lines() -> list[str]:
         "| policy | trained | GPUs | | stays | loss, prompts shared | not shared | **peak** |",
         "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
+    spread = [
+        Parallel(f"ZeRO-{stage}", processes, stage, deepspeed=True)
+        for processes in (1, 8, 64)
+        for stage in (2, 3)
+    ]
     for name in SHAPES:
-        for trained, lora in (("LoRA r 64", LORA), ("all but the tower", None)):
-            for processes in (1, 8, 64):
-                for stage in (2, 3):
-                    parallel = Parallel(f"ZeRO-{stage}", processes, stage, deepspeed=True)
-                    found.append(_line(name, trained, lora, parallel))
-        found.append(_line(name, "LoRA r 16, 4 bits", LoraSettings(16, 32, 0.05), Parallel("–")))
+        found += _lines(name, "LoRA r 64", LORA, spread)
+        found += _lines(name, "all but the tower", None, spread)
+        found += _lines(name, "LoRA r 16, 4 bits", replace(LORA, r=16), [Parallel("–")])
     return found
 
 
-def _line(name: str, trained: str, lora: LoraSettings | None, parallel: Parallel) -> str:
-    def of(shared: bool) -> Memory:
-        return memory_of(
+def _lines(name: str, trained: str, lora: LoraSettings | None, spread: list[Parallel]) -> list[str]:
+    ours, stock = (
+        needs_of(
             shape(name),
             replace(WORK, shared=shared),
-            parallel,
-            dtype=torch.bfloat16,
             lora=lora,
             checkpointing=True,
+            freeze_projector=lora is not None,
             quantized="4 bits" in trained,
         )
-
-    ours, stock = of(True), of(False)
-    numbers = (sum(ours.parts.values()), ours.loss, stock.loss, ours.peak)
-    shown = " | ".join(f"{size / 1e9:.1f}" for size in numbers)
-    return f"| {name} | {trained} | {parallel.processes} | {parallel.name} | {shown} |"
+        for shared in (True, False)
+    )
+    found = []
+    for parallel in spread:
+        memory = memory_of(ours, parallel)
+        numbers = (sum(memory.parts.values()), ours.loss, stock.loss, memory.peak)
+        shown = " | ".join(f"{size / 1e9:.1f}" for size in numbers)
+        found.append(f"| {name} | {trained} | {parallel.processes} | {parallel.name} | {shown} |")
+    return found
 
 
 if __name__ == "__main__":

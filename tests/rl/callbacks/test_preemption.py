@@ -23,7 +23,7 @@ SETTINGS = dict(
     load_best_model_at_end=False,
     metric_for_best_model=None,
     save_steps=100,
-    per_device_train_batch_size=4,
+    per_device_train_batch_size=2,
     gradient_accumulation_steps=2,
     max_steps=3,
 )

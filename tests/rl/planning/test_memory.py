@@ -8,7 +8,7 @@ from torch import nn
 from transformers import AutoConfig
 
 from rl.planning.activations import Pass, activation_bytes
-from rl.planning.memory import Workload, memory_of
+from rl.planning.memory import Workload, memory_of, needs_of
 from rl.planning.parallel import Parallel
 from rl.planning.peak import PeakMemory
 from rl.planning.table import shape
@@ -107,35 +107,36 @@ def test_what_is_split_over_processes(policy_path):
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
 
-    def of(parallel, **settings):
-        return memory_of(config, WORK, parallel, dtype=torch.float32, **settings)
-
-    one = of(Parallel("one"))
+    needs = needs_of(config, WORK, dtype=torch.float32)
+    one = memory_of(needs, Parallel("one"))
     assert one.parts == {"weights": 4 * total, "gradients": 4 * trained, "optimizer": 8 * trained}
-    two = of(Parallel("zero2", 8, 2, deepspeed=True)).parts
+    two = memory_of(needs, Parallel("zero2", 8, 2, deepspeed=True)).parts
     assert two["weights"] == 4 * total and two["gradients"] == pytest.approx(4 * trained / 8)
     assert two["optimizer"] == pytest.approx(12 * trained / 8)
-    three = of(Parallel("zero3", 8, 3, deepspeed=True, offload=("optimizer",))).parts
+    offloaded = Parallel("zero3", 8, 3, deepspeed=True, offload=("optimizer",))
+    three = memory_of(needs, offloaded).parts
     assert three["weights"] == pytest.approx(4 * total / 8) and three["optimizer"] == 0
+    beside = memory_of(replace(needs, reference=True), Parallel("one")).parts
+    assert beside["reference"] == beside["weights"]
     # Keys and values of 8 sequences: 2 layers x 2 heads x 12 wide, keys and values, a prompt once.
     assert one.sampling == 8 * 2 * 2 * 2 * 12 * 4 * (200 / 4 + 50)
     assert one.peak == sum(one.parts.values()) + max(one.loss, one.sampling)
 
-    lora = of(Parallel("one"), lora=LoraSettings(4, 8, 0.0))
-    adapters = lora.trainable.trainable
-    assert 0 < adapters < trained and lora.parts["gradients"] == 4 * adapters
-    assert lora.parts["weights"] == 4 * (total + adapters)
-    less = of(Parallel("one"), lora=LoraSettings(4, 8, 0.0), quantized=True)
-    assert less.parts["weights"] < lora.parts["weights"]
+    lora = needs_of(config, WORK, dtype=torch.float32, lora=LoraSettings(4, 8, 0.0))
+    adapters, whole = lora.counts.trainable, memory_of(lora, Parallel("one")).parts
+    assert 0 < adapters < trained and whole["gradients"] == 4 * adapters
+    assert whole["weights"] == 4 * (total + adapters)
+    less = memory_of(replace(lora, quantized=True), Parallel("one")).parts
+    assert whole["weights"] - less["weights"] == lora.linear * (4 - 0.5625)
 
 
 def test_sharing_prompts_needs_less_and_the_3b_has_its_published_size():
-    config = shape("3B")
-    parallel = Parallel("one")
     lora = LoraSettings(16, 32, 0.0)
     work = Workload(prompt=600, completion=50, group=8, rows=8, sampled=8)
-    ours = memory_of(config, work, parallel, lora=lora, checkpointing=True)
-    stock = memory_of(config, replace(work, shared=False), parallel, lora=lora, checkpointing=True)
+    ours, stock = (
+        needs_of(shape("3B"), replace(work, shared=shared), lora=lora, checkpointing=True)
+        for shared in (True, False)
+    )
     assert ours.loss < stock.loss / 3
     # Qwen2.5-VL-3B-Instruct has 3.75e9 parameters.
-    assert ours.trainable.total - ours.trainable.trainable == pytest.approx(3.75e9, rel=0.01)
+    assert ours.counts.total - ours.counts.trainable == pytest.approx(3.75e9, rel=0.01)
