@@ -47,7 +47,7 @@ from data_gen.toybox.scene import compose
 from rl.policy.loading import load_policy
 from rl.run import quiet_libraries
 
-IN_CONTEXT = "in-context"
+IN_CONTEXT, VISUAL = "in-context", "visual"
 IDENTIFICATION, POSITIVE, NEGATIVE, HARD, WEIGHTED = (
     "identification",
     "positive",
@@ -207,21 +207,18 @@ def climb(
     r2p.learn(concepts, progress=True)
     learning = (time.monotonic() - start) / len(concepts)
     problems = {k: v for k, v in r2p.unreadable.counts.items() if k.startswith("fingerprint")}
-    rungs: dict[str, dict] = {}
-    in_context = InContext(lambda: policy, lambda query, references: [], **common)
-    right, seconds = _in_context(in_context, list(database.concepts()), cases)
-    rungs[IN_CONTEXT] = {"metrics": _metrics(cases, right), "seconds": seconds, "decided": {}}
+    rungs: dict[str, dict] = {IN_CONTEXT: {}}
     shown: list[dict] = []
     for n in range(len(STAGES) + 1):
         r2p.settings = replace(settings, stages=list(STAGES[:n]))
         r2p.decided.clear()
-        label = "visual" if n == 0 else f"+ {STAGES[n - 1]}"
+        label = VISUAL if n == 0 else f"+ {STAGES[n - 1]}"
         right, found, seconds = _rung(r2p, cases)
-        rungs[label] = {
-            "metrics": _metrics(cases, right),
-            "seconds": seconds,
-            "decided": dict(r2p.decided),
-        }
+        if n == 0:
+            method = InContext(lambda: policy, lambda query, references: [], **common)
+            plain, asking = _in_context(method, cases, found)
+            rungs[IN_CONTEXT] = _measured(cases, plain, asking + seconds, {})
+        rungs[label] = _measured(cases, right, seconds, dict(r2p.decided))
         print(f"{label}: {figures(rungs[label]['decided'])}; {seconds:.2f} s a query", flush=True)
         shown = [_shown(case, one) for case, one in zip(cases, found, strict=True)]
     return {
@@ -291,25 +288,28 @@ def _rung(r2p: R2P, cases: Sequence[Case]) -> tuple[list[list[bool]], list[Found
 
 
 def _in_context(
-    method: InContext, names: Sequence[str], cases: Sequence[Case]
+    method: InContext, cases: Sequence[Case], retrieved: Sequence[Found]
 ) -> tuple[list[list[bool]], float]:
-    """The same of plain in-context, which asks about every concept."""
+    """The same of plain in-context, among the candidates that were retrieved by images."""
     start = time.monotonic()
     right = []
-    for k in range(0, len(cases), CHUNK):
-        chunk = cases[k : k + CHUNK]
-        p = np.array(method.recognize([(case.picture, name) for case in chunk for name in names]))
-        for case, row in zip(chunk, p.reshape(len(chunk), -1), strict=True):
-            right.append(
-                [
-                    names[int(row.argmax())] == case.name,
-                    *(
-                        (row[names.index(name)] >= 0.5) == (name == case.name)
-                        for _, name in case.pairs()
-                    ),
-                ]
-            )
+    for case, one in zip(cases, retrieved, strict=True):
+        candidates = [candidate.name for candidate in one.candidates]
+        asked = list(dict.fromkeys([*candidates, *(name for _, name in case.pairs())]))
+        p = dict(
+            zip(asked, method.recognize([(case.picture, name) for name in asked]), strict=True)
+        )
+        right.append(
+            [
+                max(candidates, key=lambda name, p=p: p[name]) == case.name,
+                *((p[name] >= 0.5) == (name == case.name) for _, name in case.pairs()),
+            ]
+        )
     return right, (time.monotonic() - start) / len(cases)
+
+
+def _measured(cases: Sequence[Case], right, seconds: float, decided: dict) -> dict:
+    return {"metrics": _metrics(cases, right), "seconds": seconds, "decided": decided}
 
 
 def _metrics(cases: Sequence[Case], right: Sequence[Sequence[bool]]) -> dict[str, Metric]:
