@@ -64,7 +64,8 @@ def main(argv: list[str] | None = None) -> int:
             )
         named, rest = take_options(rest, "accelerate")
         command = launcher(named) if named else usual_launcher(program)
-        if command and "LOCAL_RANK" not in os.environ and "--help" not in rest:
+        alone = any(word.split("=")[0] in ("--help", "--plan") for word in rest)
+        if command and "LOCAL_RANK" not in os.environ and not alone:
             # In place of this process, so that signals reach the launcher itself.
             os.execv(sys.executable, [*command, "-m", PROGRAMS[program], *rest])
     except InputError as error:
