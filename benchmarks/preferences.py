@@ -16,13 +16,15 @@ PreferThinker's protocol (arXiv 2511.00609) in the toybox, or on released files 
     reading        the five terms of one picture: does the policy see what taste is about?
 
 An answer is the letter in the one ``<answer>`` block or, without any block, a letter alone; no
-answer is wrong. Of each set: ``accuracy``, ``answered``, ``format`` (a chain without fault), ``profile``
-(the ten terms of the predicted profile and its opposite, where the true ones are known) and each
-element's share of it; ``likelihood``, the likelier letter as the whole answer; and ``nearest``, a
-baseline that does not reason: the candidate whose features are nearer to the mean of the liked
-pictures, less the mean of the disliked ones. Of both orders: ``agreement``, the share of questions
-that are answered with the same picture. Of the control ``opposite``: ``flipped``, the share of
-questions answered under both histories whose answer changes with the history.
+answer is wrong. Of each set: ``accuracy``, ``answered``, ``format`` (a chain without fault),
+``profile`` (the ten terms of the predicted profile and its opposite, where the true ones are known)
+and each element's share of it; ``likelihood``, the likelier letter as the whole answer; and
+``nearest``, a baseline that does not reason: the candidate whose features are nearer to the mean of
+the liked pictures, less the mean of the disliked ones.
+
+Of both orders: ``agreement``, the share of questions that are answered with the same picture. Of
+the control ``opposite``: ``flipped``, the share of questions answered under both histories whose
+answer changes with the history.
 """
 
 import random
@@ -78,8 +80,11 @@ CHAIN_TOKENS, READING_TOKENS = 288, 40
 class PreferenceBenchmarkSettings:
     """What is asked: the toybox, or a released file."""
 
-    questions: int = field(default=200, metadata={"help": "Questions of each toybox set."})
-    reading: int = field(default=200, metadata={"help": "Questions of the set reading."})
+    size: str = field(default="full", metadata={"help": "Which of `sizes`."})
+    sizes: dict[str, dict[str, int]] = field(
+        default_factory=lambda: {"full": {"questions": 200, "reading": 200}},
+        metadata={"help": "Size -> questions of each toybox set, and of the set reading."},
+    )
     seed: int = field(default=7001, metadata={"help": "Seed of users and scenes."})
     split: str = field(default="heldout", metadata={"help": "Toys: heldout, validation, test."})
     pictures: dict[int, float] = field(
@@ -95,7 +100,7 @@ class PreferenceBenchmarkSettings:
         default=None, metadata={"help": "A released file, instead of the toybox."}
     )
     images: str | None = field(default=None, metadata={"help": "Folder of its images."})
-    size: int = field(default=512, metadata={"help": "Long side of its images, in pixels."})
+    photo_px: int = field(default=512, metadata={"help": "Long side of its images, in pixels."})
     exchange: bool = field(default=True, metadata={"help": "Ask with A and B exchanged, too."})
     controls: list[str] = field(
         default_factory=lambda: list(CONTROLS),
@@ -112,8 +117,13 @@ class PreferenceBenchmarkSettings:
         for control in self.controls:
             if control not in CONTROLS:
                 raise InputError(f"controls: {control!r} is none of {', '.join(CONTROLS)}")
-        if self.questions < 1 or self.reading < 0:
-            raise InputError("questions must be 1 or more, reading 0 or more")
+        if self.size not in self.sizes:
+            raise InputError(f"size {self.size!r} is none of {', '.join(self.sizes)}")
+        for size, of in self.sizes.items():
+            if set(of) != {"questions", "reading"} or of["questions"] < 1 or of["reading"] < 0:
+                raise InputError(
+                    f"sizes.{size} must be {{questions: 1 or more, reading: 0 or more}}, not {of}"
+                )
         if self.path and not self.images:
             raise InputError("images is missing: the folder that the pictures of `path` lie in")
 
@@ -190,12 +200,14 @@ class Preferences(Benchmark):
             TASK
         ]
         self.in_memory = not settings.path
+        self.size = settings.photo_px if settings.path else settings.picture_px
         asked = self._released() if settings.path else self._toybox()
         self.asked: dict[str, Asked] = {}
         for name, questions in asked.items():
             self._add(name, SETS[name][2] if name in SETS else "released questions", questions)
-        if not settings.path and settings.reading:
-            self.sets["reading"] = self._reading(min(settings.reading, limit or settings.reading))
+        reading = settings.sizes[settings.size]["reading"]
+        if not settings.path and reading:
+            self.sets["reading"] = self._reading(min(reading, limit or reading))
             self.titles["reading"] = "looks of pictures"
         self.shown = {name: 6 if name in (*SETS, RELEASED) else 2 for name in self.sets}
         self._near: dict[str, list[bool]] = {}
@@ -241,7 +253,8 @@ class Preferences(Benchmark):
         )
 
     def _toybox(self) -> dict[str, list[Asked]]:
-        count = min(self.settings.questions, self.limit or self.settings.questions)
+        count = self.settings.sizes[self.settings.size]["questions"]
+        count = min(count, self.limit or count)
         found = {}
         for name, (users, tastes, _) in SETS.items():
             rows = self.settings.of(users, tastes)
@@ -306,7 +319,7 @@ class Preferences(Benchmark):
             one = self.asked[i]
             pictures = [*one.liked, *one.disliked, *one.candidates]
             opened = [
-                p if isinstance(p, Image.Image) else open_photo(p, self.settings.size)
+                p if isinstance(p, Image.Image) else open_photo(p, self.settings.photo_px)
                 for p in pictures
             ]
             vectors = encoder.images(opened)  # (N, D)

@@ -7,6 +7,7 @@ which one it was.
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,22 @@ def _sentence_features(model, tokenizer, pooling: str, texts: list[str], batch_s
             else (hidden * there).sum(1) / there.sum(1).clamp(min=1)
         )
     return normalize(torch.cat(found).float(), dim=-1)
+
+
+@cache
+def _terms_encoder(path: str | None):
+    return load_sentence_encoder(path)
+
+
+def term_similarities(pairs: Sequence[tuple[str, str]], encoder: str | None = None) -> list[float]:
+    """Cosine of N pairs of terms, -1 to 1: ``similarity`` of ``rewards:profile_similarity``.
+
+    Args:
+        pairs: (predicted, true).
+        encoder: see :func:`load_sentence_encoder`; it loads once.
+    """
+    loaded = _terms_encoder(encoder)
+    if not pairs:
+        return []
+    predicted, true = zip(*pairs, strict=True)
+    return sentence_similarities(loaded, predicted, [[term] for term in true])

@@ -36,6 +36,8 @@ class Arm:
         set: option -> value, laid over the config.
         rates: learning rates to choose from.
         rate_of: the arm whose chosen rate is taken instead.
+        start: the arm whose policy, of the same seed, training begins with; empty: the
+            experiment's.
         minutes: one training takes about so long on one core.
         paper: set -> figure of the paper's own counterpart, as text.
     """
@@ -48,6 +50,7 @@ class Arm:
     set: dict = field(default_factory=dict)
     rates: list[float] = field(default_factory=list)
     rate_of: str = ""
+    start: str = ""
     minutes: float = 1.0
     paper: dict[str, str] = field(default_factory=dict)
 
@@ -67,6 +70,7 @@ class Experiment:
     seeds: list[int]
     sweep_seed: int = 100
     compare: list[list[str]] = field(default_factory=list)
+    tables: dict[str, dict[str, str]] = field(default_factory=dict)
     accelerate: str = "configs/accelerate/cpu.yaml"
     jobs: int = 1
     threads: int = 1
@@ -115,7 +119,9 @@ def identity(experiment: Experiment) -> dict:
         },
         **{f"rows {name}": rows for name, rows in e.rows["sets"].items()},
         **{
-            f"arm {name}": {k: v for k, v in asdict(arm).items() if k not in labels}
+            f"arm {name}": {
+                k: v for k, v in asdict(arm).items() if k not in labels and (v or k != "start")
+            }
             for name, arm in e.arms.items()
         },
         **{
@@ -142,6 +148,23 @@ def _check_keys(found, cls: type, where: str) -> None:
     for key, f in known.items():
         if f.default is MISSING and f.default_factory is MISSING and key not in found:
             raise ExperimentError(f"{where}: {key!r} is missing")
+
+
+def _check_start(e: Experiment, name: str, arm: Arm, where: str) -> None:
+    """An arm that begins with another one's policy has one rate: the sweep's seed has no policy."""
+    seen = {name}
+    while arm.start:
+        if arm.start in seen or arm.start not in e.arms or e.arms[arm.start].program is None:
+            raise ExperimentError(
+                f"{where}: arm {name}: start {arm.start!r} is no other arm that is trained before"
+            )
+        if len(e.arms[arm.rate_of].rates if arm.rate_of else arm.rates) > 1:
+            raise ExperimentError(
+                f"{where}: arm {name} begins with {arm.start}: give one rate; a sweep has no "
+                f"policy of {arm.start}"
+            )
+        seen.add(arm.start)
+        arm = e.arms[arm.start]
 
 
 def _check(e: Experiment, where: str) -> None:
@@ -178,6 +201,8 @@ def _check(e: Experiment, where: str) -> None:
             raise ExperimentError(
                 f"{where}: arm {name}: rate_of {arm.rate_of!r} is no arm with rates"
             )
+    for name, arm in e.arms.items():
+        _check_start(e, name, arm, where)
     for pair in e.compare:
         if len(pair) != 2 or not set(pair) <= set(e.arms):
             raise ExperimentError(f"{where}: compare: {pair} are not two arms")

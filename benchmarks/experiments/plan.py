@@ -71,25 +71,29 @@ def plan(experiment: Experiment, only: list[str] | None = None) -> list[Step]:
     for name in dict.fromkeys(_rate_arm(e, n) for n in chosen if e.arms[n].program):
         for step in _sweep(e, name):
             add(step)
+
+    def add_training(name: str, seed: int) -> str:
+        arm, rate = e.arms[name], _rate_arm(e, name)
+        needs = (add_training(arm.start, seed),) if arm.start else ()
+        needs += tuple(add(step) for step in _row_steps(e, arm, seed))
+        needs += tuple(
+            f"validate/{rate}-{r:g}" for r in e.arms[rate].rates if len(e.arms[rate].rates) > 1
+        )
+        return add(
+            Step(
+                f"train/{name}-{seed}",
+                name,
+                f"train/{name}",
+                lambda: _train(e, name, seed, rate_of(e, rate)),
+                needs,
+                arm.minutes,
+            )
+        )
+
     # Seed by seed, so that a stopped experiment has all arms of some seeds.
     for seed in e.seeds:
         for name in (n for n in chosen if e.arms[n].program):
-            arm, rate = e.arms[name], _rate_arm(e, name)
-            needs = tuple(add(step) for step in _row_steps(e, arm, seed))
-            needs += tuple(
-                f"validate/{rate}-{r:g}" for r in e.arms[rate].rates if len(e.arms[rate].rates) > 1
-            )
-            run = add(
-                Step(
-                    f"train/{name}-{seed}",
-                    name,
-                    f"train/{name}",
-                    lambda n=name, s=seed, r=rate: _train(e, n, s, rate_of(e, r)),
-                    needs,
-                    arm.minutes,
-                )
-            )
-            add(_test(e, name, seed, (run,)))
+            add(_test(e, name, seed, (add_training(name, seed),)))
     return list(steps.values())
 
 
@@ -220,7 +224,7 @@ def _train(
             {
                 "name": run or f"{name}-{seed}",
                 "output_root": f"{e.out}/{place}",
-                "policy": e.policy,
+                "policy": f"{e.out}/train/{arm.start}-{seed}/policy" if arm.start else e.policy,
                 **sets,
                 "seed": seed,
                 "learning_rate": rate,

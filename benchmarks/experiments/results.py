@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.experiments.config import Experiment
 from benchmarks.experiments.plan import rate_of, sweep_scores
 from benchmarks.experiments.run import write_whole
+from benchmarks.experiments.tables import plot_table, table_keys, tables_markdown
 from benchmarks.harness.table import row_line, show
 from benchmarks.metrics.intervals import Metric, pooled, pooled_difference
 from data_gen.files.files import atomic_file
@@ -79,8 +80,9 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
     out, runs = Path(experiment.out), read_runs(experiment)
     if not runs:
         return ""
+    compared = table_keys(experiment) or [f"{s}/f1" for s in (*NAMING, *OWNED)]
     shown = {
-        *(f"{s}/f1" for s in (*NAMING, *OWNED)),
+        *compared,
         *(f"{s}/retrieved" for s in OWNED),
         *IMAGE_ONLY,
         *OPEN_SET,
@@ -93,15 +95,13 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
         {
             "before": a,
             "after": b,
-            "key": f"{s}/f1",
-            **asdict(
-                pooled_difference([r[f"{s}/f1"] for r in runs[a]], [r[f"{s}/f1"] for r in runs[b]])
-            ),
+            "key": key,
+            **asdict(pooled_difference([r[key] for r in runs[a]], [r[key] for r in runs[b]])),
         }
         for a, b in experiment.compare
         if a in runs and b in runs
-        for s in (*NAMING, *OWNED)
-        if f"{s}/f1" in runs[a][0]
+        for key in compared
+        if key in runs[a][0] and key in runs[b][0]
     ]
     general = general_changes(experiment, runs)
     sweeps = {
@@ -128,7 +128,7 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
         + "\n",
     )
     write_whole(out / "results.md", text)
-    plot(experiment, figures, out / "results.png")
+    (plot_table if experiment.tables else plot)(experiment, figures, out / "results.png")
     return text
 
 
@@ -184,6 +184,30 @@ def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
         for name, arm in experiment.arms.items()
         if len(runs.get(name, [])) < (1 if arm.program is None else len(experiment.seeds))
     ]
+    if experiment.tables:
+        lines = tables_markdown(experiment, figures, changes)
+    else:
+        lines = _naming_markdown(experiment, figures, changes, general, titles)
+    lines += [
+        "",
+        "Learning rates, chosen on validation rows "
+        f"(`{experiment.choose}`, seed {experiment.validation['seed']}): "
+        + "; ".join(_rate_text(titles[n], s) for n, s in sweeps.items())
+        + ".",
+    ]
+    lines += [
+        "",
+        f"Per cent; in brackets 95 % bootstrap intervals over rows and training runs "
+        f"(seeds {', '.join(map(str, experiment.seeds))}; differences: the same rows). "
+        f"The paper's figures are of its own benchmarks, models and data.",
+    ]
+    if missing:
+        lines += ["", f"**Not finished:** {', '.join(titles[n] for n in missing)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _naming_markdown(experiment, figures, changes, general, titles) -> list[str]:
+    """The tables of an experiment on naming."""
     lines = ["### Names, references handed over (F1, strict)", ""]
     lines += _with_paper(experiment, figures, NAMING)
     lines += ["", "### Names, references retrieved from a database (F1, strict)", ""]
@@ -261,22 +285,7 @@ def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
                 ]
             )
         )
-    lines += [
-        "",
-        "Learning rates, chosen on validation rows "
-        f"(`{experiment.choose}`, seed {experiment.validation['seed']}): "
-        + "; ".join(_rate_text(titles[n], s) for n, s in sweeps.items())
-        + ".",
-    ]
-    lines += [
-        "",
-        f"Per cent; in brackets 95 % bootstrap intervals over rows and training runs "
-        f"(seeds {', '.join(map(str, experiment.seeds))}; differences: the same rows). "
-        f"The paper's figures are of its own benchmarks, models and data.",
-    ]
-    if missing:
-        lines += ["", f"**Not finished:** {', '.join(titles[n] for n in missing)}."]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _with_paper(experiment: Experiment, figures, sets: dict[str, str]) -> list[str]:

@@ -7,6 +7,7 @@ import math
 from string import ascii_uppercase
 
 from benchmarks.report.html import safe
+from benchmarks.report.preference_cards import is_preference, preference_card
 
 MAX_TEXT = 4000  # characters of one completion that are shown
 
@@ -45,6 +46,8 @@ def policy_class(index: int) -> str:
 
 def _card(sample: dict) -> str:
     outputs = list(sample["outputs"].items())
+    if is_preference(sample):
+        return preference_card(sample, [policy_class(k) for k in range(len(outputs))])
     options = sample.get("options") or []  # files of earlier versions have none
     images = [i for i, part in enumerate(sample["prompt"]) if "image" in part]
     shown = []

@@ -11,20 +11,33 @@
 Both may stand in one file. Images lie under a folder; a path never leads out of it.
 """
 
-import json
+import random
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from datasets import Value
+
 from data_gen.files.errors import InputError
-from data_gen.files.files import find_file
-from data_gen.files.json_stream import from_json, is_text
+from data_gen.files.files import file_digest, fingerprint_of
+from data_gen.files.json_stream import is_text, json_items
 from data_gen.files.skipped import SkippedItems, printable
-from data_gen.preferences.rows import MOST_PICTURES
-from data_gen.preferences.users import Profile
-from rewards.preference import ELEMENTS, read_chain
+from data_gen.images.finding import find_pictures
+from data_gen.images.photos import PhotoError, open_photo
+from data_gen.preferences.chains import fault_of
+from data_gen.preferences.rows import COLUMNS, MOST_PICTURES, preference_prompt
+from data_gen.preferences.users import Profile, Taste
+from data_gen.rows.indexed import IndexedRows, Skipped
+from data_gen.tasks.checks import check_images
+from data_gen.tasks.prompts import load_prompts
+from rewards.preference import ELEMENTS, LETTERS, TASK, read_chain
+
+PREFERTHINKER = ("prefered_images", "non_prefered_images", "imageA", "imageB")
+PICK_A_PIC = ("reference_list", "reference_list_bad", "image0", "image1")
+"""Keys of the liked pictures, the disliked ones, A and B."""
 
 _KEYS = {
     "art_style": ("Art Styles", "Art Style", "art_style"),
@@ -76,19 +89,23 @@ def read_histories(
     Raises:
         InputError: the file cannot be read, or nothing in it can be used.
     """
+    if not Path(images).is_dir():
+        raise InputError(f"{images} is no folder; give the one that holds the images")
+    entries = [entry for _, entry in json_items(path)]
+    pictures, lost = find_pictures(Path(images), filter(is_text, chain(*map(_pictures, entries))))
     found: list[History] = []
-    twice: set[tuple] = set()
-    for place, entry in _entries(Path(path), skipped):
-        where = f"{Path(path).name}: {place}"
-        read = _history(entry, where, Path(images), skipped)
+    known: set[tuple] = set()
+    for i, entry in enumerate(entries):
+        where = f"{Path(path).name}: {i}"
+        read = _history(entry, where, pictures, lost, skipped)
         if isinstance(read, str):
             skipped.add(read, where)
             continue
         key = (read.liked, read.disliked, frozenset(read.candidates))
-        if key in twice:
+        if key in known:
             skipped.add("question that stands there twice", where)
             continue
-        twice.add(key)
+        known.add(key)
         found.append(read)
         if limit and len(found) == limit:
             break
@@ -97,36 +114,25 @@ def read_histories(
     return found
 
 
-def _entries(path: Path, skipped: SkippedItems) -> Iterator[tuple[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from None
-    if text.lstrip().startswith("["):
-        try:
-            listed = from_json(text)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {error.lineno}: is not readable JSON") from None
-        yield from ((str(i), entry) for i, entry in enumerate(listed))
-        return
-    for i, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                yield f"line {i}", from_json(line)
-            except ValueError:
-                skipped.add("line that is no JSON", f"{path.name}: line {i}")
+def _pictures(entry: Any) -> list[Any]:
+    """Everything that may be a path of a picture in an entry."""
+    if not isinstance(entry, Mapping):
+        return []
+    found: list[Any] = []
+    for key in (*PREFERTHINKER, *PICK_A_PIC):
+        value = entry.get(key)
+        found += value if isinstance(value, list) else [value]
+    return found
 
 
-def _history(entry: Any, where: str, root: Path, skipped: SkippedItems) -> History | str:
+def _history(
+    entry: Any, where: str, pictures: Mapping[str, Path], lost: Mapping, skipped: SkippedItems
+) -> History | str:
     """A question, or why it cannot be asked."""
-    if not isinstance(entry, dict):
+    if not isinstance(entry, Mapping):
         return "entry that is no object"
     picked = "image0" in entry
-    names = (
-        ("reference_list", "reference_list_bad", "image0", "image1")
-        if picked
-        else ("prefered_images", "non_prefered_images", "imageA", "imageB")
-    )
+    names = PICK_A_PIC if picked else PREFERTHINKER
     answer = _label(entry.get("label")) if picked else _answer(entry.get("conversations"))
     if answer == "tie":
         return "tie"
@@ -137,19 +143,18 @@ def _history(entry: Any, where: str, root: Path, skipped: SkippedItems) -> Histo
         listed = entry.get(name)
         if not isinstance(listed, list) or not listed:
             return "without a history of both kinds"
-        files = [_file(root, each) for each in listed[:MOST_PICTURES]]
-        there = tuple(file for file in files if file)
-        for _ in range(len(files) - len(there)):
-            skipped.add("picture of a history that is missing", where)
+        first = [each if is_text(each) else "" for each in listed[:MOST_PICTURES]]
+        there = tuple(pictures[each] for each in first if each in pictures)
+        for each in first:
+            if each not in pictures:
+                reason = lost.get(each, "no path")
+                skipped.add(f"picture of a history: {reason} (the others are used)", where)
         if not there:
             return "no picture of a history is there"
         histories.append(there)
-    candidates = [_file(root, entry.get(name)) for name in names[2:]]
-    a, b = candidates
+    a, b = (pictures.get(each) if is_text(each) else None for each in map(entry.get, names[2:]))
     if a is None or b is None:
         return "candidate that is missing"
-    if a == b:
-        return "both candidates are one file"
     liked, disliked = histories
     if set(liked) & set(disliked):
         return "picture both liked and disliked"
@@ -189,13 +194,6 @@ def _answer(conversations: Any) -> str | None:
     return match[1].upper() if match else read_chain(text).answer
 
 
-def _file(root: Path, path: Any) -> Path | None:
-    if not is_text(path) or "\0" in path:
-        return None
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
-    return None if ".." in parts else find_file(root, "/".join(parts))
-
-
 def _profile(attributes: Any) -> Profile | None:
     if not isinstance(attributes, Mapping):
         return None
@@ -203,3 +201,95 @@ def _profile(attributes: Any) -> Profile | None:
     if not all(is_text(term) and term.strip() for term in terms):
         return None
     return Profile(*(" ".join(str(term).split()) for term in terms))
+
+
+@dataclass
+class ReleasedPreferenceSettings:
+    """Preference rows of a released file."""
+
+    path: str = field(metadata={"help": "JSON or JSON lines; data_gen/preferences/released.py."})
+    images: str = field(metadata={"help": "The folder that its paths lie in."})
+    targets: bool = field(
+        default=False,
+        metadata={
+            "help": "Add a column `target`: the published chain. Rows are skipped whose chain has "
+            "a fault, another profile than the published one, or another answer."
+        },
+    )
+    size: int = field(default=512, metadata={"help": "Long side of pictures, in pixels."})
+    image_format: str = field(default="jpeg", metadata={"help": "jpeg or png."})
+    prompts: str | None = field(default=None, metadata={"help": "Template file."})
+
+
+def released_preference_rows(
+    counts: dict[str, int], seed: int, settings: ReleasedPreferenceSettings
+) -> IndexedRows:
+    """Rows of a released file, in an order drawn from the seed.
+
+    Which candidate is A is drawn by lot, as the published order is not balanced, but for rows with
+    a published chain, which speaks of A and B.
+
+    Raises:
+        InputError: another task than ``preference``, more rows than there are, or nothing usable.
+    """
+    check_images(settings.size, "long", settings.image_format)
+    skipped = SkippedItems()
+    histories = read_histories(settings.path, settings.images, skipped)
+    if set(counts) != {TASK} or counts[TASK] > len(histories):
+        raise InputError(
+            f"counts must be {{{TASK}: n}} with n up to {len(histories)}, the usable questions of "
+            f"{settings.path}, not {counts}"
+        )
+    templates = (load_prompts(settings.prompts) if settings.prompts else load_prompts())[TASK]
+    order = random.Random(seed).sample(range(len(histories)), len(histories))
+
+    def make(_: str, index: int) -> dict | Skipped:
+        return _row(histories[order[index]], f"{seed}-{index}", settings, templates)
+
+    used = sorted({file for h in histories for file in (*h.liked, *h.disliked, *h.candidates)})
+    return IndexedRows(
+        dict(counts),
+        make,
+        columns=COLUMNS | ({"target": Value("string")} if settings.targets else {}),
+        skipped=skipped,
+        fingerprint=fingerprint_of(
+            file_digest([Path(settings.path), *used]), str(templates), str(settings.size)
+        ),
+        image_format=settings.image_format,
+    )
+
+
+def _row(
+    history: History, place: str, settings: ReleasedPreferenceSettings, templates: dict
+) -> dict | Skipped:
+    rng = random.Random(place)
+    answer, candidates = history.answer, history.candidates
+    target = {}
+    if settings.targets:
+        if not history.profiles:
+            return Skipped("chain without a true profile to compare with")
+        if fault := fault_of(history.chain, Taste(*history.profiles), answer):
+            return Skipped(f"chain: {fault}")
+        target = {"target": history.chain}
+    elif rng.random() < 0.5:
+        answer, candidates = LETTERS[1 - LETTERS.index(answer)], candidates[::-1]
+    files = [*history.liked, *history.disliked, *candidates]
+    try:
+        images = [open_photo(file, settings.size) for file in files]
+    except PhotoError as error:
+        return Skipped(str(error))
+    liked, disliked = history.profiles or (None, None)
+    return {
+        "id": f"released_preferences-{place}",
+        "task": TASK,
+        "prompt": preference_prompt(rng, len(history.liked), len(history.disliked), templates),
+        "images": images,
+        "answer": answer,
+        "box": None,
+        "names": [],
+        "absent_names": [],
+        "source": f"released: {history.id}",
+        "liked_profile": list(liked) if liked else None,
+        "disliked_profile": list(disliked) if disliked else None,
+        **target,
+    }

@@ -12,6 +12,7 @@ from data_gen.tasks.builder import SourceRows
 from data_gen.tasks.prompts import conversation, load_prompts
 from data_gen.tasks.subjects import Source, Subject, View
 from data_gen.tasks.table import TASKS, RowType, Task, add_task, row_type
+from rewards.preference import TASK as PREFERENCE
 
 COLOUR = "colour_choice"
 
@@ -89,18 +90,22 @@ def test_a_task_that_nobody_added_may_have_any_answer():
 
 
 def test_the_tasks_of_the_contract_are_in_the_table():
-    assert list(TASKS) == [OCT, VLT, ICT]
+    assert list(TASKS) == [OCT, VLT, ICT, PREFERENCE]
     assert TASKS[OCT].answers == ("yes", "no") and TASKS[VLT].answers is None
+    assert TASKS[PREFERENCE].answers == ("A", "B")
     assert {name: task.truth.column for name, task in TASKS.items()} == {
         OCT: "answer",
         VLT: "box",
         ICT: "names",
+        PREFERENCE: "answer",
     }
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_the_import_strings_of_a_task_lead_somewhere(task):
-    for name in (task.build, task.reward, task.benchmark):
+    # Rows about users are not made from subjects, as sources have them.
+    assert (task.build is None) == (task.name == PREFERENCE)
+    for name in filter(None, (task.build, task.reward, task.benchmark)):
         assert callable(resolve_name(name))
     assert set(task.prompt_keys) <= set(load_prompts()[task.name])
 
