@@ -1,0 +1,176 @@
+"""What a concept's vectors are learned from: captions with its name, and questions with answers.
+
+Captions are the owner's, where the folder of a photo holds ``captions.json`` (MyVLM's format:
+``{"1.jpg": ["sks on a table", ...]}``, the concept being ``sks`` or its tag); otherwise the policy
+describes each photo, and the name is put behind the first mention of its category. Answers to the
+ten questions of :mod:`concepts.methods.myvlm.questions` are the policy's own (MyVLM 2403.14599,
+Table 3), asked with the category in place of the name.
+"""
+
+import json
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from concepts.concept import Concept, tag_of
+from data_gen.files.errors import InputError
+from data_gen.rows import ICT
+from data_gen.tasks.prompts import conversation
+from rewards.names import names_written
+from rl.policy.generation import generate
+
+CAPTIONS = "captions.json"
+
+CAPTION_TOKENS, ANSWER_TOKENS = 96, 48
+"""Where the policy's captions and answers are cut."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A request about a picture, and what is imitated.
+
+    Attributes:
+        picture: place of the picture among the concept's.
+        prompt: conversation with a placeholder for it.
+        text: the completion.
+    """
+
+    picture: int
+    prompt: list[dict]
+    text: str
+
+
+def caption_targets(
+    model: Any,
+    processor: Any,
+    concept: Concept,
+    files: Sequence[Path],
+    images: Sequence[Image.Image],
+    each: int,
+    batch_size: int,
+) -> list[Target]:
+    """``each`` captions of every picture, with the name; fewer where fewer differ.
+
+    Args:
+        files, images: the concept's pictures, as files and opened.
+        each: captions per picture; the requests differ in their words, and the policy's captions
+            with them, which takes the place of MyVLM's rewriting by a larger model.
+        batch_size: pictures per call of the model.
+    """
+    requests = caption_requests(each)
+    found: list[Target] = []
+    asked: list[tuple[int, list[dict]]] = []
+    for i, file in enumerate(files):
+        own = owners_captions(file, concept.name)
+        if own:
+            found += [
+                Target(i, requests[k % len(requests)], own[k % len(own)])
+                for k in range(max(each, len(own)))
+            ]
+        else:
+            asked += [(i, request) for request in requests]
+    rows = [{"prompt": request, "images": [images[i]]} for i, request in asked]
+    texts = (
+        generate(model, processor, rows, max_new_tokens=CAPTION_TOKENS, batch_size=batch_size)
+        if rows
+        else []
+    )
+    for (i, request), (text, _) in zip(asked, texts, strict=True):
+        found.append(Target(i, request, with_name(whole_sentences(text), concept)))
+    return found
+
+
+def caption_requests(n: int) -> list[list[dict]]:
+    """``n`` requests for a caption, in different words as far as there are any."""
+    found: list[list[dict]] = []
+    rng = random.Random(0)
+    for _ in range(20 * n):
+        request = conversation(rng, ICT, [], [])
+        if request not in found:
+            found.append(request)
+        if len(found) == n:
+            break
+    return found
+
+
+def owners_captions(file: Path, name: str) -> list[str]:
+    """The captions of a photo in its folder's ``captions.json`` that name the concept.
+
+    Raises:
+        InputError: the file is there and cannot be read, or is none of captions.
+    """
+    place = file.parent / CAPTIONS
+    if not place.is_file():
+        return []
+    try:
+        read = json.loads(place.read_bytes())
+        own = read.get(file.name, [])
+        texts = [own] if isinstance(own, str) else list(own)
+        named = [re.sub(r"<sks>|\bsks\b", tag_of(name), text) for text in texts]
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{place} cannot be read as captions ({error}); it should be "
+            '{"photo.jpg": ["a caption with sks"]}'
+        ) from None
+    return [text for text in named if names_written(text, [name])]
+
+
+def question_targets(
+    model: Any,
+    processor: Any,
+    concept: Concept,
+    images: Sequence[Image.Image],
+    questions: Sequence[str],
+    batch_size: int,
+) -> list[Target]:
+    """Questions of every picture with the policy's own answers.
+
+    Args:
+        questions: with ``{name}`` for the concept.
+    """
+    tag, kind = tag_of(concept.name), f"the {concept.category or 'subject'}"
+    pairs = [(i, question) for i in range(len(images)) for question in questions]
+    rows = [
+        {"prompt": _ask(question.format(name=kind)), "images": [images[i]]} for i, question in pairs
+    ]
+    answers = generate(model, processor, rows, max_new_tokens=ANSWER_TOKENS, batch_size=batch_size)
+    return [
+        Target(i, _ask(question.format(name=tag)), re.sub(re.escape(kind), tag, text, flags=re.I))
+        for (i, question), (text, _) in zip(pairs, answers, strict=True)
+        if text.strip()
+    ]
+
+
+def with_name(caption: str, concept: Concept) -> str:
+    """A caption that names the concept, behind the first mention of its category; in a sentence of
+    its own before it where the category is not mentioned."""
+    tag = tag_of(concept.name)
+    if names_written(caption, [concept.name]):
+        return caption
+    words = re.escape(concept.category.strip())
+    match = re.search(rf"\b{words}\b", caption, re.IGNORECASE) if words else None
+    if match is None:
+        return f"This is {tag}. {caption}".strip()
+    end, rest = match.end(), caption[match.end() :]
+    comma = "," if re.match(r"\s+\w", rest) else ""
+    return f"{caption[:end]}, {tag}{comma}{rest}"
+
+
+def whole_sentences(text: str) -> str:
+    """A text that may have been cut, up to its last full stop; all of it where it has none."""
+    end = max(text.rfind(mark) for mark in ".!?")
+    return text[: end + 1].strip() if end > 0 else text.strip()
+
+
+def _ask(question: str) -> list[dict]:
+    return [
+        {
+            "role": "user",
+            "content": [{"type": "image", "text": None}, {"type": "text", "text": question}],
+        }
+    ]
