@@ -8,6 +8,8 @@ from typing import NamedTuple
 from data_gen.files.errors import InputError, SourceError
 from data_gen.files.files import file_digest, fingerprint_of
 from data_gen.files.settings import Arguments, settings_from
+from data_gen.preferences.painted import PaintedPreferenceSettings, painted_preference_rows
+from data_gen.preferences.released import ReleasedPreferenceSettings, released_preference_rows
 from data_gen.preferences.toybox import ToyboxPreferenceSettings, toybox_preference_rows
 from data_gen.rows.indexed import IndexedRows
 from data_gen.sources.box_filters import Limits
@@ -81,8 +83,13 @@ def _toybox(counts: dict, seed: int, **settings) -> IndexedRows:
     return toybox_rows(counts, seed, ToyboxSettings(**settings))
 
 
-def _toybox_preferences(counts: dict, seed: int, **settings) -> IndexedRows:
-    return toybox_preference_rows(counts, seed, ToyboxPreferenceSettings(**settings))
+def _of_dataclass(name: str, kind: type, rows: Callable[..., IndexedRows]) -> Generator:
+    """A generator whose settings are a dataclass: counts, seed, an instance of it -> rows."""
+
+    def make(counts: dict, seed: int, **settings) -> IndexedRows:
+        return rows(counts, seed, kind(**settings))
+
+    return _generator(name, kind, make)
 
 
 def _mixture(counts: dict, seed: int, sources: Mapping) -> IndexedRows:
@@ -94,14 +101,20 @@ def _mixture(counts: dict, seed: int, sources: Mapping) -> IndexedRows:
 
 GENERATORS = {
     "toybox": _generator("toybox", ToyboxSettings, _toybox),
-    "toybox_preferences": _generator(
-        "toybox_preferences", ToyboxPreferenceSettings, _toybox_preferences
-    ),
     "folders": _generator("folders", folder_rows, folder_rows),
     "subjects200k": _generator("subjects200k", subjects200k_rows, subjects200k_rows),
     "detection": _generator("detection", detection_rows, detection_rows),
     "released": _generator("released", released_rows, released_rows),
     "diffusion": _generator("diffusion", diffusion_pairs, diffusion_pairs),
+    "toybox_preferences": _of_dataclass(
+        "toybox_preferences", ToyboxPreferenceSettings, toybox_preference_rows
+    ),
+    "painted_preferences": _of_dataclass(
+        "painted_preferences", PaintedPreferenceSettings, painted_preference_rows
+    ),
+    "released_preferences": _of_dataclass(
+        "released_preferences", ReleasedPreferenceSettings, released_preference_rows
+    ),
     "mixture": _generator("mixture", mixture_rows, _mixture),
 }
 

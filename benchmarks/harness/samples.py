@@ -8,6 +8,7 @@ import base64
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from PIL import Image
 
@@ -17,6 +18,8 @@ from concepts.methods.protocol import Reply
 from data_gen.images.photos import to_rgb
 from rewards.names import find_names
 from rewards.parsing import yes_or_no
+from rewards.preference import TASK as PREFERENCE
+from rewards.preference import read_chain
 from rewards.visual_localization import iou
 
 _SIDE = 256  # pixels; larger images are shrunk
@@ -39,7 +42,9 @@ def sample(row: dict, title: str, outputs: dict[str, Reply], question: str = "")
         ``answer``, ``box``, ``names``, ``absent_names``, and ``outputs``: label -> ``text``,
         ``n_tokens``, ``chosen`` (place of the option that was answered), ``box`` (0-1 or null),
         ``iou``, ``right`` (true, false; null for captions without names), ``marks``
-        ([start, end, "right" | "wrong"] of names in the text) and ``missed`` (names).
+        ([start, end, "right" | "wrong"] of names in the text) and ``missed`` (names). Of a
+        preference row ``profiles``, the true ones, and for each output ``chain``, what
+        :func:`rewards.preference.read_chain` reads.
     """
     images = iter(row["images"])
     prompt = [
@@ -58,6 +63,7 @@ def sample(row: dict, title: str, outputs: dict[str, Reply], question: str = "")
         "box": row["box"],
         "names": row["names"],
         "absent_names": row["absent_names"],
+        "profiles": row.get("profiles"),
         "outputs": {label: _output(row, prediction) for label, prediction in outputs.items()},
     }
 
@@ -108,6 +114,10 @@ def _output(row: dict, prediction: Reply) -> dict:
         out["box"] = list(box) if box else None
         out["iou"] = iou(box, row["box"]) if box else 0.0
         out["right"] = out["iou"] >= 0.5
+    elif row["task"] == PREFERENCE:
+        chain = read_chain(text)
+        out["chain"] = asdict(chain)
+        out["right"] = chain.answer == row["answer"]
     elif row.get("options"):
         out["chosen"] = answered_option(text, row["options"])
         out["right"] = out["chosen"] == row["correct"]
