@@ -56,6 +56,7 @@ class PerceptionSettings:
     names_first: float = 0.0  # rows that begin by asking for the names, before they occur elsewhere
     hard: float | None = None  # similar toys that differ in one attribute only; None: a third
     explained: bool = False  # ask for reasons before a yes or no, too
+    explained_first: float = 0.0  # rows that begin with those questions
 
     def __post_init__(self):
         for name in ("references", "unlisted"):
@@ -105,6 +106,10 @@ def perception_row(
         questions = about_presence + others
         rng.shuffle(questions)
         questions = questions[: perception.questions]
+    if perception.explained_first and rng.random() < perception.explained_first:
+        reasons = [q for q in about_presence + others if q[0].endswith(EXPLAIN_ASK)]
+        rest = [q for q in questions if q not in reasons]
+        questions = [*reasons, *rest][: perception.questions]
     if perception.names_first and rng.random() < perception.names_first:
         first = (NAMES_ASK, tags(names.values()))
         questions = [first, *(q for q in questions if q != first)][: perception.questions]

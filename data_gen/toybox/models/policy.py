@@ -178,12 +178,12 @@ def build_model(
 class Decisions:
     """Weights of tokens in the loss: more for those that say whether somebody is there.
 
-    These are yes, no, nobody, other, a name's ``<``, and the three tokens after an accessory, which
+    These are yes, no, nobody, same, other, a name's ``<``, and the three tokens after an accessory, which
     ends what a toy looks like: then a caption names it or goes on. Words that only describe are
     many, and drown the few that decide.
 
     Args:
-        tokenizer: of the policy; words that it cuts in several tokens are left out.
+        tokenizer: of the policy; of a word that it cuts in several tokens the first one counts.
         weight: of those tokens; all others weigh 1.
     """
 
@@ -191,12 +191,12 @@ class Decisions:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, weight: float):
         def tokens_of(words: Iterable[str]) -> torch.Tensor:
-            texts = [text for word in words for text in (word, f" {word}")]
-            cut = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
-            return torch.tensor([ids[0] for ids in cut if len(ids) == 1])
+            cut = [tokenizer.encode(f" {word}", add_special_tokens=False) for word in words]
+            alone = [tokenizer.encode(word, add_special_tokens=False) for word in words]
+            return torch.tensor([ids[0] for ids in cut] + [i[0] for i in alone if len(i) == 1])
 
         self.weight = weight
-        self.words = tokens_of(("yes", "no", "nobody", "other", "<"))
+        self.words = tokens_of(("yes", "no", "nobody", "same", "other", "<"))
         self.accessories = tokens_of(name.split()[-1] for name in ACCESSORIES)
 
     def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
