@@ -21,6 +21,7 @@ INSIDE = {
         "ladder",
         "mined_negatives",
         "preferences",
+        "heads",
         "retrieval",
         "toybox",
         "published",
