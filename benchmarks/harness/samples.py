@@ -17,7 +17,7 @@ from benchmarks.metrics.multiple_choice import answered_option
 from concepts.methods.protocol import Reply
 from data_gen.images.photos import to_rgb
 from rewards.names import find_names
-from rewards.parsing import yes_or_no
+from rewards.parsing import answer_part, yes_or_no
 from rewards.preference import TASK as PREFERENCE
 from rewards.preference import read_chain
 from rewards.visual_localization import iou
@@ -122,7 +122,7 @@ def _output(row: dict, prediction: Reply) -> dict:
         out["chosen"] = answered_option(text, row["options"])
         out["right"] = out["chosen"] == row["correct"]
     elif row["answer"] is not None:
-        out["right"] = yes_or_no(text) == row["answer"]
+        out["right"] = yes_or_no(answer_part(text)) == row["answer"]
     else:
         expected, absent = row["names"], row["absent_names"]
         found = find_names(text, {*expected, *absent})

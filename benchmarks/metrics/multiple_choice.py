@@ -16,6 +16,7 @@ from string import ascii_uppercase
 import numpy as np
 
 from benchmarks.metrics.intervals import Metric, ratio
+from rewards.parsing import answer_part
 from rewards.unicode_text import normalise
 
 _LETTER = r"(?P<letter>[A-Z])"
@@ -70,12 +71,14 @@ def answered_text(text: str, options: Sequence[str]) -> int | None:
 
 
 def answered_option(text: str, options: Sequence[str]) -> int | None:
-    """Which option a text answers: by its letter, and where there is none by its words.
+    """Which option a text answers, after its reasoning: by its letter, and where there is none by
+    its words.
 
     Args:
         text: any string.
         options: texts, all different, in the order in which they were shown.
     """
+    text = answer_part(text)
     letter = answered_letter(text, len(options))
     return answered_text(text, options) if letter is None else letter
 

@@ -14,11 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.metrics.intervals import Metric, ratio
-from rewards.parsing import yes_or_no
+from rewards.parsing import answer_part, yes_or_no
 
 
 def recognition_metrics(
-    texts: Sequence[str], truths: Sequence[str], hard: Sequence[bool] | None = None
+    texts: Sequence[str],
+    truths: Sequence[str],
+    hard: Sequence[bool] | None = None,
+    answer_format: str = "auto",
 ) -> dict[str, Metric]:
     """The scores of N answers; both, neither or hedged is a wrong answer.
 
@@ -26,12 +29,13 @@ def recognition_metrics(
         texts: what the policy wrote.
         truths: ``yes`` or ``no``.
         hard: for negatives, whether they are hard; None: unknown.
+        answer_format: which part of a text is the answer: see :func:`rewards.parsing.answer_part`.
 
     Returns:
         ``accuracy`` (mean of the next two), ``positive``, ``negative``, with ``hard`` also
         ``negative_easy`` and ``negative_hard``, and ``answered`` (share with one clear answer).
     """
-    said = [yes_or_no(text) for text in texts]
+    said = [yes_or_no(answer_part(text, answer_format)) for text in texts]
     right = np.array([s == t for s, t in zip(said, truths, strict=True)], dtype=np.float64)
     positive = np.array([t == "yes" for t in truths])
     metrics = {

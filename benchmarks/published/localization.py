@@ -21,6 +21,7 @@ from data_gen.rows.indexed import Skipped
 from data_gen.sources.detection import detection_rows
 from data_gen.sources.needed import check_needed
 from data_gen.tasks.prompts import load_prompts
+from rewards.parsing import check_answer_format
 
 
 @dataclass(kw_only=True)
@@ -43,8 +44,17 @@ class LocalizationSettings:
     )
     side: str = field(default="long", metadata={"help": "long or short."})
     seed: int = field(default=0, metadata={"help": "Of the questions."})
+    answer_format: str = field(
+        default="auto",
+        metadata={
+            "help": "Which part of a reply is its answer: auto (after <think>...</think>, in "
+            "<answer>...</answer> where there are such tags), tagged (only there) or plain (all); "
+            "as the rewards' setting of this name."
+        },
+    )
 
     def __post_init__(self):
+        check_answer_format(self.answer_format)
         if self.rows < 1:
             raise InputError("rows must be 1 or more; an empty benchmark scores nothing")
 
@@ -106,7 +116,10 @@ class Localization(Benchmark):
     def score(self, replies, likelihoods) -> dict[str, Metric]:
         pairs = replies["localization"]
         found = localization_metrics(
-            [r.text for _, r in pairs], [q.box for q, _ in pairs], [r.box_frame for _, r in pairs]
+            [r.text for _, r in pairs],
+            [q.box for q, _ in pairs],
+            [r.box_frame for _, r in pairs],
+            answer_format=self.settings.answer_format,
         )
         return {f"localization/{key}": metric for key, metric in found.items()}
 

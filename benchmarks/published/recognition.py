@@ -24,6 +24,7 @@ from data_gen.files.errors import InputError
 from data_gen.files.json_stream import is_text
 from data_gen.files.skipped import printable
 from data_gen.rows import OCT
+from rewards.parsing import check_answer_format
 
 _SKS = re.compile(r"<sks>|\bsks\b")
 
@@ -35,6 +36,18 @@ class RecognitionSettings(PublishedSettings):
     likelihood: bool = field(
         default=False, metadata={"help": "Also score by the probability of yes."}
     )
+    answer_format: str = field(
+        default="auto",
+        metadata={
+            "help": "Which part of a reply is its answer: auto (after <think>...</think>, in "
+            "<answer>...</answer> where there are such tags), tagged (only there) or plain (all); "
+            "as the rewards' setting of this name."
+        },
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_answer_format(self.answer_format)
 
 
 class Recognition(Published):
@@ -110,7 +123,9 @@ class Recognition(Published):
 
     def score_set(self, control, questions, replies, likelihoods) -> dict[str, Metric]:
         truths = [question.answer or "" for question in questions]
-        found = recognition_metrics([reply.text for reply in replies], truths)
+        found = recognition_metrics(
+            [reply.text for reply in replies], truths, answer_format=self.settings.answer_format
+        )
         if likelihoods is not None:
             found |= probability_metrics([p for (p,) in likelihoods], truths)
         if control == "wrong":

@@ -5,8 +5,9 @@
 running another program.
 
 Handled: EXIF rotation, grey, 16-bit and float pixels, CMYK, palettes, transparency (put on white),
-links, damaged files and files that are no photo. What comes out holds pixels and nothing else: no
-EXIF, place, comment or colour profile. Not handled: colour profiles (pixels are read as sRGB), and
+HEIF of all brands, links, damaged files and files that are no photo. A camera's raw file is
+refused: what it holds first is a thumbnail. What comes out holds pixels and nothing else: no EXIF,
+place, comment or colour profile. Not handled: colour profiles (pixels are read as sRGB), and
 all frames of an animation but the first.
 """
 
@@ -37,11 +38,43 @@ as it is decoded smaller; a PNG of 120 megapixels only without transparency."""
 MIN_SIDE = 8
 """Shortest side of a usable photo after resizing, in pixels."""
 
+MAX_RATIO = 200
+"""How many times as long as wide a photo may be; Qwen's processors take none that is longer."""
+
 PHOTO_HEADS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"II*\0", b"MM\0*", b"BM")
 """How photo files begin: JPEG, PNG, GIF, WebP, TIFF (two byte orders), BMP."""
 
-BOX_FORMATS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
-"""What stands after ``ftyp`` in HEIF and AVIF files."""
+HEIF_BRANDS = (
+    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"),
+    *(b"mif2", b"miaf", b"heif", b"MiHE", b"MiHA", b"MiHB", b"heio", b"avci", b"avcs"),
+)
+"""What stands after ``ftyp`` in HEIF files."""
+
+HEIF_BRANDS_READ = HEIF_BRANDS[:10]
+"""Those that pillow-heif takes; the others have the same content under another name."""
+
+AVIF_BRANDS = (b"avif", b"avis", b"avio", b"MA1A", b"MA1B")
+
+
+def _endings(words: str) -> frozenset[str]:
+    return frozenset(f".{word}" for word in words.split())
+
+
+RAW = "raw (export it as JPEG)"
+RAW_ENDINGS = _endings(
+    "3fr ari arw bay cr2 cr3 crw dcr dng erf fff gpr iiq k25 kdc mef mos mrw nef nrw orf "
+    "pef ptx raf raw rw2 rwl sr2 srf srw x3f"
+)
+RAW_HEADS = (b"FUJIFILMCCD", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM")
+_REDUCED, _DNG_VERSION, _PHOTOMETRIC = 254, 50706, 262  # tags of TIFF
+_OF_A_SENSOR = (32803, 34892)  # photometric: a filter array, linear raw
+
+VIDEO = "video"
+VIDEO_ENDINGS = _endings("3gp avi flv m2ts m4v mkv mov mp mp4 mpg mts mv webm wmv")
+SIDECAR = "sidecar of a photo"
+SIDECAR_ENDINGS = _endings("aae json thm xmp")
+
+PICTURE_ENDINGS = _endings("jpg jpeg jpe jfif png gif webp tif tiff bmp avif heic heif img")
 
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -81,16 +114,40 @@ def open_picture(source: str | Path | bytes, formats: Sequence[str] = FORMATS) -
         file, head = io.BytesIO(source), source[:12]
     else:
         file, head = source, photo_bytes(source, 12)
-    with _refusals(head):
+    path = "" if isinstance(source, bytes) else source
+    with _refusals(head, path):
         if head[4:8] == b"ftyp" and "HEIF" in formats:
             _register_heif()
+            if head[8:] in HEIF_BRANDS and head[8:] not in HEIF_BRANDS_READ:
+                data = source if isinstance(source, bytes) else photo_bytes(source)
+                file = io.BytesIO(data[:8] + b"mif1" + data[12:])
         else:
             formats = [form for form in formats if form != "HEIF"]
         image = Image.open(file, formats=list(formats))
         if image.width * image.height > MAX_PHOTO_PIXELS:
             image.close()
             raise PhotoError("too large")
+        if image.format == "TIFF" and _is_raw(image, path):
+            image.close()
+            raise PhotoError(RAW)
         return image
+
+
+def glance(path: str | Path) -> None:
+    """Refuse a file that is no photo by its first bytes; what begins as one may yet be damaged.
+
+    Raises:
+        PhotoError: whatever shows.
+    """
+    head = photo_bytes(path, 12)
+    if not head.startswith((b"\xff\xd8\xff", b"\x89PNG")):
+        open_picture(path).close()
+
+
+def is_known(name: str, data: bytes) -> bool:
+    """Whether a file of an archive is a picture, by the end of its name or how it begins."""
+    known = data.startswith(PHOTO_HEADS) or data[8:12] in (*HEIF_BRANDS, *AVIF_BRANDS)
+    return known or Path(f"_.{name}").suffix.lower() in PICTURE_ENDINGS
 
 
 def open_photo(path: str | Path, size: int, side: str = "long") -> Image.Image:
@@ -145,6 +202,8 @@ def orientation(image: Image.Image) -> int:
 
 def _decoded(image: Image.Image, size: int, side: str) -> Image.Image:
     target = fitted(*image.size, size, side)
+    if max(image.size) > MAX_RATIO * min(image.size):
+        raise PhotoError("too long for its width")
     if min(target) < MIN_SIDE:
         raise PhotoError("too small")
     # A large JPEG is decoded at 1/2, 1/4 or 1/8: faster, and as good while twice the size is left.
@@ -182,11 +241,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image
 
 
-def reason_of(error: Exception, head: bytes = b"") -> str:
-    """What is wrong with a file that begins with ``head``, in two or three words."""
+def reason_of(error: Exception, head: bytes = b"", path: str | Path = "") -> str:
+    """What is wrong with a file that begins with ``head``, in a few words."""
     if isinstance(error, UnidentifiedImageError):
-        known = head.startswith(PHOTO_HEADS) or (head[4:8] == b"ftyp" and head[8:] in BOX_FORMATS)
-        return "damaged" if known else "not an image"
+        return _what_it_is(head, Path(path).suffix.lower())
     if isinstance(error, Image.DecompressionBombError | MemoryError):
         return "too large"
     if isinstance(error, PermissionError):
@@ -200,6 +258,31 @@ def reason_of(error: Exception, head: bytes = b"") -> str:
     if isinstance(error, UnicodeEncodeError) or "null byte" in str(error):
         return "name that is none"
     return "truncated" if "truncated" in str(error).lower() else "damaged"
+
+
+def _what_it_is(head: bytes, ending: str) -> str:
+    """What a file is that pillow does not know."""
+    brand = head[8:12] if head[4:8] == b"ftyp" else b""
+    if brand in HEIF_BRANDS:
+        return "damaged HEIF"
+    if brand == b"crx " or head.startswith(RAW_HEADS) or ending in RAW_ENDINGS:
+        return RAW
+    if head.startswith(PHOTO_HEADS) or brand in AVIF_BRANDS:
+        return "damaged"
+    if brand or ending in VIDEO_ENDINGS:
+        return VIDEO
+    return SIDECAR if ending in SIDECAR_ENDINGS else "not an image"
+
+
+def _is_raw(image: Image.Image, path: str | Path) -> bool:
+    """Whether a TIFF is a camera's raw file, whose first picture is a thumbnail."""
+    tags = getattr(image, "tag_v2", {})
+    return (
+        Path(path).suffix.lower() in RAW_ENDINGS
+        or bool(tags.get(_REDUCED, 0) & 1)
+        or _DNG_VERSION in tags
+        or tags.get(_PHOTOMETRIC) in _OF_A_SENSOR
+    )
 
 
 def _check_memory(image: Image.Image) -> None:
@@ -223,7 +306,7 @@ def _register_heif() -> None:
 
 
 @contextmanager
-def _refusals(head: bytes = b"") -> Iterator[None]:
+def _refusals(head: bytes = b"", path: str | Path = "") -> Iterator[None]:
     """Make a :class:`PhotoError` of whatever is raised inside, and silence pillow's warnings of odd
     EXIF: only the pixels matter."""
     try:
@@ -235,4 +318,4 @@ def _refusals(head: bytes = b"") -> Iterator[None]:
     except Exception as error:
         # Not only OSError: on damaged files pillow's decoders also raise SyntaxError, ValueError,
         # EOFError, IndexError, struct.error, zlib.error and more.
-        raise PhotoError(reason_of(error, head)) from None
+        raise PhotoError(reason_of(error, head, path)) from None

@@ -16,7 +16,7 @@ from PIL import Image as PILImage
 
 from data_gen.files.errors import InputError
 from data_gen.files.files import is_file
-from data_gen.images.photos import FORMATS, PhotoError, open_picture, photo_bytes
+from data_gen.images.photos import FORMATS, MAX_RATIO, PhotoError, open_picture, photo_bytes
 from rewards.names import name_key, name_problem
 
 OCT = "object_consistency"
@@ -82,6 +82,8 @@ NOT_UTF8 = "holds half of a surrogate pair, which no encoding has"
 
 TOO_LARGE = f"has no pixel, or more than {MAX_PIXELS}"
 
+TOO_LONG = f"is more than {MAX_RATIO} times as long as wide, which processors of images refuse"
+
 
 class RowError(InputError):
     """A row that breaks the contract. The message names the place, the row id, the column, why.
@@ -136,7 +138,9 @@ def check_row(row: dict, where: str = "row", folder: Path | None = None) -> None
         problem = image_problem(image, folder)
         if problem:
             refuse(
-                "images", f"an image {problem}", f" (number {i}); replace it or leave the row out"
+                "images",
+                f"an image {problem}",
+                f" (number {i}{_path_of(image)}); replace it or leave the row out",
             )
     if placeholders != len(row["images"] or []):
         refuse(
@@ -282,8 +286,16 @@ def encode_image(image: PILImage.Image | dict, form: str = "png") -> dict:
     return {"bytes": buffer.getvalue(), "path": None}
 
 
+def _path_of(image: Any) -> str:
+    """The path of an image that is stored as one, for a message."""
+    stored = isinstance(image, dict) and image.get("bytes") is None
+    return f", {_short(image.get('path'))}" if stored else ""
+
+
 def _size_problem(image: PILImage.Image) -> str | None:
-    return None if 0 < image.width * image.height <= MAX_PIXELS else TOO_LARGE
+    if not 0 < image.width * image.height <= MAX_PIXELS:
+        return TOO_LARGE
+    return TOO_LONG if max(image.size) > MAX_RATIO * min(image.size) else None
 
 
 def _is_utf8(text: str) -> bool:

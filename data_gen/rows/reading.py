@@ -8,6 +8,7 @@ import tarfile
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,15 @@ from datasets import Dataset, Features
 
 from data_gen.files.files import digest, is_file
 from data_gen.files.json_stream import from_json
+from data_gen.files.system_files import is_system_path
+from data_gen.images.photos import is_known
 from data_gen.rows.build_plan import is_there, manifest_of
-from data_gen.rows.contract import FEATURES, RowError, check_row
+from data_gen.rows.contract import FEATURES, RowError, check_row, image_bytes
 
 ENDINGS = (".parquet", ".tar")
+
+PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z")
+"""Endings of files that may hold rows and must be unpacked first."""
 
 BATCH = 32
 """Rows of a parquet file that are read at a time; in a foreign file one row group may hold all."""
@@ -61,19 +67,21 @@ def read_rows(path: str | Path) -> Dataset:
             f"{path}: {changed[0]} is not as its manifest says; make or fetch it again, or take "
             f"manifest.json away if it was changed on purpose"
         )
-    ids = array("Q")
+    ids, loose, extra = array("Q"), False, None
     for file in files:
         for row in stored_rows(file):
             if isinstance(row, RowError):
                 raise row
             check_row(row, str(file), folder_of(path))
             ids.append(digest(row["id"]))
+            loose |= any(image["bytes"] is None for image in row["images"] or [])
+            extra = _narrowed(extra, row) if file.suffix == ".tar" else extra
     if not ids:
         raise RowError(f"{path}: holds no row")
     twice = repeated_id(path, ids)
     if twice is not None:
         raise RowError(f"{path}: row {twice!r}: column 'id': is used twice")
-    return _opened(files)
+    return _opened(files, loose, extra)
 
 
 def folder_of(path: str | Path) -> Path:
@@ -90,15 +98,18 @@ def files_of(path: str | Path) -> list[Path]:
     """
     path = Path(path)
     if path.is_file():
+        _refuse_packed([path])
         return [path]
-    partial = path.with_name(path.name + ".partial")
+    partial = path.absolute().with_name(path.absolute().name + ".partial")
     if not path.exists() and partial.exists():
         raise FileNotFoundError(
             f"no rows at {path}; a half-made set is at {partial}: run the "
             "command that made it again"
         )
-    files = sorted(f for f in path.rglob("*") if f.suffix in ENDINGS and not f.is_dir())
+    there = sorted(f for f in path.rglob("*") if not is_system_path(f, path))
+    files = [f for f in there if f.suffix in ENDINGS and not f.is_dir()]
     if not files:
+        _refuse_packed(there)
         raise FileNotFoundError(
             f"no rows at {path}: it holds no parquet and no tar file; make some with "
             f"`byname generate --config configs/data/toybox.yaml`"
@@ -107,6 +118,15 @@ def files_of(path: str | Path) -> list[Path]:
         if not is_file(file):  # before opening: reading a named pipe would wait for ever
             raise RowError(f"{file} is no file; put one of rows there, or take it away")
     return files
+
+
+def _refuse_packed(files: list[Path]) -> None:
+    for file in files:
+        if file.suffix in PACKED:
+            raise FileNotFoundError(
+                f"{file} is packed, and rows are read from parquet and tar files only; unpack it, "
+                "a .tar.gz with gunzip, and give what comes out"
+            )
 
 
 def lost_shards(path: str | Path) -> list[str]:
@@ -202,7 +222,8 @@ def repeated_id(path: str | Path, digests: Iterable[int]) -> str | None:
 
 
 def _parquet_rows(file: Path, columns: Iterable[str] | None) -> Iterator[dict | RowError]:
-    with pq.ParquetFile(file) as parquet:
+    # Absolute: in a relative path, what stands before a colon would be taken for a scheme.
+    with pq.ParquetFile(file.absolute()) as parquet:
         found = parquet.schema_arrow.names
         missing = [c for c in columns or FEATURES if c not in found]
         if missing:
@@ -224,11 +245,25 @@ def _parquet_rows(file: Path, columns: Iterable[str] | None) -> Iterator[dict | 
                 yield _too_large(file, size)
                 return
             try:
-                yield from batch.to_pylist()
+                yield from (_with_paths(row, file) for row in batch.to_pylist())
             except UnicodeDecodeError:  # rare: look for it row by row
                 for i in range(len(batch)):
                     yield _python(batch, i, f"{file}: row {number + i}")
             number += len(batch)
+
+
+def _with_paths(row: dict, file: Path) -> dict:
+    """A row whose images, where they are files of their own, are told from its file's folder or
+    the one above, whatever folder the program runs in."""
+    for image in row.get("images") or []:
+        if not isinstance(image, dict) or image.get("bytes") is not None:
+            continue
+        path = image.get("path")
+        if isinstance(path, str) and not Path(path).is_absolute():
+            path = path.replace("\\", "/")
+            near = (folder / path for folder in (file.parent, file.absolute().parent.parent))
+            image["path"] = next((str(p.absolute()) for p in near if is_file(p)), path)
+    return row
 
 
 def unfolds_to(parquet: pq.ParquetFile) -> int:
@@ -278,7 +313,7 @@ def _tar_rows(file: Path) -> Iterator[dict | RowError]:
     with tarfile.open(file, "r:") as tar:
         key, parts = None, {}
         for member in tar:
-            if not member.isfile():
+            if not member.isfile() or is_system_path(member.name):
                 continue
             folder, _, name = member.name.rpartition("/")
             stem, _, ending = name.partition(".")
@@ -329,32 +364,67 @@ def _assembled(parts: dict[str, bytes], where: str) -> dict | RowError:
             f"{where}: has no .json with the row's columns; it holds {', '.join(sorted(parts))}",
             kind="json: is missing",
         )
-    # 10.png comes after 9.png
-    names = sorted(parts, key=lambda name: (len(name.partition(".")[0]), name))
+    # A tar may hold texts and classes beside the pictures. 10.png comes after 9.png.
+    pictures = [name for name, data in parts.items() if is_known(name, data)]
+    names = sorted(pictures, key=lambda name: (len(name.partition(".")[0]), name))
     return {**row, "images": [{"bytes": parts[name], "path": None} for name in names]}
 
 
-def _opened(files: list[Path]) -> Dataset:
-    """A memory-mapped data set: rows are converted once, to a file in the cache."""
-    names: list[Any] = [str(file) for file in files]
-    if files[0].suffix == ".tar":
-        row = next(_all_rows(names[:1], []))
-        extra = pa.Table.from_pylist([{k: v for k, v in row.items() if k not in FEATURES}])
-        features = Features({**FEATURES, **Features.from_arrow_schema(extra.schema)})
-        # datasets keys its cache by the arguments: a file that changed must not look the same.
-        times = [file.stat().st_mtime_ns for file in files]
-        return Dataset.from_generator(
-            _all_rows, features=features, gen_kwargs={"files": names, "times": times}
-        )
+def _opened(files: list[Path], loose: bool, extra: dict[str, pa.DataType] | None) -> Dataset:
+    """A memory-mapped data set: rows are converted once, to a file in the cache. Of further columns
+    it has those that all files have, in one type.
+
+    Args:
+        loose: whether images are files of their own; they are then copied into the cache.
+        extra: further columns that all rows of tars have; ``None`` where there is no tar.
+    """
+    names: list[Any] = [str(file.absolute()) for file in files]
     # A foreign file may store the same columns in other types, and images as mere structs.
-    found = Features.from_arrow_schema(pq.read_schema(files[0]))
-    return Dataset.from_parquet(
-        names,
-        features=Features({column: FEATURES.get(column, kind) for column, kind in found.items()}),
+    found = [
+        Features.from_arrow_schema(pq.read_schema(name))
+        for name in names
+        if not name.endswith(".tar")
+    ]
+    if extra is not None:
+        found.append(Features(FEATURES | Features.from_arrow_schema(pa.schema(extra))))
+    features = Features(
+        {
+            column: FEATURES.get(column, kind)
+            for column, kind in found[0].items()
+            if column in FEATURES or all(schema.get(column) == kind for schema in found)
+        }
+    )
+    pattern = any(has_magic(name) for name in names)  # datasets would take [album] for one
+    if not (loose or pattern or extra is not None):
+        return Dataset.from_parquet(names, columns=list(features), features=features)
+    # datasets keys its cache by the arguments: a file that changed must not look the same.
+    times = [file.stat().st_mtime_ns for file in files]
+    return Dataset.from_generator(
+        _all_rows,
+        features=features,
+        gen_kwargs={"files": names, "times": times, "columns": tuple(features)},
     )
 
 
-def _all_rows(files: list[str], times: list[int]) -> Iterator[dict]:
+def _narrowed(common: dict[str, pa.DataType] | None, row: dict) -> dict[str, pa.DataType]:
+    """Further columns of a row, less those that earlier rows lack or have in another type."""
+    schema = pa.Table.from_pylist([{k: v for k, v in row.items() if k not in FEATURES}]).schema
+    kinds = dict(zip(schema.names, schema.types, strict=True))
+    if common is None:
+        return kinds
+    for column, kind in list(common.items()):
+        other = kinds.get(column)
+        if other is not None and pa.types.is_null(kind):
+            common[column] = other
+        elif other is None or (other != kind and not pa.types.is_null(other)):
+            del common[column]
+    return common
+
+
+def _all_rows(files: list[str], times: list[int], columns: tuple[str, ...]) -> Iterator[dict]:
     """The rows of files that were checked before, so that none of them is an error."""
     for file in files:
-        yield from (row for row in stored_rows(Path(file)) if isinstance(row, dict))
+        for row in stored_rows(Path(file)):
+            if isinstance(row, dict):
+                images = [{"bytes": image_bytes(i), "path": None} for i in row["images"] or []]
+                yield {name: images if name == "images" else row.get(name) for name in columns}

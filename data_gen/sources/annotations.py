@@ -171,7 +171,7 @@ class _Conflicts:
             of, kind = self.images.get(found.image[i]), self.categories.get(found.category[i])
             if of:
                 found.flag[i] = "image id of two images"
-                found.ids[i] += f": {of}" if of else ""
+                found.ids[i] += f": {of}"
             elif kind:
                 found.flag[i] = "category id of two categories"
                 found.ids[i] += f": {kind}"

@@ -127,7 +127,7 @@ def detection_rows(
     )
     limits = Limits(min_share, max_share, min_side, min_margin, duplicate_iou, max_overlap)
     found, kept = open_boxes(annotations, images, references, box_format, categories, limits)
-    line = summary(name, kept)
+    line = summary(name, kept, found.dialect)
     report(line)
     if not kept.boxes:
         raise SourceError(
@@ -254,7 +254,9 @@ class Boxes(Sequence[Subject]):
         return photo
 
 
-def summary(name: str, kept: Kept) -> str:
-    """One line: how many boxes are used, how many are not and why."""
+def summary(name: str, kept: Kept, dialect: str = "") -> str:
+    """One line: how many boxes are used, how many are not and why; and which program's file it is,
+    where that shows."""
     boxes = sum(map(len, kept.boxes.values()))
-    return f"{name}: {boxes} boxes in {len(kept.boxes)} images used" + kept.skipped.clause()
+    of = f" of {dialect}" if dialect else ""
+    return f"{name}: {boxes} boxes in {len(kept.boxes)} images{of} used{kept.skipped.clause()}"

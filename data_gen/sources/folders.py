@@ -4,17 +4,18 @@ A folder is a subject and its photos are its views; :mod:`data_gen.tasks.builder
 photo shows one subject, so the query of a row with several is a composite of photos; its ``source``
 says so.
 
-Not made: localization rows, as such photos have no boxes. Near-copies among photos are not found.
+Near copies among a subject's photos are used once (:mod:`data_gen.images.near_copies`). Not made:
+localization rows, as such photos have no boxes.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
 
-from data_gen.files.errors import SourceError
+from data_gen.files.errors import ImageError, SourceError
 from data_gen.files.files import fingerprint_of
 from data_gen.images.photos import PhotoError, open_photo
 from data_gen.rows import ICT, OCT
@@ -22,6 +23,7 @@ from data_gen.rows.indexed import IndexedRows, interleaved
 from data_gen.sources.photo_folders import (
     CLASSES_FILES,
     PhotoFolder,
+    PhotoPaths,
     folded,
     is_heldout,
     printable,
@@ -29,6 +31,7 @@ from data_gen.sources.photo_folders import (
     scan,
     summary,
 )
+from data_gen.sources.zip_root import folder_of_root
 from data_gen.tasks.builder import SourceRows
 from data_gen.tasks.checks import check_counts, check_images
 from data_gen.tasks.subjects import (
@@ -70,7 +73,7 @@ def folder_rows(
     row. Tasks come interleaved.
 
     Args:
-        root: directory of subjects' folders.
+        root: directory of subjects' folders, or a zip file of them.
         seed: of every draw.
         counts: task -> number of rows, for ``object_consistency`` and ``identity_consistency``.
         size: largest length of the bounded side of every image, composites included, in pixels.
@@ -110,9 +113,7 @@ def folder_rows(
         expected_counts=expected_counts,
         combinations=combinations,
     )
-    root = Path(root)
-    if not root.is_dir():
-        raise SourceError(f"{root} is no directory; give one that holds <subject>/*.jpg")
+    root = folder_of_root(root)
     file = (
         Path(classes)
         if classes
@@ -143,7 +144,8 @@ def folder_rows(
     rows = SourceRows(
         source, seed, prefix=prefix, shares=shares, size=size, side=side, templates=templates
     )
-    photos = [photo for folder in pool for photo in folder.photos]
+    photos = PhotoPaths(photo for folder in pool for photo in folder.photos)
+    opened = all(folder.opened for folder in pool)
     return IndexedRows(
         counts,
         rows.make,
@@ -152,23 +154,37 @@ def folder_rows(
         fingerprint=fingerprint_of(
             str(templates),
             str([folder.kind for folder in pool]),
-            *(part for p in photos for part in (printable(p.relative_to(root)), p)),
+            *(
+                part
+                for p in photos
+                for part in (printable(p.relative_to(root)), p if opened else _state(p))
+            ),
         ),
         image_format=image_format,
     )
 
 
+def _state(path: Path) -> str:
+    """Size and time of a file that is not read for the fingerprint: there are too many."""
+    info = os.stat(path)
+    return f"{info.st_size} {info.st_mtime_ns}"
+
+
 def folder_source(root: Path, folders: list[PhotoFolder], size: int, side: str) -> Source:
     """The folders below ``root`` as subjects; their photos are opened when they are needed.
 
-    Opening raises :class:`SourceError` for a photo that was fine when it was scanned.
+    Opening raises :class:`SourceError` for a photo that was fine when it was scanned, and
+    :class:`ImageError` for one that was not opened then.
     """
+    scanned = all(folder.opened for folder in folders)
 
     @lru_cache(CACHED_PHOTOS)
     def opened(path: Path) -> Image.Image:
         try:
             return open_photo(path, size, side)
         except PhotoError as reason:
+            if not scanned:
+                raise ImageError(printable(path), str(reason)) from None
             raise SourceError(
                 f"{path}: {reason}, though it was fine at the start; was it changed meanwhile?"
             ) from None
@@ -176,13 +192,27 @@ def folder_source(root: Path, folders: list[PhotoFolder], size: int, side: str) 
     def view(path: Path) -> View:
         return View(printable(path.relative_to(root)), lambda: opened(path))
 
-    return Source(
-        "folders",
-        [
-            Subject(f.name, tuple(map(view, f.photos)), f.kind, f.kind and kind_sentence(f.kind))
-            for f in folders
-        ],
-    )
+    return Source("folders", _Folders(folders, view), copies=not scanned)
+
+
+class _Folders(Sequence[Subject]):
+    """Folders as subjects, built on access."""
+
+    def __init__(self, folders: list[PhotoFolder], view: Callable[[Path], View]):
+        self.folders, self.view = folders, view
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+    def __getitem__(self, i: int) -> Subject:
+        folder = self.folders[i]
+        return Subject(
+            folder.name,
+            tuple(map(self.view, folder.photos)),
+            folder.kind,
+            folder.kind and kind_sentence(folder.kind),
+            label=folder.alike,
+        )
 
 
 def _check_split(split: str | None, heldout_share: float) -> None:
@@ -195,6 +225,12 @@ def _check_split(split: str | None, heldout_share: float) -> None:
 def _check_subjects(pool: list[PhotoFolder], where: str) -> None:
     pairs = sum(len(folder.photos) > 1 for folder in pool)
     if pairs < 2:
+        if len(pool) == 1 and len(pool[0].sub_folders) > 1:
+            raise SourceError(
+                f"{where}: all photos lie in {printable(pool[0].name)}, in "
+                f"{len(pool[0].sub_folders)} folders; if these are the subjects, give "
+                f"{Path(where) / printable(pool[0].name)}"
+            )
         raise SourceError(
             f"{where}: {len(pool)} subjects, {pairs or 'none'} with two photos; two are needed: a "
             f"row needs a reference and another photo of the same subject, or of another one that "

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from data_gen.files.errors import ImageError, SourceError
 from data_gen.files.files import atomic_file, is_file
 from data_gen.files.skipped import SkippedItems
+from data_gen.files.system_files import is_system_path
 from data_gen.images.photos import PhotoError, open_image_bytes
 from data_gen.rows.disk_space import is_full
 from data_gen.rows.reading import unfolds_to
@@ -64,7 +65,9 @@ def parquet_files(path: str | Path) -> list[Path]:
         SourceError: there is none.
     """
     path = Path(path)
-    found = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    found = [path]
+    if path.is_dir():
+        found = sorted(f for f in path.rglob("*.parquet") if not is_system_path(f, path))
     files = [file for file in found if is_file(file)]
     if not files:
         raise SourceError(
@@ -165,7 +168,7 @@ def _images(file: Path, group: int, state: tuple) -> pa.ChunkedArray:
 
 @lru_cache(OPEN_FILES)
 def _opened(file: Path, state: tuple) -> pq.ParquetFile:
-    return pq.ParquetFile(file)
+    return pq.ParquetFile(file.absolute())  # a colon in a relative path would be a scheme
 
 
 def _state(file: Path) -> tuple[int, int, int]:

@@ -1,13 +1,21 @@
 """Scan folders of photos: which photos are usable, which class a folder is of, which are held out.
 
 Every file that is not used is skipped for a reason, and :func:`summary` reports that in one line.
+
+A folder is a subject by its place on disk, not by how its name is printed. Two names that differ in
+their Unicode form only, as a Mac and others write é, are one subject.
+
+Up to :data:`MOST_OPENED` photos are opened once, and near copies among those of a subject are used
+once. Of more, only the first bytes are read: then a photo that turns out to be damaged, or a "yes"
+of two near copies, costs its row.
 """
 
 import hashlib
 import os
+import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +24,9 @@ from tqdm import tqdm
 
 from data_gen.files.errors import SourceError
 from data_gen.files.skipped import SkippedItems
-from data_gen.images.photos import PhotoError, open_photo, reason_of
+from data_gen.files.system_files import is_system_name
+from data_gen.images.near_copies import Look, copies_of_earlier, look_of
+from data_gen.images.photos import PhotoError, glance, open_photo, reason_of
 
 CLASSES_FILES = ("classes", "classes.txt", "classes.csv", "prompts_and_classes.txt")
 """Looked for in the root, in this order."""
@@ -24,16 +34,62 @@ CLASSES_FILES = ("classes", "classes.txt", "classes.csv", "prompts_and_classes.t
 HEADERS = ("subject", "subject_name", "name", "folder")
 """First cells of a classes file's header line."""
 
-SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+MOST_OPENED = 5_000
+"""Photos up to which each is opened while they are scanned; opening more would take hours."""
+
+EDIT_OF = (
+    (re.compile(r"(?i)^(.+)-(?:edited|bearbeitet|modifié|editado|modificato|bewerkt)$"), r"\1"),
+    (re.compile(r"(?i)^(IMG_)E([0-9]{3,})$"), r"\1\2"),
+)
+"""How an edited photo is called beside its original: by Google Takeout, by iPhones."""
+
+TAKEOUT_YEAR = re.compile(
+    r"(?i)^(?:photos from|photos de|photos del|fotos von|fotos aus|fotos de|fotos del|foto dal"
+    r"|foto del|foto's van|foto's uit) (?:19|20)[0-9]{2}$"
+)
+"""Folders in which Google Takeout repeats the photos of all albums, by year."""
+
+
+class PhotoPaths(Sequence[Path]):
+    """Paths of photos, of which memory holds the text only: 100,000 of them take some 15 MB."""
+
+    def __init__(self, paths: Iterable[str | Path] = ()):
+        self._texts = [os.fspath(path) for path in paths]
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, i):
+        return [*map(Path, self._texts[i])] if isinstance(i, slice) else Path(self._texts[i])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def append(self, path: str | Path) -> None:
+        """Add one."""
+        self._texts.append(os.fspath(path))
 
 
 @dataclass(eq=False)
 class PhotoFolder:
-    """The photos of one subject: ``name`` is the folder's, ``kind`` its class (``dog``) or none."""
+    """The photos of one subject.
+
+    Attributes:
+        name: of its folder, as text; bytes of it that are no text stand as ``\\xe9``.
+        photos: their paths.
+        kind: its class (``dog``), or none.
+        alike: what other folders of nearly the same name (``Bo``, ``bo``) have too: they may be
+            the same subject.
+        sub_folders: that hold its photos; empty where it holds one itself.
+        opened: whether all photos were opened once.
+    """
 
     name: str
-    photos: list[Path] = field(default_factory=list)
+    photos: PhotoPaths = field(default_factory=PhotoPaths)
     kind: str | None = None
+    alike: str | None = None
+    sub_folders: frozenset[str] = frozenset()
+    opened: bool = True
 
 
 def scan(
@@ -60,17 +116,23 @@ def scan(
     root = Path(root)
     skipped: list[tuple[str, str]] = []
 
-    def skip(path: Path, reason: str) -> None:
-        skipped.append((reason, printable(path.relative_to(root))))
+    def skip(path: str | Path, reason: str, other: str | None = None) -> None:
+        where = printable(Path(path).relative_to(root))
+        skipped.append((reason, f"{where} of {Path(other).name}" if other else where))
 
-    files: list[tuple[PhotoFolder, Path]] = []
+    files: dict[str, PhotoFolder] = {}
+    known: dict[str, PhotoFolder] = {}
     seen = {os.path.realpath(root)}
     for entry in sorted(root.iterdir(), key=_links_last):
-        if _is_hidden(entry):
+        if is_system_name(entry.name):
             skip(entry, "hidden")
         elif os.path.isdir(entry):
-            folder = PhotoFolder(printable(entry.name))
-            files += [(folder, path) for path in _walk(entry, seen, skip)]
+            if TAKEOUT_YEAR.match(entry.name):
+                skip(entry, "a year of Google Takeout, which repeats the albums")
+                continue
+            name = text_of(entry.name)
+            folder = known.setdefault(unicodedata.normalize("NFC", name), PhotoFolder(name))
+            files.update((path, folder) for path in _walk(entry, seen, skip))
         elif entry != keep:
             try:
                 entry.stat()
@@ -78,26 +140,45 @@ def scan(
             except OSError as error:
                 skip(entry, reason_of(error))
 
-    usable: dict[Path, PhotoFolder] = {}
-    for folder, path in tqdm(files, desc="photos", unit="photo", disable=None):
+    for edit in _edits(files):
+        skip(edit, "an edited copy of another")
+        del files[edit]
+    every = len(files) <= MOST_OPENED
+    looks: dict[str, Look] = {}
+    for path in tqdm(list(files), desc="photos", unit="photo", disable=None):
         try:
-            open_photo(path, size, side)
-            usable[path] = folder
+            if every:
+                looks[path] = look_of(open_photo(path, size, side))
+            else:
+                glance(path)
         except PhotoError as reason:
             skip(path, str(reason))
-    for same in _copies(list(usable)):
-        owners = {usable[path].name for path in same}
-        for path in same if len(owners) > 1 else same[1:]:
-            skip(path, "in two subjects' folders" if len(owners) > 1 else "a copy of another")
-            del usable[path]
+            del files[path]
+    for same in _copies(list(files)):
+        shared = len({id(files[path]) for path in same}) > 1
+        for path in same if shared else same[1:]:
+            skip(path, "in two subjects' folders" if shared else "a copy of another")
+            del files[path]
 
-    folders: dict[str, PhotoFolder] = {}
-    for path, folder in usable.items():
-        folders.setdefault(folder.name, folder).photos.append(path)
+    members: dict[int, list[str]] = defaultdict(list)
+    for path, folder in files.items():
+        members[id(folder)].append(path)
+    folders = [folder for folder in known.values() if members[id(folder)]]
+    for folder in folders:
+        paths = members[id(folder)]
+        near = copies_of_earlier([looks[path] for path in paths]) if every else {}
+        for copy, original in near.items():
+            skip(paths[copy], "a near copy of another", paths[original])
+        folder.photos = PhotoPaths(path for i, path in enumerate(paths) if i not in near)
+        inner = [Path(path).relative_to(root).parts[1:-1] for path in folder.photos]
+        if all(inner):
+            folder.sub_folders = frozenset(text_of(parts[0]) for parts in inner)
+        folder.opened = every
+    _mark_alike(folders)
     found = SkippedItems()
     for reason, where in sorted(skipped):
         found.add(reason, where)
-    return sorted(folders.values(), key=lambda folder: folder.name), found
+    return sorted(folders, key=lambda folder: folder.name), found
 
 
 def read_classes(path: str | Path) -> dict[str, str]:
@@ -148,11 +229,12 @@ def summary(
     """One line: what is used, what is skipped and why, and what can only be used in part."""
 
     def some(items: list[str]) -> str:
-        return f"({', '.join(items[:3])}{', …' if len(items) > 3 else ''})"
+        return f"({', '.join(map(printable, items[:3]))}{', …' if len(items) > 3 else ''})"
 
     photos = sum(len(f.photos) for f in folders)
     line = f"folders: {photos} photos of {len(folders)} subjects used"
     line += skipped.clause()
+    line += _level(folders)
     single = [f.name for f in folders if len(f.photos) == 1]
     if single:
         line += f"; {len(single)} with one photo, not used {some(single)}"
@@ -165,12 +247,20 @@ def summary(
 
 
 def printable(path: Path | str) -> str:
-    """A path as text on one line, with ``/``; what cannot be printed becomes U+FFFD."""
-    text = os.fsencode(Path(path).as_posix()).decode("utf-8", "replace")
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+    """A path as text on one line, with ``/``, for people to read; what cannot be printed stands as
+    an escape such as ``\\u200d``, so that two paths never look the same."""
+    text = text_of(Path(path).as_posix())
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
 
 
-def _walk(folder: Path, seen: set[str], skip: Callable[[Path, str], None]) -> list[Path]:
+def text_of(name: str) -> str:
+    """A name of the file system as text: bytes that are no UTF-8 become ``\\xe9``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _walk(folder: Path, seen: set[str], skip: Callable[[str | Path, str], None]) -> list[str]:
     """Files below ``folder``, by name; folders already ``seen`` (loops, links) are not entered."""
     real = os.path.realpath(folder)
     if real in seen:
@@ -179,42 +269,88 @@ def _walk(folder: Path, seen: set[str], skip: Callable[[Path, str], None]) -> li
         return []
     seen.add(real)
     try:
-        entries = sorted(folder.iterdir(), key=_links_last)
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=_links_last)
     except OSError as error:
         skip(folder, reason_of(error))
         return []
     if not entries:
         skip(folder, "empty folder")
-    files: list[Path] = []
+    files: list[str] = []
     for entry in entries:
-        if _is_hidden(entry):
-            skip(entry, "hidden")
-        elif os.path.isdir(entry):
-            files += _walk(entry, seen, skip)
+        if is_system_name(entry.name):
+            skip(entry.path, "hidden")
+        elif os.path.isdir(entry.path):
+            files += _walk(Path(entry.path), seen, skip)
         else:
-            files.append(entry)
+            files.append(entry.path)
     return files
 
 
-def _links_last(path: Path) -> tuple[bool, str]:
+def _links_last(path: Path | os.DirEntry) -> tuple[bool, str]:
     """Order by name, but a folder comes before links to it, so that it keeps its own name."""
     return path.is_symlink(), path.name
 
 
-def _is_hidden(path: Path) -> bool:
-    """Whether a system put it there: ``.DS_Store``, ``._03.jpg``, ``__MACOSX``, ``Thumbs.db``."""
-    return path.name.startswith((".", "__MACOSX")) or path.name.lower() in SYSTEM_FILES
+def _edits(files: Iterable[str]) -> list[str]:
+    """Photos that are called as edits of another one that lies beside them."""
+    beside: dict[str, set[str]] = defaultdict(set)
+    edited: list[tuple[str, str, str]] = []
+    for path in files:
+        folder, name = os.path.split(path)
+        stem = os.path.splitext(name)[0]
+        beside[folder].add(stem.casefold())
+        for form, original in EDIT_OF:
+            if form.match(stem):
+                edited.append((path, folder, form.sub(original, stem)))
+    return [path for path, folder, original in edited if original.casefold() in beside[folder]]
 
 
-def _copies(paths: list[Path]) -> list[list[Path]]:
-    """Groups of byte-identical files. Files whose length is unique are not read."""
-    by_length, by_content = defaultdict(list), defaultdict(list)
+def _mark_alike(folders: list[PhotoFolder]) -> None:
+    """Mark folders whose names differ in case or width of letters only."""
+    by_name = defaultdict(list)
+    for folder in folders:
+        by_name[unicodedata.normalize("NFKC", folder.name).casefold().strip()].append(folder)
+    for name, same in by_name.items():
+        for folder in same if len(same) > 1 else []:
+            folder.alike = name
+
+
+def _level(folders: list[PhotoFolder]) -> str:
+    """A clause that warns where the subjects may be the sub-folders: photos of several folders lie
+    in sub-folders of the same names."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for folder in folders:
+        for name in folder.sub_folders:
+            below[folded(name)].add(folder.name)
+    same = {name: owners for name, owners in below.items() if len(owners) > 1}
+    if not same:
+        return ""
+    name, owners = next(iter(same.items()))
+    two = " and ".join(printable(owner) for owner in sorted(owners)[:2])
+    return (
+        f"; a warning: photos of {two} lie in sub-folders of the same name ({printable(name)}): "
+        "where the sub-folders are the subjects, give a folder that holds these"
+    )
+
+
+def _copies(paths: list[str]) -> list[list[str]]:
+    """Groups of byte-identical files. Files whose length is unique are not read, and links to one
+    file are known without reading."""
+    by_length: dict[int, dict[tuple, list[str]]] = defaultdict(lambda: defaultdict(list))
+    by_content: dict[bytes, list[str]] = defaultdict(list)
     for path in paths:
-        by_length[os.path.getsize(path)].append(path)
+        info = os.stat(path)
+        by_length[info.st_size][info.st_dev, info.st_ino].append(path)
     for same_length in by_length.values():
-        for path in same_length if len(same_length) > 1 else []:
-            by_content[hashlib.sha256(path.read_bytes()).digest()].append(path)
-    return [same for same in by_content.values() if len(same) > 1]
+        for links in same_length.values():
+            if len(same_length) == 1:
+                by_content[b"length %d" % os.path.getsize(links[0])] += links
+                continue
+            with open(links[0], "rb") as file:
+                by_content[hashlib.file_digest(file, "sha256").digest()] += links
+    order = {path: i for i, path in enumerate(paths)}
+    return [sorted(same, key=order.__getitem__) for same in by_content.values() if len(same) > 1]
 
 
 @lru_cache(4096)

