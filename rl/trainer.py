@@ -76,7 +76,7 @@ class TrainerOptions:
         completions_every: log those of every n-th step; 0 logs none.
         replay_completions: directory or file of logged completions to train on instead of sampling,
             for debugging and for comparing set-ups; rows and order must be those of the recording.
-        share_prompt, share_vision, share_dropout, drop_finished: see
+        share_prompt, share_vision, share_dropout, drop_finished, fast_sampling: see
             :class:`rl.sharing.sharing.Sharing`.
     """
 
@@ -92,6 +92,7 @@ class TrainerOptions:
     share_vision: str = "off"
     share_dropout: bool = True
     drop_finished: bool = False
+    fast_sampling: bool = False
 
 
 class PolicyTrainer(
@@ -156,6 +157,7 @@ class PolicyTrainer(
             prompt=self.options.share_prompt,
             vision=self.options.share_vision,
             drop_finished=self.options.drop_finished,
+            fast_sampling=self.options.fast_sampling,
             dropout=self.options.share_dropout,
             in_step=is_deepspeed_zero3_enabled()
             or self.is_fsdp_enabled

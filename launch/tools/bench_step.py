@@ -63,6 +63,8 @@ CASES = {
         "500 / 64": Shape(prompt=500, completion=64),
         "500 / 128": Shape(prompt=500, completion=128),
         "500 / 64, reference": Shape(prompt=500, completion=64, beta=0.04),
+        "500 / 64, LoRA": Shape(prompt=500, completion=64, lora=True),
+        "500 / 64, dropout": Shape(prompt=500, completion=64, lora=True, dropout=0.05),
     },
     "G": {f"G {g}": replace(BASE, prompt=250, completion=64, G=g) for g in (2, 4, 8, 16, 32)},
     "prompt": {
@@ -189,7 +191,7 @@ def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> di
         shape,
         rounds=rounds,
         dtype=getattr(torch, dtype),
-        options=TrainerOptions(share_prompt=share, share_vision="auto"),
+        options=TrainerOptions(share_prompt=share, share_vision="auto", fast_sampling=True),
     )
     prompt = prompt_length(model, shape)
     found = {

@@ -197,7 +197,7 @@ class _Joined(torch.autograd.Function):
 
 
 @dataclass
-class _Call:
+class Call:
     """One call of a fused kernel.
 
     Shapes: ``query``: (B, H, M, D); ``key``, ``value``: (B, K, L, D); ``bias``: broadcastable to
@@ -292,9 +292,9 @@ class _Call:
 class _Calls(NamedTuple):
     """The three calls: of prompts, of branches to their prompts, of branches to themselves."""
 
-    prompt: _Call
-    to_prompt: _Call
-    own: _Call
+    prompt: Call
+    to_prompt: Call
+    own: Call
 
 
 def _calls(query, key, value, scaling: float, layout: Layout) -> _Calls:
@@ -302,13 +302,13 @@ def _calls(query, key, value, scaling: float, layout: Layout) -> _Calls:
     q, k, v = (x[:, :, :P] for x in (query, key, value))
     causal = hidden = None
     if layout.padded:
-        causal = _bias(_causal(layout), value.dtype)
-        hidden = _bias(layout.prefix_mask[:, None, None, :], value.dtype)
+        causal = bias_of(_causal(layout), value.dtype)
+        hidden = bias_of(layout.prefix_mask[:, None, None, :], value.dtype)
     own = (_split(x[:, :, P:], layout) for x in (query, key, value))
     return _Calls(
-        _Call(q, k, v, scaling, causal, causal=causal is None),
-        _Call(_fold(query[:, :, P:], K), k, v, scaling, hidden),
-        _Call(*own, scaling, causal=True),
+        Call(q, k, v, scaling, causal, causal=causal is None),
+        Call(_fold(query[:, :, P:], K), k, v, scaling, hidden),
+        Call(*own, scaling, causal=True),
     )
 
 
@@ -321,7 +321,7 @@ def _causal(layout: Layout) -> torch.Tensor:
     return before & mask[:, None, None, :] | own
 
 
-def _bias(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def bias_of(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """What is added to scores: 0, or so little that a sum of it alone still has a logarithm."""
     bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
     return bias.masked_fill_(~seen, torch.finfo(dtype).min / 2)

@@ -87,7 +87,7 @@ def unshared_cost(rows: int, prompt: int, completion: int, prices: Prices) -> fl
 def packed_cost(n: int, branches: int, prompt: int, completion: int, prices: Prices) -> float:
     """Cost of ``n`` packed rows with ``branches`` completions each, in tokens."""
     prefix, width = prompt - 1, completion + 1
-    pairs = prefix**2 / 2 + branches * width * (prefix + width)
+    pairs = prefix**2 / 2 + branches * width * (prefix + width / 2)
     return n * (
         prefix + branches * width + prices.pair * pairs + prices.scored * branches * completion
     )

@@ -14,6 +14,8 @@ import torch
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from rl.sharing.attention import Call, bias_of, kernel_differs
+
 FIRST_ROOM = 16
 """Tokens for which a branch first allocates memory; full memory is replaced by twice as much."""
 
@@ -47,13 +49,13 @@ class Rows:
 class PromptPart:
     """The prompts' keys and values of one layer, to which rows attend beside their own tokens.
 
-    Shapes: ``keys``, ``values``: (N, K, P, D); ``hidden``: (N, 1, 1, P), true in padding, or
-    ``None`` where there is none.
+    Shapes: ``keys``, ``values``: (N, K, P, D); ``bias``: (N, 1, 1, P), added to scores, or ``None``
+    where there is no padding.
     """
 
     keys: torch.Tensor
     values: torch.Tensor
-    hidden: torch.Tensor | None
+    bias: torch.Tensor | None
     rows: Rows
 
 
@@ -109,11 +111,12 @@ class SharedPromptCache(Cache):
     """
 
     def __init__(self, prefilled: DynamicCache, mask: torch.Tensor, group: torch.Tensor):
-        hidden = None if mask.all() else ~mask.bool()[:, None, None]
         rows = Rows.of(group)
         prefilled_layers: list[Any] = [*prefilled.layers]
+        dtype = prefilled_layers[0].keys.dtype
+        bias = None if mask.all() else bias_of(mask.bool()[:, None, None], dtype)
         self.branches = [
-            BranchLayer(PromptPart(layer.keys, layer.values, hidden, rows))
+            BranchLayer(PromptPart(layer.keys, layer.values, bias, rows))
             for layer in prefilled_layers
         ]
         super().__init__(layers=[*self.branches])
@@ -124,12 +127,12 @@ class SharedPromptCache(Cache):
         first = self.branches[0].prompt
         needed, group = first.rows.group[indices].unique_consecutive(return_inverse=True)
         rows, all_needed = Rows.of(group), needed.numel() == first.keys.size(0)
-        hidden = first.hidden if first.hidden is None or all_needed else first.hidden[needed]
+        bias = first.bias if first.bias is None or all_needed else first.bias[needed]
         for layer in self.branches:
             keys, values = layer.prompt.keys, layer.prompt.values
             if not all_needed:
                 keys, values = keys[needed], values[needed]
-            layer.prompt = PromptPart(keys, values, hidden, rows)
+            layer.prompt = PromptPart(keys, values, bias, rows)
 
 
 def attention(query, key, value, scaling: float, prompt: PromptPart) -> torch.Tensor:
@@ -151,23 +154,24 @@ def attention(query, key, value, scaling: float, prompt: PromptPart) -> torch.Te
     # Rows of one prompt side by side: its keys are read once for all of them.
     grouped = query if place is None else query[prompt.rows.slots.view(-1)]
     grouped = grouped.view(N, G, K, -1, D).transpose(1, 2).reshape(N, K, -1, D)
-    shared = _part(grouped, prompt.keys, prompt.values, scaling, prompt.hidden)
-    shared = (
-        x.view(N, K, G, H // K, -1).transpose(1, 2).reshape(N * G, K, H // K, -1) for x in shared
-    )
-    top, total, mean = shared if place is None else (x[place] for x in shared)
-    own_top, own_total, own_mean = _part(query, key, value, scaling)
-    most = torch.maximum(top, own_top)
-    weight, own_weight = (top - most).exp(), (own_top - most).exp()
-    sums = mean * weight + own_mean * own_weight
-    return (sums / (total * weight + own_total * own_weight)).to(value.dtype).reshape(B, 1, H, D)
+    shared = _part(grouped, prompt.keys, prompt.values, scaling, prompt.bias)
+    values, total = (
+        x.unflatten(2, (G, -1)).transpose(1, 2).flatten(0, 1) for x in shared
+    )  # (N G, K, H / K, ...)
+    if place is not None:
+        values, total = values[place], total[place]
+    own, own_total = _part(query, key, value, scaling)
+    share = torch.sigmoid(total - own_total)[..., None]
+    return (own + share * (values - own)).to(value.dtype).reshape(B, 1, H, D)
 
 
-def _part(query, key, value, scaling: float, hidden=None):
-    """Attention before normalisation: largest score, sum of exponentials, weighted values."""
+def _part(query, key, value, scaling: float, bias=None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention to some of the keys: (B, K, M, D) values, and the logarithms of their sums of
+    exponentials, (B, K, M)."""
+    if not kernel_differs(value.device, value.dtype, value.size(-1)):
+        return Call(query.to(value.dtype), key.to(value.dtype), value, scaling, bias).forward()
     scores = (query @ key.transpose(-1, -2)).float() * scaling
-    if hidden is not None:
-        scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
-    top = scores.amax(-1, keepdim=True)
-    weights = (scores - top).exp()
-    return top, weights.sum(-1, keepdim=True), (weights.to(value.dtype) @ value).float()
+    if bias is not None:
+        scores = scores + bias
+    total = scores.logsumexp(-1, keepdim=True)
+    return (scores - total).exp().to(value.dtype) @ value, total[..., 0]

@@ -6,6 +6,7 @@ completions of a group share their prompt (:mod:`rl.sharing.decode`).
 """
 
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from rl.sharing.decode import SharedPromptCache
 from rl.sharing.early_stop import generate_with_early_stop, unsupported_reason
 from rl.sharing.image_rows import images_of_rows, images_per_row, take_rows
 from rl.sharing.packed import prompt_positions, use_shared_attention
+from rl.sharing.sampling import decode
 
 IMAGE_FIELDS = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
 
@@ -26,7 +28,7 @@ attention in two parts then costs more per sampled token than reading the copies
 
 
 @contextmanager
-def prompts_prefilled_once(model, *, drop_finished: bool = False):
+def prompts_prefilled_once(model, *, drop_finished: bool = False, fast_sampling: bool = False):
     """Context in which ``model.generate`` prefills each distinct prompt once.
 
     A batch in which every prompt is different goes to the plain ``generate``; so do beam search and
@@ -35,11 +37,16 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False):
     Args:
         model: the policy; adapters may wrap it.
         drop_finished: remove sequences that have ended, where the options allow it
-            (:mod:`rl.sharing.early_stop`). Without it, samples equal those of the plain
-            ``generate``.
+            (:mod:`rl.sharing.early_stop`).
+        fast_sampling: on a CPU, draw tokens with one random number each
+            (:mod:`rl.sharing.sampling`).
+
+    Without these two, samples equal those of the plain ``generate``.
     """
     plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
-    usual = plain.generate
+    usual = sampling = plain.generate
+    if fast_sampling and plain.device.type == "cpu":
+        sampling = partial(usual, custom_generate=decode)
     use_shared_attention(plain)
 
     def generate(
@@ -63,7 +70,7 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False):
             images_of_rows(fields, images_per_row(input_ids, fields, plain.config)),
         )
         if len(groups) == input_ids.size(0):
-            return usual(
+            return sampling(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 generation_config=generation_config,
@@ -73,7 +80,7 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False):
         cache = _prefill(plain, groups, input_ids, attention_mask, fields)
         if drop_finished and not unsupported_reason(generation_config):
             return generate_with_early_stop(
-                usual,
+                sampling,
                 plain,
                 cache,
                 input_ids,
@@ -81,7 +88,7 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False):
                 generation_config,
                 logits_processor,
             )
-        return usual(
+        return sampling(
             input_ids=input_ids,
             attention_mask=attention_mask,
             past_key_values=cache,

@@ -48,6 +48,8 @@ class Sharing:
         prompt, vision: ``auto``, ``on`` (an error where the model does not support it) or ``off``.
         drop_finished: remove completions that have ended from the batch while others are sampled;
             needs ``prompt``.
+        fast_sampling: on a CPU, draw each token with one random number
+            (:mod:`rl.sharing.sampling`); needs ``prompt``.
         dropout: LoRA's dropout is drawn once for the tokens of a prompt
             (:mod:`rl.sharing.dropout`); without it, prompts are not shared under dropout.
         in_step: ranks must run equally many forwards (ZeRO-3, FSDP). Groups are then not sorted by
@@ -70,12 +72,13 @@ class Sharing:
         prompt="auto",
         vision="auto",
         drop_finished=False,
+        fast_sampling=False,
         dropout=True,
         in_step=False,
         most_tokens=16384,
     ):
         self.most_tokens, self.in_step = most_tokens, in_step
-        self.drop_finished = drop_finished and not in_step
+        self.drop_finished, self.fast_sampling = drop_finished and not in_step, fast_sampling
         self.always = prompt == "on"
         self.checked = False
         self.reasons: dict[str, str] = {}
@@ -130,7 +133,11 @@ class Sharing:
                     self.image_cache.begin(mode)
                 stack.enter_context(self.image_cache.image_ids())
             if self.prompt:
-                stack.enter_context(prompts_prefilled_once(model, drop_finished=self.drop_finished))
+                stack.enter_context(
+                    prompts_prefilled_once(
+                        model, drop_finished=self.drop_finished, fast_sampling=self.fast_sampling
+                    )
+                )
             yield
 
     def log_probabilities(

@@ -27,12 +27,16 @@ PHASES = ("images", "generation", "reference", "loss", "optimizer", "step")
 
 @dataclass
 class Measured:
-    """Measurements of one trainer: seconds per phase and round, tokens, images, losses per step."""
+    """Measurements of one trainer: seconds per phase and round, tokens, images, losses per step.
+
+    ``peak``: bytes that a step needed on a GPU beyond what it found there, at most.
+    """
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     tokens: int = 0
     images: int = 0
     losses: list[float] = field(default_factory=list)
+    peak: int = 0
 
     def median(self, phase: str) -> float:
         """Median seconds of a phase; 0 if it did not occur."""
@@ -72,6 +76,13 @@ def compare(
         for phase in run.measured.seconds:
             del run.measured.seconds[phase][:warmup]
     return {name: run.measured for name, run in runs.items()}
+
+
+def now() -> float:
+    """Seconds, once a GPU has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class _Turns(TrainerCallback):
@@ -129,17 +140,18 @@ class _Run(TrainerCallback):
             seed=seed,
             generation_kwargs={"min_new_tokens": shape.completion},
         )
-        # Without dropout, which would be sampled once per prompt where the prompt is shared.
         extra: dict[str, Any] = {}
         if shape.lora:
-            extra["peft_config"] = LoraSettings(dropout=0.0).config_for(model)
+            extra["peft_config"] = LoraSettings(dropout=shape.dropout).config_for(model)
         cls: Any = GRPOTrainer
         if name == "ours":
             cls = PolicyTrainer
-            extra["options"] = options or TrainerOptions(share_prompt="auto", share_vision="auto")
+            extra["options"] = options or TrainerOptions(
+                share_prompt="auto", share_vision="auto", fast_sampling=True
+            )
         self.trainer = cls(
             model=model,
-            reward_funcs=[_alternating],
+            reward_funcs=[alternating],
             args=args,
             train_dataset=rows,
             processing_class=processor,
@@ -162,17 +174,23 @@ class _Run(TrainerCallback):
         self.turns.take(self.name)
         self.spent = defaultdict(float)
         self.measured.tokens = self.measured.images = 0
-        self.started = time.perf_counter()
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+            self.held = torch.cuda.memory_allocated()
+        self.started = now()
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
-        self.optimizing = time.perf_counter()
+        self.optimizing = now()
 
     def on_optimizer_step(self, args, state, control, **kwargs):
-        self.spent["optimizer"] = time.perf_counter() - self.optimizing
+        self.spent["optimizer"] = now() - self.optimizing
 
     def on_step_end(self, args, state, control, **kwargs):
         spent = self.spent
-        spent["step"] = time.perf_counter() - self.started
+        spent["step"] = now() - self.started
+        if torch.cuda.is_available():
+            needed = torch.cuda.max_memory_allocated() - self.held
+            self.measured.peak = max(self.measured.peak, needed)
         spent["loss"] = spent["step"] - spent.pop("prepared") - spent["optimizer"]
         for phase in PHASES:
             self.measured.seconds[phase].append(spent[phase])
@@ -201,10 +219,10 @@ class _Run(TrainerCallback):
         usual = getattr(owner, name)
 
         def timed(*args, **kwargs):
-            start = time.perf_counter()
+            start = now()
             out = usual(*args, **kwargs)
             if only():
-                self.spent[phase] += time.perf_counter() - start
+                self.spent[phase] += now() - start
             return after(out) if after else out
 
         setattr(owner, name, timed)
@@ -226,6 +244,6 @@ class _Run(TrainerCallback):
                 each.base_model.visual.register_forward_pre_hook(images, with_kwargs=True)
 
 
-def _alternating(completions, **_):
+def alternating(completions, **_):
     """A reward that varies within every group."""
     return [float(i % 2) for i in range(len(completions))]

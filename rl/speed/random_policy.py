@@ -78,17 +78,26 @@ def random_processor() -> Qwen2_5_VLProcessor:
     )
 
 
-def save_qwen2_5_vl_3b_random(path: str | Path, seed: int = 0) -> Path:
+def save_qwen2_5_vl_3b_random(path: str | Path, seed: int = 0, layers: int | None = None) -> Path:
     """Write model and processor in bfloat16 (7.5 GB), as ``from_pretrained`` reads them. Weights
     are drawn on a GPU if there is one.
+
+    Args:
+        path: a directory.
+        seed: of the weights.
+        layers: of the decoder; ``None`` makes all 36.
     """
     processor = random_processor()
+    config = shape_of_3b(processor.tokenizer)
+    if layers:
+        config.text_config.num_hidden_layers = layers
+        config.text_config.layer_types = config.text_config.layer_types[:layers]
     torch.manual_seed(seed)
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-            model = Qwen2_5_VLForConditionalGeneration(shape_of_3b(processor.tokenizer))
+            model = Qwen2_5_VLForConditionalGeneration(config)
     finally:
         torch.set_default_dtype(usual)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id

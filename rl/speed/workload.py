@@ -32,6 +32,7 @@ class Shape:
         beta: weight of the KL term; above 0 there is a reference pass.
         checkpointing: whether gradients are checkpointed.
         lora: whether adapters are trained instead of all weights.
+        dropout: LoRA's, on the inputs of its first matrix.
     """
 
     prompt: int = 120
@@ -43,6 +44,7 @@ class Shape:
     beta: float = 0.0
     checkpointing: bool = False
     lora: bool = False
+    dropout: float = 0.0
 
 
 def rows_of_shape(processor, shape: Shape, n: int, seed: int) -> Dataset:

@@ -10,14 +10,18 @@ from torch.utils._pytree import tree_leaves
 class LiveBytes(TorchDispatchMode):
     """Counts the tensors that are made within it, those on the meta device as if they were there.
 
+    Args:
+        model: whose weights are not counted.
+
     Attributes:
         now, peak: bytes of the tensors that are alive, and the most there were.
     """
 
-    def __init__(self):
+    def __init__(self, model: torch.nn.Module | None = None):
         super().__init__()
         self.now = self.peak = 0
-        self._known: set[int] = set()
+        weights = model.parameters() if model is not None else ()
+        self._known = {weight.untyped_storage()._cdata for weight in weights}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))

@@ -1,9 +1,11 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import DynamicCache
 
+from rl.sharing import decode
 from rl.sharing.decode import Rows, SharedPromptCache, attention
 
 K, HEADS, D, P = 2, 2, 8, 5
@@ -53,9 +55,18 @@ class Twice:
     st.integers(0, 2**32 - 1),
     st.data(),
 )
-@settings(deadline=None)
-def test_it_is_attention_to_prompt_and_own_tokens(shapes, seed, data):
-    """Groups of any sizes, prompts of any lengths, tokens beyond the first room, rows that go."""
+@pytest.mark.parametrize("fused", [True, False])
+@settings(deadline=None, max_examples=40)
+def test_it_is_attention_to_prompt_and_own_tokens(fused, shapes, seed, data):
+    """Groups of any sizes, prompts of any lengths, tokens beyond the first room, rows that go; by
+    fused kernels and without."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not fused:
+            patch.setattr(decode, "kernel_differs", lambda *given: True)
+        draw_and_compare(shapes, seed, data)
+
+
+def draw_and_compare(shapes, seed, data):
     torch.manual_seed(seed)
     both = Twice(*zip(*shapes, strict=True))
     for drawn in (3, 20):
