@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from concepts.database import IMAGES, Database, DatabaseError, read_database
 from data_gen.files.errors import SourceError
 from data_gen.files.files import atomic_file
 from data_gen.files.skipped import SkippedItems
+from data_gen.images.features import content_key
 from data_gen.images.photos import PhotoError, open_photo
 from data_gen.sources.photo_folders import (
     CLASSES_FILES,
     folded,
+    printable,
     read_classes,
     scan,
 )
@@ -22,8 +25,14 @@ from data_gen.toybox.identity import Identity, draw_identity
 from data_gen.toybox.scene import compose
 from rewards.names import name_key
 
+_DIRECTIONS = dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F])
+"""Marks of a text's direction, which some systems put around folders' names."""
+
 TOY_PX = 64
 """Side of a toy's image, as in the toybox rows' references."""
+
+SCENE_PX = 96
+"""Side of an image that is asked about, as in the toybox rows."""
 
 
 def folder_concepts(
@@ -55,13 +64,14 @@ def folder_concepts(
         raise DatabaseError(str(error)) from None
     found = []
     for folder in folders:
+        name = folder.name.translate(_DIRECTIONS).strip()
         try:
-            check_name(folder.name)
+            check_name(name)
         except EntryError as reason:
-            skipped.add(str(reason), folder.name)
+            skipped.add(str(reason), printable(folder.name))
             continue
         images = tuple(photo.relative_to(root).as_posix() for photo in folder.photos)
-        found.append(Concept(folder.name, images, category=kinds.get(folded(folder.name), "")))
+        found.append(Concept(name, images, category=kinds.get(folded(folder.name), "")))
     if not found:
         raise DatabaseError(
             f"{root} holds no usable photo; give a directory with photos at <subject>/*.jpg"
@@ -88,7 +98,8 @@ def photo_database(root: str | Path, path: str | Path | None = None) -> Database
     """The database of a folder of photos, ``<root>/<name>/*.jpg``, made or brought up to date.
 
     Folders that are new become concepts, and the photos of the others are those that lie there
-    now. What their owner has written of them stays, and so do concepts from elsewhere.
+    now. What their owner has written of them stays, and so do concepts from elsewhere; a concept
+    that was renamed is known by its photos.
 
     Args:
         root: the folder.
@@ -113,7 +124,7 @@ def photo_database(root: str | Path, path: str | Path | None = None) -> Database
         images = concept.images
         if not here:
             images = tuple(str((root / image).resolve()) for image in images)
-        kept = next((known[n] for n in known if name_key(n) == name_key(concept.name)), None)
+        kept = _same(known, concept, images, here)
         if kept is None:
             new.append(replace(concept, images=images))
         elif here and kept.images != images:
@@ -125,6 +136,20 @@ def photo_database(root: str | Path, path: str | Path | None = None) -> Database
         if reason not in ("hidden", "beside the subjects' folders"):
             database.skipped.add(reason, next(iter(skipped.places(reason)), None), skipped[reason])
     return database
+
+
+def _same(
+    known: Mapping[str, Concept], folder: Concept, images: Sequence[str], here: bool
+) -> Concept | None:
+    """The concept that a folder already is: by its name, or by one of its photos."""
+    for concept in known.values():
+        if name_key(concept.name) == name_key(folder.name):
+            return concept
+    photos = {image if here else content_key(Path(image))[:16] for image in images}
+    for concept in known.values():
+        if photos & {image if here else Path(image).stem for image in concept.images}:
+            return concept
+    return None
 
 
 def loose_photos(folder: str | Path, size: int = 512) -> list[Path]:
@@ -190,13 +215,7 @@ def toybox_database(
 
 
 def toy_photos(
-    out: str | Path,
-    count: int = 6,
-    seed: int = 0,
-    *,
-    views: int = 4,
-    scenes: int = 4,
-    size: int = 96,
+    out: str | Path, count: int = 6, seed: int = 0, *, views: int = 4, scenes: int = 4
 ) -> list[tuple[Path, list[str]]]:
     """Photos of toys that training never saw, as a user would have them::
 
@@ -209,8 +228,7 @@ def toy_photos(
         count: toys, at least 2, named at random.
         seed: decides everything, with the numbers.
         views: photos of each toy.
-        scenes: images to ask about, and as many of nobody's toys for each of them.
-        size: pixels on a side.
+        scenes: images to ask about, and as many negatives.
 
     Returns:
         Each image to ask about, and who is in it.
@@ -230,7 +248,7 @@ def toy_photos(
         if toy not in (*toys.values(), *strangers):
             strangers.append(toy)
 
-    def save(shown: list[Identity], place: Path) -> Path:
+    def save(shown: list[Identity], size: int, place: Path) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(place) as file:
             compose(rng, shown, size).image.save(file, "PNG")
@@ -238,14 +256,14 @@ def toy_photos(
 
     for name, toy in toys.items():
         for j in range(views):
-            save([toy], out / "photos" / name / f"{j}.png")
+            save([toy], TOY_PX, out / "photos" / name / f"{j}.png")
     for i in range(scenes):
-        save([strangers[scenes + i]], out / "others" / f"{i}.png")
+        save([strangers[scenes + i]], SCENE_PX, out / "others" / f"{i}.png")
     found = []
     for i in range(scenes):
         names = rng.sample(list(toys), i % 2 + 1)
         shown = [toys[name] for name in names] + [strangers[i]] * (i % 3 == 2)
-        found.append((save(shown, out / "new" / f"{i}.png"), names))
+        found.append((save(shown, SCENE_PX, out / "new" / f"{i}.png"), names))
     return found
 
 

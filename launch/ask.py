@@ -18,7 +18,7 @@ from concepts.methods.calibration import DEFAULT
 from concepts.methods.protocol import Evidence
 from data_gen.files.errors import InputError
 from data_gen.files.settings import find_config, read_settings, take_options
-from data_gen.images.photos import open_photo
+from data_gen.images.photos import PhotoError, open_photo
 from launch.learn import OwnerSettings
 from rl.run import quiet_libraries
 
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
             doc=__doc__,
         )
         image, question = asked(settings)
-        open_photo(image, 64)  # before weights load
+        check_image(image)  # before weights load
         database = settings.opened_database()
         assistant = settings.assistant(database)
         assistant.learn(progress=True)
@@ -81,6 +81,18 @@ def asked(settings: AskSettings) -> tuple[str, str]:
     if not settings.image:
         raise InputError("about which image? give --image PHOTO")
     return settings.image[0], " ".join([*settings.question, *settings.image[1:]])
+
+
+def check_image(image: str) -> None:
+    """Refuse what is no photo.
+
+    Raises:
+        InputError: which, and why.
+    """
+    try:
+        open_photo(image, 64)
+    except PhotoError as reason:
+        raise InputError(f"{image}: {reason}") from None
 
 
 def answer_all(assistant: Assistant, image: str, question: str, max_new_tokens: int) -> None:

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"wrote {settings.out}")
     photos = Path(settings.out) / "photos"
     asked = ["byname", "ask", "--policy", settings.policy, "--photos", photos]
-    print(next_commands([*asked, "--image", made[0][0]]))
+    print(next_commands([*asked, "--image", made[0][0], "--retrieval.encoder", "toybox_clip"]))
 
 
 if __name__ == "__main__":

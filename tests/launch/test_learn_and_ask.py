@@ -36,14 +36,10 @@ def mine(tmp_path, tiny, encoder, monkeypatch):
     return tmp_path
 
 
-def asked(mine, method, *more):
-    photos = [
-        "--photos",
-        str(mine / "my" / "photos"),
-        "--image",
-        str(mine / "my" / "new" / "0.png"),
-    ]
-    return ["--config", str(mine / f"{method}.yaml"), *photos, "--max_new_tokens", "4", *more]
+def asked(mine, method, *question):
+    photos, image = mine / "my" / "photos", mine / "my" / "new" / "0.png"
+    config = ["--config", str(mine / f"{method}.yaml"), "--photos", str(photos)]
+    return [*config, "--max_new_tokens", "4", "--image", str(image), *question]
 
 
 def test_toys_are_photos_as_a_user_keeps_them_and_say_what_to_ask(tmp_path, capsys):
@@ -86,7 +82,7 @@ def test_what_a_model_wrote_does_not_steer_the_terminal():
     ("words", "sentence"),
     [
         (["--photos", "x"], "about which image? give --image PHOTO"),
-        (["--image", "x.jpg", "--photos", "x"], "x.jpg"),
+        (["--image", "x.jpg", "--photos", "x"], "x.jpg: "),
         (["--image", "{image}"], "whose concepts? give --photos FOLDER or --database FILE"),
         (["--image", "{image}", "--photos", "nowhere"], "nowhere cannot be listed"),
         (["--image", "{image}", "--database", "no.json"], "no.json cannot be read"),
