@@ -124,14 +124,21 @@ class Batches:
         )
         ids, first, positions = tensors["input_ids"], 0, torch.zeros(1, 0)
         if self.keeps:
-            learned = torch.isin(ids[0], self._learned).nonzero()
-            first = int(learned[0]) if len(learned) else 0
+            first = self._first_learned(ids[0])
             positions = self._positions(tensors)
         kept = example.picture, flipped, tuple(ids[0, :first].tolist())
         made = Prompt(tensors, positions, first, kept)
         if self.caches_features:  # ids stand in place of pixels: small enough to keep
             self._prompts[key] = made
         return made
+
+    def _first_learned(self, ids: Tensor) -> int:
+        """Place of the first learned token of (L,) ids; 0 where a picture follows it."""
+        learned = torch.isin(ids, self._learned).nonzero()
+        pictures = (ids == self.plain.config.image_token_id).nonzero()
+        if not len(learned) or (len(pictures) and pictures[-1] > learned[0]):
+            return 0
+        return int(learned[0])
 
     def _positions(self, tensors: dict[str, Tensor]) -> Tensor:
         vision = {

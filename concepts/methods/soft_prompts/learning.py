@@ -122,7 +122,7 @@ def descend(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(float(loss) * len(chosen))
+            losses.append(float(loss.detach()) * len(chosen))
             now.steps += 1
         now.epoch += 1
         now.losses.append(sum(losses) / len(examples))
@@ -135,7 +135,8 @@ def descend(
         if now.epoch > how.select_after or now.epoch == how.epochs:
             measured = accuracy(model, tokens, batches, exam, now.vectors, how.written)
             if measured >= now.accuracy:
-                now.accuracy, now.best, now.best_epoch = measured, now.vectors, now.epoch
+                now.accuracy, now.best_epoch = measured, now.epoch
+                now.best = {key: value.clone() for key, value in now.vectors.items()}
         done(now)
     return now
 

@@ -285,7 +285,7 @@ class YoLLaVA(Method):
                     model, tokens, batches, examples, exam, state, self._descent(), done
                 )
         inputs, outputs = split(state.best, self._written)
-        best = {"inputs": inputs, "outputs": outputs}
+        best = {"inputs": inputs, "outputs": outputs.clone()}
         seconds = before + time.monotonic() - began
         n_parameters = sum(value.numel() for value in state.vectors.values())
         size = sum(value.numel() * value.element_size() for value in best.values())

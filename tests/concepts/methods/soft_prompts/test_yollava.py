@@ -1,6 +1,7 @@
 """Yo'LLaVA learns a concept with a frozen policy of any family, and can be stopped at any time."""
 
 import random
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from concepts.database import Database
 from concepts.methods import prompting
 from concepts.methods.learned import LearnedStore, learned_folder
 from concepts.methods.protocol import Query, Reference
-from concepts.methods.soft_prompts import yollava
+from concepts.methods.soft_prompts import examples, yollava
 from concepts.methods.soft_prompts.examples import words_of
 from concepts.methods.soft_prompts.yollava import YoLLaVA, YoLLaVASettings
 from data_gen.files.errors import InputError
@@ -44,6 +45,14 @@ def policies(tmp_path_factory):
         if "lora_B" in name:
             weight.data.normal_(0, 0.1)
     return {**found, "lora": (model, processor)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_answers():
+    """Random policies never end an answer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examples, "TRAIT_TOKENS", 2)
+        yield
 
 
 @pytest.fixture
@@ -84,6 +93,26 @@ def method(policies, database):
         )
 
     return made
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the first test that needs it leaves what was learned of both concepts."""
+    return tmp_path_factory.mktemp("kept") / "learned"
+
+
+@pytest.fixture
+def known(method, database, negatives, kept):
+    """A method that has learned both concepts; only once, what it learned is copied."""
+    folder, first = learned_folder(database.path), not kept.exists()
+    if not first:
+        shutil.copytree(kept, folder)
+    learning = method()
+    costs = learning.learn(concepts_of(database), negatives)
+    assert all(cost.reused is not first for cost in costs)
+    if first:
+        shutil.copytree(folder, kept)
+    return learning
 
 
 def concepts_of(database):
@@ -151,10 +180,8 @@ def test_learning_goes_on_where_it_was_killed_to_the_same_vectors(
 
 
 def test_several_concepts_stand_in_one_prompt_each_with_its_own_vectors(
-    method, database, negatives
+    known, method, database, negatives
 ):
-    known = method()
-    known.learn(concepts_of(database), negatives)
     references = (Reference("bo", None), Reference("mia", None))
     query = Query("q", ICT, "Describe it.", negatives[0], references)
     (row,), _ = known.rows([query])
@@ -186,9 +213,7 @@ def test_a_concept_can_come_and_go_while_the_process_answers(method, database, n
         answering.recognize([(negatives[0], "bo")])
 
 
-def test_who_is_asked_about_where_nobody_is_handed_over(method, database, negatives):
-    known = method(settings=replace(QUICK, epochs=2))
-    known.learn(concepts_of(database), negatives)
+def test_who_is_asked_about_where_nobody_is_handed_over(known, method, database, negatives):
     photo = database.image_path("bo0.png")
     p = dict(zip(("bo", "mia"), known.recognize([(photo, "bo"), (photo, "mia")]), strict=True))
     queries = [
@@ -201,9 +226,7 @@ def test_who_is_asked_about_where_nobody_is_handed_over(method, database, negati
     assert all(one.used == (one.p >= 0.5) for one in recognized)
 
 
-def test_the_controls_take_the_place_of_what_was_learned(method, database, negatives):
-    known = method()
-    known.learn(concepts_of(database), negatives)
+def test_the_controls_take_the_place_of_what_was_learned(known, method, database, negatives):
     pairs = [(picture, "bo") for picture in negatives[:2]]
     p = known.recognize(pairs)
     controls = {
