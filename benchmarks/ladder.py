@@ -83,6 +83,12 @@ class LadderSettings:
         default="toybox", metadata={"help": "default, toybox, or a YAML file like them."}
     )
     k: int = field(default=3, metadata={"help": "Candidates that retrieval hands on."})
+    consistent: bool = field(
+        default=False, metadata={"help": "Hold reasoning to its own words; false: as the paper."}
+    )
+    margin: float = field(
+        default=0.0, metadata={"help": "By how much verification must disagree, in cosine."}
+    )
     confirm: float | None = field(
         default=None, metadata={"help": "Least p(yes) that the concept found is there."}
     )
@@ -131,6 +137,8 @@ def main(argv: list[str] | None = None) -> None:
             encoder=s.encoder,
             k=s.k,
             prompts=s.prompts,
+            consistent=s.consistent,
+            margin=s.margin,
             confirm=s.confirm,
             max_new_tokens=s.max_new_tokens,
         )

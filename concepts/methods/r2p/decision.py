@@ -74,15 +74,15 @@ def verdict(
     return Verdict(min(answer, second), "the better retrieved of two")
 
 
-def best_verified(scores: Sequence[float | None], answer: int) -> int | None:
+def best_verified(scores: Sequence[float | None], answer: int, margin: float = 0.0) -> int | None:
     """The option whose attributes fit the image best; ``None`` where no option has any.
 
     Args:
         scores: of N options, ``None`` where one has no attributes: it cannot be the best.
-        answer: the one that wins a tie.
+        answer: the one that is the best unless another fits better by more than ``margin``.
     """
     known = [score for score in scores if score is not None]
     if not known:
         return None
-    best = max(known)
-    return answer if scores[answer] == best else list(scores).index(best)
+    own, best = scores[answer], max(known)
+    return answer if own is not None and best - own <= margin else list(scores).index(best)

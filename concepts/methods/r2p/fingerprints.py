@@ -78,9 +78,9 @@ def owners_words(concept: Concept) -> Fingerprint:
 def noun_phrase(sentence: str, name: str) -> str:
     """``<bo> is a red dog.`` -> ``red dog``; other sentences lose their tags alone."""
     # A policy may miswrite the name, and still say the rest rightly.
-    start = re.compile(rf"(?:<[^<>]*>|{re.escape(name)}|it)\s*(?:is\b|:|$)\s*", re.IGNORECASE).match(
-        sentence
-    )
+    start = re.compile(
+        rf"(?:<[^<>]*>|{re.escape(name)}|it)\s*(?:is\b|:|$)\s*", re.IGNORECASE
+    ).match(sentence)
     rest = sentence[start.end() :] if start else sentence
     return without_article(without_tags(rest).strip(" ."))
 

@@ -40,7 +40,7 @@ from concepts.methods.r2p.decision import (
 )
 from concepts.methods.r2p.fingerprints import Fingerprint, owners_words, read_fingerprint
 from concepts.methods.r2p.prompts import load_prompts, without_special_tokens
-from concepts.methods.r2p.reasoning import MOST_OPTIONS, Choice, read_choice
+from concepts.methods.r2p.reasoning import MOST_OPTIONS, Choice, consistent, read_choice
 from concepts.methods.r2p.replies import UnreadableReply
 from concepts.retrieval import name_keys, names_in
 from data_gen.files.errors import InputError
@@ -81,6 +81,21 @@ class R2PSettings:
             "authors' later code does."
         },
     )
+    consistent: bool = field(
+        default=False,
+        metadata={
+            "help": "Hold reasoning to its own words: what it found in the image for one option is "
+            "shared by every option whose description has it, and the one that shares most is the "
+            "answer. Verification then compares whole descriptions. false: as the paper."
+        },
+    )
+    margin: float = field(
+        default=0.0,
+        metadata={
+            "help": "How much better, in cosine, another candidate's attributes must fit the image "
+            "for verification to disagree with reasoning."
+        },
+    )
     confirm: float | None = field(
         default=None,
         metadata={
@@ -101,6 +116,8 @@ class R2PSettings:
             raise InputError(f"k must be between 1 and {MOST_OPTIONS}, not {self.k}")
         if min(self.images, self.max_new_tokens) < 1:
             raise InputError("images and max_new_tokens start at 1")
+        if self.margin < 0:
+            raise InputError(f"margin starts at 0, not {self.margin}")
         if self.confirm is not None and not 0 <= self.confirm <= 1:
             raise InputError(f"confirm must be a probability, not {self.confirm}")
 
@@ -271,7 +288,9 @@ class R2P(Method):
         choices, replies = self._reason(images, ranked)
         ranked = self._verify(vectors, ranked, choices)
         verdicts = [
-            verdict(self.settings.stages, len(candidates), *_votes(choice, candidates))
+            verdict(
+                self.settings.stages, len(candidates), *_votes(choice, candidates, self.settings)
+            )
             for candidates, choice in zip(ranked, choices, strict=True)
         ]
         ranked, verdicts = self._compare(images, ranked, verdicts)
@@ -389,8 +408,12 @@ class R2P(Method):
         )
         for i, (reply, _) in zip(asked, written, strict=True):
             replies[i] = reply
+            names = [candidate.name for candidate in ranked[i]]
             try:
-                choices[i] = read_choice(reply, [candidate.name for candidate in ranked[i]])
+                choice = read_choice(reply, names)
+                if self.settings.consistent:
+                    choice = consistent(choice, [self._description(name) for name in names])
+                choices[i] = choice
             except UnreadableReply as reason:
                 self.unreadable.add(f"reasons: {reason}")
         return choices, replies
@@ -511,9 +534,15 @@ class R2P(Method):
         return encode(texts)
 
     def _attributes(self, candidate: Candidate) -> list[str]:
-        """The attributes that reasoning found of a candidate, as the encoder reads them."""
-        category = self._known[candidate.name].fingerprint.category
-        return [self.prompts.attribute_text(a, category) for a in candidate.shared]
+        """The attributes of a candidate that are verified, as the encoder reads them. With
+        ``consistent``, all of its description: the mean of few would not be fair to many."""
+        name = candidate.name
+        category = self._known[name].fingerprint.category
+        attributes = self._description(name) if self.settings.consistent else candidate.shared
+        return [self.prompts.attribute_text(attribute, category) for attribute in attributes]
+
+    def _description(self, name: str) -> list[str]:
+        return self.prompts.attributes(self._known[name].fingerprint)
 
     def _owned(self) -> dict[str, Concept]:
         """Every concept of the user's."""
@@ -671,11 +700,14 @@ class R2P(Method):
         return found
 
 
-def _votes(choice: Choice | None, candidates: Sequence[Candidate]) -> tuple[int | None, int | None]:
+def _votes(
+    choice: Choice | None, candidates: Sequence[Candidate], settings: R2PSettings
+) -> tuple[int | None, int | None]:
     """What reasoning answered, and which option its attributes speak for."""
     if choice is None:
         return None, None
-    return choice.option, best_verified([c.verified for c in candidates], choice.option)
+    scores = [candidate.verified for candidate in candidates]
+    return choice.option, best_verified(scores, choice.option, settings.margin)
 
 
 def _similarity(found: Found, name: str) -> float:

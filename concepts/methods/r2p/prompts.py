@@ -61,7 +61,12 @@ class Prompts:
 
     def describe(self, fingerprint: Fingerprint) -> str:
         """``red dog, white stripes, a blue top hat``"""
-        return ", ".join((fingerprint.general, *fingerprint.shown(self.leave_out)))
+        return ", ".join(self.attributes(fingerprint))
+
+    def attributes(self, fingerprint: Fingerprint) -> list[str]:
+        """What a description says, one by one; nothing of an empty fingerprint."""
+        said = [fingerprint.general, *fingerprint.shown(self.leave_out)]
+        return [attribute for attribute in said if attribute]
 
     def fingerprint_row(self, name: str, category: str, image: Image.Image) -> dict:
         """Asks for the fingerprint of a concept, shown by one image."""

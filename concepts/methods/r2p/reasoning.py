@@ -3,10 +3,11 @@ attribute."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import ascii_uppercase
 from typing import Any
 
+from concepts.methods.r2p.fingerprints import without_article
 from concepts.methods.r2p.replies import UnreadableReply, plain_text, plain_texts, read_object
 
 MOST_OPTIONS = 10
@@ -52,6 +53,34 @@ def read_choice(reply: str, names: Sequence[str]) -> Choice:
         for letter, _ in zip(LETTERS, names, strict=False)
     )
     return Choice(_option(said[ANSWER], names), shared)
+
+
+def consistent(choice: Choice, descriptions: Sequence[Sequence[str]]) -> Choice:
+    """A choice held to its own words. What it found in the image for one option is shared by every
+    option whose description has it, and by no other; the option that shares most is the answer. Of
+    several that do, the one that was answered is, or else the first.
+
+    Small policies see rightly what an image shows, and then write it down for the option that they
+    prefer, whatever its description says.
+
+    Args:
+        descriptions: of the N options, as attributes.
+    """
+    seen = dict.fromkeys(attribute for of in choice.shared for attribute in of)
+    shared = tuple(
+        tuple(attribute for attribute in seen if _has(description, attribute))
+        for description in descriptions
+    )
+    most = max(map(len, shared))
+    best = [option for option, of in enumerate(shared) if len(of) == most]
+    kept = not most or choice.option in best
+    return replace(choice, shared=shared, option=choice.option if kept else best[0])
+
+
+def _has(description: Sequence[str], attribute: str) -> bool:
+    """Whether one attribute of a description has all the words of ``attribute``."""
+    words = set(without_article(attribute).casefold().split())
+    return any(words <= set(described.casefold().split()) for described in description)
 
 
 def _option(answer: Any, names: Sequence[str]) -> int:

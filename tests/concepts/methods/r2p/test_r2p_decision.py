@@ -65,6 +65,12 @@ def test_the_best_verified_option(scores, answer, best):
     assert best_verified(scores, answer) == best
 
 
+def test_verification_disagrees_by_more_than_its_margin_alone():
+    scores = [0.50, 0.53, None]
+    assert [best_verified(scores, 0, margin) for margin in (0.0, 0.02, 0.04)] == [1, 1, 0]
+    assert best_verified(scores, 2, 0.9) == 1, "an option without attributes cannot be the best"
+
+
 @pytest.mark.parametrize(
     ("stages", "sentence"),
     [

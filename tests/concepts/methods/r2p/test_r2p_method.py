@@ -277,6 +277,23 @@ def test_verification_scores_attributes_and_pairs_decide_where_it_disagrees(
     assert agreed.identify(images[:1])[0].option == 0 and dict(agreed.decided) == {"agreement": 1}
 
 
+def test_held_to_its_own_words_the_policy_answers_what_it_saw(learned, policy, monkeypatch):
+    database, r2p, _ = learned
+    (image,) = pictures()[:1]
+    seen = r2p.prompts.describe(r2p.fingerprint(NAMES[0]).fingerprint)
+    says(monkeypatch, reasons("C", C=seen))
+    options = {}
+    for held in (False, True):
+        stages = ["text", "reasoning", "verification"]
+        r2p = make(lambda: policy, database, stages=stages, consistent=held)
+        (options[held],) = r2p.identify([image])
+    assert [len(c.shared) for c in options[False].candidates] == [0, 0, 3]
+    assert options[False].option == 2 and options[False].candidates[0].verified is None
+    first, *others = options[True].candidates
+    assert options[True].option == 0 and len(first.shared) == 3 and options[True].by == "agreement"
+    assert all(first.verified > c.verified for c in others), "whole descriptions are compared"
+
+
 def test_the_base_goes_through_all_stages(learned, policy):
     database, *_ = learned
     r2p = make(lambda: policy, database)
@@ -356,6 +373,7 @@ def test_it_replies(learned, policy):
         ({"k": 11}, "not 11"),
         ({"images": 0}, "start at 1"),
         ({"confirm": 1.5}, "confirm must be a probability"),
+        ({"margin": -0.1}, "margin starts at 0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given, sentence):
