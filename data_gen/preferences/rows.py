@@ -41,7 +41,7 @@ READING = "picture_look"
 MOST_PICTURES = 5
 """Liked ones, and disliked ones, in a row; as in the paper."""
 
-MOST_TASTES = 3
+MOST_TASTES = 2
 
 Paint = Callable[[Sequence[tuple[str, Profile]]], list[Image.Image]]
 """(scene, look) of each picture -> pictures; the same scene is the same text."""

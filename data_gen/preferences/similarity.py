@@ -26,15 +26,15 @@ def toybox_pictures(pairs: Pairs, size: int = 64, scenes: int = 2) -> list[float
         scenes: pictures of each profile, of different toys.
 
     Returns:
-        N numbers in 0-1; 0 where a predicted term is none that the toybox can draw.
+        N numbers in 0-1; 0 where a term is none that the toybox can draw.
     """
     return [_alike(Profile(*predicted), Profile(*true), size, scenes) for predicted, true in pairs]
 
 
 def _alike(predicted: Profile, true: Profile, size: int, scenes: int) -> float:
-    terms = zip(predicted, ELEMENTS.values(), strict=True)
-    if not all(term in known for term, known in terms):
-        return 0.0
+    for look in (predicted, true):
+        if not all(term in known for term, known in zip(look, ELEMENTS.values(), strict=True)):
+            return 0.0
     a, b = (
         np.stack(
             [

@@ -23,7 +23,7 @@ VOCABULARY = Path(__file__).parent / "vocabulary.yaml"
 SIDES = ("seen", "unseen")
 UNSEEN_ONE_IN = 5
 
-_MOST_DRAWS = 100_000
+_MOST_DRAWS = 30_000
 
 Vocabulary = Mapping[str, Sequence[str]]
 """Element -> its terms."""
@@ -120,7 +120,10 @@ def draw_user(rng: random.Random, vocabulary: Vocabulary, tastes: int, unseen: b
         drawn = [Profile(*of) for of in zip(*terms, strict=True)]
         if all(is_unseen(profile) == unseen for profile in drawn):
             return User(tuple(map(Taste, drawn[:tastes], drawn[tastes:])))
-    raise InputError(f"the vocabulary is too small for users with {tastes} tastes; add terms to it")
+    raise InputError(
+        f"the vocabulary is too small for users with {tastes} taste{'s' * (tastes > 1)} of the "
+        f"side {SIDES[unseen]}; add terms to it"
+    )
 
 
 def _consistent(rng: random.Random, terms: Sequence[str], tastes: int) -> list[str]:

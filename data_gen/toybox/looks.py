@@ -37,7 +37,7 @@ _TINTS = {
 }
 _CHROMA = {"muted": 0.35, "natural": 1.0, "vivid": 1.9}
 _DRAWN = {"cartoon": "outlined"}
-_LEVELS = [85 * round(v / 85) for v in range(256)] * 3
+_LEVELS = np.array([85 * round(v / 85) for v in range(256)], np.uint8)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _ornaments(image: Image.Image, grain: np.random.Generator) -> Image.Image:
 
 def _pop(image: Image.Image) -> Image.Image:
     """Few, hard colours."""
-    return ImageEnhance.Contrast(image).enhance(1.6).point(_LEVELS)
+    return Image.fromarray(_LEVELS[np.asarray(ImageEnhance.Contrast(image).enhance(1.6))])
 
 
 def _pixels(image: Image.Image) -> Image.Image:

@@ -74,6 +74,9 @@ CASES = {
     "completion": {
         f"completion {c}": replace(BASE, prompt=250, completion=c) for c in (2, 8, 32, 128, 512)
     },
+    "pictures": {  # of a user, and two candidates: benchmarks/preferences.py
+        f"{n} pictures, chain": Shape(prompt=60 + 20 * n, completion=224, images=n) for n in (6, 12)
+    },
     "large": {
         f"{what}, {p} / {c}": Shape(
             prompt=p, completion=c, image_px=448, beta=0.04, checkpointing=True, lora=True
@@ -98,7 +101,7 @@ class BenchStepSettings:
         default="tiny", metadata={"help": f"tiny, {RANDOM_3B}, or a policy directory or hub id."}
     )
     cases: list[str] = field(
-        default_factory=lambda: [k for k in CASES if k != "large"],
+        default_factory=lambda: [k for k in CASES if k not in ("pictures", "large")],
         metadata={"help": f"Of {', '.join(CASES)}."},
     )
     dtype: Literal["float32", "bfloat16"] = field(

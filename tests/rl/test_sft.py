@@ -74,6 +74,12 @@ def test_answers_are_the_truth_and_captions_name_everybody_due(tmp_path):
     assert target_of({"box": None, "answer": None, "target": " "}) is None
 
 
+def test_reasons_are_imitated_with_their_answer_where_there_are_any():
+    row = {"box": None, "answer": "A", "target": "<think>...</think><answer>A</answer>"}
+    assert target_of(row) == row["target"]
+    assert target_of({**row, "target": None}) == target_of({**row, "target": " "}) == "A"
+
+
 def test_the_loss_is_of_the_answers_alone(tmp_path):
     """Other words in the prompt, behind the same logits, cannot change it: only answers count."""
     model, processor = load_policy(save_tiny_policy(tmp_path))

@@ -12,6 +12,7 @@ from benchmarks.captions.embeddings import (
     clip_scores,
     load_sentence_encoder,
     sentence_similarities,
+    term_similarities,
 )
 from data_gen.files.errors import InputError
 from data_gen.images.encoders import load_encoder
@@ -93,3 +94,15 @@ def test_a_trained_encoder_knows_what_is_meant():
         [["A young dog is running on the grass."], ["The stock market fell on Monday."]],
     )
     assert near > 0.6 > 0.3 > far
+
+
+def test_terms_are_compared_pair_by_pair_by_an_encoder_that_loads_once(tmp_path):
+    path = str(save_encoder(tmp_path / "encoder", "mean_tokens"))
+    pairs = [(SAID[0], SAID[0]), (SAID[0], SAID[1])]
+    same, other = term_similarities(pairs, encoder=path)
+    assert same == pytest.approx(1.0, abs=1e-4) and other < same
+    (tmp_path / "encoder" / "model.safetensors").unlink()
+    assert term_similarities(pairs, encoder=path) == [same, other]
+    assert term_similarities([], encoder=path) == []
+    with pytest.raises((InputError, OSError)):
+        term_similarities([], encoder=str(tmp_path / "nowhere"))

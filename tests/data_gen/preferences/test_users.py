@@ -108,9 +108,9 @@ def test_candidates_exchange_as_many_elements_as_asked():
 
 
 def test_a_vocabulary_without_a_profile_of_the_side_is_refused():
-    one = {element: terms[:2] for element, terms in ELEMENTS.items()}
-    small = {k: v if k == "art_style" else (v[0], v[1]) for k, v in one.items()}
-    sides = {is_unseen(Profile(*terms)) for terms in product(*small.values())}
-    assert sides == {True, False}
-    with pytest.raises(InputError, match="too small for users with 3 tastes"):
-        draw_user(random.Random(0), small, 3, unseen=True)
+    small = {element: terms[:2] for element, terms in ELEMENTS.items()}
+    unseen = [p for terms in product(*small.values()) if is_unseen(p := Profile(*terms))]
+    pairs = product(unseen, repeat=2)
+    assert unseen and not [p for p in pairs if all(a != b for a, b in zip(*p, strict=True))]
+    with pytest.raises(InputError, match="too small for users with 1 taste of the side unseen"):
+        draw_user(random.Random(0), small, 1, unseen=True)
