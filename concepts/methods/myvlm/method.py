@@ -15,8 +15,10 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -77,6 +79,10 @@ class MyVLMSettings:
     head_views: int = field(
         default=8, metadata={"help": "Flipped and rotated views of each picture for the heads."}
     )
+    negatives: int = field(
+        default=150,
+        metadata={"help": "Pictures that a head is told from, at most; its category's come first."},
+    )
     faces: bool = field(
         default=False, metadata={"help": "Know persons by their faces; needs the extra `faces`."}
     )
@@ -98,6 +104,8 @@ class MyVLMSettings:
             raise InputError(f"threshold must be from 0 to 1, not {self.threshold!r}")
         if self.head_views < 1:
             raise InputError(f"head_views must be 1 or more, not {self.head_views!r}")
+        if self.negatives < 1:
+            raise InputError(f"negatives must be 1 or more, not {self.negatives!r}")
         if self.questions != "none":
             load_questions(self.questions)
 
@@ -146,12 +154,13 @@ class MyVLM(Method):
                 )
         new = [concept for concept in concepts if concept.name not in costs]
         pictures = {concept.name: self._pictures(concept) for concept in new}
-        others = self._others(new) if new else {}
+        negative_views: dict[Any, np.ndarray | None] = {}
         shown = tqdm(new, desc="learning, myvlm", unit="concept", disable=not progress)
         for concept in shown:
             shown.set_postfix_str(concept.name)
             own = pictures[concept.name]
-            costs[concept.name] = self._learn(concept, own, others[concept.name], negatives)
+            others = self._others(concept, concepts, negatives)
+            costs[concept.name] = self._learn(concept, own, others, negative_views)
         return [costs[concept.name] for concept in concepts]
 
     def forget(self, names: Sequence[str]) -> None:
@@ -164,10 +173,10 @@ class MyVLM(Method):
         concept: Concept,
         pictures: dict[str, Image.Image],
         others: Sequence[tuple[Picture, bool]],
-        negatives: Sequence[Picture],
+        views: dict[Any, np.ndarray | None],
     ) -> Learned:
         began, s = time.monotonic(), self.settings
-        tensors = self._head(concept, pictures, [*others, *((file, False) for file in negatives)])
+        tensors = self._head(concept, pictures, others, views)
         facts: dict[str, Any] = {"head_seconds": round(time.monotonic() - began, 2)}
         if s.shows == "vector":
             model, processor = self.load()
@@ -211,7 +220,10 @@ class MyVLM(Method):
         concept: Concept,
         pictures: dict[str, Image.Image],
         others: Sequence[tuple[Picture, bool]],
+        views: dict[Any, np.ndarray | None],
     ) -> dict[str, Tensor]:
+        """The head of a concept, told from the first of ``others`` that open; ``views`` keeps their
+        features, or that they do not open, for the next concept."""
         s = self.settings
         if s.faces and is_person(concept):
             try:
@@ -219,21 +231,27 @@ class MyVLM(Method):
             except InputError as error:
                 raise InputError(f"{concept.name!r}: {error}") from None
             return {"faces": torch.from_numpy(known)}
-        if not others:
+        how, negatives, same = Augmentation(), [], []
+        for picture, of_category in others:
+            key = picture if isinstance(picture, Path) else id(picture)
+            if key not in views:
+                try:
+                    n = max(1, s.head_views // 4)
+                    views[key] = view_features(self.encoder, [picture], n, how, s.cache)[0]
+                except PhotoError:
+                    views[key] = None
+            if (of := views[key]) is not None:
+                negatives.append(of)
+                same.append(of_category)
+            if len(negatives) == s.negatives:
+                break
+        if not negatives:
             raise InputError(
                 f"the head of {concept.name!r} has nothing to tell it from; give `negatives`, a "
                 "folder of photos that show none of the concepts, or further concepts"
             )
-        how = Augmentation()
-        views = [s.head_views, max(1, s.head_views // 4)]
-        yes, no = (
-            view_features(self.encoder, of, n, how, s.cache)
-            for of, n in zip(
-                ([*pictures.values()], [picture for picture, _ in others]), views, strict=True
-            )
-        )
-        same = [of_category for _, of_category in others]
-        head = learn_head(yes, no, s.head, same_category=same, seed=s.seed)
+        yes = view_features(self.encoder, [*pictures.values()], s.head_views, how, s.cache)
+        head = learn_head(yes, np.stack(negatives), s.head, same_category=same, seed=s.seed)
         return {"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)}
 
     def _pictures(self, concept: Concept) -> dict[str, Image.Image]:
@@ -250,31 +268,25 @@ class MyVLM(Method):
             )
         return found
 
-    def _others(self, concepts: Sequence[Concept]) -> dict[str, list[tuple[Picture, bool]]]:
-        """Per concept the pictures of all others, with whether they are of its category."""
+    def _others(
+        self, concept: Concept, learned: Sequence[Concept], negatives: Sequence[Picture]
+    ) -> list[tuple[Picture, bool]]:
+        """What a concept is told from, and whether each is a picture of its category: those come
+        first, then pictures of other concepts and of nobody in random order."""
         assert self.database is not None  # _pictures has refused otherwise
-        everybody = {**self.database.concepts(), **{c.name: c for c in concepts}}
-        opening: dict[str, list[Picture]] = {}
+        everybody = {**self.database.concepts(), **{c.name: c for c in learned}}
+        alike: list[Picture] = []
+        others: list[Picture] = list(negatives)
         for other in everybody.values():
-            of: list[Picture] = []
-            for image in other.images:
-                try:
-                    opened(file := self._path(image))
-                except PhotoError:
-                    continue
-                of.append(file)
-            opening[other.name] = of
-        return {
-            concept.name: [
-                (file, bool(concept.category) and everybody[name].category == concept.category)
-                for name, of in opening.items()
-                if name != concept.name
-                for file in of
-            ]
-            for concept in concepts
-        }
+            if other.name != concept.name:
+                same = bool(concept.category) and other.category == concept.category
+                (alike if same else others).extend(self._path(image) for image in other.images)
+        rng = random.Random(f"{self.settings.seed}/{concept.name}")
+        for of in (alike, others):
+            rng.shuffle(of)
+        return [*((file, True) for file in alike), *((file, False) for file in others)]
 
-    def _path(self, image: str):
+    def _path(self, image: str) -> Path:
         if self.database is None:
             raise InputError("MyVLM learns concepts of a database; give the method one")
         return self.database.image_path(image)
@@ -427,7 +439,7 @@ class MyVLM(Method):
         several."""
         p = {one.name: one.p for one in evidence}
         named = names_written(query.text, list(p))
-        return p[named[0]] if len(named) == 1 else None
+        return p[named.pop()] if len(named) == 1 else None
 
     def _heads(self, asked: Sequence[tuple[Picture, Sequence[str]]]) -> list[dict[str, float]]:
         """For each of N images p of each concept that is named with it. The encoder's features are

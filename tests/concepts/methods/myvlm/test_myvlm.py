@@ -8,6 +8,7 @@ from PIL import Image
 from concepts.concept import Concept
 from concepts.database import Database
 from concepts.methods.learned import LearnedStore, learned_folder
+from concepts.methods.myvlm import targets
 from concepts.methods.myvlm.heads import HeadSettings
 from concepts.methods.myvlm.learning import VectorSettings
 from concepts.methods.myvlm.method import MyVLM, MyVLMSettings
@@ -82,8 +83,12 @@ def store_of(database, kind="myvlm"):
 def known(policy, settings, database):
     method = method_of(policy, settings, database, store_of(database))
     concepts = database.concepts()
+    monkeypatch = pytest.MonkeyPatch()
+    for long in ("CAPTION_TOKENS", "ANSWER_TOKENS"):
+        monkeypatch.setattr(targets, long, 6)
     nobody = [plate("white"), plate("white", 44), plate("grey"), plate("grey", 44)]
     costs = method.learn([concepts[name] for name in COLOURS], nobody)
+    monkeypatch.undo()
     assert [cost.name for cost in costs] == list(COLOURS) and not costs[0].reused
     assert all(cost.n_parameters > 2 * 48 and cost.n_bytes > 0 for cost in costs)
     return method
@@ -218,6 +223,7 @@ def test_what_was_learned_is_read_back_and_answers_equally(known, policy, settin
 
 
 def test_a_forgotten_concept_is_gone_from_memory_and_disk(policy, settings, database):
+    settings = replace(settings, shows="reference")  # its head alone
     store = store_of(database, "forgetful")
     method = method_of(policy, settings, database, store)
     method.learn([database.concepts()["bo"]])

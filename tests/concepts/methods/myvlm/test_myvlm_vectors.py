@@ -14,7 +14,7 @@ from concepts.methods.myvlm.vectors import (
 from data_gen.files.errors import InputError
 from rl.policy.generation import complete
 from rl.policy.likelihood import option_log_likelihoods
-from rl.policy.loading import LoraSettings, load_policy
+from rl.policy.loading import LoraSettings, load_policy, vision_token_ids
 from tests.rl.families import save_tiny_llava, save_tiny_qwen3
 from tests.tiny import save_tiny_policy
 
@@ -126,23 +126,49 @@ def test_only_the_direction_of_a_vector_counts(policy):
         assert not torch.allclose(logits[0], model(**batch(placing, [row()])).logits)
 
 
+@torch.no_grad()
 def test_generation_with_its_cache_equals_whole_forward_passes(policy):
     """Positions of the tokens that follow, and what was cached, are right."""
     model, processor = policy
     rows, vectors = [row(), row("And this one?", images=2)], [vector(model)[None]] * 2
+    barred = vision_token_ids(model, processor)
     with vectors_behind_image(model, processor, vectors) as placing:
-        texts = [text for text, _ in complete(model, placing, rows, 6)]
-        for one, text, of in zip(rows, texts, vectors, strict=True):
-            ids = processor.tokenizer.encode(text, add_special_tokens=False)
-            if processor.tokenizer.decode(ids) != text or not ids:
-                continue
-            with vectors_behind_image(model, processor, [of]) as single:
-                written = option_log_likelihoods(model, single, one, [text])
-            with torch.no_grad(), vectors_behind_image(model, processor, [of]) as single:
-                made = batch(single, [one])
-                again = model.generate(**made, max_new_tokens=6, do_sample=False, use_cache=False)
-                assert again[0, made["input_ids"].shape[1] :][: len(ids)].tolist() == ids
-            assert written[0][1] == len(ids)
+        made = batch(placing, rows)
+        start = made["input_ids"].shape[1]
+        written = model.generate(
+            **made, max_new_tokens=5, min_new_tokens=5, do_sample=False, suppress_tokens=barred
+        )[:, start:]
+        inputs, shape = dict(made), made["input_ids"].shape
+        of_tokens = [key for key, value in inputs.items() if value.shape == shape]
+        end = model.generation_config.eos_token_id
+        for k in range(5):
+            logits = model(**inputs).logits[:, -1]
+            logits[:, [*barred, end]] = -torch.inf
+            new = logits.argmax(-1, keepdim=True)
+            assert written[:, k].tolist() == new[:, 0].tolist()
+            for key in of_tokens:
+                ends = {"input_ids": new, "attention_mask": torch.ones_like(new)}
+                more = ends.get(key, torch.zeros_like(new))
+                inputs[key] = torch.cat([inputs[key], more], dim=1)
+
+
+def test_options_are_scored_with_the_vector(policy):
+    model, processor = policy
+    options = ("yes", "no, it is not")
+    found = []
+    for seed in (0, 1):
+        of = [vector(model, seed)[None]] * len(options)
+        with vectors_behind_image(model, processor, of) as placing:
+            found.append(option_log_likelihoods(model, placing, row(), options))
+    assert found[0] != found[1]
+    with (
+        torch.no_grad(),
+        vectors_behind_image(model, processor, [vector(model)[None]]) as placing,
+    ):
+        logits = model(**batch(placing, [row()])).logits[0, -1].log_softmax(-1)
+    first = processor.tokenizer.encode("yes", add_special_tokens=False)
+    if len(first) == 1:
+        assert found[0][0][0] == pytest.approx(float(logits[first[0]]), abs=1e-4)
 
 
 def test_without_the_context_the_policy_is_as_before(policy):
