@@ -104,6 +104,7 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         share_vision=settings.share_vision,
         share_dropout=settings.share_dropout,
         drop_finished=settings.drop_finished,
+        fast_sampling=settings.fast_sampling,
     )
     callbacks = [RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm), Preemption()]
     if settings.stop_after:

@@ -213,6 +213,13 @@ class RunSettings(PolicySettings):
             "others are sampled; needs share_prompt."
         },
     )
+    fast_sampling: bool = field(
+        default=True,
+        metadata={
+            "help": "On a CPU, draw each token with one random number instead of one per entry of "
+            "the vocabulary; needs share_prompt."
+        },
+    )
     completions_every: int = field(
         default=1, metadata={"help": "Log completions of every n-th step; 0 logs none."}
     )
