@@ -70,17 +70,9 @@ def _with_layers(config: Any, layers: int) -> Any:
 
 
 def _peak(config: Any, run: Pass) -> int:
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        usual = torch.get_default_dtype()
-        torch.set_default_dtype(run.dtype)
-        try:
-            model = AutoModelForImageTextToText.from_config(config)
-        finally:
-            torch.set_default_dtype(usual)
-        freeze(model, vision=True, projector=True)
-        decoder, head = model.get_decoder(), model.get_output_embeddings()
-        if run.lora is not None:
-            model = get_peft_model(model, run.lora.config_for(model))
+    model, decoder, head = _on_meta(config, run)
+    with FakeTensorMode():
+        _materialize(model)
         if run.checkpointing:
             # The state of random numbers is kept for dropout; fake tensors have none.
             options = {"use_reentrant": False, "preserve_rng_state": False}
@@ -112,3 +104,36 @@ def _peak(config: Any, run: Pass) -> int:
             )[0]
             logps.mean().backward()
         return memory.peak
+
+
+def _on_meta(config: Any, run: Pass) -> tuple[Any, Any, Any]:
+    """The model with its adapters, its decoder and its LM head: peft moves adapters to a device,
+    which fake tensors do not allow."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(run.dtype)
+    try:
+        with torch.device("meta"):
+            model: Any = AutoModelForImageTextToText.from_config(config)
+            freeze(model, vision=True, projector=True)
+            decoder, head = model.get_decoder(), model.get_output_embeddings()
+            if run.lora is not None:
+                model = get_peft_model(model, run.lora.config_for(model))
+    finally:
+        torch.set_default_dtype(usual)
+    return model, decoder, head
+
+
+def _materialize(model: Any) -> None:
+    """Put fake tensors in the place of those on ``meta``: operators then choose kernels as on a
+    device. Weights that are tied stay so."""
+    made: dict[int, torch.nn.Parameter] = {}
+    for module in model.modules():
+        for name, old in module._parameters.items():
+            if old is not None and id(old) not in made:
+                new = torch.empty(old.shape, dtype=old.dtype)
+                made[id(old)] = torch.nn.Parameter(new, requires_grad=old.requires_grad)
+            if old is not None:
+                module._parameters[name] = made[id(old)]
+        for name, old in module._buffers.items():
+            if old is not None:
+                module._buffers[name] = torch.zeros(old.shape, dtype=old.dtype)

@@ -22,7 +22,7 @@ def adapter(tiny, tmp_path_factory):
     file = run / "policy" / "adapter_model.safetensors"
     generator = torch.Generator().manual_seed(0)
     weights = {
-        name: torch.randn(value.shape, generator=generator) * 0.2 if "lora_B" in name else value
+        name: torch.randn(value.shape, generator=generator) * 0.03 if "lora_B" in name else value
         for name, value in load_file(file).items()
     }
     save_file(weights, file, metadata={"format": "pt"})
@@ -33,8 +33,9 @@ def adapter(tiny, tmp_path_factory):
 
 
 def given(tiny, policy, out, *extra) -> list[str]:
-    common = ["--check_rows", "9", "--max_new_tokens", "12", "--device", "cpu"]
-    return [str(policy), "--rows", str(tiny["rows"]), "--out", str(out), *common, *extra]
+    common = [] if "--check_rows" in extra else ["--check_rows", "9", "--max_new_tokens", "12"]
+    place = ["--rows", str(tiny["rows"]), "--out", str(out), "--device", "cpu"]
+    return [str(policy), *place, *common, *extra]
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -54,8 +55,8 @@ def test_merged_in_fp32_it_is_the_same_model_in_plain_transformers(tiny, adapter
         merged, before = plain(**inputs).logits, unmerged(**inputs).logits
         with unmerged.disable_adapter():
             base = unmerged(**inputs).logits
-    torch.testing.assert_close(merged, before, atol=1e-4, rtol=1e-4)
-    assert (base - before).abs().max() > 0.1  # the adapter does something
+    torch.testing.assert_close(merged, before, atol=1e-5, rtol=1e-5)
+    assert (base - before).abs().max() > 0.01  # the adapter does something
     assert complete(plain, processor, rows, 12) == complete(unmerged, ours, rows, 12)
 
     names = {path.name for path in out.iterdir()}
@@ -69,7 +70,8 @@ def test_merged_in_fp32_it_is_the_same_model_in_plain_transformers(tiny, adapter
 @pytest.mark.usefixtures("one_thread")
 def test_a_merge_that_changes_answers_is_refused_unless_told(tiny, adapter, tmp_path, capsys):
     out = tmp_path / "out"
-    args = given(tiny, adapter, out)  # bfloat16: a random policy's answers hang on the last bits
+    # bfloat16; a random policy's long answers hang on the last bits.
+    args = given(tiny, adapter, out, "--check_rows", "24", "--max_new_tokens", "48")
     assert program.main(args) == 2
     said = capsys.readouterr()
     assert "merged and rounded to bfloat16, the policy answers" in said.err

@@ -8,7 +8,12 @@ import pytest
 import launch.grpo
 from data_gen.files.errors import InputError
 from rl.planning.report import speed_of
-from tests.launch.test_grpo_watched import arguments
+from tests.launch.launching import REWARDS
+from tests.launch.test_grpo_watched import arguments as common
+
+
+def arguments(*given):
+    return common(*given, "--rewards", f"{REWARDS}:vowels", "--reward_weights", "1")
 
 
 def plan_of(capsys, args) -> dict[str, str]:

@@ -155,6 +155,20 @@ def test_it_learns_from_64_rows(config, tmp_path):
     load_policy(tmp_path / "runs" / "run" / "policy")
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_the_best_by_the_loss_of_held_out_rows_becomes_the_policy(config, rows, tmp_path, capsys):
+    config |= {"eval_rows": str(rows / "general"), "eval_strategy": "steps", "eval_steps": 1}
+    config |= {"load_best_model_at_end": True, "save_steps": 1, "stop_after": 1}
+    config |= {"learning_rate": 0.0}  # nothing becomes better after the first step
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    assert launch.sft.main(["--config", str(file)]) == 0
+    assert "the policy is that of step 1, the best by loss (" in capsys.readouterr().out
+    lines = (tmp_path / "runs" / "run" / "log.jsonl").read_text().splitlines()
+    evaluated = [json.loads(line)["step"] for line in lines if "eval_loss" in line]
+    assert evaluated == [1, 2]
+
+
 @pytest.mark.parametrize("lora", [0, 4], ids=["full", "lora"])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(config, tmp_path, lora):
     config = {**config, "max_steps": 6, "save_steps": 3, "lora_r": lora, "lora_alpha": 8}
