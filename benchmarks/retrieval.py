@@ -245,7 +245,7 @@ def edit_times(n: int, dim: int, edits: int = 20, seed: int = 0) -> dict:
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        Image.new("RGB", (2, 2)).save(root / "0.png")
+        Image.new("RGB", (8, 8)).save(root / "0.png")
         data = (root / "0.png").read_bytes()
         for i in range(n + edits):  # every file another content, as its vector is kept by that
             (root / f"{i}.png").write_bytes(data + str(i).encode())

@@ -456,7 +456,8 @@ def _check(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[S
                 f"max_new_tokens: {benchmark.name} has no {name!r}; it has "
                 f"{', '.join(benchmark.limits)}"
             )
-    if not benchmark.retrieval_sets and any(system.retrieval for system in systems):
+    # A system's file may say how it finds references; it is shown them where they are handed over.
+    if not benchmark.retrieval_sets and settings.retrieval is not None:
         raise InputError(
             f"retrieval: {benchmark.name} has no database to find references in; remove it"
         )

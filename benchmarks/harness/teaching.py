@@ -47,8 +47,8 @@ def concepts_of(
         return None, None
     if system.database is not None:
         return Database(system.database), learned_folder(system.database)
-    if not method.learns and not benchmark.fixed_concepts:
-        return None, None
+    if not method.learns and not benchmark.fixed_concepts and not benchmark.owned:
+        return None, None  # it makes do with the references that it is shown
     place = out / "concepts"
     with PartialState().main_process_first():
         database = benchmark_database(benchmark, place)

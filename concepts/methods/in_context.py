@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from concepts.concept import Concept
+from concepts.methods.prompting import without_pictures, without_words
 from concepts.methods.protocol import (
     Evidence,
     Learned,
@@ -62,11 +63,15 @@ class InContext(Method):
         return [Learned(concept.name, 0.0, 0, 0) for concept in concepts]
 
     def recognize(self, pairs: Sequence[tuple[Picture, str]]) -> list[float]:
-        """The policy's p(yes) to the object-consistency question with the concept's picture."""
+        """The policy's p(yes) to the object-consistency question with the concept's picture; or
+        with its words alone, where ``show`` is text."""
         rows = []
         for image, name in pairs:
-            picture = self._opened(self.reference(name).image)
-            rows.append(presence_row(self._opened(image), name, picture))
+            reference, words = self.reference(name), self.settings.show == "text"
+            picture = self._opened(reference.image)
+            info = reference.info if words else None
+            row = presence_row(self._opened(image), name, picture, info)
+            rows.append(without_pictures(row, 1) if words else row)
         model, processor = self.load()
         return yes_probabilities(model, processor, rows, batch_size=self.batch_size)
 
@@ -76,6 +81,16 @@ class InContext(Method):
         if references is None:
             references, _ = self._retrieved(query)
         return row_size(self.row(replace(query, image=self._opened(query.image)), references))
+
+    def row(self, query: Query, references: Sequence[Reference]) -> dict:
+        """``prompt`` and ``images`` of a query, less what ``show`` leaves out."""
+        show = self.settings.show
+        if show == "pictures" and query.prompt is None:
+            references = [replace(one, info=None) for one in references]
+        row = super().row(query, references)
+        if show == "pictures":
+            row["prompt"] = without_words(row["prompt"], [one.info for one in references])
+        return without_pictures(row, len(references)) if show == "text" else row
 
     def rows(self, queries: Sequence[Query]) -> tuple[list[dict], list[tuple[Evidence, ...]]]:
         """The references that were handed over or retrieved, then the image, then the words."""

@@ -33,13 +33,15 @@ def presence_probabilities(
     return yes_probabilities(model, processor, rows, batch_size=batch_size)
 
 
-def presence_row(image: Image.Image, name: str, reference: Image.Image) -> dict:
+def presence_row(
+    image: Image.Image, name: str, reference: Image.Image, info: str | None = None
+) -> dict:
     """The object-consistency question whether the named concept, shown by ``reference``, is in
-    ``image``; in the same words always."""
+    ``image``; in the same words always, with ``info`` where it is given."""
     return object_consistency_row(
         random.Random(0),
         name,
-        Reference(name, reference),
+        Reference(name, reference, info),
         image.convert("RGB"),
         same=True,
         source="verify",

@@ -41,6 +41,10 @@ from data_gen.tasks.subjects import (
     kind_sentence,
 )
 from data_gen.tasks.views import EXPECTED_COUNTS, REFERENCE_COUNTS, SUBJECT_COUNTS, Shares
+from rewards.names import name_key, name_problem
+
+NAMES = ("random", "folder")
+"""How subjects are called in rows."""
 
 CACHED_PHOTOS = 64
 """Decoded photos held in memory: 50 MB at 512 px."""
@@ -64,6 +68,7 @@ def folder_rows(
     combinations: dict[str, float] | None = None,
     hard_share: float = 0.5,
     info_share: float = 0.5,
+    names: str = "random",
     templates: dict | None = None,
     report: Callable[[str], None] = print,
 ) -> IndexedRows:
@@ -94,6 +99,8 @@ def folder_rows(
             classes with several subjects go. Distractors and unlisted subjects are drawn the same
             way.
         info_share: share of references that come with their class (``It is a backpack.``).
+        names: ``random`` draws a name for each reference of each row, so that no name is learned;
+            ``folder`` calls every subject as its folder, for a policy of one's own things alone.
         templates: from :func:`data_gen.tasks.prompts.load_prompts`.
         report: is given the summary line: photos used, photos skipped and why.
 
@@ -104,6 +111,8 @@ def folder_rows(
     check_counts(counts, (OCT, ICT), "folders")
     check_images(size, side, image_format)
     _check_split(split, heldout_share)
+    if names not in NAMES:
+        raise SourceError(f"names must be {' or '.join(NAMES)}, not {names!r}")
     shares = Shares(
         absent=absent_share,
         hard=hard_share,
@@ -140,7 +149,9 @@ def folder_rows(
     report(line + (f"; split '{split}' takes {len(pool)} of the subjects" if split else ""))
     _check_subjects(pool, f"{root}" + (f", split '{split}'" if split else ""))
     prefix = f"folders-{split}" if split else "folders"
-    source = folder_source(root, pool, size, side)
+    if names == "folder":
+        _check_names(root, pool)
+    source = folder_source(root, pool, size, side, named=names == "folder")
     rows = SourceRows(
         source, seed, prefix=prefix, shares=shares, size=size, side=side, templates=templates
     )
@@ -170,8 +181,11 @@ def _state(path: Path) -> str:
     return f"{info.st_size} {info.st_mtime_ns}"
 
 
-def folder_source(root: Path, folders: list[PhotoFolder], size: int, side: str) -> Source:
-    """The folders below ``root`` as subjects; their photos are opened when they are needed.
+def folder_source(
+    root: Path, folders: list[PhotoFolder], size: int, side: str, named: bool = False
+) -> Source:
+    """The folders below ``root`` as subjects, perhaps named as they are; their photos are opened
+    when they are needed.
 
     Opening raises :class:`SourceError` for a photo that was fine when it was scanned, and
     :class:`ImageError` for one that was not opened then.
@@ -192,14 +206,16 @@ def folder_source(root: Path, folders: list[PhotoFolder], size: int, side: str) 
     def view(path: Path) -> View:
         return View(printable(path.relative_to(root)), lambda: opened(path))
 
-    return Source("folders", _Folders(folders, view), copies=not scanned)
+    return Source("folders", _Folders(folders, view, named), copies=not scanned)
 
 
 class _Folders(Sequence[Subject]):
     """Folders as subjects, built on access."""
 
-    def __init__(self, folders: list[PhotoFolder], view: Callable[[Path], View]):
-        self.folders, self.view = folders, view
+    def __init__(
+        self, folders: list[PhotoFolder], view: Callable[[Path], View], named: bool = False
+    ):
+        self.folders, self.view, self.named = folders, view, named
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -212,7 +228,23 @@ class _Folders(Sequence[Subject]):
             folder.kind,
             folder.kind and kind_sentence(folder.kind),
             label=folder.alike,
+            name=folder.name if self.named else None,
         )
+
+
+def _check_names(root: Path, folders: list[PhotoFolder]) -> None:
+    """Refuse folders whose names are no names, or no two names, in captions."""
+    taken: dict[str, str] = {}
+    for folder in folders:
+        if problem := name_problem(folder.name):
+            raise SourceError(
+                f"{root}: the folder {folder.name!r} names nobody: it {problem}; rename it"
+            )
+        other = taken.setdefault(name_key(folder.name), folder.name)
+        if other != folder.name:
+            raise SourceError(
+                f"{root}: {other!r} and {folder.name!r} are one name in captions; rename one"
+            )
 
 
 def _check_split(split: str | None, heldout_share: float) -> None:

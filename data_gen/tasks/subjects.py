@@ -51,6 +51,7 @@ class Subject:
         info: a sentence about it that a user may give with its name.
         label: subjects of one label may be the very same subject: none is a negative of another.
         block: subjects of one block lie together on disk and are used soon after each other.
+        name: what its owner calls it, bare; ``None``: each row draws a name.
     """
 
     key: str
@@ -59,6 +60,7 @@ class Subject:
     info: str | None = None
     label: str | None = None
     block: int = 0
+    name: str | None = None
 
     @property
     def askable(self) -> list[View]:

@@ -121,7 +121,7 @@ class ViewRenderer:
         """Each subject (its place in the source, a view) as its user would show it."""
         return [
             Reference(
-                name,
+                self.subjects[t].name or name,
                 self.bounded(close_up(view.open(), view.box) if view.box else view.open()),
                 self.subjects[t].info if rng.random() < self.shares.info else None,
             )

@@ -9,16 +9,22 @@ from concepts.concept import Concept
 from concepts.database import Database
 from concepts.methods import in_context, protocol
 from concepts.methods.finding import ReferenceFinder, RetrievalSettings, settings_digest
-from concepts.methods.in_context import InContext
-from concepts.methods.prompting import conversation, load_templates, query_of_row
+from concepts.methods.in_context import InContext, InContextSettings
+from concepts.methods.prompting import (
+    conversation,
+    load_templates,
+    query_of_row,
+    without_pictures,
+)
 from concepts.methods.protocol import Evidence, Learned, Query, Reference
-from concepts.methods.verification import presence_probabilities
+from concepts.methods.verification import presence_probabilities, presence_row
 from data_gen.files.errors import InputError
 from data_gen.files.settings import settings_from
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.photos import PhotoError
 from data_gen.rows import ICT
 from rl.policy.generation import generate, row_size
+from rl.policy.likelihood import yes_probabilities
 from rl.policy.loading import load_policy
 from tests.concepts.tiny_encoders import save_dinov2
 from tests.tiny import save_tiny_policy, tiny_rows
@@ -282,6 +288,10 @@ def test_recognizing_is_the_policys_yes_with_the_concepts_picture(policy, finder
         *policy, image, [(n, Image.open(owned[n].image)) for n in ("mia", "bo")]
     )
     assert [found[0], found[2]] == pytest.approx(one, abs=1e-5)
+    said = InContext(lambda: policy, write, finder=finder, settings=InContextSettings("text"))
+    row = presence_row(image, "bo", image, owned["bo"].info)
+    (words,) = yes_probabilities(*policy, [without_pictures(row, 1)])
+    assert said.recognize([(image, "bo")]) == pytest.approx([words], abs=1e-5)
     with pytest.raises(InputError, match="'who' is no concept with a picture; add it"):
         asked.recognize([(image, "who")])
 
