@@ -2,9 +2,11 @@
 
 Captions are the owner's, where the folder of a photo holds ``captions.json`` (MyVLM's format:
 ``{"1.jpg": ["sks on a table", ...]}``, the concept being ``sks`` or its tag); otherwise the policy
-describes each photo, and the name is put behind the first mention of its category. Answers to the
-ten questions of :mod:`concepts.methods.myvlm.questions` are the policy's own (MyVLM 2403.14599,
-Table 3), asked with the category in place of the name.
+describes each photo, having been shown another one with the name. Where it does not write the name,
+that is put behind the first mention of the category.
+
+Answers to the ten questions of :mod:`concepts.methods.myvlm.questions` are the policy's own (MyVLM
+2403.14599, Table 3), asked with the category in place of the name.
 """
 
 import json
@@ -64,7 +66,7 @@ def caption_targets(
     """
     requests = caption_requests(each)
     found: list[Target] = []
-    asked: list[tuple[int, list[dict]]] = []
+    asked: list[tuple[int, int]] = []
     for i, file in enumerate(files):
         own = owners_captions(file, concept.name)
         if own:
@@ -73,15 +75,15 @@ def caption_targets(
                 for k in range(max(each, len(own)))
             ]
         else:
-            asked += [(i, request) for request in requests]
-    rows = [{"prompt": request, "images": [images[i]]} for i, request in asked]
-    texts = (
-        generate(model, processor, rows, max_new_tokens=CAPTION_TOKENS, batch_size=batch_size)
-        if rows
-        else []
-    )
-    for (i, request), (text, _) in zip(asked, texts, strict=True):
-        found.append(Target(i, request, with_name(whole_sentences(text), concept)))
+            asked += [(i, k) for k in range(len(requests))]
+    rows = [_introduced(concept, images[(i + 1) % len(images)], images[i], k) for i, k in asked]
+    texts = []
+    if rows:
+        texts = generate(
+            model, processor, rows, max_new_tokens=CAPTION_TOKENS, batch_size=batch_size
+        )
+    for (i, k), (text, _) in zip(asked, texts, strict=True):
+        found.append(Target(i, requests[k], with_name(whole_sentences(text), concept)))
     return found
 
 
@@ -165,6 +167,17 @@ def whole_sentences(text: str) -> str:
     """A text that may have been cut, up to its last full stop; all of it where it has none."""
     end = max(text.rfind(mark) for mark in ".!?")
     return text[: end + 1].strip() if end > 0 else text.strip()
+
+
+def _introduced(
+    concept: Concept, reference: Image.Image, picture: Image.Image, number: int
+) -> dict:
+    """A row that asks for a caption of a picture with the concept's name, which another picture
+    introduces; the words are the ``number``-th ones."""
+    prompt = conversation(
+        random.Random(number), ICT, [concept.name], [concept.info or None], caption_style="name"
+    )
+    return {"prompt": prompt, "images": [reference, picture]}
 
 
 def _ask(question: str) -> list[dict]:
