@@ -43,15 +43,15 @@ class Embedded:
 def embed(
     subjects: Sequence[Subject],
     encoder: Encoder,
-    cache: Path,
+    cache: Path | None,
     fingerprint: str,
     skipped: SkippedItems,
 ) -> Embedded:
     """Embed all subjects, or read what an earlier run has written.
 
     Args:
-        cache: directory; the key of what is kept there is made from the encoder's fingerprint,
-            ``fingerprint`` and the subjects' keys.
+        cache: directory, or ``None`` to keep nothing; the key of what is kept there is made from
+            the encoder's fingerprint, ``fingerprint`` and the subjects' keys.
         fingerprint: changes when images do, though their subjects' keys do not.
         skipped: counts the images that could not be used, except those of subjects that were read
             from the cache.

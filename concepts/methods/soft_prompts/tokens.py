@@ -31,19 +31,25 @@ class SoftTokens:
         ids: per concept, the ids of its tokens.
 
     Raises:
-        InputError: a text is a token with a meaning of its own, such as ``<image>``.
+        InputError: a text is given twice, or is a token of the policy itself, such as ``<image>``.
     """
 
     def __init__(self, processor, words: Sequence[Sequence[str]]):
+        texts = [text for of in words for text in of]
         own = {token.content for token in processor.tokenizer.added_tokens_decoder.values()}
-        if taken := sorted(own & {text for of in words for text in of}):
+        if taken := sorted(own & set(texts)):
             raise InputError(
                 f"no concept can be called {taken[0][1:-1]!r}: {taken[0]} is a token of the policy "
                 f"itself; rename it"
             )
+        if twice := sorted(text for text in set(texts) if texts.count(text) > 1):
+            raise InputError(
+                f"no concept can be called {twice[0][1:-1]!r} beside another whose token "
+                f"{twice[0]} is; rename one of them"
+            )
         self.processor = copy.deepcopy(processor)
         tokenizer = self.processor.tokenizer
-        tokenizer.add_tokens([AddedToken(text, normalized=False) for of in words for text in of])
+        tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts])
         self.ids: list[list[int]] = [tokenizer.convert_tokens_to_ids(list(of)) for of in words]
 
     @contextmanager

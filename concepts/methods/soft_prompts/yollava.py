@@ -39,7 +39,9 @@ from concepts.methods.soft_prompts.negatives import Chosen, choose_negatives
 from concepts.methods.soft_prompts.phrasings import load_phrasings
 from concepts.methods.soft_prompts.start import first_vectors, picture_features
 from concepts.methods.soft_prompts.tokens import SoftTokens, frozen
+from concepts.retrieval import Found
 from data_gen.files.errors import InputError
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.boxes import Box
 from data_gen.images.encoders import EncoderError, load_encoder
 from data_gen.images.photos import PhotoError
@@ -212,6 +214,22 @@ class YoLLaVA(Method):
             )
         return opened
 
+    def _others(self, concept: Concept, pool: Sequence[Picture], chosen: Chosen) -> list:
+        """The negatives that open; what does not is counted in a printed line."""
+        opened, skipped = [], SkippedItems()
+        for i in (*chosen.random, *chosen.hard):
+            try:
+                opened.append(self._opened(pool[i]))
+            except PhotoError as error:
+                skipped.add(str(error), str(pool[i]))
+        if skipped:
+            print(f"negatives of {concept.name!r}: {skipped.line()}", flush=True)
+        if skipped and not opened:
+            raise InputError(
+                f"none of the negatives of {concept.name!r} opens; give a folder of photos"
+            )
+        return opened
+
     def _negatives(self, photos: dict, pool: Sequence[Picture]) -> dict[str, Chosen]:
         """Which pictures of the pool each concept is told from."""
         s = self.settings
@@ -244,7 +262,7 @@ class YoLLaVA(Method):
     ) -> Learned:
         s, name, began = self.settings, concept.name, time.monotonic()
         model, processor = self._policy()
-        others = [self._opened(pool[i]) for i in (*chosen.random, *chosen.hard)]
+        others = self._others(concept, pool, chosen)
         pictures = [*photos, *others]
         tokens = SoftTokens(processor, [words_of(name, s.tokens)])
         state, before, unfinished = None, 0.0, self._unfinished()
@@ -445,11 +463,27 @@ class YoLLaVA(Method):
             if query.references is not None:
                 found.append([Evidence(r.name) for r in query.references])
             elif self.finder is not None:
-                retrieved = self.finder.find(query)
-                found.append([Evidence(one.name, one.similarity) for one in retrieved])
+                found.append(self._retrieved(query, self.finder.find(query)))
             else:
                 found.append(self._recognized(query))
         return found
+
+    def _retrieved(self, query: Query, retrieved: Sequence[Found]) -> list[Evidence]:
+        """What was retrieved; used if it was learned and, where ``verify`` says so, recognized."""
+        self._refresh()
+        evidence = [
+            Evidence(one.name, one.similarity, used=one.name in self._learned) for one in retrieved
+        ]
+        if self.verify is None or query.image is None:
+            return evidence
+        asked = [one for one in evidence if one.used]
+        p = dict(
+            zip(asked, self.recognize([(query.image, one.name) for one in asked]), strict=True)
+        )
+        return [
+            replace(one, p=p[one], used=p[one] >= self.verify) if one in p else one
+            for one in evidence
+        ]
 
     def _recognized(self, query: Query) -> list[Evidence]:
         self._refresh()

@@ -135,3 +135,9 @@ def test_a_concept_cannot_take_the_name_of_a_token_of_the_policy(tmp_path):
     processor.tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
     with pytest.raises(InputError, match="'image': <image> is a token of the policy"):
         SoftTokens(processor, [["<image>", "<image/1>"]])
+
+
+def test_no_name_can_be_a_token_of_another_concept(tmp_path):
+    processor = load_policy(save_tiny_policy(tmp_path))[1]
+    with pytest.raises(InputError, match="'bo/1' beside another whose token <bo/1> is"):
+        SoftTokens(processor, [["<bo>", "<bo/1>"], ["<bo/1>", "<bo/1/1>"]])

@@ -15,6 +15,7 @@ from concepts.methods.protocol import Query, Reference
 from concepts.methods.soft_prompts import examples, yollava
 from concepts.methods.soft_prompts.examples import words_of
 from concepts.methods.soft_prompts.yollava import YoLLaVA, YoLLaVASettings
+from concepts.retrieval import Found
 from data_gen.files.errors import InputError
 from data_gen.rows import ICT
 from rl.policy.loading import LoraSettings, load_policy
@@ -224,6 +225,33 @@ def test_who_is_asked_about_where_nobody_is_handed_over(known, method, database,
     assert [one.name for one in named] == ["mia"]
     assert {one.name: one.p for one in recognized} == p
     assert all(one.used == (one.p >= 0.5) for one in recognized)
+
+
+def test_what_is_retrieved_is_used_if_it_was_learned_and_recognized(
+    known, method, database, negatives
+):
+    class Finds:
+        owned = {}
+
+        def find(self, query):
+            return [
+                Found("mia", "image", 0.9),
+                Found("stranger", "image", 0.8),
+                Found("bo", "image", 0.7),
+            ]
+
+    query = Query("q", ICT, "Describe it.", negatives[0], None)
+    _, (evidence,) = method(finder=Finds()).rows([query])
+    assert [(e.name, e.similarity, e.used) for e in evidence] == [
+        ("mia", 0.9, True),
+        ("stranger", 0.8, False),
+        ("bo", 0.7, True),
+    ]
+    p = known.recognize([(negatives[0], "mia"), (negatives[0], "bo")])
+    between = sum(p) / 2
+    _, (evidence,) = method(finder=Finds(), verify=between).rows([query])
+    assert [one.used for one in evidence] == [p[0] >= between, False, p[1] >= between]
+    assert [one.p for one in evidence] == [p[0], None, p[1]]
 
 
 def test_the_controls_take_the_place_of_what_was_learned(known, method, database, negatives):
