@@ -1,6 +1,7 @@
 """Where the vectors of new tokens begin."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -71,7 +72,7 @@ def picture_features(model, processor, image: Image.Image) -> Tensor:
     Raises:
         InputError: this family does not say what that is.
     """
-    body = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
+    body: Any = (model.get_base_model() if isinstance(model, PeftModel) else model).base_model
     made = processor.image_processor(images=[image], return_tensors="pt").to(model.device)
     if not hasattr(body, "get_image_features"):
         raise InputError(

@@ -6,9 +6,10 @@ to questions of the concept's traits, which are trained without the picture. The
 not changed. Several concepts can stand in one prompt.
 
 Where paper and released code differ, the paper's reading is the default and the other a setting:
-``output_rows`` (the code trains the head's columns of all new tokens), ``train_end`` (its labels
-hold no end of answer) and ``photos_repeated`` (the code of its successor repeats the photos until
-they balance the negatives). That it seems to leave out each answer's first token is not copied.
+``output_rows`` (the code trains the head's columns of all new tokens) and ``train_end`` (its labels
+hold no end of answer). That it seems to leave out each answer's first token is not copied. The
+paper does not say how a few photos balance many negatives: they are repeated, as in the code of its
+successor, unless ``photos_repeated`` is false.
 """
 
 import random
