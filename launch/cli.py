@@ -28,6 +28,7 @@ PROGRAMS = {
     "sft": "launch.sft",
     "learn": "launch.learn",
     "ask": "launch.ask",
+    "app": "launch.app",
     "evaluate": "launch.evaluate",
     "compare": "launch.compare",
     "mine_negatives": "launch.tools.mine_negatives",

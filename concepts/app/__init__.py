@@ -1,0 +1,1 @@
+"""The page: add your own things, ask about a picture, find them in a folder, correct answers."""
