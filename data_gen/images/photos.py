@@ -139,8 +139,14 @@ def glance(path: str | Path) -> None:
     Raises:
         PhotoError: whatever shows.
     """
-    head = photo_bytes(path, 12)
-    if not head.startswith((b"\xff\xd8\xff", b"\x89PNG")):
+    try:
+        known = stat.S_ISREG(os.stat(path).st_mode)  # a named pipe would be waited for for ever
+        if known:
+            with open(path, "rb", buffering=0) as file:
+                known = file.read(12).startswith((b"\xff\xd8\xff", b"\x89PNG"))
+    except (OSError, ValueError) as error:
+        raise PhotoError(reason_of(error)) from None
+    if not known:
         open_picture(path).close()
 
 

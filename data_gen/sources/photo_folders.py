@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from data_gen.files.errors import SourceError
@@ -98,8 +99,8 @@ def scan(
     """Find the folders below ``root``, one per subject, and open every photo once to check it.
 
     Photos in sub-folders belong to the folder of ``root`` above them. The same image twice in a
-    folder is used once. The same image in two folders is not used at all: whichever of the subjects
-    it shows, half of the rows made from it would be wrong.
+    folder, or a near copy of it, is used once. An image in two folders is not used at all:
+    whichever of the subjects it shows, half of the rows made from it would be wrong.
 
     Args:
         root: directory of subjects' folders.
@@ -118,7 +119,7 @@ def scan(
 
     def skip(path: str | Path, reason: str, other: str | None = None) -> None:
         where = printable(Path(path).relative_to(root))
-        skipped.append((reason, f"{where} of {Path(other).name}" if other else where))
+        skipped.append((reason, f"{where} of {printable(Path(other).name)}" if other else where))
 
     files: dict[str, PhotoFolder] = {}
     known: dict[str, PhotoFolder] = {}
@@ -160,6 +161,11 @@ def scan(
             skip(path, "in two subjects' folders" if shared else "a copy of another")
             del files[path]
 
+    for path, other in _shared_shots(files, looks):
+        skip(path, "near copies in two subjects' folders", other)
+        files.pop(path)
+
+    top = os.path.join(root, "")
     members: dict[int, list[str]] = defaultdict(list)
     for path, folder in files.items():
         members[id(folder)].append(path)
@@ -170,9 +176,9 @@ def scan(
         for copy, original in near.items():
             skip(paths[copy], "a near copy of another", paths[original])
         folder.photos = PhotoPaths(path for i, path in enumerate(paths) if i not in near)
-        inner = [Path(path).relative_to(root).parts[1:-1] for path in folder.photos]
-        if all(inner):
-            folder.sub_folders = frozenset(text_of(parts[0]) for parts in inner)
+        parts = [path.removeprefix(top).split(os.sep, 2) for path in paths]
+        if all(len(names) > 2 for names in parts):
+            folder.sub_folders = frozenset(text_of(names[1]) for names in parts)
         folder.opened = every
     _mark_alike(folders)
     found = SkippedItems()
@@ -280,7 +286,7 @@ def _walk(folder: Path, seen: set[str], skip: Callable[[str | Path, str], None])
     for entry in entries:
         if is_system_name(entry.name):
             skip(entry.path, "hidden")
-        elif os.path.isdir(entry.path):
+        elif entry.is_dir():
             files += _walk(Path(entry.path), seen, skip)
         else:
             files.append(entry.path)
@@ -304,6 +310,21 @@ def _edits(files: Iterable[str]) -> list[str]:
             if form.match(stem):
                 edited.append((path, folder, form.sub(original, stem)))
     return [path for path, folder, original in edited if original.casefold() in beside[folder]]
+
+
+def _shared_shots(files: dict[str, PhotoFolder], looks: dict[str, Look]) -> list[tuple[str, str]]:
+    """Photos of which another subject's folder holds a near copy, with that one: they show one of
+    the two, and who is not told. Plain pictures are not compared, as any two may be alike."""
+    paths = [path for path in files if path in looks and not looks[path].plain]
+    shots: dict[int, list[str]] = defaultdict(list)
+    for copy, original in copies_of_earlier([looks[path] for path in paths]).items():
+        shots[original] = [*(shots[original] or [paths[original]]), paths[copy]]
+    return [
+        (path, next(other for other in same if files[other] is not files[path]))
+        for same in shots.values()
+        if len({id(files[path]) for path in same}) > 1
+        for path in same
+    ]
 
 
 def _mark_alike(folders: list[PhotoFolder]) -> None:
@@ -337,20 +358,24 @@ def _level(folders: list[PhotoFolder]) -> str:
 def _copies(paths: list[str]) -> list[list[str]]:
     """Groups of byte-identical files. Files whose length is unique are not read, and links to one
     file are known without reading."""
-    by_length: dict[int, dict[tuple, list[str]]] = defaultdict(lambda: defaultdict(list))
-    by_content: dict[bytes, list[str]] = defaultdict(list)
-    for path in paths:
-        info = os.stat(path)
-        by_length[info.st_size][info.st_dev, info.st_ino].append(path)
-    for same_length in by_length.values():
-        for links in same_length.values():
-            if len(same_length) == 1:
-                by_content[b"length %d" % os.path.getsize(links[0])] += links
-                continue
-            with open(links[0], "rb") as file:
-                by_content[hashlib.file_digest(file, "sha256").digest()] += links
-    order = {path: i for i, path in enumerate(paths)}
-    return [sorted(same, key=order.__getitem__) for same in by_content.values() if len(same) > 1]
+    sizes = np.fromiter(map(os.path.getsize, paths), dtype=np.int64, count=len(paths))
+    order = np.argsort(sizes, kind="stable")
+    ends = np.flatnonzero(np.diff(sizes[order])) + 1
+    found: list[list[str]] = []
+    for same_length in np.split(order, ends) if len(ends) + 1 < len(paths) else ():
+        if len(same_length) < 2:
+            continue
+        digests: dict[tuple[int, int], bytes] = {}
+        by_content: dict[bytes, list[str]] = defaultdict(list)
+        for i in same_length:
+            info = os.stat(paths[i])
+            link = info.st_dev, info.st_ino
+            if link not in digests:
+                with open(paths[i], "rb") as file:
+                    digests[link] = hashlib.file_digest(file, "sha256").digest()
+            by_content[digests[link]].append(paths[i])
+        found += [same for same in by_content.values() if len(same) > 1]
+    return found
 
 
 @lru_cache(4096)

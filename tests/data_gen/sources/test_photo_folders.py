@@ -248,6 +248,19 @@ def test_a_near_copy_is_used_once(tmp_path, kind):
     assert skipped.places("a near copy of another") == ["bo/WhatsApp.png of 00.jpg"]
 
 
+def test_a_shot_in_two_subjects_folders_is_nobodys(tmp_path):
+    root = album(tmp_path / "album", "bo", "mina")
+    saved_again(Image.open(root / "bo" / "00.jpg")).save(root / "mina" / "sent.png")
+    Image.open(root / "bo" / "00.jpg").save(root / "bo" / "again.png")
+    folders, skipped = scan(root)
+    assert [len(folder.photos) for folder in folders] == [2, 3]
+    assert skipped.places("near copies in two subjects' folders") == [
+        "bo/00.jpg of sent.png",
+        "bo/again.png of sent.png",
+        "mina/sent.png of 00.jpg",
+    ]
+
+
 def test_other_shots_are_no_copies():
     looks = [look_of(photo(seed)) for seed in range(40)]
     assert not any(are_near(a, b) for i, a in enumerate(looks) for b in looks[:i])

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from data_gen.files.errors import SourceError
-from data_gen.rows import ICT, OCT, VLT
+from data_gen.rows import ICT, OCT, VLT, read_rows
+from data_gen.rows.contract import RowError
 from data_gen.sources.detection import detection_rows
 from data_gen.sources.folders import folder_rows
 from data_gen.sources.photo_folders import scan
@@ -183,3 +184,27 @@ def test_released_rows_and_pairs(tmp_path):
         CASES / "s02_jupyter", seed=0, counts={OCT: 4}, quality=zero, report=lines.append
     )
     assert lines[0].startswith("subjects200k: 3 pairs used")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("r01c_tar_macos", 8),
+        ("r01h_tar_left_right", 8),
+        ("r02_relative_paths", 8),
+        ("r08_appledouble_parquet", 16),
+        ("r10b_extra_in_second", 16),
+    ],
+)
+def test_row_sets_are_read_whole(name, rows):
+    found = read_rows(CASES / name)
+    assert len(found) == rows and all(image.size for image in found[rows - 1]["images"])
+
+
+def test_row_sets_that_are_refused_say_what_to_do():
+    with pytest.raises(FileNotFoundError, match=r"rows.tar.gz is packed.*gunzip"):
+        read_rows(CASES / "r01d_tar_gz")
+    with pytest.raises(
+        RowError, match="row '.*': column 'images': an image is more than 200 times"
+    ):
+        read_rows(CASES / "r04b_long_picture")
