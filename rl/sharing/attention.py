@@ -111,8 +111,14 @@ def kernel_differs(device: torch.device, dtype: torch.dtype, size: int) -> bool:
     if device.type not in ("cpu", "cuda"):
         return True
     try:
-        # What is computed here must not depend on, or change, the pass that asks.
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
+        # The pass that asks may be in inference, under autocast, or a checkpointed one, whose hooks
+        # on saved tensors would run it anew.
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast(device.type, enabled=False),
+            torch.autograd.graph.saved_tensors_hooks(lambda x: x, lambda x: x),
+        ):
             gap = max(_gap(device, dtype, size, padded) for padded in (False, True))
         why = f"their results differ by {gap:.2g}"
     except RuntimeError as error:
@@ -136,13 +142,12 @@ def _gap(device, dtype, size: int, padded: bool) -> float:
     drawn = [torch.randn(2, n, P + G * W, size, generator=generator) for n in (4, 2, 2)]
     weight = torch.randn(2, P + G * W, 4, size, generator=generator).to(device)
     found = []
-    with torch.autocast(device.type, enabled=False):
-        for function, kind in ((_Joined.apply, dtype), (plain_attention, torch.float32)):
-            given = [x.to(device, dtype).to(kind).requires_grad_() for x in drawn]
-            out: Any = function(*given, size**-0.5, layout)
-            real = torch.cat([layout.prefix_mask, layout.prefix_mask.new_ones(2, G * W)], 1)
-            out = out.float() * real[..., None, None]
-            found.append([out, *torch.autograd.grad((out * weight).sum(), given)])
+    for function, kind in ((_Joined.apply, dtype), (plain_attention, torch.float32)):
+        given = [x.to(device, dtype).to(kind).requires_grad_() for x in drawn]
+        out: Any = function(*given, size**-0.5, layout)
+        real = torch.cat([layout.prefix_mask, layout.prefix_mask.new_ones(2, G * W)], 1)
+        out = out.float() * real[..., None, None]
+        found.append([out, *torch.autograd.grad((out * weight).sum(), given)])
     pairs = zip(*found, strict=True)
     return max(((x.float() - y).abs().max() / y.abs().max()).item() for x, y in pairs)
 

@@ -18,7 +18,7 @@ from rl.sharing.decode import SharedPromptCache
 from rl.sharing.early_stop import generate_with_early_stop, unsupported_reason
 from rl.sharing.image_rows import images_of_rows, images_per_row, take_rows
 from rl.sharing.packed import prompt_positions, use_shared_attention
-from rl.sharing.sampling import decode
+from rl.sharing.sampling import sample
 
 IMAGE_FIELDS = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
 
@@ -46,7 +46,7 @@ def prompts_prefilled_once(model, *, drop_finished: bool = False, fast_sampling:
     plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     usual = sampling = plain.generate
     if fast_sampling and plain.device.type == "cpu":
-        sampling = partial(usual, custom_generate=decode)
+        sampling = partial(usual, custom_generate=sample)
     use_shared_attention(plain)
 
     def generate(

@@ -50,8 +50,8 @@ class Drawn(LogitsProcessor):
         return torch.zeros_like(scores).scatter_(1, tokens[:, None], 1.0)
 
 
-def decode(model, input_ids, logits_processor, stopping_criteria, generation_config, **kwargs):
-    """transformers' own loop, for ``generate(custom_generate=decode)``: it takes the token with the
+def sample(model, input_ids, logits_processor, stopping_criteria, generation_config, **kwargs):
+    """transformers' own loop, for ``generate(custom_generate=sample)``: it takes the token with the
     largest score, and :class:`Drawn`, behind all other processors, draws which one that is."""
     if generation_config.do_sample and not generation_config.return_dict_in_generate:
         logits_processor = LogitsProcessorList([*logits_processor, Drawn()])

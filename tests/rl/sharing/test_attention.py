@@ -1,9 +1,12 @@
 """Packed attention by fused kernels: the numbers of plain attention in a third of its memory."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, AttentionMaskInterface, Qwen2_5_VLConfig
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
@@ -60,12 +63,37 @@ def test_kernels_check_themselves_on_first_use(dtype, monkeypatch):
     assert kernel_differs(torch.device("mps"), dtype, 16)  # no kernel whose sums are known
 
 
-def decoder_of_7b() -> Qwen2_5_VLTextModel:
-    """Four of the 28 layers of Qwen2.5-VL-7B's decoder, frozen, in bf16, on the meta device."""
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_the_check_may_come_within_a_checkpointed_or_an_inference_pass(reentrant):
+    torch.manual_seed(0)
+    layout = Layout(torch.ones(1, 5, dtype=torch.bool), width=3, branches=2, padded=False)
+    drawn = [torch.randn(1, n, 11, 8) for n in (4, 2, 2)]
+    found, runs = [], []
+
+    def layer(*states):
+        runs.append(torch.is_grad_enabled())
+        return packed_attention(*[x.sin() for x in states], 0.3, layout)
+
+    for run in (layer, partial(checkpoint, layer, use_reentrant=reentrant)):
+        kernel_differs.cache_clear()
+        given = [x.clone().requires_grad_() for x in drawn]
+        run(*given).square().sum().backward()
+        found.append([x.grad for x in given])
+    assert len(runs) == 3  # once, and twice where it is checkpointed
+    for apart, whole in zip(*found, strict=True):
+        assert torch.equal(apart, whole)
+    kernel_differs.cache_clear()
+    with torch.inference_mode():
+        layer(*drawn)
+        assert not kernel_differs(torch.device("cpu"), torch.float32, 8)
+
+
+def decoder_of_7b(layers: int = 4) -> Qwen2_5_VLTextModel:
+    """Some of the 28 layers of Qwen2.5-VL-7B's decoder, frozen, in bf16, on the meta device."""
     config = Qwen2_5_VLConfig().text_config
-    config.hidden_size, config.intermediate_size, config.num_hidden_layers = 3584, 18_944, 4
+    config.hidden_size, config.intermediate_size, config.num_hidden_layers = 3584, 18_944, layers
     config.num_attention_heads, config.num_key_value_heads, config.vocab_size = 28, 4, 152_064
-    config.layer_types = ["full_attention"] * 4
+    config.layer_types = ["full_attention"] * layers
     config._attn_implementation = "kernel"
     with torch.device("meta"):
         return Qwen2_5_VLTextModel(config).bfloat16().requires_grad_(False).train()
