@@ -16,7 +16,7 @@ PreferThinker's protocol (arXiv 2511.00609) in the toybox, or on released files 
     reading        the five terms of one picture: does the policy see what taste is about?
 
 An answer is the letter in the one ``<answer>`` block or, without any block, a letter alone; no
-answer is wrong. Of each set: ``accuracy``, ``answered``, ``format`` (a chain without fault),
+answer is wrong. Of each set: ``right``, ``answered``, ``format`` (a chain without fault),
 ``profile`` (the ten terms of the predicted profile and its opposite, where the true ones are known)
 and each element's share of it; ``likelihood``, the likelier letter as the whole answer; and
 ``nearest``, a baseline that does not reason: the candidate whose features are nearer to the mean of
@@ -187,7 +187,7 @@ class Preferences(Benchmark):
     name = "preferences"
     Settings = PreferenceBenchmarkSettings
     headlines = (
-        *(f"{name}/{key}" for name in (*SETS, RELEASED) for key in ("accuracy", "profile")),
+        *(f"{name}/{key}" for name in (*SETS, RELEASED) for key in ("right", "profile")),
         *(f"{name}/agreement" for name in (*SETS, RELEASED)),
         *(f"{name}_opposite/flipped" for name in ("unseen_one", "unseen_several", RELEASED)),
         "reading/terms",
@@ -351,7 +351,7 @@ def _scores(pairs: Sequence[tuple[Question, Reply]]) -> dict[str, Metric]:
     answers = [answer_of(reply.text) for _, reply in pairs]
     chains = [read_chain(reply.text) for _, reply in pairs]
     found = {
-        "accuracy": ratio([a == q.answer for a, (q, _) in zip(answers, pairs, strict=True)]),
+        "right": ratio([a == q.answer for a, (q, _) in zip(answers, pairs, strict=True)]),
         "answered": ratio([a is not None for a in answers]),
         "format": ratio([not chain.fault for chain in chains]),
     }

@@ -108,7 +108,7 @@ _TAG = {
 _LABELLED = re.compile(r'(?:\d\.)?[ "]{0,4}([A-Za-z_]+(?: [A-Za-z]+)?)"?[ ]{0,4}:(.*)', re.DOTALL)
 _NAME = r"(?:(?i:image|picture) )?([AB])\b"
 _SCORE = re.compile(rf"{_NAME} ?\( ?([0-9]{{1,3}}) ?\)")
-_SHORT_SCORE = re.compile(rf"{_NAME}:?([^0-9()]{{0,80}})\b([0-9]{{1,3}})\.?")
+_SHORT_SCORE = re.compile(rf"{_NAME}:?([^()]{{0,80}}?)(?<!\w)([0-9]{{1,3}})\.?")
 _TOTAL = re.compile(
     rf"{_NAME} ?:? ?(?:total[_ ]score ?[=:]? ?)?((?:[0-9]{{1,3}} ?\+ ?)*[0-9]{{1,3}} ?= ?)?"
     r"([0-9]{1,3})\.?"

@@ -9,6 +9,7 @@ from benchmarks.metrics.intervals import (
     difference,
     estimate,
 )
+from rewards.preference import ELEMENTS
 
 TITLES = {
     "accuracy": "balanced accuracy",
@@ -54,6 +55,15 @@ TITLES = {
     "first": "answers that are the first option",
     "likelihood": "right by likelihood",
     "likelihood_per_token": "right by likelihood per token",
+    "right": "right answers",
+    "format": "chains without fault",
+    "profile": "terms of the profile and its opposite",
+    **{f"profile_{element}": f"... {element.replace('_', ' ')}" for element in ELEMENTS},
+    "agreement": "same picture in both orders",
+    "flipped": "answers that the opposite history changes",
+    "nearest": "right by nearest features, without reasons",
+    "terms": "terms of a picture",
+    **{element: f"... {element.replace('_', ' ')}" for element in ELEMENTS},
     "named_expected": "captions that name somebody, somebody expected",
     "named_not": "captions that name somebody, nobody expected",
     "expected_named_long": "somebody expected: named, long",

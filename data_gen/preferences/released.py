@@ -15,7 +15,6 @@ import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from data_gen.files.errors import InputError
 from data_gen.files.files import file_digest, fingerprint_of
 from data_gen.files.json_stream import is_text, json_items
 from data_gen.files.skipped import SkippedItems, printable
-from data_gen.images.finding import find_pictures
+from data_gen.images.finding import leading_folders, picture_at
 from data_gen.images.photos import PhotoError, open_photo
 from data_gen.preferences.chains import fault_of
 from data_gen.preferences.rows import COLUMNS, MOST_PICTURES, preference_prompt
@@ -92,12 +91,15 @@ def read_histories(
     if not Path(images).is_dir():
         raise InputError(f"{images} is no folder; give the one that holds the images")
     entries = [entry for _, entry in json_items(path)]
-    pictures, lost = find_pictures(Path(images), filter(is_text, chain(*map(_pictures, entries))))
+    names = sorted({name for entry in entries for name in _pictures(entry) if is_text(name)})
+    dropped = leading_folders(Path(images), names)
+    there = {name: picture_at(Path(images), name, dropped) for name in names}
+    pictures = {name: file for name, file in there.items() if file}
     found: list[History] = []
     known: set[tuple] = set()
     for i, entry in enumerate(entries):
         where = f"{Path(path).name}: {i}"
-        read = _history(entry, where, pictures, lost, skipped)
+        read = _history(entry, where, pictures, skipped)
         if isinstance(read, str):
             skipped.add(read, where)
             continue
@@ -126,7 +128,7 @@ def _pictures(entry: Any) -> list[Any]:
 
 
 def _history(
-    entry: Any, where: str, pictures: Mapping[str, Path], lost: Mapping, skipped: SkippedItems
+    entry: Any, where: str, pictures: Mapping[str, Path], skipped: SkippedItems
 ) -> History | str:
     """A question, or why it cannot be asked."""
     if not isinstance(entry, Mapping):
@@ -147,21 +149,22 @@ def _history(
         there = tuple(pictures[each] for each in first if each in pictures)
         for each in first:
             if each not in pictures:
-                reason = lost.get(each, "no path")
-                skipped.add(f"picture of a history: {reason} (the others are used)", where)
+                skipped.add("picture of a history that is missing (the others are used)", where)
         if not there:
             return "no picture of a history is there"
         histories.append(there)
     a, b = (pictures.get(each) if is_text(each) else None for each in map(entry.get, names[2:]))
     if a is None or b is None:
         return "candidate that is missing"
+    if a == b:
+        return "both candidates are one file"
     liked, disliked = histories
     if set(liked) & set(disliked):
         return "picture both liked and disliked"
     if {a, b} & {*liked, *disliked}:
         return "candidate that stands in the history"
     both = tuple(_profile(entry.get(key)) for key in ("prefer_attributes", "non_prefer_attributes"))
-    if not picked and None in both:
+    if None in both and ("prefer_attributes" in entry or "non_prefer_attributes" in entry):
         skipped.add("profile without five terms (the question is kept)", where)
     profiles = None if None in both else both
     messages = entry.get("conversations")

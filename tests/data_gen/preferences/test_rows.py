@@ -34,6 +34,9 @@ def rows():
     return list(GENERATORS["toybox_preferences"].rows(counts, 3, dict(SETTINGS)))
 
 
+ASK = [{"type": "text", "text": "Which picture will the user like?"}]
+
+
 def of_task(rows, task=TASK):
     return [row for row in rows if row["task"] == task]
 
@@ -117,7 +120,7 @@ def test_terms_of_the_candidates_tell_nothing():
 def test_the_answer_is_not_in_the_candidates_nor_in_the_files(rows):
     def without_history(row):
         return {**row, "images": row["images"][-2:], "prompt": [
-            {"role": "user", "content": [{"type": "image", "text": None}] * 2}
+            {"role": "user", "content": [{"type": "image", "text": None}] * 2 + ASK}
         ]}  # fmt: skip
 
     picked = [without_history(row) for row in of_task(rows)]
