@@ -11,6 +11,7 @@ import launch.grpo
 from rl.checkpoints import checkpoints
 from tests.launch.launching import REWARDS
 from tests.places import ROOT
+from tests.tiny import save_tiny_rows
 
 tensorboard = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
@@ -27,11 +28,12 @@ def arguments(tiny, name, *extra):
 
 
 @pytest.fixture
-def watched(tiny):
+def watched(tiny, tmp_path):
     """Three steps, each evaluated; everybody earns the same, so nothing becomes better."""
+    held_out = save_tiny_rows(tmp_path / "held_out", n=3)
     args = arguments(
         *(tiny, "study/watched", "--max_steps", "6"),
-        *("--eval_rows", str(tiny["rows"]), "--eval_strategy", "steps", "--eval_steps", "1"),
+        *("--eval_rows", str(held_out), "--eval_strategy", "steps", "--eval_steps", "1"),
         *("--load_best_model_at_end", "true", "--metric_for_best_model", "tasks/cut"),
         *("--rewards", f"{REWARDS}:never", "--reward_weights", "1"),
         *("--stop_after", "2", "--report_to", "tensorboard", "--tracker_rows", "3"),
