@@ -28,7 +28,7 @@ GREY_PX = 32
 
 COLOUR_PX = 16
 
-MOST_COLOUR = 12.0
+MOST_COLOUR = 6.0
 """Most by which the colours of two plain pictures differ on average, of 255."""
 
 PLAIN = 0.8
