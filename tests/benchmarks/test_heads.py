@@ -105,7 +105,7 @@ def test_the_command_prints_a_table_and_writes_all_figures(settings, tmp_path, c
     words = ["--root", settings["root"], "--encoder", settings["encoder"]]
     words += ["--cache", settings["cache"], "--seeds", "1", "--views", "2", "--photos", "3"]
     heads.main([*words, "--head.steps", "5", "--out", str(out)])
-    assert "3 subjects, 12 photos, 9 questions" in capsys.readouterr().out
+    assert "9 questions (3 positive, 2 hard negatives)" in capsys.readouterr().out
     assert json.loads(out.read_text())["settings"]["head"]["steps"] == 5
     with pytest.raises(SystemExit, match="heads: "):
         heads.main(["--root", str(tmp_path / "none")])
