@@ -11,6 +11,7 @@ import sys
 
 import psutil
 from accelerate.commands import launch as accelerate_launch
+from torch.distributed.elastic.multiprocessing import api as elastic
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -19,8 +20,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def main(argv: list[str]) -> int:
     """Launch as ``accelerate launch`` does. Returns the program's exit status, or 128 + the number
     of the signal that killed the first of its processes to end."""
-    # Else torch's launcher raises at these, and kills what is saving a checkpoint after 30 seconds.
-    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGQUIT"
+    # Torch's own handler raises, and kills what is saving a checkpoint after 30 seconds.
+    elastic._terminate_process_handler = pass_on
     for number in SIGNALS:
         signal.signal(number, pass_on)
     sys.argv = ["accelerate launch", *argv]

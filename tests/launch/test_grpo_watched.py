@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -103,10 +104,13 @@ def test_trackio_gets_metrics_and_completions_with_images(tiny):
         *("--rewards", f"{REWARDS}:vowels", "--reward_weights", "1"),
     )
     assert launch.grpo.main(args) == 0
-    (run,) = trackio.Api().runs("tracked")
-    assert run.name == "tracked"
-    metrics = run.metrics()
-    assert "train/groups/zero_variance" in metrics
-    assert any(name.startswith("train/tasks/") and name.endswith("/reward") for name in metrics)
-    assert "completions/train" in metrics
-    assert list(Path(os.environ["TRACKIO_DIR"]).rglob("*.png"))  # the images of the completions
+    trackio.finish()
+    folder = Path(os.environ["TRACKIO_DIR"])
+    with sqlite3.connect(folder / "tracked.db") as stored:
+        lines = [json.loads(m) for (m,) in stored.execute("select metrics from metrics")]
+        assert {name for (name,) in stored.execute("select run_name from metrics")} == {"tracked"}
+    keys = {key for line in lines for key in line}
+    assert {"train/groups/zero_variance", "train/completions/mean_length"} <= keys
+    assert any(key.startswith("train/tasks/") and key.endswith("/reward") for key in keys)
+    assert "completions/train" in keys
+    assert list((folder / "media" / "tracked").rglob("*.png"))  # the images of the completions
