@@ -7,13 +7,17 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test test-fast lint clean clean-runs
+.PHONY: demo app gpu test test-fast lint clean clean-runs
 
 # Made again only when what it is made from changes, so installing twice is quick.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "byname needs Python 3.11 or newer; set PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed_app: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[app]'
 	touch $@
 
 .venv/installed_tests: .venv/installed
@@ -29,6 +33,14 @@ demo: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/byname grpo --accelerate cpu_2 --config configs/grpo/toybox_demo.yaml --per_device_train_batch_size 32
 	$(BIN)/byname evaluate --config configs/benchmarks/toybox.yaml --policy base=toybox_base --policy trained=$(RUN)/policy --out $(RUN)/eval
 	$(BIN)/byname report $(RUN)
+
+# The page: your own things, and questions about them (http://127.0.0.1:7860).
+app: .venv/installed_app
+	$(BIN)/byname app
+
+# Ten minutes on one GPU: equality, speed and memory beside stock TRL, as a table for docs/speed.md.
+gpu: .venv/installed
+	$(BIN)/byname gpu_check
 
 # Tiny models: a second thread waits more than it works, so two processes share the test files.
 test test-fast: export OMP_NUM_THREADS := 1

@@ -31,6 +31,9 @@ from data_gen.tasks.questions import (
 IMAGE_PX = 512
 """Long side of images in rows."""
 
+SOURCE = "corrections"
+"""Of the rows."""
+
 LEAST_SIDE = 0.02
 """Of a box, in 0-1 of the image."""
 
@@ -148,10 +151,9 @@ class Corrections:
             for name in (*said.there, *said.absent)
             if (reference := self._reference(name)) is not None
         }
-        common = {"source": "corrections"}
         rows = [
             object_consistency_row(
-                rng, f"{file.stem}-{i}", one, query, same=name in said.there, **common
+                rng, f"{file.stem}-{i}", one, query, same=name in said.there, source=SOURCE
             )
             for i, (name, one) in enumerate(shown.items())
         ]
@@ -159,21 +161,33 @@ class Corrections:
             if name in shown:
                 rows.append(
                     visual_localization_row(
-                        rng, f"{file.stem}-box-{i}", shown[name], query, tuple(box), **common
+                        rng,
+                        f"{file.stem}-box-{i}",
+                        shown[name],
+                        query,
+                        tuple(box),
+                        source=SOURCE,
                     )
                 )
         if shown:
             present = [name in said.there for name in shown]
             rows.append(
                 identity_consistency_row(
-                    rng, f"{file.stem}-caption", list(shown.values()), present, query, **common
+                    rng,
+                    f"{file.stem}-caption",
+                    list(shown.values()),
+                    present,
+                    query,
+                    source=SOURCE,
                 )
             )
         return rows
 
     def _reference(self, name: str) -> Reference | None:
         concept = self.database.concepts().get(name)
-        for image in concept.images if concept else ():
+        if concept is None:
+            return None
+        for image in concept.images:
             try:
                 opened = open_photo(self.database.image_path(image), IMAGE_PX)
             except PhotoError:
@@ -203,7 +217,8 @@ def check(correction: Correction) -> None:
 def read(file: Path) -> Correction:
     """A correction from its file."""
     said = json.loads(file.read_text(encoding="utf-8"))
-    return Correction(tuple(said["there"]), tuple(said["absent"]), dict(said["boxes"] or {}))
+    boxes = {name: (x1, y1, x2, y2) for name, (x1, y1, x2, y2) in (said["boxes"] or {}).items()}
+    return Correction(tuple(said["there"]), tuple(said["absent"]), boxes)
 
 
 def box_of(corners: Sequence[tuple[float, float]]) -> Box:

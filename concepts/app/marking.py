@@ -97,8 +97,9 @@ def with_boxes(image: Image.Image, boxes: Sequence[tuple[str, Box]]) -> Image.Im
     pen = ImageDraw.Draw(drawn)
     width = max(2, max(drawn.size) // 200)
     font = ImageFont.truetype(str(FONTS / "DejaVuSans-Bold.ttf"), max(10, max(drawn.size) // 40))
-    for name, (x1, y1, x2, y2) in boxes:
+    for i, (name, (x1, y1, x2, y2)) in enumerate(boxes):
         edges = (x1 * drawn.width, y1 * drawn.height, x2 * drawn.width, y2 * drawn.height)
+        edges = tuple(edge + 2 * width * i for edge in edges)  # two in one place are both seen
         left, right = sorted((edges[0], edges[2]))
         top, bottom = sorted((edges[1], edges[3]))
         pen.rectangle((left, top, right, bottom), outline=colours[name], width=width)

@@ -11,6 +11,7 @@ from functools import wraps
 from pathlib import Path
 
 import gradio as gr
+from gradio.themes import Base
 
 from concepts.app import things
 from concepts.app.corrections import Correction, box_of
@@ -58,9 +59,9 @@ class OwnResourcesOnly:
         await self.app(scope, receive, send if scope["type"] != "http" else with_headers)
 
 
-def theme() -> gr.themes.Base:
+def theme() -> Base:
     """Gradio's plainest, with the fonts of the machine."""
-    return gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
 def build_page(
@@ -294,7 +295,11 @@ def _things_tab(session: gr.State, labels: list[str]) -> list:
         with gr.Column(min_width=280):
             name = gr.Textbox(label="Name", max_length=80, elem_id="add-name")
             photos = gr.File(
-                file_count="multiple", file_types=PHOTOS, label="Photos", elem_id="add-photos"
+                file_count="multiple",
+                file_types=PHOTOS,
+                label="Photos",
+                height=140,
+                elem_id="add-photos",
             )
             info = gr.Textbox(label="What you say of it", lines=2, max_length=things.MAX_WORDS)
             category = gr.Textbox(label="What it is, such as dog", max_length=80)
@@ -439,9 +444,15 @@ def _check_chosen(name: str) -> None:
 
 def _find_tab(session: gr.State, labels: list[str]) -> None:
     gr.Markdown("Choose photos, or a folder of them: who of yours is where?")
-    photos = gr.File(file_count="directory", label="Folder of photos", elem_id="find-folder")
+    photos = gr.File(
+        file_count="directory", label="Folder of photos", height=140, elem_id="find-folder"
+    )
     single = gr.File(
-        file_count="multiple", file_types=PHOTOS, label="... or photos", elem_id="find-photos"
+        file_count="multiple",
+        file_types=PHOTOS,
+        label="... or photos",
+        height=140,
+        elem_id="find-photos",
     )
     with gr.Row():
         label = gr.Dropdown(
@@ -476,8 +487,11 @@ def _find(
     single: list | None,
     progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio fills it in
 ):
+    def tell(done: int, of: int) -> None:
+        progress((done, of))
+
     files = [Path(file) for file in [*(folder or []), *(single or [])]]
-    looked, skipped = session.find(label, files, lambda done, of: progress((done, of)))
+    looked, skipped = session.find(label, files, tell)
     if not looked:
         raise things.UploadError(f"none of these files is a photo that opens{skipped.clause()}")
     seen = sum(len(one.sightings) for one in looked)
