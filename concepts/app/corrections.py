@@ -165,7 +165,7 @@ class Corrections:
                         f"{file.stem}-box-{i}",
                         shown[name],
                         query,
-                        tuple(box),
+                        box,
                         source=SOURCE,
                     )
                 )
