@@ -112,7 +112,7 @@ def _spelled_otherwise(folder: Path, parts: list[str]) -> Path | None:
     """The one file whose path differs in Unicode form or case only."""
     for part in parts:
         names = _listing(str(folder), _state(folder))
-        same = names.get(_form(part)) or names.get(_form(part).casefold(), ())
+        same = names.get(_form(part)) or names.get(_form(part).casefold(), [])
         exact = [name for name in same if name == part]
         if len(exact or same) != 1:
             return None
