@@ -1,4 +1,4 @@
-"""What Yo'LLaVA trains a concept on: recognition, and questions of traits without a picture."""
+"""What Yo'LLaVA trains a concept on: recognition, captions, questions without a picture."""
 
 import random
 from collections.abc import Sequence
@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 from concepts.concept import Concept, tag_of
 from concepts.methods.soft_prompts.phrasings import Phrasings
+from data_gen.rows import ICT
+from data_gen.tasks.prompts import conversation
+from data_gen.tasks.questions import Reference, draw_caption_style, identity_consistency_row
 from rl.policy.generation import generate
 
 TRAIT_TOKENS = 64
 """Where the policy's answer to a question of a trait is cut."""
+
+CAPTION_TOKENS = 128
+"""Where its caption is cut."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +26,13 @@ class Example:
         prompt: conversation with a placeholder for the picture, if there is one.
         answer: what is trained.
         picture: place of its picture among the training pictures; ``None``: words alone.
+        may_flip: whether the answer holds for the mirrored picture, too.
     """
 
     prompt: list[dict]
     answer: str
     picture: int | None = None
+    may_flip: bool = True
 
 
 def words_of(name: str, tokens: int) -> list[str]:
@@ -132,4 +140,45 @@ def traits(
         if said:
             question = questions[i % len(questions)].format(name=tag)
             made.append(Example(ask(personal, question, False, place), said))
+    return made
+
+
+def captions(
+    rng: random.Random,
+    model,
+    processor,
+    name: str,
+    personal: str,
+    photos: Sequence,
+    place: str,
+    batch_size: int,
+) -> list[Example]:
+    """Captions of the photos that name the concept, written by the policy itself, which is shown
+    the next photo as a reference.
+
+    Args:
+        photos: N opened images, as they are shown to the policy.
+
+    Returns:
+        At most N examples: captions without the name are left out.
+    """
+    rows = [
+        identity_consistency_row(
+            rng,
+            f"caption-{i}",
+            [Reference(name, photos[(i + 1) % len(photos)])],
+            [True],
+            photo,
+            source="captions",
+            caption_style="name",
+        )
+        for i, photo in enumerate(photos)
+    ]
+    answers = generate(model, processor, rows, max_new_tokens=CAPTION_TOKENS, batch_size=batch_size)
+    made = []
+    for i, (answer, _) in enumerate(answers):
+        turn = conversation(rng, ICT, [], [], caption_style=draw_caption_style(rng))[0]
+        asked = ask(personal, turn["content"][-1]["text"], True, place)
+        if tag_of(name) in answer:
+            made.append(Example(asked, answer.strip(), i, may_flip=False))
     return made

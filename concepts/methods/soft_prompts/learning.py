@@ -113,7 +113,9 @@ def descend(
         rng.shuffle(order)
         for k in range(0, len(order), how.batch_size):
             chosen = order[k : k + how.batch_size]
-            shown = [(examples[i], rng.random() < how.flip) for i in chosen]
+            shown = [
+                (examples[i], rng.random() < how.flip and examples[i].may_flip) for i in chosen
+            ]
             answers = [targets[i] for i in chosen]
             longest = max(map(len, answers))
             labels = torch.tensor([[*a, *[-100] * (longest - len(a))] for a in answers])

@@ -1,15 +1,16 @@
 """Yo'LLaVA: each concept as learned tokens, ``<bo> is <bo/1>...<bo/16>.`` (arXiv 2406.09400).
 
 The input vectors of a concept's tokens and the head's column of its name are learned from a few
-photos, some two hundred pictures of other things, half of them alike, and the policy's own answers
-to questions of the concept's traits, which are trained without the picture. The policy itself is
-not changed. Several concepts can stand in one prompt.
+photos, some two hundred pictures of other things, half of them alike, and the policy's own words:
+captions of the photos, and answers to questions of traits, which are trained without the picture.
+The policy itself is not changed. Several concepts can stand in one prompt.
 
 Where paper and released code differ, the paper's reading is the default and the other a setting:
-``output_rows`` (the code trains the head's columns of all new tokens) and ``train_end`` (its labels
-hold no end of answer). That it seems to leave out each answer's first token is not copied. The
-paper does not say how a few photos balance many negatives: they are repeated, as in the code of its
-successor, unless ``photos_repeated`` is false.
+``output_rows`` (the code trains the head's columns of all new tokens), ``train_end`` (its labels
+hold no end of answer) and ``captions`` (its script trains no conversation with a picture). That it
+seems to leave out each answer's first token is not copied. The paper does not say how a few photos
+balance many negatives: they are repeated, as in the code of its successor, unless
+``photos_repeated`` is false.
 """
 
 import random
@@ -30,6 +31,7 @@ from concepts.methods.soft_prompts.batches import Batches
 from concepts.methods.soft_prompts.examples import (
     Example,
     ask,
+    captions,
     personal_prompt,
     recognition,
     traits,
@@ -80,6 +82,10 @@ class YoLLaVASettings:
     )
     traits: bool = field(
         default=True, metadata={"help": "Train questions of traits, without the picture."}
+    )
+    captions: bool = field(
+        default=True,
+        metadata={"help": "Train captions of the photos that the policy writes with a reference."},
     )
     phrasings: str = field(
         default="",
@@ -347,6 +353,17 @@ class YoLLaVA(Method):
                 concept,
                 personal,
                 self.phrasings,
+                photos,
+                s.prompt_place,
+                self.batch_size,
+            )
+        if s.captions:
+            examples += captions(
+                random.Random(f"{s.seed}/captions"),
+                model,
+                processor,
+                name,
+                personal,
                 photos,
                 s.prompt_place,
                 self.batch_size,

@@ -53,6 +53,7 @@ def short_answers():
     """Random policies never end an answer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(examples, "TRAIT_TOKENS", 2)
+        patch.setattr(examples, "CAPTION_TOKENS", 2)
         yield
 
 
