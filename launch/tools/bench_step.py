@@ -6,9 +6,10 @@
     byname bench_step --peak                     # peak memory, each trainer by itself
 
 Writes ``speed.json``, ``speed.md`` and ``speed.png`` to ``--out``. Times are medians of
-``--rounds`` steps after two for warming up, stock and ours by turns. What a pass was predicted to
+``--rounds`` steps after two for warming up, stock and ours by turns; in brackets the 95 % interval
+of the ratios of paired steps (``--rounds 20`` for narrow ones). What a pass was predicted to
 cost (``rl/sharing/cost.py``) stands beside what it did cost; the line at the end is the best fit of
-that prediction's constant to this run (``--share on`` for all cases). On a CPU give it one thread,
+that prediction's constants to this run (``--share on`` for all cases). On a CPU give it one thread,
 as training does per process: the trainers take turns in two threads, whose helpers get in each
 other's way.
 """
@@ -200,6 +201,7 @@ def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> di
     found = {
         name: {
             "seconds": {phase: run.median(phase) for phase in PHASES},
+            "steps": {phase: run.seconds[phase] for phase in ("step", "loss")},
             "tokens": run.tokens,
             "images": run.images,
             "loss": run.losses[-1],

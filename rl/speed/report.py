@@ -1,6 +1,8 @@
 """The measurements as a table, as three curves, and with a fit of the predicted cost."""
 
+import math
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 from rl.sharing.cost import OVERHEAD, Prices
@@ -12,12 +14,28 @@ def faster(result: dict, phase: str) -> float:
     return result["stock"]["seconds"][phase] / max(result["ours"]["seconds"][phase], 1e-9)
 
 
+def between(result: dict, phase: str) -> tuple[float, float] | None:
+    """95 % interval of how many times faster ours is, from the ratios of n paired steps; ``None``
+    for fewer than three. Ratios are taken as log-normal, their spread as known (z = 1.96)."""
+    pairs = zip(*(result[name]["steps"][phase] for name in ("stock", "ours")), strict=True)
+    logs = [math.log(stock / ours) for stock, ours in pairs if stock > 0 and ours > 0]
+    if len(logs) < 3:
+        return None
+    mean, error = statistics.mean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
+    return math.exp(mean - 1.96 * error), math.exp(mean + 1.96 * error)
+
+
 def line(result: dict) -> str:
     """One row of the table."""
     stock, ours, least = result["stock"], result["ours"], result["bound"]
+    shown = {}
+    for phase in ("step", "loss"):
+        interval = between(result, phase)
+        shown[phase] = f"{faster(result, phase):.2f}"
+        shown[phase] += f" ({interval[0]:.2f}-{interval[1]:.2f})" if interval else ""
     return (
-        f"| {result['case']} | {stock['seconds']['step']:.2f} | {faster(result, 'step'):.2f} | "
-        f"{faster(result, 'loss'):.2f} | {result['predicted']:.2f} | "
+        f"| {result['case']} | {stock['seconds']['step']:.2f} | {shown['step']} | "
+        f"{shown['loss']} | {result['predicted']:.2f} | "
         f"{faster(result, 'generation'):.2f} | "
         f"{stock['tokens']} / {ours['tokens']} / {least['tokens']} | "
         f"{stock['images']} / {ours['images']} / {least['images']} |"
@@ -25,7 +43,8 @@ def line(result: dict) -> str:
 
 
 def table_of(results: list[dict]) -> str:
-    """Markdown table: stock's step in seconds, how many times faster ours is, tokens and images."""
+    """Markdown table: stock's step in seconds, how many times faster ours is (with 95 % intervals
+    of paired steps), tokens and images."""
     head = (
         "| case | stock step, s | step × | loss × | predicted × | generation × "
         "| tokens stock / ours / least | images through the tower |"
@@ -64,21 +83,25 @@ def draw(results: list[dict], path: Path) -> None:
 
 
 def fitted(results: list[dict]) -> dict:
-    """The overhead that fits this run best, and how wrong predictions with the one in use were."""
+    """The overhead and the price of attention that fit this run best, and how wrong predictions
+    with those in use were."""
     points = []
     for r in results:
-        shape = Shape(**r["shape"])
-        expected = costs(shape, shape.prompt, Prices(**r["prices"]), r["image_price"])
+        shape, prices = Shape(**r["shape"]), Prices(**r["prices"])
+        whole = costs(shape, shape.prompt, prices, r["image_price"])
+        rest = costs(shape, shape.prompt, replace(prices, pair=0.0), r["image_price"])
         for name in ("stock", "ours") if r["shared"] else ("stock",):
-            points.append((r[name]["seconds"]["loss"], expected[name]))
+            points.append((r[name]["seconds"]["loss"], rest[name], whole[name] - rest[name]))
     errors = {r["case"]: r["predicted"] / faster(r, "loss") - 1 for r in results if r["shared"]}
     long = [
         errors[r["case"]]
         for r in results
         if r["shared"] and r["shape"]["prompt"] >= 4 * r["shape"]["completion"]
     ]
+    overhead, attention = fit(points) if len(points) > 3 else (None, None)
     return {
-        "overhead": fit(points) if len(points) > 2 else None,
+        "overhead": overhead,
+        "attention": attention,
         "errors": errors,
         "median_error": statistics.median(map(abs, errors.values())) if errors else None,
         "largest_error_long_prompts": max(map(abs, long)) if long else None,
@@ -90,7 +113,10 @@ def fit_line(results: list[dict]) -> str:
     found = fitted(results)
     text = "Too few cases to fit."
     if found["overhead"] is not None:
-        text = f"Best fit: an overhead of {found['overhead']:.0f} tokens; used: {OVERHEAD:.0f}."
+        text = (
+            f"Best fit: an overhead of {found['overhead']:.0f} tokens (used: {OVERHEAD:.0f}), and "
+            f"attention at {found['attention']:.1f} times the price that is used."
+        )
     if found["median_error"] is not None:
         text += f" Prediction off by {found['median_error']:.0%} (median of shared cases)"
         if found["largest_error_long_prompts"] is not None:

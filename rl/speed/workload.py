@@ -134,15 +134,21 @@ def costs(shape: Shape, prompt: int, prices: Prices, image: float) -> dict[str, 
     }
 
 
-def fit(measured: list[tuple[float, float]]) -> float:
-    """Fit :data:`rl.sharing.cost.OVERHEAD` to n >= 2 measured passes.
+def fit(measured: list[tuple[float, float, float]]) -> tuple[float, float]:
+    """Fit :data:`rl.sharing.cost.OVERHEAD` and the price of attention to n >= 3 measured passes.
 
-    Least squares of the relative error of seconds = u (overhead + cost).
+    Least squares of the relative error of seconds = u (overhead + cost + factor x attention).
 
     Args:
-        measured: (seconds, cost in tokens) each.
+        measured: (seconds, cost in tokens without attention, cost of attention in tokens) each.
+
+    Returns:
+        The overhead in tokens, and the factor by which attention is dearer than it was counted;
+        both at least 0.
     """
-    seconds, cost = (numpy.array(column, float) for column in zip(*measured, strict=True))
-    matrix = numpy.stack([1 / seconds, cost / seconds], axis=1)
-    start, unit = numpy.linalg.lstsq(matrix, numpy.ones_like(seconds), rcond=None)[0]
-    return max(float(start / unit), 0.0)
+    seconds, cost, attention = (
+        numpy.array(column, float) for column in zip(*measured, strict=True)
+    )
+    matrix = numpy.stack([1 / seconds, cost / seconds, attention / seconds], axis=1)
+    start, unit, dearer = numpy.linalg.lstsq(matrix, numpy.ones_like(seconds), rcond=None)[0]
+    return max(float(start / unit), 0.0), max(float(dearer / unit), 0.0)

@@ -1,12 +1,14 @@
 """Timing beside stock TRL: what is measured, predicted and reported."""
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rl.sharing.cost import Prices, unshared_cost
 from rl.speed.compare import PHASES, compare
-from rl.speed.report import fitted, table_of
+from rl.speed.report import between, fitted, table_of
 from rl.speed.workload import (
     Shape,
     bound,
@@ -33,18 +35,36 @@ def test_both_trainers_are_measured_on_the_same_step(policy_path):
     assert stock.tokens > 3 * ours.tokens
 
 
-@given(st.floats(0, 500), st.floats(1e-6, 1e-3))
-def test_a_fit_finds_the_constant_behind_the_times(overhead, unit):
-    prices = Prices(pair=1e-3, scored=0.4)
-    costs = [unshared_cost(8, p, c, prices) for p in (60, 500, 2000) for c in (2, 128)]
-    measured = [(unit * (overhead + cost), cost) for cost in costs]
-    assert fit(measured) == pytest.approx(overhead, rel=0.01, abs=1)
+@given(st.floats(0, 500), st.floats(1e-6, 1e-3), st.floats(0.1, 5))
+def test_a_fit_finds_the_constants_behind_the_times(overhead, unit, dearer):
+    without, counted = Prices(pair=0, scored=0.4), Prices(pair=1e-3, scored=0.4)
+    measured = []
+    for p, c in product((60, 500, 2000), (2, 128)):
+        rest = unshared_cost(8, p, c, without)
+        attention = unshared_cost(8, p, c, counted) - rest
+        measured.append((unit * (overhead + rest + dearer * attention), rest, attention))
+    assert fit(measured) == (
+        pytest.approx(overhead, rel=0.01, abs=1),
+        pytest.approx(dearer, rel=0.01, abs=0.01),
+    )
+
+
+@given(st.floats(0.3, 10), st.lists(st.floats(0.1, 10), min_size=3, max_size=20))
+def test_the_interval_is_of_ratios_so_what_slows_both_cancels(ratio, load):
+    """Another program that slows pairs of steps alike widens nothing."""
+    steps = {"ours": {"step": load}, "stock": {"step": [ratio * x for x in load]}}
+    result = {name: {"steps": of} for name, of in steps.items()}
+    assert between(result, "step") == pytest.approx((ratio, ratio), rel=1e-6)
+    uneven = {"stock": {"steps": {"step": [1.0, 2.0, 4.0]}}, "ours": {"steps": {"step": [1.0] * 3}}}
+    # Of the logarithms 0, 1, 2 to the base of 2: mean 1, standard error 1 / sqrt(3).
+    assert between(uneven, "step") == pytest.approx((2**-0.1316, 2**2.1316), rel=1e-3)
+    assert between({name: {"steps": {"step": [1.0]}} for name in steps}, "step") is None
 
 
 def test_a_report_says_how_far_the_prediction_was_off():
     def case(name, prompt, stock, ours, shared=True):
         seconds = [dict.fromkeys(PHASES, x) for x in (stock, ours)]
-        counts = {"tokens": 10, "images": 1}
+        counts, steps = {"tokens": 10, "images": 1}, {"step": [], "loss": []}
         return {
             "case": name,
             "kind": "prompt",
@@ -54,8 +74,8 @@ def test_a_report_says_how_far_the_prediction_was_off():
             "bound": counts,
             "prices": {"pair": 0.001, "scored": 0.4},
             "image_price": 18.0,
-            "stock": {"seconds": seconds[0], **counts},
-            "ours": {"seconds": seconds[1], **counts},
+            "stock": {"seconds": seconds[0], "steps": steps, **counts},
+            "ours": {"seconds": seconds[1], "steps": steps, **counts},
         }
 
     results = [
