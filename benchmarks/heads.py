@@ -313,7 +313,7 @@ def _folders(s: HeadsSettings) -> tuple[list[tuple[str, list[Path]]], SkippedIte
         found, skipped = scan(s.root)
     except OSError as error:
         raise InputError(f"root {s.root} cannot be listed: {error.strerror}") from None
-    usable = [(folder.name, folder.photos) for folder in found if len(folder.photos) > 1]
+    usable = [(folder.name, list(folder.photos)) for folder in found if len(folder.photos) > 1]
     if len(usable) < 2:
         raise InputError(
             f"root {s.root} has {len(usable)} subjects with two photos; two are needed"

@@ -36,7 +36,7 @@ def face_models() -> tuple[Any, Any, Any]:
     found = find_spec("face_recognition_models")
     if found is None or found.origin is None or find_spec("dlib") is None:
         raise InputError("faces: dlib is not installed; pip install 'byname[faces]'")
-    import dlib
+    import dlib  # pyright: ignore[reportMissingImports]
 
     # Not imported: its __init__ needs a part of setuptools that no longer exists.
     folder = Path(found.origin).parent / "models"

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -334,7 +334,8 @@ class MyVLM(Method):
             asked = [rows[i] for i in batch]
             frames: Sequence[list[float] | None] = [None] * len(asked)
             if wants_box:
-                frames = box_frames(*self.load(), asked, self.box_convention)
+                model, processor = self.load()
+                frames = box_frames(model, processor, asked, self.box_convention)
             vectors = [self._vectors(queries[i], evidence[i]) for i in batch]
             texts = self._call(complete, vectors, asked, max_new_tokens, temperature, seed)
             for i, frame, (text, n) in zip(batch, frames, texts, strict=True):
@@ -378,11 +379,13 @@ class MyVLM(Method):
                 }
                 for image, name in part
             ]
-            frames = box_frames(*self.load(), rows, self.box_convention)
+            model, processor = self.load()
+            frames = box_frames(model, processor, rows, self.box_convention)
             vectors = [self._stacked([name], CAPTION) for _, name in part]
             texts = self._call(complete, vectors, rows, LOCATE_TOKENS)
             found += [
-                inside(one_box(text), frame) for (text, _), frame in zip(texts, frames, strict=True)
+                inside(cast(Box | None, one_box(text)), frame)
+                for (text, _), frame in zip(texts, frames, strict=True)
             ]
         return found
 
@@ -420,7 +423,8 @@ class MyVLM(Method):
                 names = [r.name for r in query.references if r.name in self._learned]
             named.append(names if query.image is not None else [])
         looked = [i for i, names in enumerate(named) if names]
-        heads = self._heads([(queries[i].image, named[i]) for i in looked]) if looked else []
+        asked = [(cast(Picture, queries[i].image), named[i]) for i in looked]
+        heads = self._heads(asked) if asked else []
         found: list[tuple[Evidence, ...]] = [()] * len(queries)
         for i, p in zip(looked, heads, strict=True):
             of = [Evidence(n, p=p[n], used=p[n] >= self.settings.threshold) for n in p]

@@ -77,9 +77,8 @@ def with_places(
         at += [shift + end + k for k in range(count)]
         firsts += [shift + first] * count
     tensors = {key: torch.stack(made[key]) if key in made else v for key, v in inputs.items()}
-    places = Places(
-        *(torch.tensor(of, dtype=torch.long) for of in (rows, at, firsts)), ids.shape[1] + most
-    )
+    row, place, image = (torch.tensor(of, dtype=torch.long) for of in (rows, at, firsts))
+    places = Places(row, place, image, ids.shape[1] + most)
     return tensors, places
 
 
