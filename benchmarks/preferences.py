@@ -28,6 +28,7 @@ answer changes with the history.
 """
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -73,7 +74,7 @@ CONTROLS = {
 }
 """Control -> its label in tables."""
 
-CHAIN_TOKENS, READING_TOKENS = 288, 40
+CHAIN_TOKENS, READING_TOKENS = 288, 64
 
 
 @dataclass(kw_only=True)
@@ -210,7 +211,7 @@ class Preferences(Benchmark):
             self.sets["reading"] = self._reading(min(reading, limit or reading))
             self.titles["reading"] = "looks of pictures"
         self.shown = {name: 6 if name in (*SETS, RELEASED) else 2 for name in self.sets}
-        self._near: dict[str, list[bool]] = {}
+        self._near: dict[str, bool] = {}
 
     # ---- questions ----
 
@@ -314,7 +315,9 @@ class Preferences(Benchmark):
         from data_gen.images.encoders import load_encoder
 
         left = [i for i in ids if i not in self._near]
-        encoder = load_encoder(self.settings.nearest or "") if left else None
+        if not left:
+            return self._near
+        encoder = load_encoder(self.settings.nearest or "")
         for i in left:
             one = self.asked[i]
             pictures = [*one.liked, *one.disliked, *one.candidates]
@@ -345,6 +348,13 @@ def answer_of(text: str) -> str | None:
         return read_chain(text).answer
     place = answered_letter(text, len(LETTERS))
     return None if place is None else LETTERS[place]
+
+
+def five_terms(text: str) -> list[str]:
+    """The five terms of a reply about one picture, with labels or without: ``cartoon, golden, ...``
+    or ``art style: cartoon; colour: golden; ...``; empty where there are fewer."""
+    pieces = [piece.rpartition(":")[2].strip() for piece in re.split("[,;]", text)]
+    return (pieces + [""] * len(ELEMENTS))[: len(ELEMENTS)]
 
 
 def _scores(pairs: Sequence[tuple[Question, Reply]]) -> dict[str, Metric]:
@@ -380,14 +390,7 @@ def _scores(pairs: Sequence[tuple[Question, Reply]]) -> dict[str, Metric]:
 def _reading_scores(pairs: Sequence[tuple[Question, Reply]]) -> dict[str, Metric]:
     right = np.array(
         [
-            [
-                a == b
-                for a, b in zip(
-                    q.truth["look"],
-                    ([t.strip() for t in reply.text.split(",")] + [""] * 5)[:5],
-                    strict=True,
-                )
-            ]
+            [a == b for a, b in zip(q.truth["look"], five_terms(reply.text), strict=True)]
             for q, reply in pairs
         ]
     )  # (N, 5)

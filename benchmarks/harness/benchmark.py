@@ -121,7 +121,7 @@ class Benchmark(ABC):
     retrieval_sets: ClassVar[tuple[str, ...]] = ()
     caption_sets: ClassVar[tuple[str, ...]] = ()
     fixed_concepts: ClassVar[bool] = True
-    in_memory: ClassVar[bool] = False
+    in_memory: bool = False
 
     def __init__(self, settings: Any, limit: int | None = None):
         self.settings = settings

@@ -119,7 +119,7 @@ class Painter:
 
         if self._pipeline is None:
             self._pipeline = self._load()
-        side, step = (self.settings.size,) * 2, self.settings.batch_size
+        side, step = self.settings.size, self.settings.batch_size
         found: list[Image.Image] = []
         for k in range(0, len(pictures), step):
             part = pictures[k : k + step]
@@ -128,7 +128,7 @@ class Painter:
                 self.made,
                 [self.text(scene, look) for scene, look in part],
                 [digest(f"{self.seed}/noise/{scene}") >> 1 for scene, _ in part],
-                side,
+                (side, side),
             )
         return found
 

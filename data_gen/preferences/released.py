@@ -163,10 +163,10 @@ def _history(
         return "picture both liked and disliked"
     if {a, b} & {*liked, *disliked}:
         return "candidate that stands in the history"
-    both = tuple(_profile(entry.get(key)) for key in ("prefer_attributes", "non_prefer_attributes"))
-    if None in both and ("prefer_attributes" in entry or "non_prefer_attributes" in entry):
+    likes, dislikes = map(_profile, map(entry.get, ("prefer_attributes", "non_prefer_attributes")))
+    profiles = (likes, dislikes) if likes and dislikes else None
+    if profiles is None and ("prefer_attributes" in entry or "non_prefer_attributes" in entry):
         skipped.add("profile without five terms (the question is kept)", where)
-    profiles = None if None in both else both
     messages = entry.get("conversations")
     said = messages[-1].get("value") if isinstance(messages, list) and messages else None
     return History(

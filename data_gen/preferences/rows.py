@@ -173,15 +173,17 @@ def draw_case(
         user = draw_user(rng, vocabulary, tastes, unseen=not seen)
         taste = rng.choice(user.tastes)
         looks = draw_candidates(rng, taste, exchanged, seen_only=seen)
-    histories = []
-    for side in ("liked", "disliked"):
+
+    def history(side: str) -> tuple[tuple[str, Profile], ...]:
         shown = [getattr(user.tastes[i % tastes], side) for i in range(n)]
         rng.shuffle(shown)
-        histories.append(tuple((f"{row_id}/{side}/{i}", look) for i, look in enumerate(shown)))
+        return tuple((f"{row_id}/{side}/{i}", look) for i, look in enumerate(shown))
+
+    liked, disliked = history("liked"), history("disliked")
     answer = LETTERS[index % 2]
     best, other = looks if answer == "A" else looks[::-1]
     scene = f"{row_id}/candidates"
-    return Case(user, taste, *histories, ((scene, best), (scene, other)), answer)
+    return Case(user, taste, liked, disliked, ((scene, best), (scene, other)), answer)
 
 
 def preference_row(

@@ -16,6 +16,7 @@ from benchmarks.preferences import (
     PreferenceBenchmarkSettings,
     Preferences,
     answer_of,
+    five_terms,
     nearest,
 )
 from benchmarks.registry import benchmark_class
@@ -151,6 +152,15 @@ def test_silence_is_wrong_and_disagrees(benchmark):
 )
 def test_what_counts_as_an_answer(text, answer):
     assert answer_of(text) == answer
+
+
+def test_terms_of_a_picture_are_read_with_labels_and_without():
+    plain = "cartoon, golden, oil paint, muted, minimal"
+    labelled = (
+        "art style: cartoon; colour: golden; medium: oil paint; saturation: muted; detail: minimal"
+    )
+    assert five_terms(plain) == five_terms(labelled) == plain.split(", ")
+    assert five_terms("cartoon") == ["cartoon", "", "", "", ""] and len(five_terms("," * 9)) == 5
 
 
 def test_the_baseline_takes_the_candidate_on_the_liked_side():
