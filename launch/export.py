@@ -184,8 +184,9 @@ def checked_rows(settings: ExportSettings, model_type: str, processor: Any) -> l
 def said(row: dict, text: str) -> object:
     """What a reply says: whether the box is right, the answer, or the names that it writes."""
     if row["box"] is not None:
-        columns = {key: [row[key]] for key in ("task", "box", "box_frame")}
-        return visual_localization([text], **columns)
+        return visual_localization(
+            [text], task=[row["task"]], box=[row["box"]], box_frame=[row["box_frame"]]
+        )
     if row["answer"] is not None:
         return text.strip().casefold()
     names = find_names(text, {*row["names"], *row["absent_names"]})

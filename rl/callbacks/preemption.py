@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -59,4 +60,5 @@ def _any(value: bool) -> bool:
     state = PartialState()
     if state.num_processes == 1:
         return value
-    return bool(reduce(torch.tensor(float(value), device=state.device), "sum").item() > 0)
+    asked: Any = reduce(torch.tensor(float(value), device=state.device), "sum")
+    return bool(asked.item() > 0)

@@ -42,7 +42,7 @@ def name_trackers(settings: PolicySettings, args: TrainingArguments) -> None:
     os.environ.setdefault("WANDB_PROJECT", args.project)  # wandb's callback reads nothing else
 
 
-def place_tensorboard(settings: PolicySettings, callbacks: Sequence[TrainerCallback]) -> None:
+def place_tensorboard(settings: PolicySettings, callbacks: Sequence[Any]) -> None:
     """TensorBoard's files go to ``<run>/tensorboard/``, not among the checkpoints.
     ``TENSORBOARD_LOGGING_DIR`` goes first."""
     for callback in callbacks:

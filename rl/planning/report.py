@@ -52,7 +52,7 @@ def workload(settings: RunSettings, args: GRPOConfig, ready: Ready) -> Workload:
     """What one process does in a step of this run, at its longest prompt."""
     return Workload(
         prompt=max(ready.tokens),
-        completion=args.max_completion_length,
+        completion=args.max_completion_length or 1,
         group=args.num_generations or 1,
         rows=args.per_device_train_batch_size,
         sampled=(args.generation_batch_size or 1) // args.world_size,

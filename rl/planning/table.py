@@ -39,7 +39,7 @@ LORA = LoraSettings(64, 128, 0.05)
 def shape(name: str) -> Qwen2_5_VLConfig:
     """The configuration of a size of Qwen2.5-VL."""
     text, vision = SHAPES[name]
-    tied = text["tie_word_embeddings"]
+    tied = bool(text["tie_word_embeddings"])
     return Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=tied)
 
 
