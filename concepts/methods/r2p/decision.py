@@ -52,7 +52,8 @@ def verdict(
     Args:
         stages: those of :data:`STAGES` that are on.
         options: N, in the order of retrieval.
-        answer: what reasoning answered; ``None``: its reply could not be read, or it was not asked.
+        answer: what reasoning answered; ``None``: its reply or a candidate's fingerprint could not
+            be read, or it was not asked.
         verified: the candidate whose attributes fit the image best; ``None``: none had any.
     """
     if options == 1:
@@ -60,7 +61,7 @@ def verdict(
     if REASONING not in stages:
         return Verdict(None, "pairs") if PAIRWISE in stages else Verdict(0, "retrieval")
     if answer is None:
-        return Verdict(0, "retrieval, as the reply cannot be read")
+        return Verdict(0, "retrieval, as words cannot be read")
     if VERIFICATION not in stages and PAIRWISE not in stages:
         return Verdict(answer, "reasoning")
     # Without verification, retrieval is what reasoning may disagree with.

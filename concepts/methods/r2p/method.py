@@ -390,7 +390,13 @@ class R2P(Method):
         """What the policy reasons about each image's candidates, and what it wrote."""
         choices: list[Choice | None] = [None] * len(images)
         replies = [""] * len(images)
-        asked = [i for i, candidates in enumerate(ranked) if len(candidates) > 1]
+        # Nothing is shared with a candidate of whom nothing is said: retrieval decides.
+        asked = [
+            i
+            for i, candidates in enumerate(ranked)
+            if len(candidates) > 1
+            and all(self._known[candidate.name].fingerprint.features for candidate in candidates)
+        ]
         if REASONING not in self.settings.stages or not asked:
             return choices, replies
         model, processor = self.load()

@@ -30,8 +30,8 @@ VERIFIED = (TEXT, REASONING, VERIFICATION)
         ((REASONING, PAIRWISE), 0, None, Verdict(0, "agreement")),
         ((REASONING, PAIRWISE), 1, None, Verdict(None, "pairs")),
         # a reply that cannot be read is decided by retrieval, whatever else is on
-        ((REASONING,), None, None, Verdict(0, "retrieval, as the reply cannot be read")),
-        (STAGES, None, None, Verdict(0, "retrieval, as the reply cannot be read")),
+        ((REASONING,), None, None, Verdict(0, "retrieval, as words cannot be read")),
+        (STAGES, None, None, Verdict(0, "retrieval, as words cannot be read")),
         # verification agrees, or does not
         (VERIFIED, 2, 2, Verdict(2, "agreement")),
         (VERIFIED, 2, 1, Verdict(1, "the better retrieved of two")),

@@ -219,10 +219,17 @@ def test_a_concept_without_words_is_as_near_by_them_as_the_others_on_average(
 
     says(monkeypatch, fingerprint)
     r2p = make(lambda: policy, database, keep=False, stages=["text"], k=4)
-    for one in r2p.identify(pictures()):
+    found = r2p.identify(pictures())
+    for one in found:
         textual = {c.name: c.textual for c in one.candidates}
         others = [value for name, value in textual.items() if name != NAMES[0]]
         assert textual[NAMES[0]] == pytest.approx(sum(others) / 3, abs=1e-6)
+    asked = says(monkeypatch, reasons("D"))
+    r2p.settings = R2PSettings(encoder="toybox_clip", prompts="toybox", k=4)
+    again = r2p.identify(pictures())
+    assert not asked, "what cannot be described is not reasoned about"
+    assert [one.candidate.name for one in again] == [one.candidate.name for one in found]
+    assert r2p.decided["retrieval, as words cannot be read"] == 4
 
 
 def test_the_answer_of_reasoning_counts_and_an_unreadable_one_is_retrievals(
@@ -239,7 +246,7 @@ def test_the_answer_of_reasoning_counts_and_an_unreadable_one_is_retrievals(
         "reasons: no JSON object": 1,
         "reasons: a letter that is no option": 1,
     }
-    assert dict(r2p.decided) == {"reasoning": 2, "retrieval, as the reply cannot be read": 2}
+    assert dict(r2p.decided) == {"reasoning": 2, "retrieval, as words cannot be read": 2}
     assert spoken(asked[0]).count("\n") == 3 and len(asked[0]["images"]) == 1
     first = r2p.prompts.describe(r2p.fingerprint(NAMES[1]).fingerprint)
     assert spoken(asked[1]).startswith(f"A. {first}\nB. ")
