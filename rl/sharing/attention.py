@@ -142,9 +142,13 @@ def _gap(device, dtype, size: int, padded: bool) -> float:
     drawn = [torch.randn(2, n, P + G * W, size, generator=generator) for n in (4, 2, 2)]
     weight = torch.randn(2, P + G * W, 4, size, generator=generator).to(device)
     found = []
-    for function, kind in ((_Joined.apply, dtype), (plain_attention, torch.float32)):
+    functions: list[tuple[Any, torch.dtype]] = [
+        (_Joined.apply, dtype),
+        (plain_attention, torch.float32),
+    ]
+    for function, kind in functions:
         given = [x.to(device, dtype).to(kind).requires_grad_() for x in drawn]
-        out: Any = function(*given, size**-0.5, layout)
+        out = function(*given, size**-0.5, layout)
         real = torch.cat([layout.prefix_mask, layout.prefix_mask.new_ones(2, G * W)], 1)
         out = out.float() * real[..., None, None]
         found.append([out, *torch.autograd.grad((out * weight).sum(), given)])
@@ -309,11 +313,11 @@ def _calls(query, key, value, scaling: float, layout: Layout) -> _Calls:
     if layout.padded:
         causal = bias_of(_causal(layout), value.dtype)
         hidden = bias_of(layout.prefix_mask[:, None, None, :], value.dtype)
-    own = (_split(x[:, :, P:], layout) for x in (query, key, value))
+    own_q, own_k, own_v = (_split(x[:, :, P:], layout) for x in (query, key, value))
     return _Calls(
         Call(q, k, v, scaling, causal, causal=causal is None),
         Call(_fold(query[:, :, P:], K), k, v, scaling, hidden),
-        Call(*own, scaling, causal=True),
+        Call(own_q, own_k, own_v, scaling, causal=True),
     )
 
 

@@ -90,8 +90,8 @@ def save_qwen2_5_vl_3b_random(path: str | Path, seed: int = 0, layers: int | Non
     processor = random_processor()
     config = shape_of_3b(processor.tokenizer)
     if layers:
-        config.text_config.num_hidden_layers = layers
-        config.text_config.layer_types = config.text_config.layer_types[:layers]
+        text: Any = config.text_config
+        text.num_hidden_layers, text.layer_types = layers, text.layer_types[:layers]
     torch.manual_seed(seed)
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)

@@ -17,13 +17,13 @@ def test_the_random_3b_has_the_size_of_the_real_one():
 
 
 def test_what_is_saved_is_loaded_and_reads_images(tmp_path, monkeypatch):
-    monkeypatch.setitem(random_policy.TEXT, "num_hidden_layers", 1)
     monkeypatch.setitem(random_policy.TEXT, "intermediate_size", 64)
     monkeypatch.setitem(random_policy.TEXT, "vocab_size", 600)
     monkeypatch.setitem(random_policy.VISION, "depth", 1)
     monkeypatch.setitem(random_policy.VISION, "intermediate_size", 64)
-    path = random_policy.save_qwen2_5_vl_3b_random(tmp_path / "policy")
+    path = random_policy.save_qwen2_5_vl_3b_random(tmp_path / "policy", layers=1)
     model, processor = load_policy(path, dtype="bfloat16")
+    assert len(model.get_decoder().layers) == 1
     text = processor.apply_chat_template(
         [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Who?"}]}],
         add_generation_prompt=True,
