@@ -85,7 +85,7 @@ class Database:
         self.prefix, self.need_images = prefix, need_images
         self.skipped = SkippedItems()
         self._concepts: dict[str, Concept] = {}
-        self._entries: dict[str, dict] = {}
+        self._entries: dict[str, tuple[dict, str]] = {}  # tag -> entry, name as it is compared
         self.loaded: tuple | None = None
 
     def concepts(self) -> Mapping[str, Concept]:
@@ -253,9 +253,10 @@ class Database:
         concepts: dict[str, Concept] = {}
         taken: set[str] = set()
         for tag, entry in content["concept_dict"].items():
-            if tag in known and known[tag] == entry and tag[1:-1] in before:
-                concepts[tag[1:-1]], entries[tag] = before[tag[1:-1]], entry
-                taken.add(name_key(tag[1:-1]))
+            kept = known.get(tag)
+            if kept is not None and kept[0] == entry and kept[1] not in taken:
+                concepts[tag[1:-1]], entries[tag] = before[tag[1:-1]], kept
+                taken.add(kept[1])
                 continue
             try:
                 concept, wrong = concept_of(tag, entry, self._inside)
@@ -263,15 +264,16 @@ class Database:
                     skipped.add(reason, tag)
                 if self.need_images and not concept.images:
                     raise EntryError("no image left" if wrong else "no image is given")
-                if name_key(concept.name) in taken:
+                key = name_key(concept.name)
+                if key in taken:
                     raise EntryError("another has the same name")
             except EntryError as reason:
                 skipped.add(str(reason), tag)
                 continue
-            taken.add(name_key(concept.name))
+            taken.add(key)
             concepts[concept.name] = concept
             if not wrong:
-                entries[tag] = entry
+                entries[tag] = entry, key
         self._concepts, self._entries = concepts, entries
         self.skipped, self.loaded = skipped, version
 

@@ -187,6 +187,7 @@ class LiveIndex:
         self._index: ConceptIndex | None = None
         self._seen: dict[str, Concept] = {}
         self._rows: dict[str, set[int]] = {}
+        self._of: dict[str, tuple] = {}  # a concept's stamps
         if start is not None:
             self._take(start)
 
@@ -227,7 +228,7 @@ class LiveIndex:
             if stamp in self._known or stamp[0] in vectors
         }
         owners, rows = [], []
-        self._rows = {}
+        self._rows, self._of = {}, stamps
         for name, found in stamps.items():
             own = self._vectors(found)
             self._rows[name] = set(range(len(rows), len(rows) + len(own)))
@@ -245,7 +246,7 @@ class LiveIndex:
         stamps = {name: self._stamps(concept.images) for name, concept in changed.items()}
         wanted = {s for found in stamps.values() if found not in self._given for s in found}
         vectors, self.skipped = file_features(
-            self.encoder, sorted(s[0] for s in wanted - set(self._known)), self.cache
+            self.encoder, sorted(s[0] for s in wanted if s not in self._known), self.cache
         )
         self._known |= {stamp: vectors[stamp[0]] for stamp in wanted if stamp[0] in vectors}
         for name in (*gone, *changed):
@@ -259,9 +260,11 @@ class LiveIndex:
         if not index.owners:
             self._index, self._seen = None, {}
             raise DatabaseError(f"{self.database.path}: none of its images can be opened")
-        left = {self.database.image_path(i) for name in gone for i in self._seen[name].images}
-        if left:  # of what is gone no vector stays; a file that others show is encoded again
-            self._known = {s: v for s, v in self._known.items() if s[0] not in left}
+        self._of |= stamps
+        still = {stamp for found in stamps.values() for stamp in found}  # as of a renamed one
+        for name in gone:  # no vector of it stays
+            for stamp in set(self._of.pop(name, ())) - still:
+                self._known.pop(stamp, None)
         return replace(index, most=max(map(len, self._rows.values())))
 
     def _drop(self, index: ConceptIndex, name: str) -> None:

@@ -1,6 +1,7 @@
 """Nearest concepts: exact where exact is asked for, and never behind the database."""
 
 import json
+import random
 from pathlib import Path
 
 import faiss
@@ -197,3 +198,48 @@ def test_an_existing_index_spares_the_encoding_until_images_change(database, enc
     assert live.current().owners.count("red") == 1 and seen == [1]
     with pytest.raises(IndexFileError, match="holds vectors of 4 numbers"):
         LiveIndex(database, encoder, start=build_index(np.eye(4, dtype=np.float32), list("abcd")))
+
+
+def test_an_index_changed_in_place_is_the_one_that_would_be_built_anew(tmp_path):
+    """Renamed, edited, removed and added, many times: names and vectors stay together."""
+    rng = random.Random(0)
+    encoder = Encoder(
+        "mean colour",
+        3,
+        "0" * 12,
+        lambda images: unit(np.stack([np.asarray(image).mean((0, 1)) + 1 for image in images])),
+    )
+    database = Database(tmp_path / "database.json")
+
+    def picture(name):
+        image = Image.new("RGB", (8, 8), tuple(rng.randrange(256) for _ in range(3)))
+        image.save(tmp_path / f"{name}.png")
+        return f"{name}.png"
+
+    database.add_all([Concept(f"c{i}", (picture(f"c{i}"),)) for i in range(60)])
+    index = LiveIndex(database, encoder)
+    built = index.current()
+    patched = 0
+    for step in range(16):
+        name = rng.choice(list(database.concepts()))
+        what = step % 4
+        if what == 0:
+            database.rename(name, f"r{step}")
+        elif what == 1:
+            database.remove(name)
+        elif what == 2:
+            database.add(Concept(f"n{step}", (picture(f"n{step}"), picture(f"m{step}"))))
+        else:
+            Database(database.path).edit(name, images=(picture(f"e{step}"),))  # another process
+        now = index.current()
+        patched += now.faiss is built.faiss
+        fresh = LiveIndex(database, encoder).current()
+        assert sorted(zip(now.owners, map(tuple, rows_of(now)), strict=True)) == sorted(
+            zip(fresh.owners, map(tuple, rows_of(fresh)), strict=True)
+        )
+        assert now.most == fresh.most
+    assert patched == 16, "never built anew"
+
+
+def rows_of(index):
+    return index.faiss.reconstruct_n(0, index.faiss.ntotal).tolist()
