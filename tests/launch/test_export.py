@@ -1,5 +1,7 @@
 """Export: what is written answers as the adapter did, and loads in plain transformers."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -7,9 +9,14 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import launch.export as program
 from data_gen.rows import read_rows
+from rl.exporting.merging import Replies, compare
 from rl.policy.generation import complete
 from rl.policy.loading import LoraSettings, load_policy
 from rl.sampler import plain_row
+
+ROW = {"task": "t", "box": None, "box_frame": None, "answer": None, "names": ["bo"]}
+ROW |= {"absent_names": ["kit"]}
+BOX = ROW | {"task": "visual_localization", "box": [0.0, 0.0, 0.5, 0.5], "box_frame": [100, 100]}
 
 
 @pytest.fixture(scope="module")
@@ -68,22 +75,32 @@ def test_merged_in_fp32_it_is_the_same_model_in_plain_transformers(tiny, adapter
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_merge_that_changes_answers_is_refused_unless_told(tiny, adapter, tmp_path, capsys):
+def test_rounded_weights_are_compared_as_they_lie_on_the_disk(tiny, adapter, tmp_path, capsys):
     out = tmp_path / "out"
-    # bfloat16; a random policy's long answers hang on the last bits.
-    args = given(tiny, adapter, out, "--check_rows", "24", "--max_new_tokens", "48")
-    assert program.main(args) == 2
-    said = capsys.readouterr()
-    assert "merged and rounded to bfloat16, the policy answers" in said.err
-    assert "give --dtype float16 or float32" in said.err
-    assert list(tmp_path.iterdir()) == []
-    # Merging alone changes nothing: it is the rounding.
-    (exact,) = [line for line in said.out.splitlines() if line.startswith("| merged in fp32")]
-    assert exact.split("|")[3:5] == [" 100.0% ", " 0 "]
-
-    assert program.main([*args, "--accept_changes", "true"]) == 0
+    assert program.main(given(tiny, adapter, out)) == 0
+    lines = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()]
+    differ = {line[0].strip(): float(line[1]) for line in lines if "float" in str(line[:1])}
+    (exact,) = [float(line[1]) for line in lines if line and "merged in fp32" in line[0]]
+    assert exact < 1e-5 < differ["written as bfloat16"]  # rounding is what changes it
     written = AutoModelForImageTextToText.from_pretrained(out, dtype="auto")
     assert written.dtype == torch.bfloat16
+
+
+def test_a_merge_that_changes_answers_is_refused_unless_told():
+    rows = [ROW | {"id": "a"}, ROW | {"id": "b", "answer": "yes"}]
+    before = Replies(["This is <bo>.", "yes"], [-0.5, -0.1])
+    after = Replies(["<bo> is red.", "no"], [-0.75, -0.1])
+    found = compare(rows, before, after, program.said)
+    assert (found.logp, found.same, found.changed) == (0.25, 0.0, [("b", "yes", "no")])
+    settings = program.ExportSettings(policy="p", out="o", rows="r")
+    with pytest.raises(
+        ValueError,
+        match="rounded to bfloat16, the policy answers 1 of 2 rows otherwise .row 'b': 'yes' became"
+        " 'no'.; nothing was written: give --dtype float16 or float32",
+    ):
+        program.refuse_changes(settings, found, 2)
+    program.refuse_changes(replace(settings, accept_changes=True), found, 2)
+    program.refuse_changes(settings, compare(rows, before, before, program.said), 2)
 
 
 @pytest.mark.parametrize(
@@ -117,11 +134,6 @@ def test_offline_nothing_is_pushed(tiny, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(program.constants, "HF_HUB_OFFLINE", True)
     assert program.main(given(tiny, tiny["policy"], tmp_path / "out", "--push", "me/mine")) == 2
     assert "push needs the hub, and HF_HUB_OFFLINE is set" in capsys.readouterr().err
-
-
-ROW = {"task": "t", "box": None, "box_frame": None, "answer": None, "names": ["bo"]}
-ROW |= {"absent_names": ["kit"]}
-BOX = ROW | {"task": "visual_localization", "box": [0.0, 0.0, 0.5, 0.5], "box_frame": [100, 100]}
 
 
 @pytest.mark.parametrize(
