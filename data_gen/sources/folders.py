@@ -49,6 +49,9 @@ NAMES = ("random", "folder")
 CACHED_PHOTOS = 64
 """Decoded photos held in memory: 50 MB at 512 px."""
 
+CACHED_SUBJECTS = 256
+"""Subjects held in memory with their views; many photos are a few subjects or thousands."""
+
 
 def folder_rows(
     root: str | Path,
@@ -216,11 +219,15 @@ class _Folders(Sequence[Subject]):
         self, folders: list[PhotoFolder], view: Callable[[Path], View], named: bool = False
     ):
         self.folders, self.view, self.named = folders, view, named
+        self.built = lru_cache(CACHED_SUBJECTS)(self._built)
 
     def __len__(self) -> int:
         return len(self.folders)
 
     def __getitem__(self, i: int) -> Subject:
+        return self.built(i)
+
+    def _built(self, i: int) -> Subject:
         folder = self.folders[i]
         return Subject(
             folder.name,
