@@ -335,12 +335,12 @@ class R2P(Method):
         then the image, then the words."""
         keys = name_keys(self._current()) if any(q.references is None for q in queries) else {}
         named = [() if q.references is not None else names_in(q.text, keys) for q in queries]
-        seen = [
-            i
+        seen = {
+            i: query.image
             for i, query in enumerate(queries)
             if query.references is None and not named[i] and query.image is not None
-        ]
-        found = dict(zip(seen, self._confirmed([queries[i].image for i in seen]), strict=True))
+        }
+        found = dict(zip(seen, self._confirmed(list(seen.values())), strict=True))
         rows, concepts = [], []
         for i, query in enumerate(queries):
             references: Sequence[Reference] = query.references or ()
