@@ -62,6 +62,9 @@ GAP = {"float32": 1e-3, "bfloat16": 0.1}
 """Mean difference of log-probabilities, in nats per token, up to which vLLM and the trainer are
 taken for the same policy."""
 
+LONGEST = 600
+"""Seconds that a program in a process of its own may take."""
+
 
 @dataclass
 class GpuCheckSettings:
@@ -320,9 +323,14 @@ def _byname(words: list[str]) -> None:
 
     Raises:
         RuntimeError: it failed; the last line that it printed.
+        TimeoutExpired: it took longer than :data:`LONGEST`.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "launch", *words], capture_output=True, text=True, errors="replace"
+        [sys.executable, "-m", "launch", *words],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=LONGEST,
     )
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
