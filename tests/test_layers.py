@@ -14,7 +14,17 @@ TOP = ["launch", "benchmarks", "concepts", "rl", "data_gen", "rewards"]
 side, but ``data_gen`` may use what ``rewards`` says of names and boxes."""
 
 INSIDE = {
-    "launch": ["__main__", "cli", "tools", "compare", "evaluate", "app", "ask", "learn", "generate"],
+    "launch": [
+        "__main__",
+        "cli",
+        "tools",
+        "compare",
+        "evaluate",
+        "app",
+        "ask",
+        "learn",
+        "generate",
+    ],
     "benchmarks": [
         "registry",
         "experiments",
@@ -31,7 +41,16 @@ INSIDE = {
         "formats",
         "metrics",
     ],
-    "concepts": ["app", "methods", "retrieval", "index", "importers", "regions", "database", "concept"],
+    "concepts": [
+        "app",
+        "methods",
+        "retrieval",
+        "index",
+        "importers",
+        "regions",
+        "database",
+        "concept",
+    ],
     "rl": [
         "planning",
         "speed",

@@ -69,6 +69,8 @@ class KnowledgeSettings:
         worded: share of toys introduced by their owner's words (``traits``); the others by a
             picture.
         questions: most of them in a row.
+        similar: share of wrong options that share attributes with the toy; the others are any toy.
+        hard: of these, those that differ in one attribute only; ``None``: a third.
     """
 
     kinds: dict[str, float] = field(
@@ -83,6 +85,8 @@ class KnowledgeSettings:
     toys: dict[int, float] = field(default_factory=lambda: {1: 0.4, 2: 0.3, 3: 0.3})
     worded: float = 0.4
     questions: int = 6
+    similar: float = 0.7
+    hard: float | None = None
 
 
 def knowledge_row(
@@ -94,7 +98,7 @@ def knowledge_row(
     if kind == "traits":
         return _traits_row(rng, n, settings, knowledge)
     if kind == "options":
-        return _options_row(rng, n, settings)
+        return _options_row(rng, n, settings, knowledge)
     if kind == "scene":
         return _scene_row(rng, settings, knowledge)
     return _look_row(rng, settings)
@@ -210,14 +214,16 @@ def _other_answer(rng: random.Random, identity: Identity, which: str) -> str:
             return trait(other, which)
 
 
-def _options_row(rng: random.Random, n: int, settings: ToyboxSettings) -> dict:
+def _options_row(
+    rng: random.Random, n: int, settings: ToyboxSettings, knowledge: KnowledgeSettings
+) -> dict:
     """``n`` + 1 descriptions, one picture: which description fits, in a letter or with reasons."""
     (shown,) = draw_identities(rng, 1, settings)
     described = [shown]
     while len(described) < n + 1:
         other = (
-            draw_similar(rng, shown, settings)
-            if rng.random() < 0.7
+            draw_similar(rng, shown, settings, knowledge.hard)
+            if rng.random() < knowledge.similar
             else draw_identities(rng, 1, settings)[0]
         )
         if other not in described:

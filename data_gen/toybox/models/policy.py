@@ -178,9 +178,9 @@ def build_model(
 class Decisions:
     """Weights of tokens in the loss: more for those that say whether somebody is there.
 
-    These are yes, no, nobody, same, other, a name's ``<``, and the three tokens after an accessory, which
-    ends what a toy looks like: then a caption names it or goes on. Words that only describe are
-    many, and drown the few that decide.
+    These are yes, no, nobody, same, other, a name's ``<``, and the three tokens after an accessory,
+    which ends what a toy looks like: then a caption names it or goes on. Words that only describe
+    are many, and drown the few that decide.
 
     Args:
         tokenizer: of the policy; of a word that it cuts in several tokens the first one counts.

@@ -203,7 +203,8 @@ def test_an_unreachable_endpoint_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with Chat([""]) as chat:
         endpoint = chat.endpoint
-    with pytest.raises(SourceError, match="did not answer in 4 tries.*is a server running.*or give 'file'"):
+    told = "did not answer in 4 tries.*is a server running.*or give 'file'"
+    with pytest.raises(SourceError, match=told):
         object_texts({"chat": {"endpoint": endpoint, "model": "m"}}, 0, tmp_path)
     with pytest.raises(SourceError, match="not an http"):
         object_texts({"chat": {"endpoint": "file:///etc", "model": "m"}}, 0, tmp_path)
