@@ -272,14 +272,13 @@ class LiveIndex:
         for row in sorted(self._rows.pop(name, ()), reverse=True):
             last = index.faiss.ntotal - 1
             if row != last:
-                whole = faiss.rev_swig_ptr(index.faiss.get_xb(), index.faiss.ntotal * index.faiss.d)
-                vectors = whole.reshape(-1, index.faiss.d)
+                vectors = _numbers(index.faiss)
                 vectors[row] = vectors[last]
                 moved = index.owners[last]
                 index.owners[row] = moved
                 self._rows[moved] = self._rows[moved] - {last} | {row}
             index.owners.pop()
-            index.faiss.remove_ids(np.array([last], np.int64))
+            index.faiss.remove_ids(np.array([last], np.int64))  # pyright: ignore[reportArgumentType]
 
     def _vectors(self, stamps: tuple) -> list[np.ndarray]:
         own = self._given.get(stamps)
@@ -323,3 +322,9 @@ class LiveIndex:
 def _bare(name: str) -> str:
     name = name.strip()
     return name[1:-1] if name.startswith("<") and name.endswith(">") and len(name) > 2 else name
+
+
+def _numbers(flat: faiss.Index) -> np.ndarray:
+    """(N, D) vectors of a flat index, where they lie."""
+    found = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d)  # pyright: ignore[reportAttributeAccessIssue]
+    return found.reshape(-1, flat.d)

@@ -12,6 +12,7 @@ that learn do so before the first answer.
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from concepts.methods.assistant import Assistant, Conversation
 from concepts.methods.calibration import DEFAULT
@@ -72,7 +73,7 @@ def default_config(argv: list[str]) -> str | None:
     return file if find_config(file).is_file() else None
 
 
-def asked(settings: AskSettings) -> tuple[str, str]:
+def asked(settings: AskSettings) -> tuple[Path, str]:
     """The image, and the question or nothing.
 
     Raises:
@@ -80,10 +81,10 @@ def asked(settings: AskSettings) -> tuple[str, str]:
     """
     if not settings.image:
         raise InputError("about which image? give --image PHOTO")
-    return settings.image[0], " ".join([*settings.question, *settings.image[1:]])
+    return Path(settings.image[0]), " ".join([*settings.question, *settings.image[1:]])
 
 
-def check_image(image: str) -> None:
+def check_image(image: Path) -> None:
     """Refuse what is no photo.
 
     Raises:
@@ -95,7 +96,7 @@ def check_image(image: str) -> None:
         raise InputError(f"{image}: {reason}") from None
 
 
-def answer_all(assistant: Assistant, image: str, question: str, max_new_tokens: int) -> None:
+def answer_all(assistant: Assistant, image: Path, question: str, max_new_tokens: int) -> None:
     """Say who is there; then answer the question, or every line that is typed."""
     least = DEFAULT if assistant.threshold is None else assistant.threshold.value
     chosen = "by default" if assistant.threshold is None else "calibrated"

@@ -1,8 +1,10 @@
 """Corrections: a wrong answer becomes rows that training takes.
 
 A folder holds one file of facts and one image for each correction, and ``rows``, the row set that
-is made from all of them: whoever is there and who is not makes a yes/no row each and one caption
-row, a box makes a localization row.
+is made from all of them. Whoever is there makes a row that is answered yes, and as many of those
+who are not (one, where nobody is) make rows that are answered no: a policy that was corrected with
+all of them learned to say no, and nothing else. A caption row shows the same concepts; a box makes
+a localization row.
 """
 
 import json
@@ -48,7 +50,7 @@ class Correction:
 
     Args:
         there: names of the concepts that are in it.
-        absent: names of concepts that were considered, and are not.
+        absent: names of concepts that are not, those that were wrongly found first.
         boxes: name -> x1 y1 x2 y2 in 0-1 of the image, for some of those that are there.
     """
 
@@ -146,11 +148,14 @@ class Corrections:
         said = read(file)
         rng = random.Random(file.stem)
         query = open_photo(file.with_suffix(".png"), IMAGE_PX)
-        shown = {
+        found = {
             name: reference
             for name in (*said.there, *said.absent)
             if (reference := self._reference(name)) is not None
         }
+        there = [name for name in said.there if name in found]
+        absent = [name for name in said.absent if name in found][: max(1, len(there))]
+        shown = {name: found[name] for name in (*there, *absent)}
         rows = [
             object_consistency_row(
                 rng, f"{file.stem}-{i}", one, query, same=name in said.there, source=SOURCE

@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.themes import Base
 
 from concepts.app import things
-from concepts.app.corrections import Correction, box_of
+from concepts.app.corrections import box_of
 from concepts.app.finding_photos import Looked, as_csv, as_json, sheet
 from concepts.app.marking import answer_html, who_html, with_boxes
 from concepts.app.session import Said, Session
@@ -142,7 +142,7 @@ def _ask_tab(
                 stop = gr.Button("Stop", min_width=80)
                 anew = gr.Button("New conversation", min_width=120)
         columns = [_answer_column(labels, number) for number in range(min(2, len(labels)))]
-    asked = gr.State([])  # what each column was last asked and answered
+    found = gr.State([])  # who was found in the picture
     runs = []
     for number, (system, answer, who, located) in enumerate(columns):
         answers = _answering(number, max_new_tokens)
@@ -150,7 +150,7 @@ def _ask_tab(
             run = trigger(
                 answers,
                 [session, system, image, question],
-                [answer, who, located, asked],
+                [answer, who, located, found],
                 concurrency_id="policy",
                 concurrency_limit=1,
                 show_progress_on=answer,
@@ -159,7 +159,7 @@ def _ask_tab(
     stop.click(None, cancels=runs, show_progress="hidden")
     outputs = [part for _, answer, who, located in columns for part in (answer, who, located)]
     anew.click(_begin_anew(len(columns)), session, outputs, show_progress="hidden")
-    return _correct_part(session, image, columns, runs)
+    return _correct_part(session, image, columns, runs, found)
 
 
 def _answer_column(labels: list[str], number: int) -> tuple:
@@ -197,7 +197,7 @@ def _answering(number: int, max_new_tokens: int) -> Callable:
             conversation_html(session, label, said),
             who_html(said.concepts),
             gr.update(value=where, visible=where is not None),
-            [one.name for one in said.concepts],
+            said.there,
         )
 
     return answers
@@ -226,7 +226,9 @@ def _begin_anew(columns: int) -> Callable:
 # ---- correct ----
 
 
-def _correct_part(session: gr.State, image: gr.Image, columns: list[tuple], runs: list) -> list:
+def _correct_part(
+    session: gr.State, image: gr.Image, columns: list[tuple], runs: list, found: gr.State
+) -> list:
     with gr.Accordion("Was it wrong? Say what is right", open=False, elem_id="correct"):
         there = gr.CheckboxGroup([], label="Who really is in the picture", elem_id="correct-there")
         with gr.Row():
@@ -243,7 +245,7 @@ def _correct_part(session: gr.State, image: gr.Image, columns: list[tuple], runs
     image.change(lambda: ([], ""), None, [marks, corners], show_progress="hidden")
     send.click(
         _correct,
-        [session, columns[0][0], image, there, boxed, marks],
+        [session, columns[0][0], image, there, boxed, marks, found],
         [kept, marks, corners],
         show_progress="hidden",
     )
@@ -267,13 +269,18 @@ def _mark(session: Session, image: str, marks: list, event: gr.SelectData):
 
 
 @told
-def _correct(session: Session, label: str, image: str | None, there: list, boxed: str, marks: list):
-    names = [concept.name for concept in things.known(session.database)]
-    there = [name for name in there or [] if name in names]
+def _correct(
+    session: Session,
+    label: str,
+    image: str | None,
+    there: list,
+    boxed: str,
+    marks: list,
+    found: list,
+):
     boxes = {boxed: box_of(marks)} if boxed and marks else {}
-    correction = Correction(tuple(there), tuple(n for n in names if n not in there), boxes)
     picture = None if image is None else open_photo(image, session.size)
-    rows = session.correct(picture, correction)
+    rows = session.correct(picture, there or [], boxes, found)
     words = html.escape(session.command(label))
     return (
         f"<p>{len(session.corrections)} corrections, {rows} rows. To train on them:</p>"
@@ -518,12 +525,10 @@ def _files(session: Session, looked: list[Looked]):
 
 @told
 def _keep(session: Session, label: str, looked: list[Looked]):
-    names = [concept.name for concept in things.known(session.database)]
     rows = 0
     for one in looked:
-        there = tuple(s.name for s in one.sightings if s.name in names)
-        boxes = {s.name: s.box for s in one.sightings if s.box and s.name in there}
-        absent = tuple(name for name in names if name not in there)
-        rows = session.correct(one.image, Correction(there, absent, boxes))
+        there = [s.name for s in one.sightings]
+        boxes = {s.name: s.box for s in one.sightings if s.box}
+        rows = session.correct(one.image, there, boxes)
     words = html.escape(session.command(label))
     return f'<p>{rows} rows.</p><p><code class="command">{words}</code></p>'

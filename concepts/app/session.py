@@ -274,8 +274,19 @@ class Session:
 
     # ---- correct ----
 
-    def correct(self, image: Image.Image | None, correction: Correction) -> int:
+    def correct(
+        self,
+        image: Image.Image | None,
+        there: Sequence[str],
+        boxes: Mapping[str, Box] | None = None,
+        wrongly: Sequence[str] = (),
+    ) -> int:
         """Keep what is true of a picture; returns how many rows there are.
+
+        Args:
+            there: names of those who are in it; everybody else is not.
+            boxes: where, of some of them.
+            wrongly: names that were found, whether they are there or not.
 
         Raises:
             UploadError: no picture.
@@ -283,7 +294,11 @@ class Session:
         """
         if image is None:
             raise UploadError("choose a picture, and ask about it first")
-        return self.corrections.add(image, correction)
+        names = [concept.name for concept in things.known(self.database)]
+        absent = [name for name in names if name not in there]
+        absent.sort(key=lambda name: name not in wrongly)
+        present = tuple(name for name in names if name in there)
+        return self.corrections.add(image, Correction(present, tuple(absent), boxes))
 
     def command(self, label: str) -> str:
         """What to type to train on the corrections."""

@@ -159,8 +159,9 @@ class LiveFinder:
         self.owned: Mapping[str, Reference] = _Owned(database)
         categories = dict.fromkeys(c.category for c in database.concepts().values() if c.category)
         encoder, propose = _tools(settings, tuple(categories))
+        self._live = LiveIndex(database, encoder, settings.cache)
         self._retriever = Retriever(
-            LiveIndex(database, encoder, settings.cache),
+            self._live,
             encoder,
             propose,
             least=settings.least,
@@ -174,7 +175,7 @@ class LiveFinder:
         Raises:
             DatabaseError: none of the pictures opens.
         """
-        return self._retriever.index.current().faiss.d
+        return self._live.current().faiss.d
 
     def find(self, query: Query) -> list[Found]:
         """As :meth:`ReferenceFinder.find`, in the database as it is now."""

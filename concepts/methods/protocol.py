@@ -225,8 +225,9 @@ class Method(ABC):
     def forget(self, names: Sequence[str]) -> None:
         """Drop what was learned of these concepts, from memory and from the store. Names of which
         nothing was learned are no error."""
-        for name in names if self.store is not None else ():
-            self.store.remove(name)
+        if self.store is not None:
+            for name in names:
+                self.store.remove(name)
 
     # ---- queries ----
 
@@ -318,7 +319,10 @@ class Method(ABC):
             frames = box_frames(model, processor, asked, self.box_convention)
             texts = complete(model, processor, asked, LOCATE_TOKENS)
             for i, frame, (text, _) in zip(batch, frames, texts, strict=True):
-                found[i] = inside(one_box(text), frame)
+                box = one_box(text)
+                if box is not None:
+                    x0, y0, x1, y1 = box
+                    found[i] = inside((x0, y0, x1, y1), frame)
         return found
 
     # ---- what a query is asked with ----

@@ -20,7 +20,7 @@ Size = tuple[int, int]
 # ---- boxes in pixels ----
 
 
-def resized(box: Box, old: Size, new: Size) -> Box:
+def resized(box: Box, old: tuple[float, float], new: tuple[float, float]) -> Box:
     """The box after the image went from ``old`` to ``new`` pixels, each side by its own scale."""
     across, down = new[0] / old[0], new[1] / old[1]
     return box[0] * across, box[1] * down, box[2] * across, box[3] * down
@@ -65,8 +65,8 @@ def hidden(a: Box, b: Box) -> float:
     return shared(a, b) / least if least else 0.0
 
 
-def relative(box: Box, size: Size) -> Box:
-    """Pixels -> 0-1 of an image of ``size``."""
+def relative(box: Box, size: tuple[float, float]) -> Box:
+    """Pixels -> 0-1 of an image, or another frame, of ``size``."""
     return resized(box, size, (1, 1))
 
 

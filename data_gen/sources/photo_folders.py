@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from tqdm import tqdm
@@ -60,7 +61,13 @@ class PhotoPaths(Sequence[Path]):
     def __len__(self) -> int:
         return len(self._texts)
 
-    def __getitem__(self, i):
+    @overload
+    def __getitem__(self, i: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[Path]: ...
+
+    def __getitem__(self, i: int | slice) -> Path | list[Path]:
         return [*map(Path, self._texts[i])] if isinstance(i, slice) else Path(self._texts[i])
 
     def __eq__(self, other: object) -> bool:

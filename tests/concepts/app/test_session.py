@@ -7,13 +7,14 @@ import pytest
 from PIL import Image
 
 from concepts.app import things
-from concepts.app.corrections import Correction
 from concepts.app.finding_photos import as_csv, as_json, sheet
 from concepts.app.session import Policies, Session
 from concepts.database import Database, DatabaseError
 from concepts.methods.finding import RetrievalSettings
 from concepts.methods.systems import System
 from data_gen.files.errors import InputError
+from data_gen.rows import OCT
+from data_gen.rows.reading import read_rows
 from tests.concepts.tiny_encoders import save_dinov2
 from tests.tiny import save_tiny_policy
 
@@ -78,7 +79,7 @@ def test_a_thing_is_added_changed_renamed_and_removed_without_a_trace(session, r
     assert one.photo.parent == tmp_path / "own" / "images"  # a copy: pixels alone
     session.change("bo", "He is kind.", "cat")
     session.rename("bo", "rex")
-    session.correct(picture(red), Correction(("rex",)))
+    session.correct(picture(red), ["rex"])
     (one,) = session.things()
     assert (one.name, one.info, one.category) == ("rex", "He is kind.", "cat")
     session.ask("found", picture(red), max_new_tokens=2)
@@ -222,8 +223,17 @@ def test_too_many_photos_are_refused(session, red):
         session.find("found", [red] * 501)
 
 
+def test_a_correction_has_as_many_no_as_yes_those_that_were_wrongly_found_first(session, red, blue):
+    for name in ("ada", "bo", "kim", "mia"):
+        session.add(things.checked(name, [red]))
+    session.correct(picture(blue), ["bo"], wrongly=["bo", "mia"])
+    rows = [row for row in read_rows(session.corrections.rows) if row["task"] == OCT]
+    asked = {row["answer"]: row["prompt"][-1]["content"][-1]["text"] for row in rows}
+    assert len(rows) == 2 and "<bo>" in asked["yes"] and "<mia>" in asked["no"]
+
+
 def test_the_command_that_trains_on_corrections_names_policy_and_rows(session, red):
     session.add(things.checked("bo", [red]))
-    assert session.correct(picture(red), Correction(("bo",))) == 2
+    assert session.correct(picture(red), ["bo"]) == 2
     words = session.command("found").split()
     assert words[:2] == ["byname", "grpo"] and str(session.corrections.rows) in words
