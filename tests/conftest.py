@@ -1,8 +1,15 @@
 """Which tests are slow: they start processes or Java, or train; `make test-fast` skips them."""
 
+import hypothesis
 import pytest
 
 from tests.places import ROOT
+
+# How quickly a machine draws examples says nothing about the code.
+hypothesis.settings.register_profile(
+    "byname", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
+)
+hypothesis.settings.load_profile("byname")
 
 SLOW = (
     "tests/benchmarks/captions/test_coco.py",

@@ -10,7 +10,8 @@ import launch.grpo
 import launch.sft
 from benchmarks.harness.evaluation import EvaluateSettings, _refuse_other_evaluation
 from data_gen.files.errors import InputError
-from launch.tools import bench_data, generate, mine_negatives
+from launch import generate
+from launch.tools import bench_data, mine_negatives
 from rl.policy.loading import load_policy
 from tests.data_gen.stub_rows import contents
 from tests.tiny import save_tiny_policy, save_tiny_rows

@@ -26,12 +26,14 @@ def test_edits_are_timed_here_and_from_elsewhere(capsys):
         assert 0 < found[f"{key}_median_ms"] <= found[f"{key}_most_ms"]
 
 
-def test_leaving_one_out_finds_plain_plates_but_no_subject_with_one_photo(tmp_path, capsys):
+def test_leaving_one_out_finds_plates_but_no_subject_with_one_photo(tmp_path, capsys):
     root = tmp_path / "photos"
     for name, colour in (("a", "red"), ("b", "blue"), ("c", "white")):
         (root / name).mkdir(parents=True)
-        for i in range(2):
-            Image.new("RGB", (40 + i, 40), colour).save(root / name / f"{i}.png")
+        for i in range(2):  # a corner is dark, another in each photo: they are no near copies
+            plate = Image.new("RGB", (40, 40), colour)
+            plate.paste("black", (20 * i, 0, 20 * i + 12, 20))
+            plate.save(root / name / f"{i}.png")
     (root / "d").mkdir()
     Image.new("RGB", (40, 40), "green").save(root / "d" / "0.png")
     (root / "d" / "1.png").write_text("no photo")

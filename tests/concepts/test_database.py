@@ -102,7 +102,7 @@ def test_images_from_elsewhere_are_copied_below_the_root(database, tmp_path):
         (lambda d: d.rename("bo", "a\nb"), "unprintable"),
         (lambda d: d.rename("bo", "x" * 81), "longer than 80"),
         (lambda d: d.add(Concept("x", ("no.png",))), "image no.png: broken link"),
-        (lambda d: d.edit("bo", images=("database.json",)), "not an image"),
+        (lambda d: d.edit("bo", images=("database.json",)), "sidecar of a photo"),
         (lambda d: d.edit("nobody", info="?"), "holds no concept 'nobody'"),
         (lambda d: d.remove("nobody"), "holds no concept 'nobody'"),
     ],

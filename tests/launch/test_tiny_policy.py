@@ -11,6 +11,7 @@ import torch
 import yaml
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from launch.tools import tiny_model
 from tests.launch.launching import environment, noise
 from tests.places import ROOT
 
@@ -47,12 +48,17 @@ CONFIG = {
 }
 
 
-def run(folder: Path, *launcher: str, **changes) -> subprocess.CompletedProcess:
+def write(folder: Path, **changes) -> str:
     folder.mkdir(exist_ok=True)
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump({**CONFIG, "output_dir": str(folder / "out"), **changes}))
+    return str(config)
+
+
+def run(folder: Path, *launcher: str, **changes) -> subprocess.CompletedProcess:
+    config = write(folder, **changes)
     return subprocess.run(
-        [sys.executable, *launcher, "-m", "launch.tools.tiny_model", "--config", str(config)],
+        [sys.executable, *launcher, "-m", "launch.tools.tiny_model", "--config", config],
         cwd=ROOT,
         env=environment(),
         capture_output=True,
@@ -102,5 +108,6 @@ def test_two_processes_share_the_rows_though_no_setting_says_cpu(whole, tmp_path
 
 
 def test_stages_are_checked(tmp_path):
-    done = run(tmp_path, stages=[{"until": 12, "mix": {"description": 1}}])
-    assert done.returncode != 0 and "last one at n_rows (24)" in done.stderr
+    config = write(tmp_path, stages=[{"until": 12, "mix": {"description": 1}}])
+    with pytest.raises(SystemExit, match=r"last one at n_rows \(24\)"):
+        tiny_model.main(["--config", config])

@@ -134,13 +134,16 @@ def test_columns_of_this_packages_rewards():
         "mention_f1": ("task", "names", "absent_names"),
         "mention_ratio": ("task", "names"),
         "object_consistency": ("task", "answer"),
+        "preference_accuracy": ("task", "answer"),
+        "preference_format": ("task",),
+        "profile_similarity": ("task", "liked_profile", "disliked_profile"),
         "repetition": ("task",),
         "visual_localization": ("task", "box", "box_frame"),
     }
 
 
 def test_data_with_all_columns_pass():
-    columns = [*COLUMNS, "box_frame", "facts", "questions"]
+    columns = [*COLUMNS, "box_frame", "facts", "questions", "liked_profile", "disliked_profile"]
     check_columns([getattr(rewards, name) for name in rewards.__all__], columns)
 
 

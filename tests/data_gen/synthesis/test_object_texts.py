@@ -191,7 +191,7 @@ def test_a_busy_model_is_asked_again_and_no_reply_is_lost(tmp_path, monkeypatch)
         asking = {"chat": {"endpoint": chat.endpoint, "model": "m", "objects": 2}}
         with pytest.raises(SourceError, match="refuses \\(HTTP 401"):
             object_texts(asking, 0, tmp_path)
-        assert waited == [1]
+        assert [seconds for seconds in waited if seconds >= 1] == [1]  # others' threads sleep, too
         texts = object_texts(asking, 0, tmp_path)
         assert len(chat.asked) == 4 and {texts.of(i).item for i in range(2)} == {
             "red mug",
