@@ -19,7 +19,11 @@ from concepts.methods.protocol import (
     Query,
     Reference,
 )
-from concepts.methods.verification import presence_probabilities, presence_row
+from concepts.methods.verification import (
+    presence_probabilities,
+    presence_row,
+    reasoned_probabilities,
+)
 from data_gen.files.errors import InputError
 from rl.policy.generation import row_size
 from rl.policy.likelihood import yes_probabilities
@@ -37,6 +41,13 @@ class InContextSettings:
         metadata={
             "help": "both: the concept's picture and what its owner says of it; text or pictures: "
             "its name with that alone."
+        },
+    )
+    reasons: bool = field(
+        default=False,
+        metadata={
+            "help": "Who is there is asked with reasons before the yes or no: slower, and better "
+            "where the policy can compare (docs/recipes.md)."
         },
     )
 
@@ -70,10 +81,13 @@ class InContext(Method):
             reference, words = self.reference(name), self.settings.show == "text"
             picture = self._opened(reference.image)
             info = reference.info if words else None
-            row = presence_row(self._opened(image), name, picture, info)
+            row = presence_row(
+                self._opened(image), name, picture, info, reasons=self.settings.reasons
+            )
             rows.append(without_pictures(row, 1) if words else row)
         model, processor = self.load()
-        return yes_probabilities(model, processor, rows, batch_size=self.batch_size)
+        ask = reasoned_probabilities if self.settings.reasons else yes_probabilities
+        return ask(model, processor, rows, batch_size=self.batch_size)
 
     def query_size(self, query: Query) -> tuple[int, int, int]:
         """As of the base, before retrieved references are verified."""

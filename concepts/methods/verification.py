@@ -7,6 +7,7 @@ are dropped before anything is written about them.
 """
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,8 +17,15 @@ from concepts.database import Database
 from concepts.retrieval import Found
 from data_gen.images.features import PHOTO_PX
 from data_gen.images.photos import PhotoError, open_photo
+from data_gen.tasks.prompts import EXPLAINED, load_prompts
 from data_gen.tasks.questions import Reference, object_consistency_row
+from rl.policy.generation import complete, length_batches, row_size
 from rl.policy.likelihood import yes_probabilities
+
+REASON_TOKENS = 160
+"""Where reasons are cut."""
+
+_VERDICT = re.compile(r"\s?\b(?:yes|no)\b", re.IGNORECASE)
 
 
 def presence_probabilities(
@@ -33,11 +41,31 @@ def presence_probabilities(
     return yes_probabilities(model, processor, rows, batch_size=batch_size)
 
 
+def reasoned_probabilities(
+    model, processor, rows: Sequence[dict], *, batch_size: int = 8
+) -> list[float]:
+    """p(yes) / (p(yes) + p(no)) of N rows at the place where the policy, after its reasons, wrote
+    yes or no for the last time; where it wrote neither, behind what it wrote. 0-1."""
+    begun = [""] * len(rows)
+    for batch in length_batches([row_size(row) for row in rows], batch_size):
+        texts = complete(model, processor, [rows[i] for i in batch], REASON_TOKENS)
+        for i, (text, _) in zip(batch, texts, strict=True):
+            verdicts = list(_VERDICT.finditer(text))
+            begun[i] = text[: verdicts[-1].start()] if verdicts else f"{text} "
+    return yes_probabilities(model, processor, rows, batch_size=batch_size, begun=begun)
+
+
 def presence_row(
-    image: Image.Image, name: str, reference: Image.Image, info: str | None = None
+    image: Image.Image,
+    name: str,
+    reference: Image.Image,
+    info: str | None = None,
+    *,
+    reasons: bool = False,
 ) -> dict:
     """The object-consistency question whether the named concept, shown by ``reference``, is in
-    ``image``; in the same words always, with ``info`` where it is given."""
+    ``image``; in the same words always, with ``info`` where it is given. With ``reasons`` it asks
+    for them before the answer."""
     return object_consistency_row(
         random.Random(0),
         name,
@@ -45,6 +73,7 @@ def presence_row(
         image.convert("RGB"),
         same=True,
         source="verify",
+        templates=load_prompts(EXPLAINED) if reasons else None,
     )
 
 

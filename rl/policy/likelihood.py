@@ -13,7 +13,12 @@ from data_gen.files.errors import InputError
 
 @torch.inference_mode()
 def yes_probabilities(
-    model, processor, rows: Sequence[dict], *, batch_size: int = 8
+    model,
+    processor,
+    rows: Sequence[dict],
+    *,
+    batch_size: int = 8,
+    begun: Sequence[str] | None = None,
 ) -> list[float]:
     """p(yes) / (p(yes) + p(no)) as the first token of the answer, for N rows.
 
@@ -22,6 +27,7 @@ def yes_probabilities(
         processor: its processor, padding on the left.
         rows: with ``prompt`` and decoded ``images``; all with images, or none.
         batch_size: rows per call of the model.
+        begun: N beginnings of answers, such as reasons; then of the token that comes next.
 
     Returns:
         N probabilities in 0-1, summed over the spellings of each word.
@@ -33,7 +39,8 @@ def yes_probabilities(
     model.eval()
     found: list[float] = []
     for k in range(0, len(rows), batch_size):
-        inputs = _prompts(processor, rows[k : k + batch_size]).to(model.device)
+        part = None if begun is None else begun[k : k + batch_size]
+        inputs = _prompts(processor, rows[k : k + batch_size], part).to(model.device)
         logits = model(**inputs, logits_to_keep=1).logits[:, -1].float()  # (B, V)
         both = torch.stack([logits[:, ids].logsumexp(-1) for ids in (no, yes)], dim=-1)
         found += both.softmax(-1)[:, 1].tolist()
@@ -109,10 +116,12 @@ def option_log_likelihoods(
     return [(float(total), len(i)) for total, i in zip((chosen * mask).sum(-1), ids, strict=True)]
 
 
-def _prompts(processor, rows: Sequence[dict]):
+def _prompts(processor, rows: Sequence[dict], begun: Sequence[str] | None = None):
     texts = processor.apply_chat_template(
         [row["prompt"] for row in rows], add_generation_prompt=True
     )
+    if begun is not None:
+        texts = [text + beginning for text, beginning in zip(texts, begun, strict=True)]
     images = [row["images"] for row in rows] if rows[0]["images"] else None
     # The chat template has already written every special token.
     return processor(

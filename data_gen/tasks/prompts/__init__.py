@@ -18,6 +18,9 @@ from data_gen.tasks.table import TASKS
 
 DEFAULT = Path(__file__).parent / "default.yaml"
 
+EXPLAINED = Path(__file__).parent / "explained.yaml"
+"""Object consistency with reasons before the yes or no."""
+
 
 @cache
 def load_prompts(path: str | Path = DEFAULT) -> dict:

@@ -9,9 +9,16 @@ from PIL import Image
 from concepts.concept import Concept
 from concepts.database import Database
 from concepts.importers import draw_toys, toybox_database
-from concepts.methods.verification import presence_probabilities, verify
+from concepts.methods import verification
+from concepts.methods.verification import (
+    presence_probabilities,
+    presence_row,
+    reasoned_probabilities,
+    verify,
+)
 from concepts.retrieval import Found
 from data_gen.toybox.scene import compose
+from rl.policy.likelihood import yes_probabilities
 from rl.policy.loading import load_policy
 from tests.tiny import save_tiny_policy
 
@@ -65,3 +72,32 @@ def test_each_candidate_is_asked_about_alone(policy):
     alone = [presence_probabilities(*policy, query, [one], batch_size=1)[0] for one in candidates]
     assert found == pytest.approx(alone, abs=1e-5)
     assert presence_probabilities(*policy, query, []) == []
+
+
+def test_after_reasons_it_is_the_probability_of_the_last_yes_or_no(policy, monkeypatch):
+    """Read off behind the policy's own reasons; yes and no in the reasons do not count."""
+    model, processor = policy
+    row = presence_row(
+        Image.new("RGB", (40, 40), "red"), "bo", Image.new("RGB", (40, 40), "blue"), reasons=True
+    )
+    assert "First say what either picture shows" in row["prompt"][0]["content"][-1]["text"]
+    said = ["No ears, yes a hat; so yes", "neither of them", ""]
+    monkeypatch.setattr(
+        verification, "complete", lambda m, p, rows, n: [(said[i], 1) for i in range(len(rows))]
+    )
+    monkeypatch.setattr(verification, "length_batches", lambda sizes, n: [list(range(len(sizes)))])
+    found = reasoned_probabilities(model, processor, [row] * 3)
+    begun = ["No ears, yes a hat; so", "neither of them ", " "]
+    assert found == pytest.approx(yes_probabilities(model, processor, [row] * 3, begun=begun))
+    assert len(set(found)) == 3
+    plain = yes_probabilities(model, processor, [row])
+    assert plain == pytest.approx(yes_probabilities(model, processor, [row], begun=[""]))
+
+
+def test_reasons_are_the_policys_own(policy):
+    model, processor = policy
+    row = presence_row(
+        Image.new("RGB", (40, 40), "red"), "bo", Image.new("RGB", (40, 40), "blue"), reasons=True
+    )
+    (p,) = reasoned_probabilities(model, processor, [row])
+    assert 0 <= p <= 1
