@@ -31,7 +31,7 @@ from concepts.concept import (
     tag_of,
 )
 from data_gen.files.errors import InputError
-from data_gen.files.files import atomic_file
+from data_gen.files.files import atomic_file, is_file
 from data_gen.files.json_stream import from_json
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.photos import PhotoError, open_photo, photo_bytes
@@ -348,6 +348,8 @@ def read_database(path: Path, exact: bool = False) -> tuple[dict, list[str]]:
             found.setdefault(key, value)
         return found
 
+    if path.exists() and not is_file(path):  # before opening: a named pipe would wait for ever
+        raise DatabaseError(f"{path} is no file; name a database.json")
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = (json.loads if exact else from_json)(text, object_pairs_hook=first_counts)

@@ -36,6 +36,8 @@ PASSWORD = "BYNAME_PASSWORD"
 LEAST_PASSWORD = 8
 """Characters."""
 
+MOST_PORT = 65535
+
 TOYS = Path("runs/app")
 """Where the toys lie that are there to try."""
 
@@ -62,6 +64,8 @@ class AppSettings(OwnerSettings):
         Raises:
             InputError: what is wrong with one of them.
         """
+        if not 0 <= self.port <= MOST_PORT:
+            raise InputError(f"port must be a number in 0-{MOST_PORT}, not {self.port}")
         first = self.system()
         found = {first.label: first}
         for spec in self.beside:

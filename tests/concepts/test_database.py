@@ -114,6 +114,12 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(database, edit, says
     assert database.path.read_bytes() == before
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "database.json")
+    with pytest.raises(DatabaseError, match="is no file"):
+        Database(tmp_path / "database.json").concepts()
+
+
 def test_an_empty_or_missing_database_is_an_error(database, tmp_path):
     database.remove("bo")
     database.remove("Zoë")

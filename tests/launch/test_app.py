@@ -73,6 +73,7 @@ def test_on_this_machine_there_is_none_unless_it_is_wished(settings, monkeypatch
         (["--policy", "nowhere"], "nowhere"),
         (["--photos", "no/such/folder"], "no/such/folder"),
         (["--beside", "x=no_such.yaml"], "no_such.yaml"),
+        (["--port", "65536"], "port must be a number in 0-65535"),
         (["--beside", "in_context=configs/methods/in_context.yaml"], "two systems are called"),
     ],
 )
