@@ -169,6 +169,17 @@ class Times:
         }
 
 
+def systems_of(settings: EvaluateSettings) -> list[System]:
+    """The systems that are measured; checking them takes no time, unlike drawing questions.
+
+    Raises:
+        InputError: one that cannot be used.
+    """
+    return parse_systems(
+        settings.policy, settings.system, settings.retrieval, check=not settings.score_only
+    )
+
+
 def evaluate(settings: EvaluateSettings, benchmark: Benchmark) -> dict | None:
     """Ask every system every question, score, and write the files of the result.
 
@@ -185,9 +196,7 @@ def evaluate(settings: EvaluateSettings, benchmark: Benchmark) -> dict | None:
             is possible; or another evaluation writes to ``out``.
     """
     times = Times()
-    systems = parse_systems(
-        settings.policy, settings.system, settings.retrieval, check=not settings.score_only
-    )
+    systems = systems_of(settings)
     _check(settings, benchmark, systems)
     _announce(settings, benchmark, systems)
     first = PartialState().is_main_process
