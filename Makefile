@@ -33,6 +33,7 @@ demo: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/byname grpo --accelerate cpu_2 --config configs/grpo/toybox_demo.yaml --per_device_train_batch_size 32
 	$(BIN)/byname evaluate --config configs/benchmarks/toybox.yaml --policy base=toybox_base --policy trained=$(RUN)/policy --out $(RUN)/eval
 	$(BIN)/byname report $(RUN)
+	$(BIN)/byname toys --policy $(RUN)/policy
 
 # The page: your own things, and questions about them (http://127.0.0.1:7860).
 app: .venv/installed_app

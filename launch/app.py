@@ -10,6 +10,7 @@ with ``--share``, it asks for a password, which the environment variable BYNAME_
 ``--guests true`` gives each browser tab things of its own, removed an hour after it was closed.
 """
 
+import atexit
 import os
 import shutil
 import sys
@@ -107,11 +108,11 @@ def serve(settings: AppSettings) -> tuple[Any, str]:
     auth = password_for(settings)
     systems = settings.systems()
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    # What is uploaded lies here until the page is closed, away from what other programs upload.
-    uploads = tempfile.mkdtemp(prefix="byname-app-")
-    os.environ["GRADIO_TEMP_DIR"] = uploads
+    # What is uploaded and offered for download lies here, and is gone when the program ends.
+    os.environ["GRADIO_TEMP_DIR"] = temporary_folder("byname-app-")
     try:
-        from concepts.app.page import CSS, MAX_UPLOAD, OwnResourcesOnly, build_page, theme
+        from concepts.app.editing import MAX_PHOTO_BYTES
+        from concepts.app.page import CSS, OwnResourcesOnly, build_page, theme
     except ModuleNotFoundError as error:
         raise InputError(
             f"the page needs the package {error.name!r}: pip install 'byname[app]'"
@@ -137,7 +138,7 @@ def serve(settings: AppSettings) -> tuple[Any, str]:
         server_port=settings.port or None,
         share=settings.share,
         auth=auth,
-        max_file_size=MAX_UPLOAD,
+        max_file_size=MAX_PHOTO_BYTES,
         prevent_thread_lock=True,
         quiet=True,
         show_error=False,
@@ -148,6 +149,13 @@ def serve(settings: AppSettings) -> tuple[Any, str]:
         app_kwargs={"middleware": [Middleware(OwnResourcesOnly)]},
     )
     return page, public if settings.share else address
+
+
+def temporary_folder(prefix: str) -> str:
+    """A new folder that is removed when the program ends."""
+    folder = tempfile.mkdtemp(prefix=prefix)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def password_for(settings: AppSettings) -> tuple[str, str] | None:
@@ -175,7 +183,7 @@ def sessions(
 
     policies = Policies(settings.dtype, settings.device)
     if settings.guests:
-        folder = Path(tempfile.mkdtemp(prefix="byname-guests-"))
+        folder = Path(temporary_folder("byname-guests-"))
 
         def of_a_guest() -> Session:
             own = Path(tempfile.mkdtemp(dir=folder))

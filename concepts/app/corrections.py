@@ -78,20 +78,27 @@ class Corrections:
     def __len__(self) -> int:
         return len(self._files())
 
-    def add(self, image: Image.Image, correction: Correction) -> int:
-        """Keep a correction and make the rows anew.
+    def add(self, corrections: Sequence[tuple[Image.Image, Correction]]) -> int:
+        """Keep corrections and make the rows anew.
 
         Args:
-            image: as the policy was asked about it.
+            corrections: each with the image, as the policy was asked about it.
 
         Returns:
             How many rows there are now.
 
         Raises:
-            CorrectionError: it says nothing, contradicts itself, or a box is none.
+            CorrectionError: one says nothing, contradicts itself, or a box is none; none of them is
+                kept then.
         """
-        check(correction)
+        for _, correction in corrections:
+            check(correction)
         self.folder.mkdir(parents=True, exist_ok=True)
+        for image, correction in corrections:
+            self._keep(image, correction)
+        return self.write()
+
+    def _keep(self, image: Image.Image, correction: Correction) -> None:
         stem = f"{len(self):05d}-{secrets.token_hex(4)}"
         with atomic_file(self.folder / f"{stem}.png") as file:
             small = image.convert("RGB").copy()
@@ -101,7 +108,6 @@ class Corrections:
             self.folder / f"{stem}.json",
             json.dumps(asdict(correction), ensure_ascii=False) + "\n",
         )
-        return self.write()
 
     def write(self) -> int:
         """Make the rows anew, as for concepts as they are now. Returns how many there are."""

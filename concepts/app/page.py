@@ -6,25 +6,28 @@ content security policy holds (:class:`OwnResourcesOnly`).
 """
 
 import html
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
+from inspect import isgeneratorfunction
 from pathlib import Path
 
 import gradio as gr
 from gradio.themes import Base
 
-from concepts.app import things
+from concepts.app import editing
 from concepts.app.corrections import box_of
-from concepts.app.finding_photos import Looked, as_csv, as_json, sheet
 from concepts.app.marking import answer_html, who_html, with_boxes
 from concepts.app.session import Said, Session
+from concepts.app.sightings import SearchedPhoto, as_csv, as_json, sheet
 from concepts.concept import Concept
 from data_gen.files.errors import InputError
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.photos import PhotoError, open_photo
 
 CSS = Path(__file__).with_name("page.css")
-
-MAX_UPLOAD = things.MAX_PHOTO_BYTES
 
 WAITING = 64
 """Questions that may wait; further ones are refused with a sentence."""
@@ -99,18 +102,28 @@ def build_page(
 def told(handler: Callable) -> Callable:
     """A handler whose refusals are shown as a sentence, escaped and without folders."""
 
-    @wraps(handler)
-    def safe(session: Session | None, *args, **kwargs):
+    @contextmanager
+    def sentences(session: Session | None) -> Iterator[Session]:
         if session is None:
             raise gr.Error("the page is not ready yet; try again in a moment")
         try:
-            return handler(session, *args, **kwargs)
+            yield session
         except (InputError, PhotoError, ValueError, OSError) as error:
             words = str(error).replace(str(session.database.path), "your things")
             words = words.replace(f"{session.database.path.parent}/", "")
             raise gr.Error(html.escape(words), duration=12, print_exception=False) from None
 
-    return safe
+    @wraps(handler)
+    def safe(session: Session | None, *args, **kwargs):
+        with sentences(session) as there:
+            return handler(there, *args, **kwargs)
+
+    @wraps(handler)
+    def safe_steps(session: Session | None, *args, **kwargs):
+        with sentences(session) as there:
+            yield from handler(there, *args, **kwargs)
+
+    return safe_steps if isgeneratorfunction(handler) else safe
 
 
 # ---- ask ----
@@ -197,7 +210,7 @@ def _answering(number: int, max_new_tokens: int) -> Callable:
             conversation_html(session, label, said),
             who_html(said.concepts),
             gr.update(value=where, visible=where is not None),
-            said.there,
+            said.there if number == 0 else gr.skip(),  # the first column is the one corrected
         )
 
     return answers
@@ -205,7 +218,7 @@ def _answering(number: int, max_new_tokens: int) -> Callable:
 
 def conversation_html(session: Session, label: str, said: Said) -> str:
     """The conversation about a picture so far, names coloured."""
-    known = [concept.name for concept in things.known(session.database)]
+    known = [concept.name for concept in editing.known(session.database)]
     turns = []
     for asked, answered in session.turns(label):
         words = html.escape(asked) if asked else "Describe the picture."
@@ -242,7 +255,10 @@ def _correct_part(
         send = gr.Button("Keep the correction", elem_id="correct-send")
         kept = gr.HTML(elem_id="correct-kept")
     image.select(_mark, [session, image, marks], [marks, corners], show_progress="hidden")
-    image.change(lambda: ([], ""), None, [marks, corners], show_progress="hidden")
+    # What was marked, ticked and found belongs to the picture before.
+    image.change(
+        lambda: ([], "", [], []), None, [marks, corners, there, found], show_progress="hidden"
+    )
     send.click(
         _correct,
         [session, columns[0][0], image, there, boxed, marks, found],
@@ -256,7 +272,7 @@ def _correct_part(
 
 @told
 def _choices(session: Session):
-    names = [concept.name for concept in things.known(session.database)]
+    names = [concept.name for concept in editing.known(session.database)]
     return gr.update(choices=names), gr.update(choices=["", *names], value="")
 
 
@@ -308,7 +324,7 @@ def _things_tab(session: gr.State, labels: list[str]) -> list:
                 height=140,
                 elem_id="add-photos",
             )
-            info = gr.Textbox(label="What you say of it", lines=2, max_length=things.MAX_WORDS)
+            info = gr.Textbox(label="What you say of it", lines=2, max_length=editing.MAX_WORDS)
             category = gr.Textbox(label="What it is, such as dog", max_length=80)
             said = gr.HTML(elem_id="add-said")
             with gr.Row():
@@ -324,7 +340,7 @@ def _things_tab(session: gr.State, labels: list[str]) -> list:
             )
             chosen = gr.Dropdown([], label="Change", elem_id="change-which")
             new_name = gr.Textbox(label="Name", max_length=80, elem_id="change-name")
-            new_info = gr.Textbox(label="What you say of it", lines=2, max_length=things.MAX_WORDS)
+            new_info = gr.Textbox(label="What you say of it", lines=2, max_length=editing.MAX_WORDS)
             new_category = gr.Textbox(label="What it is", max_length=80)
             with gr.Row():
                 save = gr.Button("Save", elem_id="change-save")
@@ -365,7 +381,7 @@ def _things_tab(session: gr.State, labels: list[str]) -> list:
 @told
 def _listing(session: Session):
     rows, pictures = [], []
-    for one in session.things():
+    for one in session.listed():
         learned = "; ".join(
             f"{kind}: {seconds:.1f} s, {n_bytes:,} bytes"
             for kind, (seconds, n_bytes) in one.learned.items()
@@ -388,21 +404,21 @@ def _listing(session: Session):
 def _add(
     session: Session, name: str, photos: list | None, info: str, category: str, warned: list | None
 ):
-    thing = things.checked(name, photos, info, category)
-    signature = [thing.name, [str(photo) for photo in thing.photos]]
-    if warned != signature and (said := session.warnings(thing)):
+    new = editing.checked(name, photos, info, category)
+    signature = [new.name, [str(photo) for photo in new.photos]]
+    if warned != signature and (said := session.warnings(new)):
         lines = "".join(f"<p>{html.escape(line)}</p>" for line in said)
         words = f'<div class="warnings">{lines}<p>Press Add again to add it all the same.</p></div>'
         return words, signature, *[gr.skip()] * 5
-    session.add(thing)
-    words = f"<p>{html.escape(thing.name)} is added. Ask about a picture of it.</p>"
+    session.add(new)
+    words = f"<p>{html.escape(new.name)} is added. Ask about a picture of it.</p>"
     return words, None, "", None, "", "", gr.update(value=[], visible=False)
 
 
 @told
 def _suggest(session: Session, photos: list | None):
     if not photos:
-        raise things.UploadError("choose a photo first")
+        raise editing.UploadError("choose a photo first")
     return gr.update(value=session.crops(open_photo(photos[0], 1024)), visible=True)
 
 
@@ -413,9 +429,9 @@ def _take_crop(session: Session, photos: list | None, parts: list, event: gr.Sel
 
 @told
 def _chosen(session: Session, name: str):
-    found = {concept.name: concept for concept in things.known(session.database)}
+    found = {concept.name: concept for concept in editing.known(session.database)}
     one = found.get(name, Concept(""))
-    return one.name, things.own_words(one), one.category
+    return one.name, editing.own_words(one), one.category
 
 
 @told
@@ -443,7 +459,7 @@ def _learn(session: Session, label: str):
 
 def _check_chosen(name: str) -> None:
     if not name:
-        raise things.UploadError("choose first which one to change")
+        raise editing.UploadError("choose first which one to change")
 
 
 # ---- find ----
@@ -487,23 +503,18 @@ def _find_tab(session: gr.State, labels: list[str]) -> None:
 
 
 @told
-def _find(
-    session: Session,
-    label: str,
-    folder: list | None,
-    single: list | None,
-    progress: gr.Progress = gr.Progress(),  # noqa: B008  gradio fills it in
-):
-    def tell(done: int, of: int) -> None:
-        progress((done, of))
-
+def _find(session: Session, label: str, folder: list | None, single: list | None):
     files = [Path(file) for file in [*(folder or []), *(single or [])]]
-    looked, skipped = session.find(label, files, tell)
+    looked, skipped = [], SkippedItems()
+    for one in session.find(label, files, skipped):  # in steps, between which Stop ends it
+        looked.append(one)
+        done = len(looked) + skipped.total
+        yield f"<p>{done} of {len(files)} photos</p>", gr.skip(), gr.skip(), gr.skip()
     if not looked:
-        raise things.UploadError(f"none of these files is a photo that opens{skipped.clause()}")
+        raise editing.UploadError(f"none of these files is a photo that opens{skipped.clause()}")
     seen = sum(len(one.sightings) for one in looked)
     words = f"{seen} sightings in {len(looked)} photos{skipped.clause()}"
-    return (
+    yield (
         f"<p>{html.escape(words)}</p>",
         gr.update(value=sheet(looked), visible=True),
         looked,
@@ -512,10 +523,10 @@ def _find(
 
 
 @told
-def _files(session: Session, looked: list[Looked]):
+def _files(session: Session, looked: list[SearchedPhoto]):
     if not looked:
         return gr.update(visible=False), gr.update(visible=False)
-    folder = session.downloads()
+    folder = Path(tempfile.mkdtemp(dir=os.environ.get("GRADIO_TEMP_DIR")))
     updates = []
     for name, text in (("found.csv", as_csv(looked)), ("found.json", as_json(looked))):
         (folder / name).write_text(text, encoding="utf-8")
@@ -524,11 +535,7 @@ def _files(session: Session, looked: list[Looked]):
 
 
 @told
-def _keep(session: Session, label: str, looked: list[Looked]):
-    rows = 0
-    for one in looked:
-        there = [s.name for s in one.sightings]
-        boxes = {s.name: s.box for s in one.sightings if s.box}
-        rows = session.correct(one.image, there, boxes)
+def _keep(session: Session, label: str, looked: list[SearchedPhoto]):
+    rows = session.keep(looked)
     words = html.escape(session.command(label))
     return f'<p>{rows} rows.</p><p><code class="command">{words}</code></p>'

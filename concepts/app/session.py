@@ -1,24 +1,24 @@
-"""What one user does on the page, without a browser: their things, questions, finds, corrections.
+"""What one user does on the page, without a browser: their concepts, questions, finds, corrections.
 
 A session belongs to one database. Several sessions of one process share the policies, which answer
 one question at a time; edits of the database are safe beside other processes
 (:mod:`concepts.database`).
 """
 
-import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
-from concepts.app import things
+from concepts.app import editing
 from concepts.app.corrections import Correction, Corrections
-from concepts.app.finding_photos import Looked, look_through
-from concepts.app.things import Thing, UploadError
+from concepts.app.editing import NewConcept, UploadError
+from concepts.app.sightings import SearchedPhoto, search
 from concepts.database import Database
 from concepts.methods.assistant import Assistant, Conversation
+from concepts.methods.finding import RetrievalSettings
 from concepts.methods.forgetting import forget, rename
 from concepts.methods.protocol import Evidence
 from concepts.methods.systems import System, policy_loader
@@ -38,7 +38,7 @@ MAX_FOUND = 500
 """Photos that are looked through at once."""
 
 ALIKE = 0.9
-"""Cosine from which two things are said to look alike."""
+"""Cosine from which two concepts are said to look alike."""
 
 
 @dataclass
@@ -97,8 +97,8 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Known:
-    """A thing as it is listed.
+class ListedConcept:
+    """A concept as it is listed.
 
     Args:
         name, category, info: the user's words.
@@ -116,7 +116,7 @@ class Known:
 
 
 class Session:
-    """One user's things and questions.
+    """One user's concepts and questions.
 
     Args:
         database: of the user's concepts; its file need not exist yet.
@@ -141,10 +141,10 @@ class Session:
 
     # ---- my things ----
 
-    def things(self) -> list[Known]:
-        """The user's things, in the order in which they were added."""
+    def listed(self) -> list[ListedConcept]:
+        """The user's concepts, in the order in which they were added."""
         known = []
-        for concept in things.known(self.database):
+        for concept in editing.known(self.database):
             learned = {}
             for assistant in self._assistants.values():
                 store = assistant.method.store
@@ -155,10 +155,10 @@ class Session:
                     learned[assistant.method.kind] = seconds, store.size(concept.name)
             photo = self.database.image_path(concept.images[0])
             known.append(
-                Known(
+                ListedConcept(
                     concept.name,
                     concept.category,
-                    things.own_words(concept),
+                    editing.own_words(concept),
                     photo,
                     len(concept.images),
                     learned,
@@ -166,26 +166,29 @@ class Session:
             )
         return known
 
-    def warnings(self, thing: Thing) -> list[str]:
-        """What may go wrong with a thing, before it is added."""
+    def warnings(self, new: NewConcept) -> list[str]:
+        """What may go wrong with a concept, before it is added."""
         with self.policies.lock:
-            return things.warnings(thing, self.database, self._encoder(), ALIKE)
+            retrieval = self._retrieval()
+            encoder = self.policies.encoder(retrieval.encoder) if retrieval else None
+            cache = retrieval.cache if retrieval else ""
+            return editing.warnings(new, self.database, encoder, ALIKE, cache)
 
     def crops(self, image: Image.Image) -> list[Image.Image]:
-        """Parts of a photo that may show a thing alone; the whole one first."""
-        retrieval = next((s.retrieval for s in self.systems.values() if s.retrieval), None)
-        return things.crops(image, load_proposer(retrieval.regions if retrieval else None))
+        """Parts of a photo that may show a concept alone; the whole one first."""
+        retrieval = self._retrieval()
+        return editing.crops(image, load_proposer(retrieval.regions if retrieval else None))
 
-    def add(self, thing: Thing) -> None:
-        """Add a thing. Methods that learn do so before the next question.
+    def add(self, new: NewConcept) -> None:
+        """Add a concept. Methods that learn do so before the next question.
 
         Raises:
             DatabaseError: the name is taken.
         """
-        things.add(self.database, thing)
+        editing.add(self.database, new)
 
     def learn(self, label: str) -> list[str]:
-        """Learn what is not learned yet; a line for each thing."""
+        """Learn what is not learned yet; a line for each concept."""
         with self.policies.lock:
             costs = self._assistant(label).learn()
         return [
@@ -195,16 +198,16 @@ class Session:
         ]
 
     def change(self, name: str, info: str, category: str) -> None:
-        """Change what is said of a thing."""
-        things.change(self.database, name, info, category)
+        """Change what is said of a concept."""
+        editing.change(self.database, name, info, category)
 
     def rename(self, name: str, to: str) -> None:
-        """Give a thing another name, everywhere."""
+        """Give a concept another name, everywhere."""
         rename(self.database, name, to.strip().strip("<>"))
         self.corrections.rename(name, to.strip().strip("<>"))
 
     def remove(self, name: str) -> None:
-        """Remove a thing: entry, copied photos, vectors, what was learned, corrections."""
+        """Remove a concept: entry, copied photos, vectors, what was learned, corrections."""
         self.corrections.forget(name)
         caches = {s.retrieval.cache for s in self.systems.values() if s.retrieval}
         forget(self.database, [name], caches)
@@ -248,29 +251,26 @@ class Session:
         self,
         label: str,
         photos: Sequence[Path],
-        tell: Callable[[int, int], None] = lambda done, of: None,
-    ) -> tuple[list[Looked], SkippedItems]:
-        """Who is where in some photos, and the photos that do not open, by reason.
+        skipped: SkippedItems,
+    ) -> Iterator[SearchedPhoto]:
+        """Who is where in some photos, one after the other: whoever does not want to go on stops
+        asking.
+
+        Args:
+            skipped: is given the photos that do not open, by reason.
 
         Raises:
             UploadError: none, or too many.
         """
         if not 1 <= len(photos) <= MAX_FOUND:
             raise UploadError(f"choose 1 to {MAX_FOUND} photos, not {len(photos)}")
-        skipped, looked = SkippedItems(), []
         with self.policies.lock:
             assistant = self._assistant(label)
-        through = look_through(assistant, photos, skipped, tell)
-        while True:
+        for photo in photos:
             with self.policies.lock:  # another user's question may come between two photos
-                one = next(through, None)
-            if one is None:
-                return looked, skipped
-            looked.append(one)
-
-    def downloads(self) -> Path:
-        """A new folder for files that the user is offered."""
-        return Path(tempfile.mkdtemp(prefix="byname-"))
+                one = search(assistant, photo, skipped)
+            if one is not None:
+                yield one
 
     # ---- correct ----
 
@@ -294,11 +294,23 @@ class Session:
         """
         if image is None:
             raise UploadError("choose a picture, and ask about it first")
-        names = [concept.name for concept in things.known(self.database)]
+        return self.corrections.add([(image, self._correction(there, boxes, wrongly))])
+
+    def keep(self, searched: Sequence[SearchedPhoto]) -> int:
+        """Keep what was found in photos, all of it being right; returns how many rows there are."""
+        kept = []
+        for one in searched:
+            boxes = {s.name: s.box for s in one.sightings if s.box}
+            kept.append((one.image, self._correction([s.name for s in one.sightings], boxes)))
+        return self.corrections.add(kept)
+
+    def _correction(
+        self, there: Sequence[str], boxes: Mapping[str, Box] | None, wrongly: Sequence[str] = ()
+    ) -> Correction:
+        names = [concept.name for concept in editing.known(self.database)]
         absent = [name for name in names if name not in there]
         absent.sort(key=lambda name: name not in wrongly)
-        present = tuple(name for name in names if name in there)
-        return self.corrections.add(image, Correction(present, tuple(absent), boxes))
+        return Correction(tuple(n for n in names if n in there), tuple(absent), boxes)
 
     def command(self, label: str) -> str:
         """What to type to train on the corrections."""
@@ -312,7 +324,7 @@ class Session:
     def _assistant(self, label: str) -> Assistant:
         if label not in self.systems:
             raise InputError(f"there is no system {label!r}")
-        if not things.known(self.database):
+        if not editing.known(self.database):
             raise InputError("nothing of yours is known yet: add something under My things")
         if label not in self._assistants:
             system = self.systems[label]
@@ -333,9 +345,9 @@ class Session:
         self._talks[label] = image, talk
         return talk
 
-    def _encoder(self) -> Encoder | None:
-        name = next((s.retrieval.encoder for s in self.systems.values() if s.retrieval), None)
-        return None if name is None else self.policies.encoder(name)
+    def _retrieval(self) -> RetrievalSettings | None:
+        """Of the first system that retrieves."""
+        return next((s.retrieval for s in self.systems.values() if s.retrieval), None)
 
 
 def same(a: Image.Image, b: Image.Image) -> bool:

@@ -203,6 +203,10 @@ def test_add_ask_correct_and_remove(page, tmp_path):
         "document.querySelector('#correct-kept').innerText.includes('byname grpo')"
     )
 
+    # Another picture: who was ticked for the one before does not count.
+    page.click("#ask-image button[aria-label*=emove]")
+    page.wait_for_function("!document.querySelector('#correct-there input:checked')")
+
     page.get_by_role("tab", name="My things").click()
     page.click("#change-which input")
     page.get_by_role("option", name=name).click()

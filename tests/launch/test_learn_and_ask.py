@@ -53,6 +53,9 @@ def test_toys_are_photos_as_a_user_keeps_them_and_say_what_to_ask(tmp_path, caps
     assert said[-1].startswith("next: byname ask --policy toybox_base --photos ")
     with pytest.raises(SystemExit, match="toys: .*my exists; name another place"):
         toys.main(["--out", str(tmp_path / "my")])
+    before = capsys.readouterr().out
+    toys.main(["--out", str(tmp_path / "my"), "--count", "2", "--scenes", "3"])  # the same again
+    assert "they are in" in capsys.readouterr().out and not before
 
 
 @pytest.mark.parametrize("method", ["in_context", "colour"])

@@ -22,7 +22,7 @@ def corrections(tmp_path):
 
 
 def test_who_is_there_and_who_is_not_makes_yes_no_and_caption_rows(corrections):
-    assert corrections.add(RED, Correction(("bo",), ("mia",))) == 3
+    assert corrections.add([(RED, Correction(("bo",), ("mia",)))]) == 3
     rows = read_rows(corrections.rows)
     answers = {
         row["prompt"][-1]["content"][-1]["text"]: row["answer"] for row in rows.select((0, 1))
@@ -34,22 +34,22 @@ def test_who_is_there_and_who_is_not_makes_yes_no_and_caption_rows(corrections):
 
 
 def test_a_box_makes_a_localization_row(corrections):
-    corrections.add(RED, Correction(("bo",), (), {"bo": box_of([(0.9, 0.8), (0.1, 0.2)])}))
+    corrections.add([(RED, Correction(("bo",), (), {"bo": box_of([(0.9, 0.8), (0.1, 0.2)])}))])
     rows = [row for row in read_rows(corrections.rows) if row["task"] == VLT]
     assert [row["box"] for row in rows] == [[0.1, 0.2, 0.9, 0.8]]
 
 
 def test_corrections_add_up_and_the_rows_are_the_same_however_often_they_are_made(corrections):
-    corrections.add(RED, Correction(("bo",)))
-    assert corrections.add(RED, Correction((), ("mia",))) == 4
+    corrections.add([(RED, Correction(("bo",)))])
+    assert corrections.add([(RED, Correction((), ("mia",)))]) == 4
     before = [row["id"] for row in read_rows(corrections.rows)]
     assert corrections.write() == 4 and len(corrections) == 2
     assert [row["id"] for row in read_rows(corrections.rows)] == before
 
 
 def test_a_concept_that_is_forgotten_leaves_no_row_and_a_renamed_one_keeps_them(corrections):
-    corrections.add(RED, Correction(("bo",), ("mia",)))
-    corrections.add(RED, Correction(("bo",)))
+    corrections.add([(RED, Correction(("bo",), ("mia",)))])
+    corrections.add([(RED, Correction(("bo",)))])
     corrections.database.rename("bo", "rex")
     corrections.rename("bo", "rex")
     rows = read_rows(corrections.rows)
@@ -73,7 +73,7 @@ def test_a_concept_that_is_forgotten_leaves_no_row_and_a_renamed_one_keeps_them(
 )
 def test_what_cannot_be_true_is_refused(corrections, correction, why):
     with pytest.raises(CorrectionError, match=why):
-        corrections.add(RED, correction)
+        corrections.add([(RED, Correction(("bo",))), (RED, correction)])
     assert len(corrections) == 0
 
 

@@ -6,13 +6,14 @@ import threading
 import pytest
 from PIL import Image
 
-from concepts.app import things
-from concepts.app.finding_photos import as_csv, as_json, sheet
+from concepts.app import editing
 from concepts.app.session import Policies, Session
+from concepts.app.sightings import as_csv, as_json, sheet
 from concepts.database import Database, DatabaseError
 from concepts.methods.finding import RetrievalSettings
 from concepts.methods.systems import System
 from data_gen.files.errors import InputError
+from data_gen.files.skipped import SkippedItems
 from data_gen.rows import OCT
 from data_gen.rows.reading import read_rows
 from tests.concepts.tiny_encoders import save_dinov2
@@ -73,18 +74,18 @@ def picture(file):
 
 
 def test_a_thing_is_added_changed_renamed_and_removed_without_a_trace(session, red, tmp_path):
-    session.add(things.checked(" bo ", [red], "He  bites.", "dog"))
-    (one,) = session.things()
+    session.add(editing.checked(" bo ", [red], "He  bites.", "dog"))
+    (one,) = session.listed()
     assert (one.name, one.info, one.category, one.n_photos) == ("bo", "He bites.", "dog", 1)
     assert one.photo.parent == tmp_path / "own" / "images"  # a copy: pixels alone
     session.change("bo", "He is kind.", "cat")
     session.rename("bo", "rex")
     session.correct(picture(red), ["rex"])
-    (one,) = session.things()
+    (one,) = session.listed()
     assert (one.name, one.info, one.category) == ("rex", "He is kind.", "cat")
     session.ask("found", picture(red), max_new_tokens=2)
     session.remove("rex")
-    assert session.things() == [] and len(session.corrections) == 0
+    assert session.listed() == [] and len(session.corrections) == 0
     left = [f for f in (tmp_path / "own").rglob("*") if f.is_file() and b"rex" in f.read_bytes()]
     assert not [file for file in left if "rows" not in file.parts] and not one.photo.exists()
 
@@ -100,18 +101,18 @@ def test_a_thing_is_added_changed_renamed_and_removed_without_a_trace(session, r
     ],
 )
 def test_what_cannot_be_added_is_told(red, name, photos, why):
-    with pytest.raises(things.UploadError, match=why):
-        things.checked(name, [red] * photos)
+    with pytest.raises(editing.UploadError, match=why):
+        editing.checked(name, [red] * photos)
 
 
 def test_a_file_that_is_no_photo_or_too_large_is_told(tmp_path, monkeypatch, red):
     text = tmp_path / "x.jpg"
     text.write_text("no photo")
-    with pytest.raises(things.UploadError, match="x.jpg"):
-        things.checked("bo", [text])
-    monkeypatch.setattr(things, "MAX_PHOTO_BYTES", 10)
-    with pytest.raises(things.UploadError, match="make it smaller"):
-        things.checked("bo", [red])
+    with pytest.raises(editing.UploadError, match="x.jpg"):
+        editing.checked("bo", [text])
+    monkeypatch.setattr(editing, "MAX_PHOTO_BYTES", 10)
+    with pytest.raises(editing.UploadError, match="make it smaller"):
+        editing.checked("bo", [red])
 
 
 def test_near_copies_ordinary_words_and_things_that_look_alike_are_warned_of(
@@ -119,20 +120,20 @@ def test_near_copies_ordinary_words_and_things_that_look_alike_are_warned_of(
 ):
     again = tmp_path / "again.jpg"
     picture(red).resize((96, 96)).save(again, quality=70)
-    said = session.warnings(things.checked("apple", [red, again]))
+    said = session.warnings(editing.checked("apple", [red, again]))
     assert any("ordinary word" in line for line in said)
     assert any("nearly the same photo" in line for line in said)
-    assert session.warnings(things.checked("bo", [red])) == []
-    session.add(things.checked("bo", [red]))
-    said = session.warnings(things.checked("mia", [again]))
+    assert session.warnings(editing.checked("bo", [red])) == []
+    session.add(editing.checked("bo", [red]))
+    said = session.warnings(editing.checked("mia", [again]))
     assert any("already a photo of bo" in line for line in said)
     assert any("looks much like bo" in line for line in said)
 
 
 def test_a_name_that_is_taken_is_refused(session, red):
-    session.add(things.checked("bo", [red]))
+    session.add(editing.checked("bo", [red]))
     with pytest.raises(DatabaseError, match="taken"):
-        session.add(things.checked("Bo", [red]))
+        session.add(editing.checked("Bo", [red]))
 
 
 # ---- ask ----
@@ -150,8 +151,8 @@ def test_nothing_known_no_picture_and_an_endless_question_are_told(session, red)
 
 
 def test_an_answer_says_who_was_considered_and_why(session, red, blue):
-    session.add(things.checked("bo", [red]))
-    session.add(things.checked("mia", [blue]))
+    session.add(editing.checked("bo", [red]))
+    session.add(editing.checked("mia", [blue]))
     said = session.ask("found", picture(red), "Who is it?", max_new_tokens=3)
     assert {one.name for one in said.concepts} <= {"bo", "mia"} and said.concepts
     assert all(-1 <= one.similarity <= 1 and 0 <= one.p <= 1 for one in said.concepts)
@@ -162,7 +163,7 @@ def test_an_answer_says_who_was_considered_and_why(session, red, blue):
 
 
 def test_questions_about_one_picture_are_a_conversation_until_another_comes(session, red, blue):
-    session.add(things.checked("bo", [red]))
+    session.add(editing.checked("bo", [red]))
     session.ask("found", picture(red), "One?", max_new_tokens=2)
     session.ask("found", picture(red), "Two?", max_new_tokens=2)
     assert [asked for asked, _ in session.turns("found")] == ["One?", "Two?"]
@@ -173,7 +174,7 @@ def test_questions_about_one_picture_are_a_conversation_until_another_comes(sess
 
 
 def test_twenty_questions_at_once_are_all_answered(session, red):
-    session.add(things.checked("bo", [red]))
+    session.add(editing.checked("bo", [red]))
     alone = session.ask("found", picture(red), "Who?", max_new_tokens=3).text
     session.begin_anew()
     answers = []
@@ -192,8 +193,8 @@ def test_twenty_questions_at_once_are_all_answered(session, red):
 
 def test_sessions_do_not_see_each_others_things(session, made, policies, red, tmp_path):
     other = Session(Database(tmp_path / "other" / "database.json"), session.systems, policies, 40)
-    session.add(things.checked("bo", [red]))
-    assert other.things() == []
+    session.add(editing.checked("bo", [red]))
+    assert other.listed() == []
     with pytest.raises(InputError, match="nothing of yours"):
         other.ask("found", picture(red))
 
@@ -202,15 +203,13 @@ def test_sessions_do_not_see_each_others_things(session, made, policies, red, tm
 
 
 def test_found_in_many_photos_as_a_sheet_and_as_files(session, red, blue, tmp_path):
-    session.add(things.checked("=bo", [red]))
+    session.add(editing.checked("=bo", [red]))
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xffbroken")
-    told = []
-    looked, skipped = session.find(
-        "found", [red, broken, blue], lambda done, of: told.append((done, of))
-    )
+    skipped = SkippedItems()
+    looked = list(session.find("found", [red, broken, blue], skipped))
     assert [one.photo for one in looked] == [red.name, blue.name] and skipped.total == 1
-    assert told[-1] == (3, 3)
+    assert session.keep(looked) >= 2  # as rows, if all of it is right
     assert sheet(looked).width > 400
     lines = as_csv(looked).splitlines()
     assert lines[0] == "photo,name,p,x1,y1,x2,y2" and len(lines) >= 3
@@ -219,13 +218,13 @@ def test_found_in_many_photos_as_a_sheet_and_as_files(session, red, blue, tmp_pa
 
 
 def test_too_many_photos_are_refused(session, red):
-    with pytest.raises(things.UploadError, match="choose 1 to 500"):
-        session.find("found", [red] * 501)
+    with pytest.raises(editing.UploadError, match="choose 1 to 500"):
+        list(session.find("found", [red] * 501, SkippedItems()))
 
 
 def test_a_correction_has_as_many_no_as_yes_those_that_were_wrongly_found_first(session, red, blue):
     for name in ("ada", "bo", "kim", "mia"):
-        session.add(things.checked(name, [red]))
+        session.add(editing.checked(name, [red]))
     session.correct(picture(blue), ["bo"], wrongly=["bo", "mia"])
     rows = [row for row in read_rows(session.corrections.rows) if row["task"] == OCT]
     asked = {row["answer"]: row["prompt"][-1]["content"][-1]["text"] for row in rows}
@@ -233,7 +232,7 @@ def test_a_correction_has_as_many_no_as_yes_those_that_were_wrongly_found_first(
 
 
 def test_the_command_that_trains_on_corrections_names_policy_and_rows(session, red):
-    session.add(things.checked("bo", [red]))
+    session.add(editing.checked("bo", [red]))
     assert session.correct(picture(red), ["bo"]) == 2
     words = session.command("found").split()
     assert words[:2] == ["byname", "grpo"] and str(session.corrections.rows) in words

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +13,9 @@ from concepts.app.marking import with_boxes
 from concepts.methods.assistant import Assistant
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.boxes import Box
+from data_gen.images.features import PHOTO_PX
 from data_gen.images.photos import PhotoError, open_photo
 from data_gen.rows.contact_sheet import FONTS, writable
-
-PHOTO_PX = 512
-"""Long side of photos as they are looked at."""
 
 CELL_PX = 240
 """Side of a photo on the sheet."""
@@ -46,7 +44,7 @@ class Sighting:
 
 
 @dataclass(frozen=True)
-class Looked:
+class SearchedPhoto:
     """A photo that was looked at, and who is in it."""
 
     photo: str
@@ -54,36 +52,22 @@ class Looked:
     sightings: tuple[Sighting, ...]
 
 
-def look_through(
-    assistant: Assistant,
-    photos: Sequence[Path],
-    skipped: SkippedItems,
-    tell: Callable[[int, int], None] = lambda done, of: None,
-) -> Iterator[Looked]:
-    """Look at photos one by one; those that do not open are counted.
-
-    Args:
-        skipped: is given what does not open, by reason.
-        tell: is called with how many are done, of how many.
-    """
-    for i, photo in enumerate(photos):
-        try:
-            image = open_photo(photo, PHOTO_PX)
-        except PhotoError as reason:
-            skipped.add(str(reason), photo.name)
-            tell(i + 1, len(photos))
-            continue
-        there = [one for one in assistant.who(image) if one.used]
-        boxes = assistant.method.locate([(image, one.name) for one in there])
-        seen = tuple(
-            Sighting(photo.name, one.name, one.p, box)
-            for one, box in zip(there, boxes, strict=True)
-        )
-        yield Looked(photo.name, image, seen)
-        tell(i + 1, len(photos))
+def search(assistant: Assistant, photo: Path, skipped: SkippedItems) -> SearchedPhoto | None:
+    """Look at a photo; ``None`` where it does not open, which is counted in ``skipped``."""
+    try:
+        image = open_photo(photo, PHOTO_PX)
+    except PhotoError as reason:
+        skipped.add(str(reason), photo.name)
+        return None
+    there = [one for one in assistant.who(image) if one.used]
+    boxes = assistant.method.locate([(image, one.name) for one in there])
+    seen = tuple(
+        Sighting(photo.name, one.name, one.p, box) for one, box in zip(there, boxes, strict=True)
+    )
+    return SearchedPhoto(photo.name, image, seen)
 
 
-def sheet(looked: Sequence[Looked], columns: int = 4) -> Image.Image:
+def sheet(looked: Sequence[SearchedPhoto], columns: int = 4) -> Image.Image:
     """The photos side by side with boxes, and under each who is in it.
 
     Raises:
@@ -113,7 +97,7 @@ def sheet(looked: Sequence[Looked], columns: int = 4) -> Image.Image:
     return whole
 
 
-def as_csv(looked: Sequence[Looked]) -> str:
+def as_csv(looked: Sequence[SearchedPhoto]) -> str:
     """A line for each sighting, and one without a name for a photo of nobody: ``photo, name, p,
     x1, y1, x2, y2``. A name that a spreadsheet would take for a formula gets an apostrophe."""
     out = io.StringIO()
@@ -127,7 +111,7 @@ def as_csv(looked: Sequence[Looked]) -> str:
     return out.getvalue()
 
 
-def as_json(looked: Sequence[Looked]) -> str:
+def as_json(looked: Sequence[SearchedPhoto]) -> str:
     """``[{"photo", "sightings": [{"name", "p", "box"}]}]``"""
     return json.dumps(
         [
