@@ -13,7 +13,6 @@ to a training photo, above a threshold at which training photos, each compared w
 its subject, are missed as often as those of other subjects pass. No test photo has part in either.
 """
 
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,12 +24,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from benchmarks.harness.table import row_line, show
 from benchmarks.metrics.intervals import Metric, estimate, ratio
 from benchmarks.metrics.recognition import auroc, balancing_threshold
 from concepts.methods.myvlm.heads import HeadSettings, learn_head
 from concepts.methods.myvlm.views import Augmentation, view_features
 from data_gen.files.errors import InputError
-from data_gen.files.files import write_text
+from data_gen.files.files import write_json
 from data_gen.files.settings import read_settings
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.encoders import load_encoder
@@ -42,7 +42,7 @@ COLUMNS = {
     "negative": "negative",
     "hard": "hard negatives",
     "weighted_hard": "weighted, hard only",
-    "strangers": "negatives never seen",
+    "unseen": "unseen negatives",
     "auroc": "AUROC",
 }
 """Metric -> its column."""
@@ -93,14 +93,14 @@ class Asked:
         owner: number of the photo's subject.
         p: score of each system.
         yes: what each system says.
-        stranger: whether no photo of the owner was a negative of the concept.
+        unseen: whether the owner is another subject, of which no photo was a training negative.
     """
 
     concept: int
     owner: int
     p: dict[str, float]
     yes: dict[str, bool]
-    stranger: bool
+    unseen: bool
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -111,13 +111,13 @@ def main(argv: list[str] | None = None) -> None:
             sys.argv[1:] if argv is None else argv, HeadsSettings, program="heads", doc=__doc__
         )
         result = measure(s)
-    except ValueError as error:
+        print(table(result))
+        if s.out:
+            Path(s.out).parent.mkdir(parents=True, exist_ok=True)
+            write_json(Path(s.out), result)
+            print(f"wrote {s.out}")
+    except (ValueError, OSError) as error:
         sys.exit(f"heads: {error}")
-    print(table(result))
-    if s.out:
-        Path(s.out).parent.mkdir(parents=True, exist_ok=True)
-        write_text(Path(s.out), json.dumps(result, indent=1) + "\n")
-        print(f"wrote {s.out}")
 
 
 def measure(s: HeadsSettings) -> dict:
@@ -205,7 +205,7 @@ def metrics(asked: Sequence[Asked], system: str, hard: set[tuple[int, int]]) -> 
         "negative": negative,
         "hard": difficult,
         "weighted_hard": positive + difficult,
-        "strangers": share(lambda one: one.stranger and one.concept != one.owner),
+        "unseen": share(lambda one: one.unseen),
         "auroc": ratio(areas),
     }
 
@@ -227,13 +227,13 @@ def table(result: Mapping) -> str:
         f"{result['subjects']} subjects, {result['photos']} photos, {result['questions']} questions"
         f" ({result['positives']} positive, {result['hard_negatives']} hard negatives)",
         "",
-        f"| | {' | '.join(columns.values())} |",
-        f"|---|{'---|' * len(columns)}",
+        row_line(["", *columns.values()]),
+        row_line(["---"] * (1 + len(columns))),
     ]
     for label, systems in {"all": result["systems"], **result["groups"]}.items():
         for system, of in systems.items():
-            cells = " | ".join(_cell(of[key]) for key in columns)
-            lines.append(f"| {system}, {label} | {cells} |")
+            cells = [show(of[key], "share") for key in columns]
+            lines.append(row_line([f"{system}, {label}", *cells]))
     thresholds = ", ".join(f"{t:.3f}" for t in result["retrieval_thresholds"])
     lines += [
         "",
@@ -241,12 +241,6 @@ def table(result: Mapping) -> str:
         f"{result['seconds_per_head']:.2f} s of processor time to learn a head",
     ]
     return "\n".join(lines)
-
-
-def _cell(of: Mapping) -> str:
-    if of["value"] is None:
-        return ""
-    return f"{100 * of['value']:.1f} [{100 * of['low']:.1f}, {100 * of['high']:.1f}]"
 
 
 def _one_seed(
@@ -289,8 +283,8 @@ def _one_seed(
 
 
 def retrieval_threshold(train: Sequence[np.ndarray]) -> float:
-    """The cosine at which training photos are told apart best: each is compared with the others of
-    its subject, and with all photos of every other subject.
+    """The cosine at which training photos are missed as often as those of other subjects pass: each
+    photo is compared with the others of its subject, and with all photos of every other subject.
 
     Args:
         train: for each subject (n, D) unit vectors.

@@ -9,7 +9,6 @@ toy beside another. Recall is the share of captions that write its name (MyVLM 2
 used wherever its toy is. Intervals are over toys.
 """
 
-import json
 import random
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from benchmarks.harness.table import row_line, show
 from benchmarks.metrics.intervals import difference, estimate, ratio
 from concepts.concept import Concept
 from concepts.methods.myvlm.learning import VectorSettings, learn_vector
@@ -28,7 +28,7 @@ from concepts.methods.myvlm.targets import caption_requests, caption_targets
 from concepts.methods.myvlm.vectors import vectors_behind_image
 from concepts.methods.soft_prompts.tokens import frozen
 from data_gen.files.errors import InputError
-from data_gen.files.files import write_text
+from data_gen.files.files import write_json
 from data_gen.files.settings import read_settings
 from data_gen.tasks.names import draw_names
 from data_gen.toybox.rows import ToyboxSettings, draw_identities
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
             sys.argv[1:] if argv is None else argv, VectorsSettings, program="vectors", doc=__doc__
         )
         result = measure(s)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"vectors: {error}")
     print(table(result))
     if s.out:
@@ -137,7 +137,7 @@ def measure(s: VectorsSettings) -> dict:
         result = summary(s, names[: i + 1], {**captions, "untouched": untouched}, seconds)
         if s.out:  # what there is after each toy
             Path(s.out).parent.mkdir(parents=True, exist_ok=True)
-            write_text(Path(s.out), json.dumps(result, indent=1) + "\n")
+            write_json(Path(s.out), result)
     return result
 
 
@@ -178,16 +178,14 @@ def summary(
 def table(result: dict[str, Any]) -> str:
     """The figures as Markdown, in per cent with 95 % intervals."""
     first = next(iter(result["recall"]))
-    lines = ["| learned with | caption recall | seconds a toy |", "|---|---|---|"]
+    lines = [row_line(["learned with", "caption recall", "seconds a toy"]), row_line(["---"] * 3)]
     for arm, of in result["recall"].items():
         seconds = result["seconds"].get(arm)
-        lines.append(f"| {arm} | {_cell(of)} | {'' if seconds is None else f'{seconds:.1f}'} |")
-    lines += [f"\n{first} above {arm}: {_cell(of)}" for arm, of in result["differences"].items()]
+        cells = [show(of, "share"), "" if seconds is None else f"{seconds:.1f}"]
+        lines.append(row_line([arm, *cells]))
+    for arm, of in result["differences"].items():
+        lines.append(f"\n{first} above {arm}: {show(of, 'share')}")
     return "\n".join(lines)
-
-
-def _cell(of: dict) -> str:
-    return f"{100 * of['value']:.1f} [{100 * of['low']:.1f}, {100 * of['high']:.1f}]"
 
 
 def _first_of_each(targets: Sequence) -> list:

@@ -50,7 +50,7 @@ def test_each_concept_is_asked_about_on_photos_that_had_no_part_in_learning(sett
     assert (result["questions"], result["positives"]) == (18, 6)
     assert result["hard_negatives"] == 2 * (2 + 2)  # the mugs, and the group
     assert result["systems"]["heads"]["weighted"]["value"] > 0.8
-    assert result["systems"]["heads"]["strangers"]["value"] is not None
+    assert result["systems"]["heads"]["unseen"]["value"] is not None
     assert set(result["groups"]) == {"mug", "mine"} and len(result["retrieval_thresholds"]) == 2
     text = heads.table(result)
     assert "| heads, all |" in text and "| retrieval, mine |" in text
@@ -58,8 +58,8 @@ def test_each_concept_is_asked_about_on_photos_that_had_no_part_in_learning(sett
 
 
 def test_scores_are_means_over_a_concepts_questions():
-    def asked(concept, owner, p, stranger=False):
-        return Asked(concept, owner, {"s": p}, {"s": p >= 0.5}, stranger)
+    def asked(concept, owner, p, unseen=False):
+        return Asked(concept, owner, {"s": p}, {"s": p >= 0.5}, unseen)
 
     found = metrics(
         [
@@ -76,7 +76,7 @@ def test_scores_are_means_over_a_concepts_questions():
     got = {key: value(metric) for key, metric in found.items()}
     assert got["positive"] == pytest.approx(2 / 3) and got["negative"] == pytest.approx(2 / 3)
     assert got["weighted"] == pytest.approx(2 / 3) and got["hard"] == 0
-    assert got["weighted_hard"] == pytest.approx(1 / 3) and got["strangers"] == 1
+    assert got["weighted_hard"] == pytest.approx(1 / 3) and got["unseen"] == 1
     assert got["auroc"] == pytest.approx((0.5 + 1) / 2)  # of either concept
 
 

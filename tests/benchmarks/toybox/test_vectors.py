@@ -26,6 +26,11 @@ def test_arms_that_are_none_are_refused():
         VectorsSettings(arms=["half"])
 
 
+def test_a_policy_that_is_not_there_is_said_without_a_traceback(tmp_path):
+    with pytest.raises(SystemExit, match="vectors: cannot open the policy"):
+        vectors.main(["--policy", str(tmp_path / "none")])
+
+
 def test_a_run_writes_captions_of_every_arm(tmp_path, capsys):
     policy = save_tiny_policy(tmp_path / "policy")
     words = ["--policy", str(policy), "--toys", "1", "--photos", "2", "--queries", "2"]
