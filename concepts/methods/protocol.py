@@ -9,12 +9,13 @@ query with its truth. The loop and the programs know :class:`Method` and nothing
 import random
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from PIL import Image
+from torch import Tensor
 
 from concepts.concept import Concept
 from concepts.database import Database
@@ -22,7 +23,7 @@ from concepts.methods.learned import LearnedStore
 from concepts.retrieval import Found
 from data_gen.files.errors import InputError
 from data_gen.images.boxes import Box, relative
-from data_gen.images.photos import open_photo
+from data_gen.images.photos import PhotoError, open_photo
 from data_gen.tasks.questions import Reference, visual_localization_row
 from rewards.parsing import one_box
 from rl.policy.boxes import box_frames
@@ -373,10 +374,126 @@ class Method(ABC):
             )
         return Reference(name, self.database.image_path(concept.images[0]), concept.info)
 
+    def photos(
+        self, concept: Concept, most: int | None = None, size: int | None = None
+    ) -> dict[Path, Image.Image]:
+        """The photos of a concept that open, by their file.
+
+        Args:
+            concept: of the database.
+            most: the first so many of those that open; ``None``: all.
+            size: their long side in pixels; ``None``: as the policy is shown images.
+
+        Raises:
+            InputError: there is no database, or no photo of the concept opens.
+        """
+        if self.database is None:
+            raise InputError(f"{self.kind} learns concepts of a database; give the method one")
+        found: dict[Path, Image.Image] = {}
+        reason = "it has none"
+        for image in concept.images:
+            file = self.database.image_path(image)
+            try:
+                found[file] = self._opened(file) if size is None else open_photo(file, size)
+            except PhotoError as error:
+                reason = f"{image}: {error}"
+            if len(found) == most:
+                break
+        if not found:
+            raise InputError(
+                f"no photo of {concept.name!r} can be used ({reason}); give it one that opens"
+            )
+        return found
+
     def _opened(self, image: Any) -> Any:
         if image is None or isinstance(image, Image.Image):
             return image
         return open_photo(image, self.size, self.side)
+
+
+class LearnedMethod(Method):
+    """A method that answers from tensors which it learned of each concept.
+
+    A subclass says how concepts are learned (:meth:`_learn_new`). What lies in ``store`` counts for
+    the database as it is now: either may be edited, by other processes too, while this one answers.
+    """
+
+    learns = True
+
+    def __init__(self, load: Callable, write: Write, **common: Any):
+        super().__init__(load, write, **common)
+        self._learned: dict[str, dict[str, Tensor]] = {}
+        self._stamp: tuple = ()
+
+    def learn(
+        self,
+        concepts: Sequence[Concept],
+        negatives: Sequence[Picture] = (),
+        progress: bool = False,
+    ) -> list[Learned]:
+        """See :meth:`Method.learn`. All photos are opened before the first concept is learned."""
+        costs = {one.name: cost for one in concepts if (cost := self._stored(one)) is not None}
+        new = [(one, self.photos(one, self._most)) for one in concepts if one.name not in costs]
+        if new:
+            costs |= {cost.name: cost for cost in self._learn_new(new, negatives, progress)}
+        return [costs[concept.name] for concept in concepts]
+
+    @abstractmethod
+    def _learn_new(
+        self,
+        new: Sequence[tuple[Concept, dict[Path, Image.Image]]],
+        negatives: Sequence[Picture],
+        progress: bool,
+    ) -> Iterable[Learned]:
+        """Learn concepts from their photos, one after another, each kept by :meth:`_keep`."""
+
+    @property
+    def _most(self) -> int | None:
+        """How many photos of a concept are learned from; ``None``: all."""
+        return None
+
+    def forget(self, names: Sequence[str]) -> None:
+        """See :meth:`Method.forget`."""
+        super().forget(names)
+        for name in names:
+            self._learned.pop(name, None)
+
+    def _stored(self, concept: Concept) -> Learned | None:
+        """Read back what was learned of a concept; ``None`` where it must be learned."""
+        stored = self.store.load(concept) if self.store is not None else None
+        if self.store is None or stored is None:
+            return None
+        self._learned[concept.name], facts = stored
+        size = self.store.size(concept.name)
+        return Learned(concept.name, facts["seconds"], size, facts["n_parameters"], reused=True)
+
+    def _keep(self, concept: Concept, tensors: dict[str, Tensor], facts: dict) -> Learned:
+        """Keep what was learned of a concept; ``facts`` have ``seconds`` and ``n_parameters``."""
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        if self.store is not None:
+            size = self.store.save(concept, tensors, facts)
+        self._learned[concept.name] = tensors
+        return Learned(concept.name, facts["seconds"], size, facts["n_parameters"])
+
+    def _refresh(self) -> None:
+        """Read the store anew where it or the database has changed."""
+        if self.store is None or self.database is None:
+            return
+        concepts, folder = self.database.concepts(), self.store.folder
+        stamp = self.database.loaded, folder.stat().st_mtime_ns if folder.is_dir() else 0
+        if stamp == self._stamp:
+            return
+        stored = {name: self.store.load(concept) for name, concept in concepts.items()}
+        self._learned = {name: found[0] for name, found in stored.items() if found is not None}
+        self._stamp = stamp
+
+    def _need(self, names: Sequence[str]) -> None:
+        """Refuse names of which nothing was learned."""
+        self._refresh()
+        if missing := [name for name in names if name not in self._learned]:
+            raise InputError(
+                f"{missing[0]!r} has not been learned by this policy; run byname learn first"
+            )
 
 
 def inside(box: Box | None, frame: Sequence[float] | None) -> Box | None:

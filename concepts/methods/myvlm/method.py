@@ -13,7 +13,7 @@ Where paper and released code differ, the paper's reading is the default and the
 import random
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -25,6 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from concepts.concept import Concept
+from concepts.database import Database
 from concepts.methods.myvlm.faces import face_descriptors, face_probability, faces_of_person
 from concepts.methods.myvlm.heads import Head, HeadSettings, learn_head
 from concepts.methods.myvlm.learning import VectorSettings, learn_vector
@@ -36,7 +37,7 @@ from concepts.methods.protocol import (
     LOCATE_TOKENS,
     Evidence,
     Learned,
-    Method,
+    LearnedMethod,
     Picture,
     Query,
     Reply,
@@ -110,7 +111,7 @@ class MyVLMSettings:
             load_questions(self.questions)
 
 
-class MyVLM(Method):
+class MyVLM(LearnedMethod):
     """A policy with a head and two vectors for each concept.
 
     Arguments are those of :class:`concepts.methods.protocol.Method`.
@@ -118,76 +119,57 @@ class MyVLM(Method):
 
     kind = "myvlm"
     Settings = MyVLMSettings
-    learns = True
     names_matter = True
 
     def __init__(self, load, write, **common):
         super().__init__(load, write, **common)
-        self._learned: dict[str, dict[str, Tensor]] = {}
         self._encoder: Encoder | None = None
-        self._stamp: tuple = ()
 
     @classmethod
     def learned_from(cls, settings: MyVLMSettings) -> dict:
-        """See :meth:`concepts.methods.protocol.Method.learned_from`."""
-        asked = ("threshold", "cache")
-        return {key: value for key, value in asdict(settings).items() if key not in asked}
+        """See :meth:`concepts.methods.protocol.Method.learned_from`: all but the threshold and the
+        cache, and the questions themselves."""
+        asked = ("threshold", "cache", "questions")
+        learned = {key: value for key, value in asdict(settings).items() if key not in asked}
+        words = None if settings.questions == "none" else load_questions(settings.questions)
+        return {**learned, "words": words}
 
     # ---- learning ----
 
-    def learn(
+    def _learn_new(
         self,
-        concepts: Sequence[Concept],
-        negatives: Sequence[Picture] = (),
-        progress: bool = False,
-    ) -> list[Learned]:
-        """See :meth:`concepts.methods.protocol.Method.learn`. A head tells its concept from
-        ``negatives`` and from the other concepts of the database."""
-        costs: dict[str, Learned] = {}
-        for concept in concepts:
-            stored = self.store.load(concept) if self.store is not None else None
-            if self.store is not None and stored is not None:
-                self._learned[concept.name] = stored[0]
-                facts, size = stored[1], self.store.size(concept.name)
-                costs[concept.name] = Learned(
-                    concept.name, facts["seconds"], size, facts["n_parameters"], reused=True
-                )
-        new = [concept for concept in concepts if concept.name not in costs]
-        pictures = {concept.name: self._pictures(concept) for concept in new}
+        new: Sequence[tuple[Concept, dict[Path, Image.Image]]],
+        negatives: Sequence[Picture],
+        progress: bool,
+    ) -> Iterator[Learned]:
+        """A head tells its concept from ``negatives`` and from the other concepts of the
+        database."""
         negative_views: dict[Any, np.ndarray | None] = {}
         shown = tqdm(new, desc="learning, myvlm", unit="concept", disable=not progress)
-        for concept in shown:
+        for concept, photos in shown:
             shown.set_postfix_str(concept.name)
-            own = pictures[concept.name]
-            others = self._others(concept, concepts, negatives)
-            costs[concept.name] = self._learn(concept, own, others, negative_views)
-        return [costs[concept.name] for concept in concepts]
-
-    def forget(self, names: Sequence[str]) -> None:
-        super().forget(names)
-        for name in names:
-            self._learned.pop(name, None)
+            yield self._learn(concept, photos, self._others(concept, negatives), negative_views)
 
     def _learn(
         self,
         concept: Concept,
-        pictures: dict[str, Image.Image],
+        photos: dict[Path, Image.Image],
         others: Sequence[tuple[Picture, bool]],
         views: dict[Any, np.ndarray | None],
     ) -> Learned:
         began, s = time.monotonic(), self.settings
-        tensors = self._head(concept, pictures, others, views)
+        tensors = self._head(concept, photos, others, views)
         facts: dict[str, Any] = {"head_seconds": round(time.monotonic() - began, 2)}
         if s.shows == "vector":
             model, processor = self.load()
-            images = list(pictures.values())
+            images = list(photos.values())
             with frozen(model):
                 targets = {
                     CAPTION: caption_targets(
                         model,
                         processor,
                         concept,
-                        [self._path(image) for image in pictures],
+                        list(photos),
                         images,
                         s.vector.captions,
                         self.batch_size,
@@ -209,16 +191,12 @@ class MyVLM(Method):
                     facts[f"{which}_examples"] = [target.text for target in of[:3]]
         n_parameters = sum(tensor.numel() for tensor in tensors.values())
         facts |= {"seconds": round(time.monotonic() - began, 2), "n_parameters": n_parameters}
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-        if self.store is not None:
-            size = self.store.save(concept, tensors, facts)
-        self._learned[concept.name] = tensors
-        return Learned(concept.name, facts["seconds"], size, n_parameters)
+        return self._keep(concept, tensors, facts)
 
     def _head(
         self,
         concept: Concept,
-        pictures: dict[str, Image.Image],
+        photos: dict[Path, Image.Image],
         others: Sequence[tuple[Picture, bool]],
         views: dict[Any, np.ndarray | None],
     ) -> dict[str, Tensor]:
@@ -227,7 +205,7 @@ class MyVLM(Method):
         s = self.settings
         if s.faces and is_person(concept):
             try:
-                known = faces_of_person([face_descriptors(image) for image in pictures.values()])
+                known = faces_of_person([face_descriptors(image) for image in photos.values()])
             except InputError as error:
                 raise InputError(f"{concept.name!r}: {error}") from None
             return {"faces": torch.from_numpy(known)}
@@ -250,46 +228,25 @@ class MyVLM(Method):
                 f"the head of {concept.name!r} has nothing to tell it from; give `negatives`, a "
                 "folder of photos that show none of the concepts, or further concepts"
             )
-        yes = view_features(self.encoder, [*pictures.values()], s.head_views, how, s.cache)
+        yes = view_features(self.encoder, [*photos.values()], s.head_views, how, s.cache)
         head = learn_head(yes, np.stack(negatives), s.head, same_category=same, seed=s.seed)
         return {"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)}
 
-    def _pictures(self, concept: Concept) -> dict[str, Image.Image]:
-        """The pictures of a concept that open, by their path in the database."""
-        found, reason = {}, "it has none"
-        for image in concept.images:
-            try:
-                found[image] = self._opened(self._path(image))
-            except PhotoError as error:
-                reason = f"{image}: {error}"
-        if not found:
-            raise InputError(
-                f"no photo of {concept.name!r} can be used ({reason}); give it one that opens"
-            )
-        return found
-
-    def _others(
-        self, concept: Concept, learned: Sequence[Concept], negatives: Sequence[Picture]
-    ) -> list[tuple[Picture, bool]]:
+    def _others(self, concept: Concept, negatives: Sequence[Picture]) -> list[tuple[Picture, bool]]:
         """What a concept is told from, and whether each is a picture of its category: those come
-        first, then pictures of other concepts and of nobody in random order."""
-        assert self.database is not None  # _pictures has refused otherwise
-        everybody = {**self.database.concepts(), **{c.name: c for c in learned}}
+        first, then pictures of other concepts and ``negatives`` in random order."""
+        database = cast(Database, self.database)  # photos() has refused otherwise
         alike: list[Picture] = []
         others: list[Picture] = list(negatives)
-        for other in everybody.values():
+        for other in database.concepts().values():
             if other.name != concept.name:
                 same = bool(concept.category) and other.category == concept.category
-                (alike if same else others).extend(self._path(image) for image in other.images)
+                files = (database.image_path(image) for image in other.images)
+                (alike if same else others).extend(files)
         rng = random.Random(f"{self.settings.seed}/{concept.name}")
         for of in (alike, others):
             rng.shuffle(of)
         return [*((file, True) for file in alike), *((file, False) for file in others)]
-
-    def _path(self, image: str) -> Path:
-        if self.database is None:
-            raise InputError("MyVLM learns concepts of a database; give the method one")
-        return self.database.image_path(image)
 
     @property
     def encoder(self) -> Encoder:
@@ -309,7 +266,6 @@ class MyVLM(Method):
 
     def recognize(self, pairs: Sequence[tuple[Picture, str]]) -> list[float]:
         """See :meth:`concepts.methods.protocol.Method.recognize`: what the heads say."""
-        self._refresh()
         self._need([name for _, name in pairs])
         found = self._heads([(image, [name]) for image, name in pairs])
         return [p[name] for p, (_, name) in zip(found, pairs, strict=True)]
@@ -367,7 +323,6 @@ class MyVLM(Method):
     def locate(self, pairs: Sequence[tuple[Picture, str]]) -> list[Box | None]:
         """See :meth:`concepts.methods.protocol.Method.locate`: the policy's own question for a box,
         with the concept's vector whatever its head says."""
-        self._refresh()
         self._need([name for _, name in pairs])
         found: list[Box | None] = []
         for start in range(0, len(pairs), self.batch_size):
@@ -501,33 +456,6 @@ class MyVLM(Method):
         ]
         rows = [row for row in rows if row is not None]
         return torch.stack(rows) if rows else torch.zeros(0, 0)
-
-    # ---- what was learned ----
-
-    def _refresh(self) -> None:
-        """Know what lies in the store for the database as it is now: either may be edited while
-        this process answers."""
-        if self.store is None or self.database is None:
-            return
-        concepts = self.database.concepts()
-        stamp = (self.database.loaded, tuple(self.store.names()))
-        if stamp == self._stamp:
-            return
-        self._stamp = stamp
-        found = {}
-        for name, concept in concepts.items():
-            stored = self.store.load(concept)
-            if stored is not None:
-                found[name] = stored[0]
-        self._learned = found
-
-    def _need(self, names: Sequence[str]) -> None:
-        for name in names:
-            if name not in self._learned:
-                raise InputError(
-                    f"{name!r} has not been learned; learn it first (byname learn), or ask about "
-                    "another concept"
-                )
 
 
 def _asking(query: Query, references: Sequence[Reference]) -> list[dict]:

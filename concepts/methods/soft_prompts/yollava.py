@@ -18,15 +18,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from concepts.concept import Concept, tag_of
 from concepts.methods.learned import LearnedStore
-from concepts.methods.protocol import Evidence, Learned, Method, Picture, Query, Reply
+from concepts.methods.protocol import Evidence, Learned, LearnedMethod, Picture, Query, Reply
 from concepts.methods.soft_prompts.batches import Batches
 from concepts.methods.soft_prompts.examples import (
     Example,
@@ -137,7 +139,7 @@ class YoLLaVASettings:
         load_phrasings(self.phrasings)
 
 
-class YoLLaVA(Method):
+class YoLLaVA(LearnedMethod):
     """A policy that knows concepts by tokens which were learned for each.
 
     Arguments are those of :class:`concepts.methods.protocol.Method`.
@@ -145,16 +147,13 @@ class YoLLaVA(Method):
 
     kind = "yollava"
     Settings = YoLLaVASettings
-    learns = True
 
     def __init__(self, load, write, **common):
         super().__init__(load, write, **common)
         self._policy = self.load
         self.load = self._with_tokens
         self.phrasings = load_phrasings(self.settings.phrasings)
-        self._learned: dict[str, dict[str, Tensor]] = {}
-        self._known: SoftTokens | None = None
-        self._stamp: tuple = ()
+        self._known: tuple[list[str], SoftTokens] | None = None
 
     @classmethod
     def learned_from(cls, settings: YoLLaVASettings) -> dict:
@@ -166,60 +165,29 @@ class YoLLaVA(Method):
 
     # ---- learning ----
 
-    def learn(
+    def _learn_new(
         self,
-        concepts: Sequence[Concept],
-        negatives: Sequence[Picture] = (),
-        progress: bool = False,
-    ) -> list[Learned]:
-        """See :meth:`concepts.methods.protocol.Method.learn`. A concept that was interrupted goes
-        on behind its last whole epoch, to the same vectors."""
-        costs: dict[str, Learned] = {}
-        for concept in concepts:
-            if (found := self._stored(concept)) is not None:
-                costs[concept.name] = found
-        new = [concept for concept in concepts if concept.name not in costs]
-        photos = {concept.name: self._photos(concept) for concept in new}
-        chosen = self._negatives(photos, negatives) if new else {}
-        for concept in new:
-            costs[concept.name] = self._learn(
-                concept, photos[concept.name], negatives, chosen[concept.name], progress
-            )
-        return [costs[concept.name] for concept in concepts]
+        new: Sequence[tuple[Concept, dict[Path, Image.Image]]],
+        negatives: Sequence[Picture],
+        progress: bool,
+    ) -> Iterator[Learned]:
+        """A concept that was interrupted goes on behind its last whole epoch, to the same
+        vectors."""
+        photos = {concept.name: list(of.values()) for concept, of in new}
+        chosen = self._negatives(photos, negatives)
+        for concept, _ in new:
+            name = concept.name
+            yield self._learn(concept, photos[name], negatives, chosen[name], progress)
+
+    @property
+    def _most(self) -> int | None:
+        return self.settings.photos or None
 
     def forget(self, names: Sequence[str]) -> None:
         super().forget(names)
-        unfinished = self._unfinished()
-        for name in names:
-            self._learned.pop(name, None)
-            if unfinished is not None:
+        if (unfinished := self._unfinished()) is not None:
+            for name in names:
                 unfinished.remove(name)
-        self._known = None
-
-    def _stored(self, concept: Concept) -> Learned | None:
-        stored = self.store.load(concept) if self.store is not None else None
-        if self.store is None or stored is None:
-            return None
-        self._keep(concept.name, stored[0])
-        facts, size = stored[1], self.store.size(concept.name)
-        return Learned(concept.name, facts["seconds"], size, facts["n_parameters"], reused=True)
-
-    def _photos(self, concept: Concept) -> list:
-        """The photos of a concept that open, as they are shown to the policy."""
-        if self.database is None:
-            raise InputError("Yo'LLaVA learns concepts of a database; give the method one")
-        wanted = concept.images[: self.settings.photos or None]
-        opened, reason = [], "it has none"
-        for image in wanted:
-            try:
-                opened.append(self._opened(self.database.image_path(image)))
-            except PhotoError as error:
-                reason = f"{image}: {error}"
-        if not opened:
-            raise InputError(
-                f"no photo of {concept.name!r} can be used ({reason}); give it one that opens"
-            )
-        return opened
 
     def _others(self, concept: Concept, pool: Sequence[Picture], chosen: Chosen) -> list:
         """The negatives that open; what does not is counted in a printed line."""
@@ -311,23 +279,18 @@ class YoLLaVA(Method):
                 )
         inputs, outputs = split(state.best, self._written)
         best = {"inputs": inputs, "outputs": outputs.clone()}
-        seconds = before + time.monotonic() - began
-        n_parameters = sum(value.numel() for value in state.vectors.values())
-        size = sum(value.numel() * value.element_size() for value in best.values())
-        if self.store is not None:
-            facts = {
-                "seconds": round(seconds, 2),
-                "n_parameters": n_parameters,
-                "epoch": state.best_epoch,
-                "training_accuracy": state.accuracy,
-                "losses": [round(loss, 4) for loss in state.losses],
-                "pictures": len(pictures),
-            }
-            size = self.store.save(concept, best, facts)
+        facts = {
+            "seconds": round(before + time.monotonic() - began, 2),
+            "n_parameters": sum(value.numel() for value in state.vectors.values()),
+            "epoch": state.best_epoch,
+            "training_accuracy": state.accuracy,
+            "losses": [round(loss, 4) for loss in state.losses],
+            "pictures": len(pictures),
+        }
+        cost = self._keep(concept, best, facts)
         if unfinished is not None:
             unfinished.remove(name)
-        self._keep(name, best)
-        return Learned(name, seconds, size, n_parameters, reused=False)
+        return cost
 
     def _examples(
         self, model, processor, concept: Concept, photos: list, n_pictures: int
@@ -543,32 +506,16 @@ class YoLLaVA(Method):
 
     # ---- learned vectors ----
 
-    def _keep(self, name: str, vectors: dict[str, Tensor]) -> None:
-        self._learned[name] = vectors
-        self._known = None
-
-    def _refresh(self) -> None:
-        """Know what lies in the store for the database as it is now: either may be edited while
-        this process answers."""
-        if self.store is None or self.database is None:
-            return
-        concepts, folder = self.database.concepts(), self.store.folder
-        stamp = self.database.loaded, folder.stat().st_mtime_ns if folder.is_dir() else 0
-        if stamp == self._stamp:
-            return
-        stored = {name: self.store.load(concept) for name, concept in concepts.items()}
-        self._learned = {name: found[0] for name, found in stored.items() if found is not None}
-        self._known, self._stamp = None, stamp
-
     def _with_tokens(self) -> tuple:
         """The policy, and its processor that reads the tokens of all learned concepts."""
         model, processor = self._policy()
         if self.settings.control == "no_tokens":
             return model, processor
-        if self._known is None:
-            words = [words_of(name, self.settings.tokens) for name in self._learned]
-            self._known = SoftTokens(processor, words)
-        return model, self._known.processor
+        names = list(self._learned)
+        if self._known is None or self._known[0] != names:
+            words = [words_of(name, self.settings.tokens) for name in names]
+            self._known = names, SoftTokens(processor, words)
+        return model, self._known[1].processor
 
     @contextmanager
     def _tokens_in_model(self) -> Iterator[tuple]:
@@ -584,7 +531,7 @@ class YoLLaVA(Method):
             device = model.device
             inputs = [of["inputs"].to(device) for of in vectors]
             outputs = [of["outputs"].to(device) for of in vectors]
-        with self._known.in_model(model, inputs, outputs):
+        with self._known[1].in_model(model, inputs, outputs):
             yield model, processor
 
     def _asked(self, model) -> dict[str, dict[str, Tensor]]:
@@ -601,13 +548,6 @@ class YoLLaVA(Method):
             inputs, outputs = split(vectors, self._written)
             drawn[name] = {"inputs": inputs, "outputs": outputs[: self._written]}
         return drawn
-
-    def _need(self, names: Sequence[str]) -> None:
-        self._refresh()
-        if missing := [name for name in names if name not in self._learned]:
-            raise InputError(
-                f"{missing[0]!r} has not been learned by this policy; run byname learn first"
-            )
 
 
 def _at_least(name: str, value: int, least: int) -> None:
