@@ -123,10 +123,13 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
     running = trainer.callback_handler.callbacks
     place_tensorboard(settings, running)
     if args.report_to and settings.tracker_every:
+        rows = {"train": ready.rows}
+        if ready.eval_rows is not None:
+            rows["eval"] = ready.eval_rows
         trainer.add_callback(
             CompletionTables(
                 settings.output / "completions",
-                [rows for rows in (ready.rows, ready.eval_rows) if rows is not None],
+                rows,
                 settings.tracker_every,
                 settings.tracker_rows,
                 running,

@@ -159,7 +159,9 @@ def resume_from(settings: PolicySettings, args: TrainingArguments) -> Path | Non
     )
     if goes_on(settings, checkpoint):
         before = _earlier_config(settings)
-        differ = changed(before, _yaml_like(resolved(settings, args))) if before else []
+        differ = (
+            changed(before, _yaml_like(resolved(settings, args)), type(settings)) if before else []
+        )
         if differ:
             raise StartupError(
                 f"{settings.output} was started with other settings ({'; '.join(differ)}): "
@@ -209,7 +211,11 @@ def starts_over(
     if settings.resume != "auto" or (path / "policy").exists():
         return True
     before = _earlier_config(settings)
-    return not before or bool(changed(before, config)) or _earlier_rows(settings) != rows
+    return (
+        not before
+        or bool(changed(before, config, type(settings)))
+        or _earlier_rows(settings) != rows
+    )
 
 
 def on_first(call: Callable[[], Any]) -> Any:

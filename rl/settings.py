@@ -5,8 +5,9 @@ Both are read from one YAML file and the command line by :mod:`data_gen.files.se
 """
 
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -354,22 +355,30 @@ def resolved(settings: PolicySettings, args: TrainingArguments) -> dict:
     for f in fields(args):
         value = getattr(args, f.name, None)
         value = getattr(value, "value", value)  # enums
-        default = (
-            f.default
-            if f.default is not MISSING
-            else (f.default_factory() if f.default_factory is not MISSING else None)
-        )
-        default = getattr(default, "value", default)
+        default = _default(f)
         if f.init and f.name not in skip and value != default and isinstance(value, plain):
             trl[f.name] = value
     return without_secrets({**asdict(settings), **trl})
 
 
-def changed(old: dict, new: dict) -> list[str]:
-    """Settings that make ``new`` another run than ``old``, as ``key: old -> new``."""
-    old, new = without_secrets(old), without_secrets(new)
+def changed(old: dict, new: dict, ours: type[PolicySettings]) -> list[str]:
+    """Settings that make ``new`` another run than ``old``, as ``key: old -> new``.
+
+    Args:
+        old, new: of :func:`resolved`. One that lacks a setting of ``ours``, because its run was
+            begun before there was that setting, counts as if it had the default.
+        ours: the class of the settings.
+    """
+    defaults = {f.name: _default(f) for f in fields(ours)}
+    old, new = (without_secrets(defaults | config) for config in (old, new))
     return [
         f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
         for key in sorted({*old, *new})
         if key not in _MAY_DIFFER and old.get(key) != new.get(key)
     ]
+
+
+def _default(f: Field) -> Any:
+    """Of a setting; ``None`` where it must be given. An enum's value stands for it."""
+    default = f.default_factory() if f.default_factory is not MISSING else f.default
+    return None if default is MISSING else getattr(default, "value", default)

@@ -21,8 +21,12 @@ class StopAtPlateau(TrainerCallback):
 
     def on_evaluate(self, args, state, control, **_):
         values = [line[self.metric] for line in state.log_history if self.metric in line]
-        if evaluations_since_best(values, args.greater_is_better is not False) >= self.patience:
+        if evaluations_since_best(values, self._greater(args.greater_is_better)) >= self.patience:
             control.should_training_stop = True
+
+    def _greater(self, given: bool | None) -> bool:
+        """Whether more is better: as given, or as transformers tells by the metric's name."""
+        return not self.metric.endswith("loss") if given is None else given
 
 
 def evaluations_since_best(values: Sequence[float | None], greater_is_better: bool) -> int:

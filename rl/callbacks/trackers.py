@@ -5,7 +5,7 @@ zero-variance groups, and what TRL adds.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class CompletionTables(TrainerCallback):
 
     Args:
         directory: the run's ``completions/``.
-        rows: all rows that are trained on or evaluated, for their images.
+        rows: ``train`` or ``eval`` -> the rows, for their images.
         every: steps between two tables; 0 sends none.
         most: completions per table.
         callbacks: of the trainer, among which TensorBoard's is found; a list that may grow.
@@ -67,7 +67,7 @@ class CompletionTables(TrainerCallback):
     def __init__(
         self,
         directory: Path,
-        rows: Sequence[Dataset],
+        rows: Mapping[str, Dataset],
         every: int,
         most: int,
         callbacks: Sequence[TrainerCallback],
@@ -75,8 +75,11 @@ class CompletionTables(TrainerCallback):
         self.directory, self.every, self.most = directory, every, most
         self.callbacks = callbacks
         self._due = {"train": 0, "eval": 0}  # the step from which the next table is sent
+        # Two row sets may name rows alike.
         self.places = {
-            row_id: (dataset, i) for dataset in rows for i, row_id in enumerate(dataset["id"])
+            (mode, row_id): (dataset, i)
+            for mode, dataset in rows.items()
+            for i, row_id in enumerate(dataset["id"])
         }
 
     def on_log(self, args, state, control, logs=None, **_):
@@ -93,10 +96,11 @@ class CompletionTables(TrainerCallback):
         if files:
             self._due[mode] = state.global_step + self.every
             rows = pq.read_table(files[-1]).slice(0, self.most).to_pylist()
-            self._send(args.report_to, f"completions/{mode}", state.global_step, rows)
+            self._send(args.report_to, mode, state.global_step, rows)
 
-    def _send(self, trackers: Sequence[str], title: str, step: int, rows: list[dict]) -> None:
-        images = [self._images(row["id"]) for row in rows]
+    def _send(self, trackers: Sequence[str], mode: str, step: int, rows: list[dict]) -> None:
+        title = f"completions/{mode}"
+        images = [self._images(mode, row["id"]) for row in rows]
         texts = [table_row(row) for row in rows]
         for module in _modules(trackers):
             frame = _frame(module, images, texts)
@@ -110,9 +114,12 @@ class CompletionTables(TrainerCallback):
                         writer.add_image(f"{title}/{i}", _pixels(image), step)
                 writer.flush()
 
-    def _images(self, row_id: str) -> Image.Image | None:
-        """The images of a row side by side; ``None`` where it has none."""
-        dataset, i = self.places[row_id]
+    def _images(self, mode: str, row_id: str) -> Image.Image | None:
+        """The images of a row side by side; ``None`` where it has none, or where the run was begun
+        with other ``eval_rows``."""
+        if (mode, row_id) not in self.places:
+            return None
+        dataset, i = self.places[mode, row_id]
         found = plain_row(dataset[i])["images"]
         return composite([image.convert("RGB") for image in found], THUMBNAIL) if found else None
 

@@ -77,13 +77,15 @@ def _config(run: Path) -> dict:
     except (OSError, ValueError):
         return {}
     config = {key: value for key, value in config.items() if key not in ("output_root", "resume")}
-    return {key: _short(value) for key, value in without_secrets(config).items()}
+    return _short(without_secrets(config))
 
 
 def _short(value: Any) -> Any:
     """Without the folders of an absolute path: they name the user."""
     if isinstance(value, list):
         return [_short(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _short(each) for key, each in value.items()}
     if isinstance(value, str) and value.startswith(("/", "~")):
         return Path(value).name
     return value

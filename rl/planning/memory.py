@@ -14,8 +14,9 @@ from rl.policy.loading import LoraSettings, Trainable, freeze, trainable_paramet
 BUCKET = 500_000_000
 """Elements that DeepSpeed collects before it reduces gradients, and again to gather weights."""
 
-QUANTIZED = 0.5625
-"""Bytes of a weight of 4 bits (nf4 in blocks of 64, whose scales are stored in 8 bits)."""
+QUANTIZED = (4 + 8 / 64 + 32 / (64 * 256)) / 8
+"""Bytes of a weight of 4 bits: nf4 in blocks of 64, whose scales are stored in 8 bits, with a scale
+in fp32 for 256 of these (QLoRA, arXiv 2305.14314, section 3)."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Attention of packed rows: prompts to themselves, branches to their prompt and to themselves.
 
 :func:`packed_attention` makes three calls of a fused kernel and joins the two that branches need by
-their sums of exponentials, which is exact (FlashAttention, arXiv 2205.14135, section 3.1). So the
-prompt's keys and values are read where they are: neither copied for each branch nor repeated for
-the query heads of a group. The backward pass gives each call the joined output and log-sum-exp,
-from which the kernel computes the probabilities of the whole and so the gradients of its part.
+their sums of exponentials, which is exact (FlashAttention, arXiv 2205.14135, section 3.1). So
+branches read the prompt's keys and values where they are, neither copied for each branch nor
+repeated for the query heads of a group. The backward pass gives each call the joined output and
+log-sum-exp, from which the kernel computes the probabilities of the whole and so the gradients of
+its part.
 
 :func:`plain_attention` computes the same by ``scaled_dot_product_attention``, with the copies. It
 is used on devices without such a kernel, and where a check on first use finds that the kernel's

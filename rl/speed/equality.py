@@ -73,7 +73,7 @@ class _Pass(NamedTuple):
 
 
 def _passes(path: str, shape: Shape, dtype: torch.dtype, shares: tuple[bool, ...]) -> list[_Pass]:
-    """Shared or unshared passes, in fp32 on the CPU."""
+    """Passes in ``dtype``, shared or not; what they gave is in fp32 on the CPU."""
     model, processor = load_policy(path, dtype=dtype)
     rows = rows_of_shape(processor, shape, shape.prompts, seed=0)
     batch = shape.prompts * shape.G

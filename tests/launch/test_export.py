@@ -35,6 +35,7 @@ def adapter(tiny, tmp_path_factory):
     save_file(weights, file, metadata={"format": "pt"})
     (run / "config.resolved.yaml").write_text(
         f"name: mine\npolicy: {tiny['policy']}\nlora_r: 4\nhub_token: hf_abcdefghijklmnopq\n"
+        f"reward_settings: {{preference: {{files: [{tiny['policy']}]}}}}\n"
     )
     return run / "policy"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import TrainerCallback, set_seed
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from trl import GRPOConfig
 
 from data_gen.files.errors import InputError
-from rl.callbacks.plateau import evaluations_since_best
+from rl.callbacks.plateau import StopAtPlateau, evaluations_since_best
 from rl.checkpoints import checkpoints
 from rl.policy.loading import LoraSettings, load_policy
 from rl.trainer import PolicyTrainer
@@ -141,3 +141,23 @@ def test_a_metric_that_no_evaluation_has_is_named(policy_path, rows, tmp_path):
 )
 def test_evaluations_since_the_best(values, greater, since):
     assert evaluations_since_best(values, greater) == since
+
+
+@pytest.mark.parametrize(
+    ("metric", "greater", "stops"),
+    [
+        ("loss", None, False),
+        ("eval_loss", None, False),
+        ("reward", None, True),
+        ("loss", True, True),
+    ],
+)
+def test_a_loss_that_falls_becomes_better_unless_told_otherwise(tmp_path, metric, greater, stops):
+    """Where no best checkpoint is asked for, transformers leaves open which way is better."""
+    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, greater_is_better=greater)
+    assert args.greater_is_better is greater
+    key = f"eval_{metric.removeprefix('eval_')}"
+    state = TrainerState(log_history=[{key: 0.9}, {key: 0.5}, {"loss": 3.0}, {key: 0.4}])
+    control = TrainerControl()
+    StopAtPlateau(metric, 2).on_evaluate(args, state, control)
+    assert control.should_training_stop is stops

@@ -115,6 +115,17 @@ def test_one_that_never_reached_a_checkpoint_starts_again_in_its_place(tmp_path,
     assert "log.jsonl" in held(tmp_path / "runs" / "run.1")
 
 
+def test_a_setting_that_is_newer_than_the_run_had_its_default(settings, monkeypatch):
+    start(settings)
+    finish(settings, step=3)
+    newer = CONFIG | {"share_dropout": True, "fast_sampling": True, "load_in_4bit": False}
+    monkeypatch.setattr("rl.run_directory.resolved", lambda settings, args: newer)
+    assert start(settings, newer).name == "checkpoint-3"
+    newer["load_in_4bit"] = True
+    with pytest.raises(StartupError, match=r"other settings \(load_in_4bit: False -> True\)"):
+        start(settings, newer)
+
+
 def test_rows_that_changed_under_a_run_are_refused(tmp_path, settings):
     start(settings)
     finish(settings, step=3)

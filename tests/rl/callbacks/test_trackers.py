@@ -3,10 +3,24 @@
 import os
 from types import SimpleNamespace
 
+import numpy
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from transformers import TrainerControl, TrainerState
 from trl import GRPOConfig
 
-from rl.callbacks.trackers import markdown, name_trackers, place_tensorboard, table_row
+from data_gen.images.montage import composite
+from data_gen.rows import read_rows, write_rows
+from rl.callbacks.trackers import (
+    THUMBNAIL,
+    CompletionTables,
+    markdown,
+    name_trackers,
+    place_tensorboard,
+    table_row,
+)
+from tests.tiny import tiny_rows
 
 
 @pytest.mark.parametrize(
@@ -47,3 +61,41 @@ def test_what_a_model_wrote_opens_no_cell_line_link_or_element():
     assert not set("<`[#\\") & set(lines[2].replace("&#", ""))
     assert "0.333" in lines[2]
     assert markdown([]) == ""
+
+
+class Writer:
+    """Of TensorBoard: it remembers what it is given."""
+
+    def __init__(self):
+        self.images, self.tb_writer = {}, self
+
+    def add_image(self, title, pixels, step):
+        self.images[title] = pixels.numpy().transpose(1, 2, 0)
+
+    def add_text(self, *_):
+        pass
+
+    flush = add_text
+
+
+def test_images_are_those_of_the_row_in_its_own_set(tmp_path):
+    """Rows of both sets may be named alike; a run may have been begun with other held-out rows."""
+    sets = {}
+    for seed, mode in enumerate(("train", "eval")):
+        rows = [row | {"id": f"row-{i}"} for i, row in enumerate(tiny_rows(3, seed, 0))]
+        write_rows(rows, tmp_path / mode, seed=seed, generator="tests")
+        sets[mode] = read_rows(tmp_path / mode)
+    writer = Writer()
+    tables = CompletionTables(tmp_path, sets, every=1, most=3, callbacks=[writer])
+    told = {"step": 1, "task": "t", "prompt": "p", "completion": "c", "reward": 0.0}
+    told |= {"advantage": 0.0, "length": 1, "cut_off": False}
+    for mode, loss in (("train", "loss"), ("eval", "eval_loss")):
+        ids = ["row-0", "of an earlier set"]
+        found = pa.Table.from_pylist([told | {"id": row_id} for row_id in ids])
+        pq.write_table(found, tmp_path / f"{mode}_000001.parquet")
+        state, args = TrainerState(global_step=1), SimpleNamespace(report_to=["tensorboard"])
+        tables.on_log(args, state, TrainerControl(), {loss: 0.0})
+        shown = writer.images[f"completions/{mode}/0"]
+        image = composite(sets[mode][0]["images"], THUMBNAIL)
+        assert numpy.array_equal(shown, numpy.asarray(image))
+    assert set(writer.images) == {"completions/train/0", "completions/eval/0"}

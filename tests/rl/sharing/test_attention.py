@@ -11,10 +11,10 @@ from transformers import AttentionInterface, AttentionMaskInterface, Qwen2_5_VLC
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextModel
 
+from rl.planning.peak import PeakMemory
 from rl.sharing import attention
 from rl.sharing.attention import Layout, kernel_differs, packed_attention, plain_attention
 from rl.sharing.packed import use_shared_attention
-from tests.rl.sharing.live_bytes import LiveBytes
 
 MIB = 2**20
 
@@ -120,14 +120,14 @@ AttentionInterface.register("kernel", unshared_attention)
 AttentionMaskInterface.register("kernel", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
 
 
-def bytes_of_attention(function, layout: Layout) -> LiveBytes:
+def bytes_of_attention(function, layout: Layout) -> PeakMemory:
     """Forward and backward in one layer of the 7B's shape, 28 heads of 128, 4 of keys."""
     S = layout.prefix + layout.branches * layout.width
     given = [
         torch.empty(1, S, n, 128, dtype=torch.bfloat16, device="meta").transpose(1, 2)
         for n in (28, 4, 4)
     ]
-    with LiveBytes() as counted:
+    with PeakMemory() as counted:
         out = function(*[x.requires_grad_() for x in given], 0.1, layout)
         out.backward(torch.empty_like(out))
     return counted
@@ -160,7 +160,7 @@ def test_memory_of_the_loss_in_the_7b_s_shape(layout):
         rows, length = (1, 1999 + 8 * 257) if shared else (8, 2256)
         states = torch.empty(rows, length, 3584, dtype=torch.bfloat16, device="meta")
         extra = {"shared_prompt": layout} if shared else {}
-        with LiveBytes(model) as bytes_:
+        with PeakMemory(model.parameters()) as bytes_:
             out = model(
                 inputs_embeds=states.requires_grad_(),
                 attention_mask=torch.empty(rows, 1, 1, 1, dtype=torch.bool, device="meta"),
