@@ -92,9 +92,11 @@ class PreferenceBenchmarkSettings:
         default_factory=lambda: {2: 1.0},
         metadata={"help": "Number of liked pictures, and of disliked ones -> weight."},
     )
-    speaking: dict[int, float] = field(
+    exchanged_elements: dict[int, float] = field(
         default_factory=lambda: {0: 0.3, 1: 0.4, 2: 0.3},
-        metadata={"help": "Elements that speak for the other picture -> weight; see `exchanged`."},
+        metadata={
+            "help": "As `exchanged` of the rows: elements that speak for the other -> weight."
+        },
     )
     picture_px: int = field(default=64, metadata={"help": "Side of toybox pictures, in pixels."})
     path: str | None = field(
@@ -128,13 +130,13 @@ class PreferenceBenchmarkSettings:
         if self.path and not self.images:
             raise InputError("images is missing: the folder that the pictures of `path` lie in")
 
-    def of(self, users: str, tastes: int) -> ToyboxPreferenceSettings:
+    def row_settings(self, users: str, tastes: int) -> ToyboxPreferenceSettings:
         """The settings of the rows of a toybox set."""
         return ToyboxPreferenceSettings(
             users=users,
             tastes={tastes: 1.0},
             pictures=self.pictures,
-            exchanged=self.speaking,
+            exchanged=self.exchanged_elements,
             split=self.split,
             size=self.picture_px,
             prompts=self.prompts,
@@ -193,7 +195,8 @@ class Preferences(Benchmark):
         *(f"{name}_opposite/flipped" for name in ("unseen_one", "unseen_several", RELEASED)),
         "reading/terms",
     )
-    limits = {"preference": CHAIN_TOKENS, "reading": READING_TOKENS}
+    limits = {TASK: CHAIN_TOKENS, "reading": READING_TOKENS}
+    fixed_concepts = False
 
     def __init__(self, settings: PreferenceBenchmarkSettings, limit: int | None = None):
         super().__init__(settings, limit)
@@ -258,7 +261,7 @@ class Preferences(Benchmark):
         count = min(count, self.limit or count)
         found = {}
         for name, (users, tastes, _) in SETS.items():
-            rows = self.settings.of(users, tastes)
+            rows = self.settings.row_settings(users, tastes)
             paint = painter(rows)
             cases = [
                 (row_id := f"{name}-{self.settings.seed}-{i}", draw_case(row_id, i, rows, LOOKS))
@@ -273,7 +276,7 @@ class Preferences(Benchmark):
         return {RELEASED: [_of_history(i, history) for i, history in enumerate(histories)]}
 
     def _reading(self, count: int) -> list[Question]:
-        rows = self.settings.of("unseen", 1)
+        rows = self.settings.row_settings("unseen", 1)
         made = preference_rows(
             {READING: count}, self.settings.seed, rows, LOOKS, painter(rows), name="reading"
         )
@@ -390,7 +393,10 @@ def _scores(pairs: Sequence[tuple[Question, Reply]]) -> dict[str, Metric]:
 def _reading_scores(pairs: Sequence[tuple[Question, Reply]]) -> dict[str, Metric]:
     right = np.array(
         [
-            [a == b for a, b in zip(q.truth["look"], five_terms(reply.text), strict=True)]
+            [
+                said.casefold() == true.casefold()
+                for said, true in zip(five_terms(reply.text), q.truth["look"], strict=True)
+            ]
             for q, reply in pairs
         ]
     )  # (N, 5)

@@ -198,8 +198,12 @@ def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
     lines += [
         "",
         f"Per cent; in brackets 95 % bootstrap intervals over rows and training runs "
-        f"(seeds {', '.join(map(str, experiment.seeds))}; differences: the same rows). "
-        f"The paper's figures are of its own benchmarks, models and data.",
+        f"(seeds {', '.join(map(str, experiment.seeds))}; differences: the same rows)."
+        + (
+            ""  # the tables of a config show none of a paper's
+            if experiment.tables
+            else " The paper's figures are of its own benchmarks, models and data."
+        ),
     ]
     if missing:
         lines += ["", f"**Not finished:** {', '.join(titles[n] for n in missing)}."]

@@ -23,12 +23,13 @@ def tables_markdown(
         changes: ``before``, ``after``, ``key`` and the same three each.
     """
     lines: list[str] = []
+    pairs = dict.fromkeys((c["before"], c["after"]) for c in changes)
     for title, columns in experiment.tables.items():
-        lines += ["" if lines else None, f"### {title}", "", *_head(columns)]
+        lines += [""] if lines else []
+        lines += [f"### {title}", "", *_head(columns)]
         for name, of in figures.items():
             cells = [show(of[key], "share") if key in of else "–" for key in columns]
             lines.append(row_line([experiment.arms[name].title, *cells]))
-        pairs = list(dict.fromkeys((c["before"], c["after"]) for c in changes))
         for before, after in pairs:
             found = {c["key"]: c for c in changes if (c["before"], c["after"]) == (before, after)}
             cells = [
@@ -36,7 +37,7 @@ def tables_markdown(
             ]
             what = f"{experiment.arms[after].title} − {experiment.arms[before].title}"
             lines.append(row_line([what, *cells]))
-    return [line for line in lines if line is not None]
+    return lines
 
 
 def _head(columns: Mapping[str, str]) -> list[str]:
@@ -51,7 +52,11 @@ def plot_table(experiment: Experiment, figures: Mapping[str, dict], path: Path) 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panel, width = figure.subplots(), 0.8 / max(1, len(figures))
     for k, (name, of) in enumerate(figures.items()):
-        known = [(i, of[key]) for i, key in enumerate(columns) if of.get(key, {}).get("value")]
+        known = [
+            (i, of[key])
+            for i, key in enumerate(columns)
+            if key in of and of[key]["value"] is not None
+        ]
         if known:
             panel.bar(
                 [i + width * (k - (len(figures) - 1) / 2) for i, _ in known],

@@ -151,8 +151,9 @@ class Benchmark(ABC):
         return question
 
     def write(self, query: Query, references: Sequence[Reference]) -> list[dict]:
-        """The conversation that asks a query without a prompt of its own."""
-        raise NotImplementedError(f"{self.name}: its questions come with their prompts")
+        """The conversation that asks a query without a prompt of its own; for benchmarks that have
+        such questions."""
+        raise NotImplementedError(f"{self.name}: question {query.id} has no prompt, and no `write`")
 
     def concepts(self) -> list[tuple[Concept, Sequence[Picture]]]:
         """The concepts that a method may learn before it is asked, and their pictures: those that

@@ -12,9 +12,8 @@ from data_gen.preferences.users import Profile
 from data_gen.rows.indexed import IndexedRows
 from data_gen.toybox.identity import HALVES, draw_identity
 from data_gen.toybox.looks import ELEMENTS, Look
+from data_gen.toybox.rows import SPLITS
 from data_gen.toybox.scene import compose
-
-SPLITS = ("train", "heldout", *HALVES)
 
 
 @dataclass
@@ -42,7 +41,6 @@ def toybox_preference_rows(
     Raises:
         InputError: a task that these rows do not have.
     """
-
     return preference_rows(
         counts, seed, settings, ELEMENTS, painter(settings), name="toybox_preferences"
     )

@@ -46,22 +46,12 @@ class Taste:
     liked: Profile
     disliked: Profile
 
-    @property
-    def opposite(self) -> "Taste":
-        """The taste of somebody who likes what this user dislikes."""
-        return Taste(self.disliked, self.liked)
-
 
 @dataclass(frozen=True)
 class User:
     """One or several tastes; no term is liked by one of them and disliked by another."""
 
     tastes: tuple[Taste, ...]
-
-    @property
-    def opposite(self) -> "User":
-        """Somebody of opposite taste in everything."""
-        return User(tuple(taste.opposite for taste in self.tastes))
 
 
 def read_vocabulary(path: str | Path = VOCABULARY) -> dict[str, tuple[str, ...]]:

@@ -138,6 +138,18 @@ def test_who_looks_at_the_candidates_alone_agrees_and_never_flips(benchmark):
     assert found["unseen_one_opposite/right"] == 1 - found["unseen_one/right"]
 
 
+def test_terms_count_in_any_case(benchmark):
+    def say(question, name):
+        return ", ".join(question.truth["look"]).upper() if name == "reading" else ""
+
+    assert scores(benchmark, say)["reading/terms"] == 1.0
+
+
+def test_pictures_of_a_history_are_no_concepts_that_can_be_learned(benchmark):
+    with pytest.raises(InputError, match="nothing can be learned"):
+        benchmark.concepts()
+
+
 def test_silence_is_wrong_and_disagrees(benchmark):
     found = scores(benchmark, lambda question, name: "")
     assert found["seen_one/right"] == found["seen_one/agreement"] == 0.0

@@ -73,9 +73,9 @@ def read(folder, *entries, lines=False):
 def test_both_formats_are_read(folder, lines):
     (one, two), skipped = read(folder, entry(), pick(), lines=lines)
     assert not skipped
-    assert (one.answer, one.user, one.profiles) == ("B", "u1", (LIKED, DISLIKED))
+    assert (one.answer, one.profiles) == ("B", (LIKED, DISLIKED))
     assert [file.name for file in one.candidates] == ["a.png", "b.png"]
-    assert (two.answer, two.user, two.profiles, len(two.liked)) == ("A", "7", None, 1)
+    assert (two.answer, two.profiles, len(two.liked)) == ("A", None, 1)
 
 
 def test_an_answer_may_stand_in_a_chain_and_five_pictures_are_used(folder):

@@ -175,7 +175,7 @@ def test_a_chain_in_either_wording_passes_the_filter_and_others_do_not(wording):
     assert read_chain(text).totals == (9, 23)  # 5 for liked, 1 for disliked, 3 for neither
     assert fault_of(text, TASTE, "B") == ""
     assert fault_of(text, TASTE, "A") == "answer is wrong"
-    assert fault_of(text, TASTE.opposite, "B") == "profile is not the user's"
+    assert fault_of(text, Taste(TASTE.disliked, TASTE.liked), "B") == "profile is not the user's"
     assert fault_of(text.replace("23", "24"), TASTE, "B") == "totals do not add up"
     with pytest.raises(ValueError, match="worth the same"):
         chain(TASTE, (TASTE.liked, TASTE.liked), wording)
