@@ -27,6 +27,8 @@ from tqdm import tqdm
 from benchmarks.harness.table import row_line, show
 from benchmarks.metrics.intervals import Metric, estimate, ratio
 from benchmarks.metrics.recognition import auroc, balancing_threshold
+from concepts.concept import Concept
+from concepts.importers import folder_concepts
 from concepts.methods.myvlm.heads import HeadSettings, learn_head
 from concepts.methods.myvlm.views import Augmentation, view_features
 from data_gen.files.errors import InputError
@@ -34,7 +36,6 @@ from data_gen.files.files import write_json
 from data_gen.files.settings import read_settings
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.encoders import load_encoder
-from data_gen.sources.photo_folders import CLASSES_FILES, folded, read_classes, scan
 
 COLUMNS = {
     "weighted": "weighted",
@@ -127,15 +128,16 @@ def measure(s: HeadsSettings) -> dict:
         InputError: fewer than two subjects with two photos, a group of unknown subjects, or no such
             encoder.
     """
-    folders, skipped = _folders(s)
-    names = [name for name, _ in folders]
-    kinds = _kinds(Path(s.root), names)
+    subjects, skipped = _subjects(s.root)
+    names = [subject.name for subject in subjects]
     encoder = load_encoder(s.encoder, "cpu", progress=False)
     features = [
-        view_features(encoder, photos, s.views, Augmentation(), s.cache)
-        for _, photos in tqdm(folders, desc="features", disable=None)
+        view_features(
+            encoder, [Path(s.root, i) for i in subject.images], s.views, Augmentation(), s.cache
+        )
+        for subject in tqdm(subjects, desc="features", disable=None)
     ]
-    groups = {**_classes(names, kinds), **_numbers(s.groups, names)}
+    groups = {**_classes(subjects), **_numbers(s.groups, names)}
     hard = {(a, b) for of in groups.values() for a in of for b in of if a != b}
     asked: list[Asked] = []
     thresholds, seconds = [], []
@@ -302,32 +304,24 @@ def retrieval_threshold(train: Sequence[np.ndarray]) -> float:
     return balancing_threshold(scores, truths)[0]
 
 
-def _folders(s: HeadsSettings) -> tuple[list[tuple[str, list[Path]]], SkippedItems]:
-    try:
-        found, skipped = scan(s.root)
-    except OSError as error:
-        raise InputError(f"root {s.root} cannot be listed: {error.strerror}") from None
-    usable = [(folder.name, list(folder.photos)) for folder in found if len(folder.photos) > 1]
+def _subjects(root: str) -> tuple[list[Concept], SkippedItems]:
+    """The folders with two photos or more."""
+    found, skipped = folder_concepts(root)
+    usable = [concept for concept in found if len(concept.images) > 1]
     if len(usable) < 2:
         raise InputError(
-            f"root {s.root} has {len(usable)} subjects with two photos; two are needed"
+            f"root {root} has {len(usable)} subjects with two photos; two are needed"
             + skipped.clause()
         )
     return usable, skipped
 
 
-def _kinds(root: Path, names: Sequence[str]) -> dict[str, str]:
-    file = next((root / name for name in CLASSES_FILES if (root / name).is_file()), None)
-    known = read_classes(file) if file is not None else {}
-    return {name: known[folded(name)] for name in names if folded(name) in known}
-
-
-def _classes(names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, list[int]]:
-    """Class -> its subjects."""
+def _classes(subjects: Sequence[Concept]) -> dict[str, list[int]]:
+    """Class -> its subjects, where there are several."""
     found: dict[str, list[int]] = {}
-    for i, name in enumerate(names):
-        if name in kinds:
-            found.setdefault(kinds[name], []).append(i)
+    for i, subject in enumerate(subjects):
+        if subject.category:
+            found.setdefault(subject.category, []).append(i)
     return {kind: of for kind, of in found.items() if len(of) > 1}
 
 

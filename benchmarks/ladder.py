@@ -11,7 +11,7 @@ one reference, and each query shows one of them alone. With it, they are the fol
 *Identification*: is the concept that is found the one shown? *Recognition*: is the named concept
 there, asked of the true one, of the one most like it and of a random other; weighted, as the mean
 of both accuracies. Differences are paired, their intervals over concepts. Plain in-context
-identifies by the largest p(yes) of all concepts, and recognizes by p(yes) from a half on.
+identifies by the largest p(yes) among the ``k`` candidates, and recognizes by p(yes) from one half.
 
 Writes ``ladder.md``, ``ladder.json`` and ``outputs.jsonl`` (every query of the last rung: the
 candidates, what the policy wrote, who decided).
@@ -28,7 +28,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.metrics.intervals import Estimate, Metric, difference, estimate
+from benchmarks.harness.table import row_line, show
+from benchmarks.metrics.intervals import Metric, difference, estimate
 from concepts.concept import Concept
 from concepts.database import Database
 from concepts.importers import folder_concepts
@@ -38,7 +39,7 @@ from concepts.methods.r2p import R2P
 from concepts.methods.r2p.decision import STAGES
 from concepts.methods.r2p.method import Found, R2PSettings
 from data_gen.files.errors import InputError
-from data_gen.files.files import write_text
+from data_gen.files.files import write_json, write_text
 from data_gen.files.sentences import figures, next_commands
 from data_gen.files.settings import read_settings
 from data_gen.tasks.names import draw_names
@@ -55,6 +56,20 @@ IDENTIFICATION, POSITIVE, NEGATIVE, HARD, WEIGHTED = (
     "hard negative",
     "weighted",
 )
+HEADS = (
+    "",
+    "identification",
+    "above the rung before",
+    "recognition: positive",
+    "negative",
+    "hard negative",
+    "weighted",
+    "above the rung before",
+    "above in-context",
+    "s a query",
+)
+"""Of the table."""
+
 CHUNK = 64
 """Queries that are asked at a time."""
 
@@ -152,7 +167,7 @@ def main(argv: list[str] | None = None) -> None:
     out = Path(s.out)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "outputs.jsonl", "".join(json.dumps(o) + "\n" for o in measured.pop("shown")))
-    write_text(out / "ladder.json", json.dumps({"settings": asdict(s), **measured}, indent=2))
+    write_json(out / "ladder.json", {"settings": asdict(s), **measured})
     table = markdown(measured)
     write_text(out / "ladder.md", table + "\n")
     print(f"\n{table}\n\nwrote {out}/ladder.md, ladder.json and outputs.jsonl")
@@ -187,7 +202,9 @@ def photo_cases(s: LadderSettings, place: Path) -> tuple[Database, list[Case]]:
     """Folders of photos: the first photo of each is its reference, the next ones are queries."""
     rng = random.Random(s.seed)
     root = Path(s.root or "")
-    found, _ = folder_concepts(root, size=s.size)
+    found, skipped = folder_concepts(root, size=s.size)
+    if skipped:
+        print(skipped.line())
     found = [concept for concept in found if len(concept.images) > 1]
     if len(found) < 2:
         raise InputError(f"{root}: two folders with two photos each are needed, not {len(found)}")
@@ -205,7 +222,11 @@ def photo_cases(s: LadderSettings, place: Path) -> tuple[Database, list[Case]]:
 
 
 def climb(
-    policy: tuple, database: Database, cases: Sequence[Case], settings: R2PSettings, s
+    policy: tuple,
+    database: Database,
+    cases: Sequence[Case],
+    settings: R2PSettings,
+    s: LadderSettings,
 ) -> dict:
     """Measure in-context and every rung: R2P with no stage, with the first, with two, and so on."""
     common = {"database": database, "size": s.size, "batch_size": s.batch_size}
@@ -254,20 +275,21 @@ def markdown(measured: dict) -> str:
         f"{measured['concepts']} concepts, {measured['queries']} queries; {read} fingerprints of "
         f"{measured['concepts']} could be read, {measured['seconds per fingerprint']} s each.",
         "",
-        "| | identification | above the rung before | recognition: positive | negative | "
-        "hard negative | weighted | above the rung before | above in-context | s a query |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        row_line(HEADS),
+        row_line(["---"] * len(HEADS)),
     ]
     for label, rung in measured["rungs"].items():
         cells = [
-            _percent(rung[IDENTIFICATION]),
-            _percent(rung.get(f"{IDENTIFICATION}, rung")),
-            *(_percent(rung.get(key)) for key in (POSITIVE, NEGATIVE, HARD, WEIGHTED)),
-            _percent(rung.get(f"{WEIGHTED}, rung")),
-            _percent(rung.get(f"{WEIGHTED}, in-context")),
-            f"{rung['seconds']:.2f}",
+            show(rung[key], "share") if key in rung else "–"
+            for key in (
+                IDENTIFICATION,
+                f"{IDENTIFICATION}, rung",
+                *(POSITIVE, NEGATIVE, HARD, WEIGHTED),
+                f"{WEIGHTED}, rung",
+                f"{WEIGHTED}, in-context",
+            )
         ]
-        lines.append(f"| {label} | {' | '.join(cells)} |")
+        lines.append(row_line([label, *cells, f"{rung['seconds']:.2f}"]))
     return "\n".join(lines)
 
 
@@ -363,13 +385,6 @@ def _shown(case: Case, found: Found) -> dict:
         "reply": found.reply,
         "candidates": [asdict(candidate) for candidate in found.candidates],
     }
-
-
-def _percent(given: dict | None) -> str:
-    if given is None or given["value"] is None:
-        return "–"
-    e = Estimate(**given)
-    return f"{100 * e.value:.1f} [{100 * e.low:.1f}, {100 * e.high:.1f}]"  # type: ignore[operator]
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def _same(
 
 
 def loose_photos(folder: str | Path, size: int = 512) -> list[Path]:
-    """Every photo below a folder that opens, by path: negatives, which belong to nobody.
+    """Every photo below a folder that opens, by path: negatives, which show no concept.
 
     Raises:
         DatabaseError: there is no such folder, or no photo in it opens.
@@ -220,8 +220,8 @@ def toy_photos(
     """Photos of toys that training never saw, as a user would have them::
 
         <out>/photos/<name>/0.png ...     each toy alone
-        <out>/new/0.png ...               scenes to ask about, some with toys of nobody's
-        <out>/others/0.png ...            toys of nobody's: negatives
+        <out>/new/0.png ...               scenes to ask about, some with an unlisted toy, too
+        <out>/others/0.png ...            unlisted toys: negatives
 
     Args:
         out: directory to make.
@@ -242,11 +242,11 @@ def toy_photos(
         raise DatabaseError("toys, views and scenes must be 2, 1 and 1 or more")
     toys = draw_toys(count, seed)
     rng = random.Random(f"toy-photos-{seed}")
-    strangers: list[Identity] = []
-    while len(strangers) < 2 * scenes:
+    unlisted: list[Identity] = []
+    while len(unlisted) < 2 * scenes:
         toy = draw_identity(rng, held_out=True)
-        if toy not in (*toys.values(), *strangers):
-            strangers.append(toy)
+        if toy not in (*toys.values(), *unlisted):
+            unlisted.append(toy)
 
     def save(shown: list[Identity], size: int, place: Path) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -258,11 +258,11 @@ def toy_photos(
         for j in range(views):
             save([toy], TOY_PX, out / "photos" / name / f"{j}.png")
     for i in range(scenes):
-        save([strangers[scenes + i]], SCENE_PX, out / "others" / f"{i}.png")
+        save([unlisted[scenes + i]], SCENE_PX, out / "others" / f"{i}.png")
     found = []
     for i in range(scenes):
         names = rng.sample(list(toys), i % 2 + 1)
-        shown = [toys[name] for name in names] + [strangers[i]] * (i % 3 == 2)
+        shown = [toys[name] for name in names] + [unlisted[i]] * (i % 3 == 2)
         found.append((save(shown, SCENE_PX, out / "new" / f"{i}.png"), names))
     return found
 

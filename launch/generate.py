@@ -41,9 +41,6 @@ from data_gen.rows.shards import FORMATS, ROWS_PER_SHARD
 
 DEFAULT = "configs/data/toybox.yaml"
 
-EXAMPLES_SHOWN = 3
-"""Of each reason for which something of a source is not used."""
-
 SUMMARY_ROWS = 4000
 """Rows from which ``--inspect`` says what can be guessed."""
 
@@ -162,9 +159,9 @@ def inspect_source(settings: GenerateSettings, of_generator: dict, argv: list[st
     rows = GENERATORS[settings.generator].rows(settings.counts, settings.seed, of_generator)
     for reason, n in rows.skipped.counts.items():
         print(f"  not used: {n:,} x {reason}")
-        for where in rows.skipped.places(reason)[:EXAMPLES_SHOWN]:
+        for where in rows.skipped.places(reason):
             print(f"       e.g. {where}")
-    print(f"it would give {figures(settings.counts)} rows; nothing was written")
+    print(f"asked for are {figures(settings.counts)} rows; nothing was written")
     print(next_commands(["byname", "generate", *take_options(argv, "inspect_source")[1]]))
 
 

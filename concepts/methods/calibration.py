@@ -1,9 +1,9 @@
 """The threshold from which a concept counts as there, from its owner's own photos.
 
 Positives are a concept's photos other than the first, which is its reference; negatives are the
-other concepts' photos, and photos of nobody. The threshold is the one with the best mean of the two
-accuracies (the *weighted* accuracy of Yo'LLaVA 2406.09400): of several, the middle of the widest
-gap. Test rows have no part in it. A method that has learned from the very photos that it is
+other concepts' photos, and photos of none of them. The threshold is the one with the best mean of
+the two accuracies (the *weighted* accuracy of Yo'LLaVA 2406.09400): of several, the middle of the
+widest gap. Test rows have no part in it. A method that has learned from the very photos that it is
 calibrated on is surer of them than of new ones; its threshold is too high rather than too low.
 """
 
@@ -21,7 +21,7 @@ from data_gen.files.errors import InputError
 from data_gen.files.files import write_text
 
 MOST_NEGATIVES = 20
-"""Of one concept: drawn at random, photos of nobody and of other concepts alike."""
+"""Of one concept: drawn at random from photos of no concept and of the others alike."""
 
 DEFAULT = 0.5
 """Of a method that has not been calibrated."""
@@ -83,7 +83,7 @@ def calibrate(
 
     Args:
         method: has learned them, where it learns.
-        negatives: photos of nobody.
+        negatives: photos that show none of the concepts.
         seed: of the negatives that are drawn for each concept.
 
     Raises:

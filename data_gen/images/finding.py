@@ -36,12 +36,7 @@ def find_pictures(folder: Path, names: Iterable[str]) -> tuple[dict[str, Path], 
         Name -> file, and name -> :data:`MISSING` or :data:`SHARED` for the others.
     """
     names = list(dict.fromkeys(names))
-    dropped = leading_folders(folder, names)
-    found = {}
-    for name in names:
-        file = picture_at(folder, name, dropped)
-        if file is not None:
-            found[name] = file
+    found = pictures_below(folder, names)
     ends = defaultdict(list)
     for name, file in found.items():
         ends[os.path.realpath(file)].append(name)
@@ -50,16 +45,16 @@ def find_pictures(folder: Path, names: Iterable[str]) -> tuple[dict[str, Path], 
     return {name: file for name, file in found.items() if name not in lost}, lost
 
 
-def leading_folders(folder: Path, names: Sequence[str]) -> int:
-    """How many leading folders to drop from all names: with which the most of them are found, and
-    the fewest of these numbers. Objects365 writes ``images/v1/patch16/`` in front of files that lie
-    in ``patch16/``."""
-    best, most = 0, -1
-    for dropped in range(max((len(parts_of(name)) for name in names), default=1)):
-        hits = sum(picture_at(folder, name, dropped) is not None for name in names)
-        if hits > most:
-            best, most = dropped, hits
-        if most == len(names):
+def pictures_below(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Name -> file of those that are found, as many leading folders dropped from all names: with
+    which the most of them are found, and the fewest of these numbers. Objects365 writes
+    ``images/v1/patch16/`` in front of files that lie in ``patch16/``."""
+    best: dict[str, Path] = {}
+    for dropped in range(max((len(parts_of(name)) for name in names), default=0)):
+        found = {name: file for name in names if (file := picture_at(folder, name, dropped))}
+        if len(found) > len(best):
+            best = found
+        if len(best) == len(names):
             break
     return best
 

@@ -25,7 +25,6 @@ LEAST_LIKENESS = 0.88
 
 GREY_PX = 32
 
-
 COLOUR_PX = 16
 
 MOST_COLOUR = 6.0
@@ -82,14 +81,15 @@ def are_near(a: Look, b: Look) -> bool:
 def copies_of_earlier(looks: Sequence[Look]) -> dict[int, int]:
     """Place of each photo that is a near copy of one before it -> place of that one, which is a
     copy of none."""
-    hashes = np.array([look.hash for look in looks], dtype=np.uint64)
+    hashes = np.empty(len(looks), dtype=np.uint64)  # of those in ``kept``
     kept: list[int] = []
     copies: dict[int, int] = {}
     for i, look in enumerate(looks):
-        bits = np.bitwise_count(hashes[kept] ^ hashes[i]) if kept else np.empty(0)
+        bits = np.bitwise_count(hashes[: len(kept)] ^ np.uint64(look.hash))
         near = (kept[k] for k in np.flatnonzero(bits <= MOST_BITS))
         original = next((k for k in near if are_near(looks[k], look)), None)
         if original is None:
+            hashes[len(kept)] = look.hash
             kept.append(i)
         else:
             copies[i] = original

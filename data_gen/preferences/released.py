@@ -23,8 +23,8 @@ from datasets import Value
 from data_gen.files.errors import InputError
 from data_gen.files.files import file_digest, fingerprint_of
 from data_gen.files.json_stream import is_text, json_items
-from data_gen.files.skipped import SkippedItems, printable
-from data_gen.images.finding import leading_folders, picture_at
+from data_gen.files.skipped import SkippedItems
+from data_gen.images.finding import pictures_below
 from data_gen.images.photos import PhotoError, open_photo
 from data_gen.preferences.chains import fault_of
 from data_gen.preferences.rows import COLUMNS, MOST_PICTURES, preference_prompt
@@ -56,7 +56,6 @@ class History:
 
     Args:
         id: file and place.
-        user: as published, or empty.
         liked, disliked: files of 1-5 pictures each.
         candidates: files of A and of B.
         answer: ``A`` or ``B``.
@@ -65,7 +64,6 @@ class History:
     """
 
     id: str
-    user: str
     liked: tuple[Path, ...]
     disliked: tuple[Path, ...]
     candidates: tuple[Path, Path]
@@ -92,9 +90,7 @@ def read_histories(
         raise InputError(f"{images} is no folder; give the one that holds the images")
     entries = [entry for _, entry in json_items(path)]
     names = sorted({name for entry in entries for name in _pictures(entry) if is_text(name)})
-    dropped = leading_folders(Path(images), names)
-    there = {name: picture_at(Path(images), name, dropped) for name in names}
-    pictures = {name: file for name, file in there.items() if file}
+    pictures = pictures_below(Path(images), names)
     found: list[History] = []
     known: set[tuple] = set()
     for i, entry in enumerate(entries):
@@ -171,7 +167,6 @@ def _history(
     said = messages[-1].get("value") if isinstance(messages, list) and messages else None
     return History(
         where,
-        printable(str(entry.get("user_id", ""))),
         liked,
         disliked,
         (a, b),

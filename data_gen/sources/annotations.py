@@ -5,8 +5,8 @@ COCO: ``images`` [{id, file_name, width, height, video_id}], ``annotations`` [{i
 category_id, bbox, iscrowd}], ``categories`` [{id, name}], in any order. Objects365 adds ``isfake``
 (a picture of the object) and ``isreflected``. An annotation may carry ``instance_id`` or
 ``track_id``, by itself or in its ``attributes`` (CVAT): boxes that share it, in one video, are the
-same subject in several images (:mod:`data_gen.sources.instances`). Where there is no ``bbox``, the
-hull of the polygons in ``segmentation`` is taken.
+same subject in several images (:mod:`data_gen.sources.coco.instances`). Where there is no ``bbox``,
+the hull of the polygons in ``segmentation`` is taken.
 
 References: a list, JSON lines, or ``{"refs": [...]}`` of {sentences, bbox, file_name} or, with a
 COCO file, {sentences, ann_id}. A sentence is text or {"raw"/"sent": text}.
@@ -145,8 +145,8 @@ def _read(
     found.categories = [
         name if is_text(name) else "" for name in map(names.get, range(len(categories)))
     ]
+    conflicts.flag(found)  # by ids, so before two of them get one place
     _one_place_a_name(found)
-    conflicts.flag(found)
     _flag_augmented(found)
     instances.settle(found)
     return keys, first

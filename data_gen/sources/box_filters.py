@@ -3,6 +3,7 @@
 import math
 from array import array
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,30 +187,35 @@ def check_format(found: Annotations, box_format: str) -> None:
             where they are read the other way; or all are fractions of their images.
     """
     other = "xyxy" if box_format == "xywh" else "xywh"
-    known = [
-        (found.box(i), found.sizes[image])
-        for i, image in enumerate(found.image)
-        if found.sizes[image][0] and not math.isnan(found.box(i)[0])
-    ]
-    if not known:
+    n = sum(1 for _ in _sized(found))
+    if not n:
         return
-    if all(max(abs(v) for v in box) <= 2 < min(size) for box, size in known):
+    if all(max(abs(v) for v in box) <= 2 < min(size) for box, size in _sized(found)):
+        box, _ = next(_sized(found))
         raise SourceError(
-            f"all {len(known)} boxes lie within 2 pixels of a corner, such as {_shown(known[0][0])}"
+            f"all {n} boxes lie within 2 pixels of a corner, such as {_shown(box)}"
             " (x1 y1 x2 y2): they are fractions of their images; write pixels"
         )
-    odd = [(box, size) for box, size in known if not _fits(box, size)]
-    if len(odd) < max(2, 0.05 * len(known)):
+    odd = sum(not _fits(box, size) for box, size in _sized(found))
+    if odd < max(2, 0.05 * n):
         return
-    otherwise = sum(not _fits(_read_as(other, box), size) for box, size in known)
-    if otherwise <= 0.01 * len(known):
-        box, (width, height) = odd[0]
+    otherwise = sum(not _fits(_read_as(other, box), size) for box, size in _sized(found))
+    if otherwise <= 0.01 * n:
+        box, (width, height) = next(pair for pair in _sized(found) if not _fits(*pair))
         raise SourceError(
-            f"{len(odd)} of {len(known)} boxes lie outside of their images or are empty, read as "
+            f"{odd} of {n} boxes lie outside of their images or are empty, read as "
             f"box_format: {box_format}, such as {_shown(box)} (x1 y1 x2 y2) in one of "
-            f"{width}x{height}; set box_format: {other}, which fits {len(known) - otherwise} of "
+            f"{width}x{height}; set box_format: {other}, which fits {n - otherwise} of "
             "them"
         )
+
+
+def _sized(found: Annotations) -> Iterator[tuple[Box, tuple[int, int]]]:
+    """Boxes of four numbers whose image has a size, and that; one by one, as there are millions."""
+    for i, image in enumerate(found.image):
+        size, box = found.sizes[image], found.box(i)
+        if size[0] and not math.isnan(box[0]):
+            yield box, size
 
 
 def _read_as(other: str, box: Box) -> Box:

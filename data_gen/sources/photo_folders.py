@@ -6,8 +6,8 @@ A folder is a subject by its place on disk, not by how its name is printed. Two 
 their Unicode form only, as a Mac and others write é, are one subject.
 
 Up to :data:`MOST_OPENED` photos are opened once, and near copies among those of a subject are used
-once. Of more, only the first bytes are read: then a photo that turns out to be damaged, or a "yes"
-of two near copies, costs its row.
+once. Of more, only the first bytes are read: then a photo that turns out to be damaged, or a query
+that is a near copy of a reference, costs its row.
 """
 
 import hashlib
@@ -72,10 +72,6 @@ class PhotoPaths(Sequence[Path]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
-
-    def append(self, path: str | Path) -> None:
-        """Add one."""
-        self._texts.append(os.fspath(path))
 
 
 @dataclass(eq=False)
@@ -162,15 +158,17 @@ def scan(
         except PhotoError as reason:
             skip(path, str(reason))
             del files[path]
+    shared_shots = _shared_shots(files, looks)  # of photos, too, that are left out below
     for same in _copies(list(files)):
         shared = len({id(files[path]) for path in same}) > 1
         for path in same if shared else same[1:]:
             skip(path, "in two subjects' folders" if shared else "a copy of another")
             del files[path]
 
-    for path, other in _shared_shots(files, looks):
-        skip(path, "near copies in two subjects' folders", other)
-        files.pop(path)
+    for path, other in shared_shots:
+        if path in files:
+            skip(path, "near copies in two subjects' folders", other)
+            del files[path]
 
     top = os.path.join(root, "")
     members: dict[int, list[str]] = defaultdict(list)

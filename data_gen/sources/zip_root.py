@@ -1,14 +1,18 @@
 """A zip file of photos as the root: unpacked once, into the cache, and only what is safe.
 
-A zip comes from elsewhere: members that lead out of the folder, links, encrypted ones, and what
-unfolds to more than photos do are refused. Only pictures and a classes file are unpacked.
+A zip comes from elsewhere. Only pictures and texts that may be a classes file are unpacked; links
+and members that lead out of the folder are not. A zip with encrypted pictures, or with some that
+unfold to more than photos do, is refused.
 """
 
 import hashlib
+import lzma
 import re
 import shutil
 import stat
 import zipfile
+import zlib
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
@@ -28,6 +32,13 @@ MAX_RATIO = 100
 
 CHUNK = 1 << 20
 
+UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, UnicodeDecodeError, OSError),
+    NotImplementedError,
+)
+"""What zipfile raises on damaged files, and on a version or compression that it does not know
+(NotImplementedError)."""
+
 
 def folder_of_root(root: str | Path, cache: Path = CACHE) -> Path:
     """``root`` itself, or the folder that a zip file is unpacked to: the first in it that holds
@@ -43,7 +54,12 @@ def folder_of_root(root: str | Path, cache: Path = CACHE) -> Path:
         raise SourceError(f"{root} is no directory; give one that holds <subject>/*.jpg")
     if not zipfile.is_zipfile(root):
         raise SourceError(f"{root} is no folder and no whole zip file; give one that holds photos")
-    folder = _unpacked(root, cache)
+    try:
+        folder = _unpacked(root, cache)
+    except UNREADABLE as error:
+        raise SourceError(
+            f"{root} cannot be unpacked ({error}); unpack it yourself and give the folder"
+        ) from None
     while True:
         inside = list(folder.iterdir())
         below = [path for path in inside if path.is_dir()]
@@ -54,16 +70,16 @@ def folder_of_root(root: str | Path, cache: Path = CACHE) -> Path:
 
 def _unpacked(path: Path, cache: Path) -> Path:
     with zipfile.ZipFile(path) as archive:
-        members = [m for m in archive.infolist() if not m.is_dir()]
-        _check(path, members)
+        places = {m: place for m in archive.infolist() if (place := _place(m))}
+        _check(path, places)
         digest = hashlib.sha256(
-            repr([(m.filename, m.CRC, m.file_size) for m in members]).encode("utf-8", "replace")
+            repr([(m.filename, m.CRC, m.file_size) for m in places]).encode("utf-8", "replace")
         ).hexdigest()[:16]
         folder = cache / digest
         if folder.is_dir():
             return folder
         room = shutil.disk_usage(cache if cache.exists() else Path()).free
-        needed = sum(m.file_size for m in members)
+        needed = sum(m.file_size for m in places)
         if needed > 0.9 * room:
             raise SourceError(
                 f"{path} unfolds to {needed / 1e9:,.1f} GB, and {room / 1e9:,.1f} GB are free; "
@@ -76,13 +92,13 @@ def _unpacked(path: Path, cache: Path) -> Path:
             partial = cache / f"{digest}.partial"
             shutil.rmtree(partial, ignore_errors=True)  # of an earlier run that was stopped
             partial.mkdir(parents=True)
-            for member in members:
-                _unpack(archive, member, partial, path)
+            for member, place in places.items():
+                _unpack(archive, member, partial.joinpath(*place.parts), path)
             partial.rename(folder)
     return folder
 
 
-def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
+def _check(path: Path, members: Collection[zipfile.ZipInfo]) -> None:
     size = sum(m.file_size for m in members)
     if len(members) > MAX_MEMBERS or size > MAX_BYTES:
         raise SourceError(
@@ -99,13 +115,7 @@ def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
             )
 
 
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, path: Path) -> None:
-    """Write a member, if it is a picture, or a text that may be a classes file, at a place inside
-    ``folder``."""
-    place = _place(member)
-    if place is None or member.file_size > MAX_PHOTO_BYTES:
-        return
-    target = folder.joinpath(*place.parts)
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, path: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(member) as source, open(target, "xb") as file:
@@ -117,7 +127,7 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, pat
                 file.write(chunk)
     except FileExistsError:
         return  # two members of one name: the first counts
-    except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+    except UNREADABLE as error:
         raise SourceError(
             f"{path}: {member.filename[:80]!r} cannot be unpacked ({error}); unpack it yourself "
             "and give the folder"
@@ -125,7 +135,8 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, pat
 
 
 def _place(member: zipfile.ZipInfo) -> PurePosixPath | None:
-    """Where in the folder a member belongs; ``None`` where it is not unpacked."""
+    """Where in the folder a member belongs, if it is a picture, or a text that may be a classes
+    file; ``None`` where it is not unpacked."""
     name = member.filename
     if not member.flag_bits & 0x800:  # no UTF-8 mark: macOS writes UTF-8 all the same
         try:
@@ -135,7 +146,9 @@ def _place(member: zipfile.ZipInfo) -> PurePosixPath | None:
     place = PurePosixPath(name.replace("\\", "/"))
     linked = stat.S_ISLNK(member.external_attr >> 16)
     odd = place.is_absolute() or ".." in place.parts or re.search(r"^[A-Za-z]:|\0", name)
-    if linked or odd or not place.parts or is_system_path(str(place)):
+    if linked or odd or member.is_dir() or is_system_path(str(place)):
+        return None
+    if member.file_size > MAX_PHOTO_BYTES:
         return None
     classes = place.suffix.lower() in (".txt", ".csv") or place.name == "classes"
     return place if classes or place.suffix.lower() in PICTURE_ENDINGS else None

@@ -23,7 +23,7 @@ go together (``docs/data.md`` has how much that tells).
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pkgutil import resolve_name
 
@@ -136,7 +136,7 @@ def object_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: int
     turn = rng.choice(TURNS)
     shown = renderer.reference_view(subject, turn)
     query = renderer.query_view(rng, subject if same else other, turn)
-    _refuse_copies(rows, [(shown, query)] if same else [])
+    _refuse_copies(rows, [shown], [query])
     (reference,) = renderer.references(rng, [(subject, shown)])
     image = query.open()
     if query.box:
@@ -205,7 +205,7 @@ def _panel_localization(rows: SourceRows, rng: random.Random, row_id: str, i: in
     turn = rng.choice(TURNS)
     shown = renderer.reference_view(subject, turn)
     seen = [renderer.query_view(rng, t, turn) for t in cast]
-    _refuse_copies(rows, [(shown, seen[cast.index(subject)])])
+    _refuse_copies(rows, [shown], seen)
     photos = [view.open() for view in seen]
     whole, places = panels([photo.size for photo in photos], rows.size, rows.side)
     (reference,) = renderer.references(rng, [(subject, shown)])
@@ -248,7 +248,7 @@ def identity_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: i
         turn, shown = rng.choice(TURNS), cast[:r]
         views = [renderer.reference_view(one, turn) for one in shown]
         seen = [renderer.query_view(rng, one, turn) for one in cast[:k] + cast[r : r + t - k]]
-        _refuse_copies(rows, zip(views[:k], seen[:k], strict=True))
+        _refuse_copies(rows, views, seen)
     here = [(one, view, n < k) for n, (one, view) in enumerate(zip(shown, views, strict=True))]
     rng.shuffle(here)
     rng.shuffle(seen)
@@ -273,12 +273,16 @@ def identity_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: i
 # ---- choices ----
 
 
-def _refuse_copies(rows: SourceRows, pairs: Iterable[tuple[View, View]]) -> None:
+def _refuse_copies(rows: SourceRows, shown: Sequence[View], seen: Sequence[View]) -> None:
     """Refuse a row in which a reference and the query would be near copies, where the source has
-    not seen to that."""
-    for shown, seen in pairs if rows.source.copies else ():
-        if are_near(look_of(shown.open()), look_of(seen.open())):
-            raise ImageError(shown.where, "reference and query are near copies")
+    not seen to that: of one subject it would ask nothing, of two it would not tell whose it is."""
+    if not rows.source.copies:
+        return
+    looks = [look_of(view.open()) for view in seen]
+    for view in shown:
+        look = look_of(view.open())
+        if any(are_near(look, other) for other in looks):
+            raise ImageError(view.where, "reference and query are near copies")
 
 
 def _cast(

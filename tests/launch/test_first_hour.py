@@ -179,7 +179,13 @@ def test_every_block_of_the_pages_runs_as_it_stands(place, capfd):
 
 def test_what_is_typed_is_what_the_pages_say():
     assert commands("a --b 1 \\\n  --c 'x y'  # why\n# no\n") == [["a", "--b", "1", "--c", "x y"]]
-    assert [words[1] for words in makefile("demo")] == ["generate", "grpo", "evaluate", "report"]
+    assert [words[1] for words in makefile("demo")] == [
+        "generate",
+        "grpo",
+        "evaluate",
+        "report",
+        "toys",
+    ]
     assert without(["--a", "1", "2", "--b", "--c", "3"], {"a", "c"}) == ["--b"]
     assert shrunk("grpo", ["--max_steps", "9", "--name", "x"])[:2] == ["--name", "x"]
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from data_gen.files.errors import InputError
+
 
 @dataclass(frozen=True)
 class HeadSettings:
@@ -39,6 +41,10 @@ class HeadSettings:
     hard: float = 0.5
     hardest: int = 16
     scale: float = 1.0
+
+    def __post_init__(self):
+        if self.steps < 1 or self.batch_size < 2:
+            raise InputError("a head needs steps of 1 or more, and a batch_size of 2 or more")
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 from concepts.concept import Concept
 from data_gen.files.errors import InputError
+from data_gen.files.settings import read_yaml
 
 QUESTIONS = Path(__file__).parent / "questions.yaml"
 
@@ -28,14 +27,12 @@ def load_questions(name: str = "") -> dict[str, tuple[str, ...]]:
         InputError: the file cannot be read, or lacks one of the two, or has another placeholder.
     """
     path = QUESTIONS if name in ("", "toybox") else Path(name)
+    read = read_yaml(path)
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
         keys = dict.fromkeys(("thing", "person"), "toybox") if name == "toybox" else {}
         found = {kind: tuple(read[keys.get(kind, kind)]) for kind in ("thing", "person")}
         for question in (question for of in found.values() for question in of):
             question.format(name="")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"questions {path} cannot be read ({error})") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
             f"questions {path} need lists 'thing' and 'person' of texts with no other placeholder "

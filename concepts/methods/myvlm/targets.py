@@ -113,7 +113,7 @@ def owners_captions(file: Path, name: str) -> list[str]:
         read = json.loads(place.read_bytes())
         own = read.get(file.name, [])
         texts = [own] if isinstance(own, str) else list(own)
-        named = [re.sub(r"<sks>|\bsks\b", tag_of(name), text) for text in texts]
+        named = [re.sub(r"<sks>|\bsks\b", lambda _: tag_of(name), text) for text in texts]
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(
             f"{place} cannot be read as captions ({error}); it should be "
@@ -136,13 +136,14 @@ def question_targets(
         questions: with ``{name}`` for the concept.
     """
     tag, kind = tag_of(concept.name), f"the {concept.category or 'subject'}"
+    kinds = re.compile(re.escape(kind), re.IGNORECASE)
     pairs = [(i, question) for i in range(len(images)) for question in questions]
     rows = [
         {"prompt": _ask(question.format(name=kind)), "images": [images[i]]} for i, question in pairs
     ]
     answers = generate(model, processor, rows, max_new_tokens=ANSWER_TOKENS, batch_size=batch_size)
     return [
-        Target(i, _ask(question.format(name=tag)), re.sub(re.escape(kind), tag, text, flags=re.I))
+        Target(i, _ask(question.format(name=tag)), kinds.sub(lambda _: tag, text))
         for (i, question), (text, _) in zip(pairs, answers, strict=True)
         if text.strip()
     ]

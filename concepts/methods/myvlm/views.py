@@ -13,12 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from concepts.methods.protocol import Picture
 from data_gen.images.encoders import BATCH, Encoder
 from data_gen.images.features import PHOTO_PX, VectorCache
 from data_gen.images.photos import open_photo
-
-Picture = Path | Image.Image
-"""A file, or an opened image."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ from data_gen.files.errors import InputError
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.encoders import Encoder, load_encoder
 from data_gen.images.features import PHOTO_PX
-from data_gen.images.photos import PhotoError, open_photo
+from data_gen.images.photos import open_photo
 from rl.policy.generation import generate
 from rl.policy.likelihood import yes_probabilities
 
@@ -563,25 +563,24 @@ class R2P(Method):
     def _reference(self, name: str) -> Reference:
         """A concept with its first image that opens, opened for the policy."""
         concept = self._owned()[name]
-        picture = next(iter(self._pictures(concept)))
-        return Reference(name, self._opened(picture), concept.info or None)
+        (photo,) = self.photos(concept, 1).values()
+        return Reference(name, photo, concept.info or None)
 
     def _current(self) -> dict[str, Known]:
         """What is known of the concepts as the database has them now. Those that are new are
         learned; those that cannot be, counted, and left out."""
         owned = self._owned()
-        gone = [name for name in self._known if name not in owned]
+        gone = [name for name, one in self._known.items() if owned.get(name) != one.concept]
         for name in gone:
             del self._known[name]
         new = [
             concept
             for name, concept in owned.items()
-            if name not in self._known or self._known[name].concept != concept
+            if name not in self._known and self._unusable.get(name) != concept
         ]
-        new = [concept for concept in new if self._unusable.get(concept.name) != concept]
         for concept in new:
             try:
-                self._pictures(concept)
+                self.photos(concept, 1)
             except InputError:
                 self.unreadable.add("concept whose images do not open", concept.name)
                 self._unusable[concept.name] = concept
@@ -631,7 +630,7 @@ class R2P(Method):
     def _learn(self, concepts: Sequence[Concept]) -> list[Learned]:
         """Write the fingerprints of one batch, and keep them."""
         start = time.monotonic()
-        pictures = [self._pictures(concept) for concept in concepts]
+        pictures = [self.photos(c, self.settings.images, PHOTO_PX) for c in concepts]
         model, processor = self.load()
         rows = [
             self.prompts.fingerprint_row(c.name, c.category, self._opened(next(iter(of))))
@@ -681,29 +680,6 @@ class R2P(Method):
     def _count_problem(self, known: Known) -> None:
         if known.problem is not None:
             self.unreadable.add(f"fingerprint: {known.problem}", known.concept.name)
-
-    def _pictures(self, concept: Concept) -> dict[Path, Image.Image]:
-        """The first images of a concept that open, as the encoder is shown them.
-
-        Raises:
-            InputError: none does.
-        """
-        found: dict[Path, Image.Image] = {}
-        problem = "it has none"
-        for image in concept.images:
-            path = self._database.image_path(image)
-            try:
-                found[path] = open_photo(path, PHOTO_PX)
-            except PhotoError as reason:
-                problem = str(reason)
-            if len(found) == self.settings.images:
-                break
-        if not found:
-            raise InputError(
-                f"{concept.name!r} cannot be learned, as no image of it opens ({problem}); give it "
-                f"one that does"
-            )
-        return found
 
 
 def _votes(

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from PIL import Image
 
 from concepts.concept import tag_of
 from concepts.methods.r2p.fingerprints import Fingerprint, without_article
 from concepts.methods.r2p.reasoning import LETTERS
 from data_gen.files.errors import InputError
-from data_gen.files.settings import find_config
+from data_gen.files.settings import find_config, read_yaml
 
 HERE = Path(__file__).parent
 SHIPPED = {"default": HERE / "default.yaml", "toybox": HERE / "toybox.yaml"}
@@ -133,13 +132,11 @@ def load_prompts(path: str | Path) -> Prompts:
         InputError: naming the file and what is wrong in it.
     """
     file = SHIPPED.get(str(path)) or find_config(path)
-    try:
-        given: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        first = (str(error).splitlines() or [""])[0]
+    if not file.exists():
         raise InputError(
-            f"prompts {str(path)!r} cannot be read ({first}); give {', '.join(SHIPPED)} or a file"
-        ) from None
+            f"prompts {str(path)!r} cannot be read; give {', '.join(SHIPPED)} or a file"
+        )
+    given: Any = read_yaml(file)
     templates = {}
     for key, fields in FIELDS.items():
         value = given

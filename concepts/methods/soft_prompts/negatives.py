@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from concepts.methods.protocol import Picture
 from data_gen.files.errors import ImageError
 from data_gen.files.files import fingerprint_of
 from data_gen.files.skipped import SkippedItems
@@ -18,8 +19,6 @@ from data_gen.images.photos import PhotoError, open_photo, photo_bytes
 from data_gen.negatives.embedding import Embedded, embed
 from data_gen.negatives.mining import Mining, mine
 from data_gen.tasks.subjects import Subject, View
-
-Picture = Path | Image.Image
 
 
 @dataclass(frozen=True)

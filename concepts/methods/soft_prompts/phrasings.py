@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from data_gen.files.errors import InputError
+from data_gen.files.settings import read_yaml
 
 FOLDER = Path(__file__).parent
 
@@ -49,8 +49,8 @@ def load_phrasings(name: str = "") -> Phrasings:
     """
     shipped = {"": "phrasings.yaml", "toybox": "phrasings_toybox.yaml"}
     path = FOLDER / shipped[name] if name in shipped else Path(name)
+    read: Any = read_yaml(path)
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
         found = Phrasings(
             personal=read["personal"],
             recognize=read["recognize"],
@@ -65,8 +65,6 @@ def load_phrasings(name: str = "") -> Phrasings:
         found.personal.format(name="", tokens="")
         for text in (found.recognize, found.introduction, found.subject, *_texts(found)):
             text.format(name="")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"phrasings {path} cannot be read ({error})") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(
             f"phrasings {path} lack something or hold another placeholder than {{name}} "

@@ -196,6 +196,24 @@ LEFT_OUT = {
         3,
         "0: red block and old block",
     ),
+    "a category id with two names, of which another id has one": (
+        lambda data: (
+            data
+            | {
+                "annotations": [
+                    data["annotations"][0] | {"category_id": 9},
+                    *data["annotations"][1:],
+                ],
+                "categories": [
+                    *data["categories"],
+                    *({"id": 9, "name": f"{name} block"} for name in ("red", "old")),
+                ],
+            }
+        ),
+        "category id of two categories",
+        1,
+        "0: red block and old block",
+    ),
     "pictures without ids": (
         lambda data: data | {"images": [without("id")(data["images"][0]), *data["images"][1:]]},
         "image not listed, or without file_name",

@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance, TiffImagePlugin
 
 from concepts.importers import folder_database
 from data_gen.files.errors import SourceError
-from data_gen.images.near_copies import are_near, look_of
+from data_gen.images.near_copies import are_near, copies_of_earlier, look_of
 from data_gen.images.photos import RAW, PhotoError, open_photo
 from data_gen.rows import ICT, OCT, write_rows
 from data_gen.sources import photo_folders
@@ -261,6 +261,24 @@ def test_a_shot_in_two_subjects_folders_is_nobodys(tmp_path):
     ]
 
 
+def test_a_copy_of_what_two_folders_hold_is_nobodys_either(tmp_path):
+    root = album(tmp_path / "album", "bo", "mina")
+    shot = (root / "bo" / "00.jpg").read_bytes()
+    (root / "mina" / "sent.jpg").write_bytes(shot)
+    Image.open(root / "bo" / "00.jpg").resize((32, 24)).save(root / "bo" / "small.png")
+    folders, skipped = scan(root)
+    assert [len(folder.photos) for folder in folders] == [2, 3]
+    assert skipped.places("in two subjects' folders") == ["bo/00.jpg", "mina/sent.jpg"]
+    assert skipped.places("near copies in two subjects' folders") == ["bo/small.png of sent.jpg"]
+
+
+def test_the_first_of_many_looks_is_the_original():
+    """…that is itself no copy, whatever lies between; as comparing each with each finds it."""
+    shots = [photo(seed % 5).resize((64 - seed, 48)) for seed in range(20)]
+    found = copies_of_earlier([look_of(shot) for shot in shots])
+    assert found == {i: i % 5 for i in range(5, 20)}
+
+
 def test_other_shots_are_no_copies():
     looks = [look_of(photo(seed)) for seed in range(40)]
     assert not any(are_near(a, b) for i, a in enumerate(looks) for b in looks[:i])
@@ -352,6 +370,20 @@ def test_of_many_photos_only_the_first_bytes_are_read(tmp_path, monkeypatch):
             assert not {"bo/00.jpg", "bo/0b.jpg"} <= set(photos_of(row))
 
 
+def test_of_many_photos_none_is_a_no_of_its_near_copy(tmp_path, monkeypatch):
+    """A shot in two subjects' folders shows one of the two, and who is not told."""
+    root = album(tmp_path / "album", "bo", "mina", n=2)
+    Image.open(root / "bo" / "00.jpg").save(root / "mina" / "01.jpg", quality=40)
+    monkeypatch.setattr(photo_folders, "MOST_OPENED", 3)
+    rows = folder_rows(root, seed=0, counts={OCT: 30, ICT: 30}, size=48, report=lambda _: None)
+    made = [rows.make(task, i) for task in (OCT, ICT) for i in range(30)]
+    refused = [row.reason for row in made if not isinstance(row, dict)]
+    assert set(refused) == {"reference and query are near copies"}
+    for row in made:
+        if isinstance(row, dict) and row["task"] == OCT:
+            assert set(photos_of(row)) != {"bo/00.jpg", "mina/01.jpg"}
+
+
 def test_many_photos_are_scanned_fast_and_in_little_memory(tmp_path, monkeypatch):
     """At 20 times the rate at which they decode, in less than a kilobyte each."""
     n = 300
@@ -379,14 +411,15 @@ def test_many_photos_are_scanned_fast_and_in_little_memory(tmp_path, monkeypatch
     assert most < 1024 * n + 200_000
 
 
-def test_paths_of_photos_take_little_memory(tmp_path):
-    paths = PhotoPaths(f"/photos/album/{i:06d}.jpg" for i in range(10))
-    paths.append(tmp_path)
-    assert (
-        len(paths) == 11
-        and paths[10] == tmp_path
-        and paths[:1] == [Path("/photos/album/000000.jpg")]
-    )
+def test_paths_of_photos_take_little_memory():
+    n = 1000
+    tracemalloc.start()
+    paths = PhotoPaths(f"/photos/album/{i:06d}.jpg" for i in range(n))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 150 * n
+    assert len(paths) == n and paths[:1] == [Path("/photos/album/000000.jpg")]
+    assert paths[n - 1] == Path("/photos/album/000999.jpg")
     assert all(isinstance(path, Path) for path in paths)
 
 

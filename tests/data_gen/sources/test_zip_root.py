@@ -95,6 +95,34 @@ def test_bombs_and_broken_zips_are_refused_in_one_sentence(tmp_path, cache, monk
     assert not [p for p in cache.glob("*") if p.is_dir()]
 
 
+@pytest.mark.parametrize(
+    ("compression", "after", "at"),
+    [
+        (zipfile.ZIP_DEFLATED, b"PK\3\4", 45),  # in the content, which then is no such stream
+        (zipfile.ZIP_LZMA, b"PK\3\4", 50),
+        (zipfile.ZIP_BZIP2, b"PK\3\4", 45),
+        (zipfile.ZIP_DEFLATED, b"PK\1\2", 10),  # in the directory: an unknown compression,
+        (zipfile.ZIP_DEFLATED, b"PK\1\2", 6),  # an unknown version,
+        (zipfile.ZIP_DEFLATED, b"PK\1\2", 0),  # no entry
+    ],
+)
+def test_damage_of_each_kind_is_one_sentence(tmp_path, cache, compression, after, at):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("bo/0.jpg", b"abc" * 5000)
+    data = bytearray(path.read_bytes())
+    data[data.find(after) + at] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="cannot be unpacked .*; unpack it yourself"):
+        folder_of_root(path, cache)
+
+
+def test_what_is_not_unpacked_does_not_count(tmp_path, cache, monkeypatch):
+    path = zipped(tmp_path, **{"bo/film.mov": bytes(5 << 20)})
+    monkeypatch.setattr(zip_root, "MAX_BYTES", 1 << 20)
+    assert len(files_in(folder_of_root(path, cache))) == 6
+
+
 def test_a_damaged_member_leaves_nothing_half_done(tmp_path, cache):
     path = zipped(tmp_path)
     data = bytearray(path.read_bytes())

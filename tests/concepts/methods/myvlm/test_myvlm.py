@@ -12,6 +12,7 @@ from concepts.methods.myvlm import targets
 from concepts.methods.myvlm.heads import HeadSettings
 from concepts.methods.myvlm.learning import VectorSettings
 from concepts.methods.myvlm.method import MyVLM, MyVLMSettings
+from concepts.methods.myvlm.questions import load_questions
 from concepts.methods.prompting import conversation, load_templates
 from concepts.methods.protocol import Query, Reference
 from concepts.methods.registry import method_class
@@ -86,8 +87,8 @@ def known(policy, settings, database):
     monkeypatch = pytest.MonkeyPatch()
     for long in ("CAPTION_TOKENS", "ANSWER_TOKENS"):
         monkeypatch.setattr(targets, long, 6)
-    nobody = [plate("white"), plate("white", 44), plate("grey"), plate("grey", 44)]
-    costs = method.learn([concepts[name] for name in COLOURS], nobody)
+    negatives = [plate("white"), plate("white", 44), plate("grey"), plate("grey", 44)]
+    costs = method.learn([concepts[name] for name in COLOURS], negatives)
     monkeypatch.undo()
     assert [cost.name for cost in costs] == list(COLOURS) and not costs[0].reused
     assert all(cost.n_parameters > 2 * 48 and cost.n_bytes > 0 for cost in costs)
@@ -267,6 +268,22 @@ def test_what_cannot_be_learned_is_named_before_weights_load(settings, database,
 def test_settings_that_cannot_be_are_refused(wrong):
     with pytest.raises(InputError):
         MyVLMSettings(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 1}, {"steps": 0}])
+def test_a_head_that_would_learn_from_nothing_is_refused(wrong):
+    with pytest.raises(InputError, match="a head needs"):
+        HeadSettings(**wrong)
+
+
+def test_edited_questions_are_learned_anew(settings, tmp_path):
+    file = tmp_path / "questions.yaml"
+    found = []
+    for words in ("Where is {name}?", "What is {name}?"):
+        file.write_text(f"thing: [{words!r}]\nperson: [{words!r}]\n")
+        load_questions.cache_clear()
+        found.append(MyVLM.learned_from(replace(settings, questions=str(file))))
+    assert found[0] != found[1]
 
 
 def test_the_registry_knows_it_and_thresholds_need_no_learning_anew(settings):

@@ -174,10 +174,15 @@ def test_captions_and_answers_are_the_policys_own(plain, tmp_path, monkeypatch):
     assert all("<name>" not in str(t.prompt) for t in asked) and len(asked) <= 20
 
 
+def test_a_name_with_a_backslash_stands_in_captions_as_it_is(tmp_path):
+    (tmp_path / "captions.json").write_text('{"1.jpg": ["sks in the sun"]}')
+    assert owners_captions(tmp_path / "1.jpg", r"b\1") == [r"<b\1> in the sun"]
+
+
 def test_questions_with_another_placeholder_are_refused(tmp_path):
     (tmp_path / "q.yaml").write_text('thing: ["What is {it}?"]\nperson: []\n')
     with pytest.raises(InputError, match="placeholder"):
         load_questions(str(tmp_path / "q.yaml"))
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot read .*none.yaml"):
         load_questions(str(tmp_path / "none.yaml"))
     assert len(load_questions("toybox")["thing"]) == 10

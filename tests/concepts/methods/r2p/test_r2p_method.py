@@ -159,11 +159,22 @@ def test_a_concept_whose_images_do_not_open_is_named_and_the_others_are_found(
     torn = database.image_path(database.concepts()[NAMES[0]].images[0])
     torn.write_bytes(b"\x89PNG torn")
     r2p = make(lambda: policy, database, stages=["text"])
-    with pytest.raises(InputError, match=f"{NAMES[0]!r} cannot be learned, as no image of it"):
+    with pytest.raises(InputError, match=f"no photo of {NAMES[0]!r} can be used"):
         r2p.learn([database.concepts()[NAMES[0]]])
     found = r2p.identify(pictures())
     assert [one.candidate.name for one in found[1:]] == NAMES[1:]
     assert r2p.unreadable.counts == {"concept whose images do not open": 1}
+
+
+def test_a_concept_that_can_no_longer_be_learned_is_not_found(policy, database):
+    r2p = make(lambda: policy, database, stages=["text"])
+    assert r2p.identify(pictures())[0].candidate.name == NAMES[0]
+    photo = database.root / "new.png"
+    Image.new("RGB", (64, 64)).save(photo)
+    database.edit(NAMES[0], images=("new.png",))
+    photo.write_bytes(b"\x89PNG torn")
+    found = r2p.identify(pictures())
+    assert NAMES[0] not in {candidate.name for one in found for candidate in one.candidates}
 
 
 def test_concepts_come_go_and_are_renamed_while_it_answers(policy, database):

@@ -237,7 +237,7 @@ def test_what_is_retrieved_is_used_if_it_was_learned_and_recognized(
         def find(self, query):
             return [
                 Found("mia", "image", 0.9),
-                Found("stranger", "image", 0.8),
+                Found("unlearned", "image", 0.8),
                 Found("bo", "image", 0.7),
             ]
 
@@ -245,7 +245,7 @@ def test_what_is_retrieved_is_used_if_it_was_learned_and_recognized(
     _, (evidence,) = method(finder=Finds()).rows([query])
     assert [(e.name, e.similarity, e.used) for e in evidence] == [
         ("mia", 0.9, True),
-        ("stranger", 0.8, False),
+        ("unlearned", 0.8, False),
         ("bo", 0.7, True),
     ]
     p = known.recognize([(negatives[0], "mia"), (negatives[0], "bo")])
@@ -324,7 +324,7 @@ def test_what_cannot_be_learned_is_refused_before_the_policy_loads(method, datab
         ({"tokens": -1}, "tokens must be at least 0"),
         ({"flip": 2}, "flip must be from 0 to 1"),
         ({"learning_rate": 0}, "learning_rate must be above 0"),
-        ({"phrasings": "nowhere.yaml"}, "nowhere.yaml cannot be read"),
+        ({"phrasings": "nowhere.yaml"}, "cannot read nowhere.yaml"),
     ],
 )
 def test_settings_that_cannot_be(wrong, said):
