@@ -42,6 +42,7 @@ from benchmarks.metrics.retrieval import retrieval_metrics
 from benchmarks.report.evaluation_page import evaluation_page
 from concepts.methods.finding import ReferenceFinder, RetrievalSettings
 from concepts.methods.in_context import InContext
+from concepts.methods.prompting import without_references
 from concepts.methods.protocol import Method, Query, Reply
 from concepts.methods.registry import method_class
 from concepts.methods.systems import System, open_method, policy_loader, system_fingerprint
@@ -580,8 +581,17 @@ def _row(question: Question, reply: Reply, benchmark: Benchmark) -> dict:
 
 
 def _as_asked(question: Question, reply: Reply, benchmark: Benchmark) -> Question:
-    """The question with its prompt, and with the references that were retrieved for the reply."""
-    if question.references is None or reply.concepts:
+    """The question with its prompt, and with the references that were retrieved for the reply, or
+    with those of its own that the system kept."""
+    own = question.references or ()
+    if own and [one.name for one in reply.concepts] == [one.name for one in own]:
+        gone = {j for j, one in enumerate(reply.concepts) if not one.used}
+        question = replace(
+            question,
+            references=tuple(one for j, one in enumerate(own) if j not in gone),
+            prompt=question.prompt and without_references(question.prompt, gone),
+        )
+    elif question.references is None or reply.concepts:
         wrong = [one.name for one in reply.concepts if one.name not in question.names]
         question = replace(
             question,

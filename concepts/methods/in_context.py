@@ -2,15 +2,17 @@
 
 References are handed over with the query (the *skip-retrieval* protocol of RePIC 2506.18369), or
 the system finds them among the concepts that the user owns (its *retrieval* protocol,
-:mod:`concepts.methods.finding`). What was retrieved, how similar it is and what the policy said of
-it is part of every reply.
+:mod:`concepts.methods.finding`). Either way the policy may be asked first, of each reference by
+itself, whether it is in the image (R2P 2503.18623 verifies candidates so), and is shown only those
+that it says yes to. What was retrieved, how similar it is and what the policy said of it is part of
+every reply.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from concepts.concept import Concept
-from concepts.methods.prompting import without_pictures, without_words
+from concepts.methods.prompting import without_pictures, without_references, without_words
 from concepts.methods.protocol import (
     Evidence,
     Learned,
@@ -19,12 +21,9 @@ from concepts.methods.protocol import (
     Query,
     Reference,
 )
-from concepts.methods.verification import (
-    presence_probabilities,
-    presence_row,
-    reasoned_probabilities,
-)
+from concepts.methods.verification import presence_row, reasoned_probabilities
 from data_gen.files.errors import InputError
+from rewards.names import names_written
 from rl.policy.generation import row_size
 from rl.policy.likelihood import yes_probabilities
 
@@ -50,10 +49,19 @@ class InContextSettings:
             "where the policy can compare (docs/recipes.md)."
         },
     )
+    gate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Least p(yes), 0-1, with which the policy is shown a reference that is handed "
+            "over; those that the question names are always shown. null: all are."
+        },
+    )
 
     def __post_init__(self):
         if self.show not in SHOW:
             raise InputError(f"show must be one of {', '.join(SHOW)}, not {self.show!r}")
+        if self.gate is not None and not 0 <= self.gate <= 1:
+            raise InputError(f"gate must be a probability, not {self.gate!r}")
 
 
 class InContext(Method):
@@ -76,15 +84,21 @@ class InContext(Method):
     def recognize(self, pairs: Sequence[tuple[Picture, str]]) -> list[float]:
         """The policy's p(yes) to the object-consistency question with the concept's picture; or
         with its words alone, where ``show`` is text."""
+        return self._seen([(image, self.reference(name)) for image, name in pairs])
+
+    def _seen(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[float]:
+        """p(yes) that each reference is in its image."""
         rows = []
-        for image, name in pairs:
-            reference, words = self.reference(name), self.settings.show == "text"
+        for image, reference in pairs:
+            words = self.settings.show == "text"
             picture = self._opened(reference.image)
             info = reference.info if words else None
             row = presence_row(
-                self._opened(image), name, picture, info, reasons=self.settings.reasons
+                self._opened(image), reference.name, picture, info, reasons=self.settings.reasons
             )
             rows.append(without_pictures(row, 1) if words else row)
+        if not rows:
+            return []
         model, processor = self.load()
         ask = reasoned_probabilities if self.settings.reasons else yes_probabilities
         return ask(model, processor, rows, batch_size=self.batch_size)
@@ -107,35 +121,48 @@ class InContext(Method):
         return without_pictures(row, len(references)) if show == "text" else row
 
     def rows(self, queries: Sequence[Query]) -> tuple[list[dict], list[tuple[Evidence, ...]]]:
-        """The references that were handed over or retrieved, then the image, then the words."""
-        rows, concepts = [], []
+        """The references that were handed over or retrieved and, where that is asked first, seen by
+        the policy; then the image, then the words."""
+        found: list[tuple[Query, Sequence[Reference], list[Evidence]]] = []
         for query in queries:
-            references, evidence = query.references, []
-            if references is None:
-                references, evidence = self._find(query)
+            if query.references is None:
+                references, evidence = self._retrieved(query)
                 query = replace(query, image=self._opened(query.image))
+            else:
+                references, evidence = query.references, []
+            found.append((query, references, evidence))
+        asked = [
+            (i, j)
+            for i, (query, references, _) in enumerate(found)
+            if self._least(query) is not None and query.image is not None
+            for j, one in enumerate(references)
+            if one.image is not None and self._doubted(query, one)
+        ]
+        seen = self._seen([(found[i][0].image, found[i][1][j]) for i, j in asked])
+        p = dict(zip(asked, seen, strict=True))
+        rows, concepts = [], []
+        for i, (query, references, evidence) in enumerate(found):
+            least = self._least(query)
+            if least is not None:
+                evidence = [
+                    replace(one, p=p.get((i, j)), used=p.get((i, j), 1.0) >= least)
+                    for j, one in enumerate(evidence or [Evidence(r.name) for r in references])
+                ]
+                gone = {j for j, one in enumerate(evidence) if not one.used}
+                if query.prompt is not None:
+                    query = replace(query, prompt=without_references(query.prompt, gone))
+                references = [one for j, one in enumerate(references) if j not in gone]
             rows.append(self.row(query, references))
             concepts.append(tuple(evidence))
         return rows, concepts
 
-    def _find(self, query: Query) -> tuple[list[Reference], list[Evidence]]:
-        """The references that were retrieved and, where they are verified, confirmed."""
-        references, evidence = self._retrieved(query)
-        if self.verify is None or not references or query.image is None:
-            return references, evidence
-        threshold = self.verify
-        model, processor = self.load()
-        p = presence_probabilities(
-            model,
-            processor,
-            self._opened(query.image),
-            [(r.name, self._opened(r.image)) for r in references],
-            batch_size=self.batch_size,
-        )
-        evidence = [
-            replace(one, p=of, used=of >= threshold) for one, of in zip(evidence, p, strict=True)
-        ]
-        return [r for r, one in zip(references, evidence, strict=True) if one.used], evidence
+    def _least(self, query: Query) -> float | None:
+        return self.verify if query.references is None else self.settings.gate
+
+    def _doubted(self, query: Query, reference: Reference) -> bool:
+        """Whether the policy is asked for a reference: all that were retrieved, and of those that
+        were handed over the ones that the question does not name."""
+        return query.references is None or not names_written(query.text, [reference.name])
 
     def _retrieved(self, query: Query) -> tuple[list[Reference], list[Evidence]]:
         if self.finder is None:

@@ -5,7 +5,7 @@ The templates of :data:`PROMPTS` are those of the published benchmarks. A query 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -138,6 +138,27 @@ def without_pictures(row: dict, n: int) -> dict:
         for message in row["prompt"]
     ]
     return {**row, "prompt": prompt, "images": row["images"][n:]}
+
+
+def without_references(prompt: list[dict], gone: Collection[int]) -> list[dict]:
+    """A conversation without some of its references: each is a picture and the words behind it, up
+    to the next picture.
+
+    Args:
+        prompt: the pictures of N references, then perhaps the one that is asked about.
+        gone: places of references, 0 to N - 1.
+    """
+    place = -1
+
+    def keeps(part: dict) -> bool:
+        nonlocal place
+        place += part["type"] == "image"
+        return place not in gone
+
+    return [
+        {**message, "content": [part for part in message["content"] if keeps(part)]}
+        for message in prompt
+    ]
 
 
 def without_words(prompt: list[dict], infos: Sequence[str | None]) -> list[dict]:

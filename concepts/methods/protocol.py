@@ -25,7 +25,7 @@ from data_gen.files.errors import InputError
 from data_gen.images.boxes import Box, relative
 from data_gen.images.photos import PhotoError, open_photo
 from data_gen.tasks.questions import Reference, visual_localization_row
-from rewards.parsing import one_box
+from rewards.parsing import answer_part, one_box
 from rl.policy.boxes import box_frames
 from rl.policy.generation import complete, length_batches, row_size
 from rl.policy.likelihood import option_log_likelihoods, yes_probabilities
@@ -94,7 +94,7 @@ class Reply:
         box_frame: [width, height] of the frame in which the policy writes boxes; ``None`` where no
             box is asked for.
         concepts: the concepts that were retrieved, the most similar first, and what became of each;
-            empty where references were handed over.
+            of references that were handed over only where the policy was asked for them first.
     """
 
     id: str
@@ -102,6 +102,11 @@ class Reply:
     n_tokens: int
     box_frame: list[float] | None = None
     concepts: tuple[Evidence, ...] = ()
+
+    @property
+    def caption(self) -> str:
+        """The text without reasoning: see :func:`rewards.parsing.answer_part`."""
+        return answer_part(self.text)
 
 
 @dataclass(frozen=True)
@@ -320,7 +325,7 @@ class Method(ABC):
             frames = box_frames(model, processor, asked, self.box_convention)
             texts = complete(model, processor, asked, LOCATE_TOKENS)
             for i, frame, (text, _) in zip(batch, frames, texts, strict=True):
-                box = one_box(text)
+                box = one_box(answer_part(text))
                 if box is not None:
                     x0, y0, x1, y1 = box
                     found[i] = inside((x0, y0, x1, y1), frame)

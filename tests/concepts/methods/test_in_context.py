@@ -189,13 +189,7 @@ def test_a_query_without_references_needs_retrieval():
 @pytest.mark.parametrize("threshold", [0, 0.5, 1])
 def test_references_that_the_policy_does_not_confirm_are_dropped(finder, monkeypatch, threshold):
     said = {"mia": 0.9, "bo": 0.3, "kim": 0.1}
-    seen = []
-
-    def probabilities(model, processor, image, candidates, *, batch_size):
-        seen.append((image.getpixel((0, 0)), [name for name, _ in candidates], batch_size))
-        return [said[name] for name, _ in candidates]
-
-    monkeypatch.setattr(in_context, "presence_probabilities", probabilities)
+    asked_of = believes(monkeypatch, said)
     asked = InContext(
         lambda: ("model", "processor"), write, finder=finder, verify=threshold, batch_size=3
     )
@@ -204,8 +198,56 @@ def test_references_that_the_policy_does_not_confirm_are_dropped(finder, monkeyp
     kept = [one.name for one in concepts if one.used]
     assert kept == [one.name for one in concepts if said[one.name] >= threshold]
     assert len(row["images"]) == len(kept) + 1
-    assert seen == [((0, 0, 255), [one.name for one in concepts], 3)]
+    assert asked_of == [((0, 0, 255), one.name) for one in concepts]
     assert all(isinstance(one, Evidence) and one.similarity is not None for one in concepts)
+
+
+def believes(monkeypatch, said):
+    """A policy that says yes to each name with this probability; returns what it was asked."""
+    asked = []
+
+    def probabilities(model, processor, rows, *, batch_size):
+        names = [query_of_row(row).references[0].name for row in rows]
+        asked.extend(
+            (row["images"][-1].getpixel((0, 0)), n) for row, n in zip(rows, names, strict=True)
+        )
+        return [said[name] for name in names]
+
+    monkeypatch.setattr(in_context, "yes_probabilities", probabilities)
+    return asked
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["words to be chosen", "a prompt"])
+def test_references_that_are_handed_over_pass_the_gate_or_are_not_shown(
+    owned, monkeypatch, written
+):
+    asked_of = believes(monkeypatch, {"mia": 0.9, "bo": 0.3, "kim": 0.6})
+    asked = InContext(lambda: (None, None), write, settings=InContextSettings(gate=0.5))
+    given = tuple(owned[name] for name in ("bo", "mia", "kim"))
+    queries = [
+        replace(ask(colour), references=given, text=text)
+        for colour, text in (("blue", "Describe it."), ("red", "Where is <bo>?"))
+    ]
+    if written:
+        queries = [replace(query, prompt=write(query, given)) for query in queries]
+    rows, evidence = asked.rows([asked.open(query) for query in queries])
+    # Whom the question names is shown without being asked for.
+    assert [name for _, name in asked_of] == ["bo", "mia", "kim", "mia", "kim"]
+    assert [[(e.name, e.p, e.used) for e in of] for of in evidence] == [
+        [("bo", 0.3, False), ("mia", 0.9, True), ("kim", 0.6, True)],
+        [("bo", None, True), ("mia", 0.9, True), ("kim", 0.6, True)],
+    ]
+    for row, query, kept in zip(rows, queries, (given[1:], given), strict=True):
+        plain = replace(query, references=kept, prompt=None)
+        expected, _ = InContext(list, write).rows([asked.open(plain)])
+        assert row["prompt"] == expected[0]["prompt"]
+        assert [i.tobytes() for i in row["images"]] == [i.tobytes() for i in expected[0]["images"]]
+
+
+@pytest.mark.parametrize("gate", [-0.1, 1.5])
+def test_a_gate_is_a_probability(gate):
+    with pytest.raises(InputError, match="gate must be a probability"):
+        InContextSettings(gate=gate)
 
 
 def test_images_are_opened_and_shrunk(owned, tmp_path):
