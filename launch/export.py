@@ -31,6 +31,7 @@ from data_gen.files.sentences import next_commands
 from data_gen.files.settings import read_settings
 from data_gen.rows import read_rows
 from rewards.names import find_names, tally
+from rewards.parsing import answer_part
 from rewards.visual_localization import visual_localization
 from rl.exporting.card import run_card
 from rl.exporting.merging import Agreement, Replies, compare, merge, replies, save
@@ -189,14 +190,14 @@ def said(row: dict, text: str) -> object:
         )
     if row["answer"] is not None:
         return text.strip().casefold()
-    names = find_names(text, {*row["names"], *row["absent_names"]})
+    names = find_names(answer_part(text), {*row["names"], *row["absent_names"]})
     return names.written, names.unlisted
 
 
 def recall(rows: Sequence[dict], texts: Sequence[str]) -> float | None:
     """Share of the expected names that are written, over all rows; ``None`` where none is."""
     tallies = [
-        tally(find_names(text, row["names"]).written, row["names"])
+        tally(find_names(answer_part(text), row["names"]).written, row["names"])
         for row, text in zip(rows, texts, strict=True)
         if row["names"] and row["answer"] is None and row["box"] is None
     ]

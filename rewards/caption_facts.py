@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rewards.parsing import completion_text
+from rewards.parsing import caption_text
 
 
 def caption_facts(
@@ -53,7 +53,7 @@ def caption_facts(
     if reader is None:
         raise ValueError("caption_facts needs a reader, such as data_gen.toybox.facts:read_facts")
     return [
-        None if truth is None else _score(*reader(completion_text(completion), truth))
+        None if truth is None else _score(*reader(caption_text(completion), truth))
         for completion, truth in zip(completions, facts, strict=True)
     ]
 

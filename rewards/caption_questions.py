@@ -46,7 +46,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
-from rewards.parsing import completion_text
+from rewards.parsing import caption_text
 from rewards.penalties import ngrams, repeated
 from rewards.unicode_text import words
 
@@ -98,7 +98,7 @@ def caption_questions(
     for i, (completion, row) in enumerate(zip(completions, rows, strict=True)):
         if row is None:
             continue
-        text = completion_text(completion)
+        text = caption_text(completion)
         if len(completion_ids[i] if completion_ids else ()) > max_tokens or is_degenerate(text):
             rewards[i] = -1.0
         elif not text.strip():

@@ -18,7 +18,8 @@ where either may be rare; here every name that was given is one such answer.
 Cheats refused by all: one name fifty times (names are a set), bare names and lists of them, the
 echo of the prompt, and length made of blanks, padding or repetition (the floor counts what is shown
 and said anew, see `rewards.length`), a caption wrapped in `<bo>…</bo>` (markup is no mention, for
-any number of names; RePIC's code refuses it for one), names inside other words. Refused by
+any number of names; RePIC's code refuses it for one), names inside other words, names and length
+in reasoning (`<think>…</think>`; only what follows is the caption). Refused by
 `mention_f1` and `mention_balanced` only: invented tags.
 
 A long caption that names everyone who was given, seen or not. `mention_ratio` pays for it in full.
@@ -39,7 +40,7 @@ from itertools import repeat
 
 from rewards.length import check_unit, counted_length
 from rewards.names import Tally, find_names, tally
-from rewards.parsing import completion_text
+from rewards.parsing import answer_part, completion_text
 
 TASK = "identity_consistency"
 
@@ -89,7 +90,7 @@ def mention_ratio(
             rewards.append(None)
             continue
         text = completion_text(completion)
-        found = find_names(text, expected)
+        found = find_names(answer_part(text), expected)
         ratio = len(found.written - found.closed) / len(set(expected))
         long_enough = counted_length(text, ids, unit, uncounted_ids, prompt) >= floor
         rewards.append(ratio if long_enough else 0.0)
@@ -206,7 +207,7 @@ def _score_sets(
         text = completion_text(completion)
         expected = set(row_names or ())
         absent = set(row_absent or ()) - expected
-        found = find_names(text, expected | absent)
+        found = find_names(answer_part(text), expected | absent)
         # A closing tag cancels an expected name, but not an absent one, which still costs.
         names_tally = tally(found.written - (found.closed & expected), expected, found.unlisted)
         long_enough = counted_length(text, ids, unit, uncounted_ids, prompt) >= floor

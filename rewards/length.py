@@ -13,6 +13,9 @@ Length is what a caption shows and has not said before: nothing else can reach a
    take, counts in full from 0.65. Lowest shares of long captions: 0.67 among the toybox's true ones
    of toys that differ in one attribute each, 0.83 of random toys, 0.95 of the released RePIC model.
 
+3. Reasoning is no caption (`rewards.parsing.answer_part`). Of its tokens the caption has the share
+   that its words may take of all words, since no reward knows the tokenizer.
+
 So repeating a caption multiplies its length by at most 1.54, however often, and filling it up with
 one-token words by about 2.5; an echo of the prompt has no length.
 
@@ -34,7 +37,7 @@ import re
 from collections.abc import Sequence
 from itertools import repeat
 
-from rewards.parsing import completion_text, prompt_text
+from rewards.parsing import answer_part, completion_text, prompt_text
 from rewards.unicode_text import blank_bytes, words
 
 TASK = "identity_consistency"
@@ -114,7 +117,7 @@ def counted_length(
     """Length of a caption, without what shows nothing or was said before.
 
     Args:
-        text: the caption.
+        text: all that the model wrote, reasoning included, which does not count.
         ids: its C token ids; only "tokens" needs them.
         unit: "tokens", "words" or "characters".
         uncounted_ids: token ids that add no length.
@@ -123,20 +126,25 @@ def counted_length(
     Returns:
         The length in units, at least 0; that of `full_length` for an ordinary caption.
     """
-    full = full_length(text, ids, unit, uncounted_ids)
-    shown = full if unit == "words" else max(full - blank_bytes(text), 0)
-    return int(shown * min(1.0, new_share(text, prompt_text(prompt)) / _NEW_SHARE))
+    full, caption = full_length(text, ids, unit, uncounted_ids), answer_part(text)
+    shown = full if unit == "words" else max(full - blank_bytes(caption), 0)
+    return int(shown * min(1.0, new_share(caption, prompt_text(prompt)) / _NEW_SHARE))
 
 
 def full_length(text: str, ids, unit: str = "tokens", uncounted_ids=()) -> int:
     """All that a caption writes: its ids that are not in `uncounted_ids`, its words without
-    punctuation, or its characters."""
+    punctuation, or its characters; of a text with reasoning, what follows."""
+    caption = answer_part(text)
     if unit == "characters":
-        return len(text)
+        return len(caption)
     if unit == "words":
-        return sum(word[0].isalnum() for word in words(text))
+        return sum(word[0].isalnum() for word in words(caption))
     uncounted = frozenset(uncounted_ids)
-    return sum(token not in uncounted for token in ids)
+    tokens = sum(token not in uncounted for token in ids)
+    if caption == text:
+        return tokens
+    size = len(caption.encode("utf-8", "surrogatepass"))  # a token holds at least one byte
+    return min(size, int(tokens * _weight(caption) / max(_weight(text), 1)))
 
 
 def new_share(text: str, given: str = "") -> float:
@@ -187,6 +195,11 @@ def _words(text: str) -> list[str]:
     """The words of a text; a tag is one, so that a name is no copy."""
     parts = enumerate(_TAG.split(text))
     return [word for i, part in parts for word in ([part] if i % 2 else words(part))]
+
+
+def _weight(text: str) -> int:
+    """About how many tokens the words of a text take."""
+    return sum(map(_tokens, _words(text)))
 
 
 def _comparable(word: str) -> str:

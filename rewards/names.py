@@ -134,6 +134,8 @@ def name_problem(name: object) -> str | None:
         return "is not bare (write bo, not <bo>)"
     if key.startswith("/"):
         return "begins with a slash, as a closing tag does"
+    if key in ("think", "answer"):
+        return f"is <{key}> as a tag, which models write around their reasoning and answers"
     return None
 
 

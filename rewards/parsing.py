@@ -3,8 +3,9 @@
 Every parser takes any string, takes time linear in its length, and returns None where there is no
 single clear answer. None of them raises.
 
-Which part of a text is the answer is one setting, `answer_format`, of the rewards and of the
-benchmarks: see `answer_part`.
+Which part of a text is the answer, or the caption, is decided by `answer_part` alone: what a model
+writes while it reasons earns and costs nothing, in rewards and benchmarks of every task. For
+answers and boxes it is a setting, `answer_format`; captions are read as "auto" (`caption_text`).
 """
 
 from __future__ import annotations
@@ -89,25 +90,29 @@ def answer_part(text: str, answer_format: str = "auto") -> str:
         The answer; "" where the tags do not leave one: reasoning that never ends or comes after
         something else, two blocks of reasoning or of answers, tags that cross.
     """
-    if answer_format == "plain":
+    return " ".join(text[start:end] for start, end in _answer_spans(text, answer_format))
+
+
+def caption_text(completion: str | list[dict]) -> str:
+    """The caption that the model wrote: its text after reasoning, see `answer_part`.
+
+    Args:
+        completion: as in `completion_text`.
+    """
+    return answer_part(completion_text(completion))
+
+
+def answer_in_place(text: str) -> str:
+    """A text of the same length with spaces for all that is not its answer (`answer_part`), so that
+    what is found in it has its place in the text."""
+    spans = _answer_spans(text, "auto")
+    if spans == [(0, len(text))]:
         return text
-    tags = [(m[1] + m[2].lower(), m.start(), m.end()) for m in _TAG.finditer(text)]
-    kinds = [kind for kind, _, _ in tags]
-    start = 0
-    if "think" in kinds or "/think" in kinds:
-        # A chat template may have opened the reasoning, so that only its end is written.
-        opened = kinds[:1] == ["think"] and not text[: tags[0][1]].strip()
-        close = 1 if opened else 0
-        if kinds[close : close + 1] != ["/think"]:
-            return ""
-        start = tags[close][2]
-        tags, kinds = tags[close + 1 :], kinds[close + 1 :]
-    if not kinds:
-        return text[start:] if answer_format == "auto" else ""
-    if kinds != ["answer", "/answer"]:
-        return ""
-    (_, before, inner), (_, end, after) = tags
-    return f"{text[start:before]} {text[inner:end]} {text[after:]}"
+    kept, end = [], 0
+    for start, to in spans:
+        kept += [" " * (start - end), text[start:to]]
+        end = to
+    return "".join(kept) + " " * (len(text) - end)
 
 
 def yes_or_no(text: str) -> str | None:
@@ -193,3 +198,26 @@ def _messages_text(messages) -> str:
             # Arrow fills every part with every key, so an image part has a text that is None.
             texts += [part["text"] for part in content if isinstance(part.get("text"), str)]
     return "\n".join(texts)
+
+
+def _answer_spans(text: str, answer_format: str) -> list[tuple[int, int]]:
+    """Where the answer stands in a text; see `answer_part`."""
+    if answer_format == "plain":
+        return [(0, len(text))]
+    tags = [(m[1] + m[2].lower(), m.start(), m.end()) for m in _TAG.finditer(text)]
+    kinds = [kind for kind, _, _ in tags]
+    start = 0
+    if "think" in kinds or "/think" in kinds:
+        # A chat template may have opened the reasoning, so that only its end is written.
+        opened = kinds[:1] == ["think"] and not text[: tags[0][1]].strip()
+        close = 1 if opened else 0
+        if kinds[close : close + 1] != ["/think"]:
+            return []
+        start = tags[close][2]
+        tags, kinds = tags[close + 1 :], kinds[close + 1 :]
+    if not kinds:
+        return [(start, len(text))] if answer_format == "auto" else []
+    if kinds != ["answer", "/answer"]:
+        return []
+    (_, before, inner), (_, end, after) = tags
+    return [(start, before), (inner, end), (after, len(text))]

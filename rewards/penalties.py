@@ -16,7 +16,7 @@ which lowers the share by as much as it adds.
 
 from __future__ import annotations
 
-from rewards.parsing import completion_text, prompt_text
+from rewards.parsing import caption_text, prompt_text
 from rewards.unicode_text import words
 
 TASK = "identity_consistency"
@@ -41,7 +41,7 @@ def repetition(completions, *, task, ngram: int = 4, **_) -> list[float | None]:
     """
     _check(ngram)
     return [
-        repeated(ngrams(completion_text(completion), ngram)) if row_task == TASK else None
+        repeated(ngrams(caption_text(completion), ngram)) if row_task == TASK else None
         for completion, row_task in zip(completions, task, strict=True)
     ]
 
@@ -67,7 +67,7 @@ def copying(prompts, completions, *, task, ngram: int = 5, **_) -> list[float | 
     """
     _check(ngram)
     return [
-        _copied(ngrams(completion_text(completion), ngram), ngrams(prompt_text(prompt), ngram))
+        _copied(ngrams(caption_text(completion), ngram), ngrams(prompt_text(prompt), ngram))
         if row_task == TASK
         else None
         for prompt, completion, row_task in zip(prompts, completions, task, strict=True)

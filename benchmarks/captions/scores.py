@@ -126,7 +126,7 @@ def caption_scores(
     found: dict[str, dict[str, Metric]] = {label: {} for label in said}
     features = _features(settings, len(infos), images)
     for label, predictions in said.items():
-        texts = [prediction.text for prediction in predictions]
+        texts = [prediction.caption for prediction in predictions]
         for name in settings.scores:
             if name == "length":
                 found[label] |= length_metrics([p.n_tokens for p in predictions])
@@ -146,7 +146,7 @@ def corpus_bleu(
 
     there = [i for i, of in enumerate(truths) if of]
     return {
-        label: bleu([predictions[i].text for i in there], [truths[i] for i in there])
+        label: bleu([predictions[i].caption for i in there], [truths[i] for i in there])
         for label, predictions in said.items()
     }
 

@@ -14,6 +14,7 @@ from benchmarks.formats.files import find_image, is_name, read_json
 from data_gen.files.errors import InputError
 from data_gen.files.json_stream import is_text
 from data_gen.files.skipped import SkippedItems, printable
+from rewards.parsing import answer_part
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Caption:
 def read_captions(path: str | Path) -> tuple[list[Caption], SkippedItems]:
     """Every usable row of a caption file, in order, and what is wrong with the others.
 
+    Reasoning is no part of a caption (:func:`rewards.parsing.answer_part`).
     A caption may be empty, which names nobody; one that is null was never made, and is skipped.
 
     Raises:
@@ -132,7 +134,7 @@ def _caption(row: Any) -> Caption | str:
     # An empty caption is one, so is_text is not asked.
     if not isinstance(text, str) or any("\ud800" <= char <= "\udfff" for char in text):
         return "caption that is no text"
-    return Caption(image, tuple(names), text)
+    return Caption(image, tuple(names), answer_part(text))
 
 
 def _names(value: Any) -> list:

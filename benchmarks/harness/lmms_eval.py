@@ -10,6 +10,7 @@ from benchmarks.metrics.naming import count_names, naming_metrics
 from benchmarks.metrics.recognition import recognition_metrics
 from benchmarks.metrics.repic_naming import published_tallies
 from rewards.names import names_written
+from rewards.parsing import answer_part
 
 _NAMING = ("f1", "precision", "recall", "published_f1", "names_given")
 
@@ -53,7 +54,11 @@ def doc_to_target(doc):
 
 
 def process_naming(doc, results):
-    entry = {"text": results[0], "names": list(doc["names"]), "absent": list(doc["absent_names"])}
+    entry = {
+        "text": answer_part(results[0]),
+        "names": list(doc["names"]),
+        "absent": list(doc["absent_names"]),
+    }
     return {f"byname_{key}": entry for key in _NAMING}
 
 

@@ -17,7 +17,7 @@ from benchmarks.metrics.multiple_choice import answered_option
 from concepts.methods.protocol import Reply
 from data_gen.images.photos import to_rgb
 from rewards.names import find_names
-from rewards.parsing import answer_part, yes_or_no
+from rewards.parsing import answer_in_place, answer_part, yes_or_no
 from rewards.preference import TASK as PREFERENCE
 from rewards.preference import read_chain
 from rewards.visual_localization import iou
@@ -74,7 +74,7 @@ def name_marks(text: str, expected: Sequence[str], absent: Sequence[str]) -> lis
     For colouring only; what counts is :func:`rewards.names.find_names`, asked here about each tag
     and, for names it found bare, about the whole text.
     """
-    listed = {*expected, *absent}
+    listed, text = {*expected, *absent}, answer_in_place(text)
     marks = []
     for tag in _TAG.finditer(text):
         found = find_names(tag[0], listed)
@@ -125,7 +125,7 @@ def _output(row: dict, prediction: Reply) -> dict:
         out["right"] = yes_or_no(answer_part(text)) == row["answer"]
     else:
         expected, absent = row["names"], row["absent_names"]
-        found = find_names(text, {*expected, *absent})
+        found = find_names(answer_part(text), {*expected, *absent})
         written = found.written - (found.closed & set(expected))
         out["marks"] = name_marks(text, expected, absent)
         out["missed"] = [name for name in expected if name not in written]

@@ -98,8 +98,9 @@ def choice_metrics(
         letter, and where there is none by words), ``answered`` (share with one or the other) and
         ``first`` (share of answers that are the first option; 1 / options without a habit).
     """
-    letters = [answered_letter(t, len(o)) for t, o in zip(texts, options, strict=True)]
-    words = [answered_text(t, o) for t, o in zip(texts, options, strict=True)]
+    said = [answer_part(text) for text in texts]
+    letters = [answered_letter(t, len(o)) for t, o in zip(said, options, strict=True)]
+    words = [answered_text(t, o) for t, o in zip(said, options, strict=True)]
     chosen = [answered_option(t, o) for t, o in zip(texts, options, strict=True)]
 
     def right(found):

@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.metrics.intervals import Metric, ratio
 from rewards.names import Tally, find_names, tally
+from rewards.parsing import answer_part
 from rewards.unicode_text import normalise
 
 
@@ -27,11 +28,12 @@ def count_names(text: str, expected: Sequence[str], absent: Sequence[str] = ()) 
     """Hits, extras and misses of one caption.
 
     Args:
-        text: the caption; any string.
+        text: what was written; any string. Reasoning is no caption
+            (:func:`rewards.parsing.answer_part`).
         expected: bare names of the concepts in the image.
         absent: bare names given in the prompt whose concept is not in the image.
     """
-    found = find_names(text, {*expected, *absent})
+    found = find_names(answer_part(text), {*expected, *absent})
     return tally(found.written - (found.closed & set(expected)), expected, found.unlisted)
 
 

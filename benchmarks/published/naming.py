@@ -119,7 +119,7 @@ class Naming(Published):
         return checked(found, s.path, self.skipped)
 
     def score_set(self, control, questions, replies, likelihoods) -> dict[str, Metric]:
-        texts = [reply.text for reply in replies]
+        texts = [reply.caption for reply in replies]
         expected = [question.names for question in questions]
         # What was retrieved is given, too, whether verification kept it or not.
         given = [

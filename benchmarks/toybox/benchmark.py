@@ -510,7 +510,7 @@ def _score_captions(questions, replies) -> dict[str, Metric]:
             ]
         ),
         **attribute_metrics(
-            [read_caption(r.text) for r in replies], [q.truth["toys"] for q in questions]
+            [read_caption(r.caption) for r in replies], [q.truth["toys"] for q in questions]
         ),
         **length_metrics([r.n_tokens for r in replies]),
     }

@@ -56,7 +56,7 @@ def list_metrics(toys: Sequence[Sequence[dict]], replies: Sequence[Reply]) -> di
         toys whose place in the list, from the left, holds a toy of their kind and colour), and the
         two of :func:`benchmarks.metrics.attributes.attribute_metrics`.
     """
-    claims = [read_caption(reply.text) for reply in replies]
+    claims = [read_caption(reply.caption) for reply in replies]
     placed = [
         sum(
             (claim["kind"], claim["colour"]) == (toy["kind"], toy["colour"])

@@ -13,6 +13,7 @@ from concepts.methods.protocol import Evidence
 from data_gen.images.boxes import Box
 from data_gen.rows.contact_sheet import FONTS, writable
 from rewards.names import name_key, names_written
+from rewards.parsing import answer_in_place
 
 COLOURS = ("#1f6feb", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#9a6700")
 """Of those who are there, in turn; dark enough for white letters and for a white page."""
@@ -119,7 +120,8 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
 
 
 def _places(text: str, keys: dict[str, str]) -> list[tuple[int, int, str]]:
-    """Where a text writes which name: in tags, and as whole words where it counts as written."""
+    """Where an answer writes which name: in tags, and as whole words where it counts as written."""
+    text = answer_in_place(text)
     found = [
         (tag.start(), tag.end(), name_key(tag[1]))
         for tag in _TAG.finditer(text)

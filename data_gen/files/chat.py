@@ -15,6 +15,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from data_gen.files.errors import InputError
 from data_gen.files.redaction import redacted
+from rewards.parsing import answer_part
 
 _RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 """HTTP statuses after which the same question is sent again."""
@@ -64,7 +65,7 @@ def chat(
     max_tokens: int | None = None,
     temperature: float = 0.0,
 ) -> str:
-    """The model's answer.
+    """The model's answer, without reasoning (:func:`rewards.parsing.answer_part`).
 
     Args:
         endpoint: where to ask.
@@ -198,6 +199,7 @@ def _content(url: str, data: bytes, key: str | None) -> str:
             f"{url} answers in another form ({_short(data, key)}); is it an "
             f"OpenAI-compatible chat endpoint?"
         )
+    content = answer_part(content)
     return content.replace(key, "[key]") if key and len(key) >= 8 else content
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from data_gen.rows.contract import TRUTH
 from rewards.names import find_names, name_key
+from rewards.parsing import answer_in_place, answer_part
 
 _TAG = re.compile(r"<[^<>]{1,80}>")
 
@@ -23,7 +24,7 @@ def listed_names(row: dict) -> list[str]:
 
 def is_silent(text: str, names: list[str]) -> bool:
     """Whether a caption writes neither a listed name nor an unlisted tag (:mod:`rewards.names`)."""
-    found = find_names(text, names)
+    found = find_names(answer_part(text), names)
     return not found.written and not found.unlisted
 
 
@@ -77,6 +78,7 @@ class NameTokens:
             again (as it is spelt in other characters than those listed).
         """
         text, ends = self._text_and_ends(ids)
+        text = answer_in_place(text)
         spans = [tag.span() for tag in _TAG.finditer(text)]
         for name in find_names(text, names).written:
             words = r"[\s_]+".join(re.escape(word) for word in re.split(r"[\s_]+", name.strip()))

@@ -74,6 +74,16 @@ CHEATS = {
     "dots": NAMES + ". " * 60,
     "one emoji over and over": NAMES + "\U0001f436" * 60,
     "long numbers": NAMES + " ".join(str(7**n) for n in range(20, 40)),
+    "names in reasoning": f"<think>{NAMED}</think>" + "It is so. " * 12,
+    "reasoning alone": f"<think>{NAMED}</think>",
+    "reasoning for length": f"<think>{CAPTION}</think>{NAMES}",
+    "short words of reasoning": "<think>" + " ".join("abcdefgh" * 14) + f"</think>{NAMES}",
+    "reasoning that ends unopened": f"{NAMED}</think>{NAMES}",
+    "reasoning that never ends": f"<think>{NAMED}",
+    "reasoning after the caption": f"{NAMED} <think>{CAPTION}</think>",
+    "reasoning in reasoning": f"<think>a<think>b</think>{NAMED}</think>{NAMED}",
+    "100 k of reasoning": "<think>" + "<bo> " * 20_000 + "</think>",
+    "100 k ends of reasoning": "</think>" * 12_500 + NAMED,
     "lone surrogates": "\ud800 \udfff\ud800<\udc00> [\ud83d]",
 }
 

@@ -4,12 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.harness.samples import name_marks
 from benchmarks.metrics.intervals import value
 from benchmarks.metrics.localization import localization_metrics
 from benchmarks.metrics.multiple_choice import answered_option
+from benchmarks.metrics.naming import count_names
 from benchmarks.metrics.recognition import recognition_metrics
-from rewards import object_consistency, visual_localization
-from rewards.parsing import answer_part, one_box, yes_or_no
+from concepts.app.marking import answer_html
+from concepts.methods.protocol import Reply
+from rewards import mention_f1, mention_ratio, object_consistency, visual_localization
+from rewards.length import counted_length
+from rewards.names import name_problem, names_written
+from rewards.parsing import answer_in_place, answer_part, caption_text, one_box, yes_or_no
+from rl.credit.names import is_silent
+from tests.rewards.conftest import CAPTION
 
 BOX = (10, 20, 30, 40)
 
@@ -98,6 +106,59 @@ def test_rewards_and_benchmarks_read_alike(batch):
         found = recognition_metrics(texts, ["yes"] * 3, answer_format=answer_format)
         assert value(found["positive"]) == right / 3
     assert answered_option("<think>A or B?</think><answer>B</answer>", ["dog", "cat"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("<bo> sits", {"bo"}),
+        ("<think>is it <mila>?</think><bo> sits", {"bo"}),
+        ("is it <mila>?</think><bo> sits", {"bo"}),
+        ("<think><mila>?</think><answer><bo> sits</answer>", {"bo"}),
+        ("<Think>Mila, Mila</THINK>Bo sits", {"bo"}),
+        ("<think><mila> <bo></think>a dog sits", set()),
+        ("<think><bo> sits", set()),
+        ("<bo> <think>it is <mila></think>", set()),
+        ("<think>a<think>b</think><mila></think><bo>", set()),
+        ("<mila></think></think><bo>", set()),
+    ],
+)
+def test_a_name_in_reasoning_is_not_in_the_caption(batch, text, names):
+    """Rewards, metrics, files, credit and the page read one caption."""
+    assert names_written(caption_text(text), ["bo", "mila"]) == names
+    assert Reply("", text, 9).caption == answer_part(text)
+    case = batch([text], "identity_consistency", names=["bo"], absent_names=["mila"])
+    assert mention_ratio(**case, floor=0) == [float("bo" in names)]
+    assert mention_f1(**case, floor=0) == [float("bo" in names)]
+    found = count_names(text, ["bo"], ["mila"])
+    assert (found.hits, found.extra) == (len(names), 0)
+    marks = name_marks(text, ["bo"], ["mila"])
+    assert {text[start:end].strip("<>").casefold() for start, end, _ in marks} == names
+    assert is_silent(text, ["bo", "mila"]) == (not names)
+    assert answer_html(text, ["bo"], ["bo", "mila"]).count("<mark") == len(names)
+
+
+@given(st.text("<>/thinkanswer bo\n", max_size=60))
+def test_an_answer_in_its_place_is_the_answer(text):
+    placed = answer_in_place(text)
+    assert len(placed) == len(text)
+    assert placed.split() == answer_part(text).split()
+    assert all(a in (b, " ") for a, b in zip(placed, text, strict=True))
+
+
+def test_the_length_of_reasoning_is_no_length(batch):
+    """Of 300 tokens a caption has the share of its words, and all if there is no reasoning."""
+    ids, thought = [7] * 300, f"<think>{CAPTION} {CAPTION}</think>"
+    assert counted_length(CAPTION, ids) == 300
+    assert 90 <= counted_length(f"{thought}{CAPTION}", ids) <= 100
+    assert counted_length(f"{thought}A dog.", ids) <= 4
+    for unit in ("words", "characters"):
+        assert counted_length(thought + CAPTION, [], unit) == counted_length(CAPTION, [], unit)
+
+
+@pytest.mark.parametrize("name", ["think", "Answer", " THINK"])
+def test_no_concept_is_called_like_the_tags_of_reasoning(name):
+    assert "which models write around their reasoning" in (name_problem(name) or "")
 
 
 def test_a_format_that_there_is_not(batch):

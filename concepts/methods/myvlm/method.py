@@ -4,7 +4,8 @@ tokens makes the policy speak of it (arXiv 2403.14599).
 Heads (:mod:`concepts.methods.myvlm.heads`; of persons, :mod:`concepts.methods.myvlm.faces`) look at
 every image. For each that fires, the concept's vector is put behind the image's tokens; several may
 fire. Where none does, the policy is asked as if there were no concepts. A concept has one vector
-for captions and boxes, and one for questions.
+for captions and boxes, and one for questions. A request for a caption says whom the picture shows,
+as the one that the vector was learned with did.
 
 Where paper and released code differ, the paper's reading is the default and the other a setting
 (:class:`concepts.methods.myvlm.learning.VectorSettings`).
@@ -30,7 +31,7 @@ from concepts.methods.myvlm.faces import face_descriptors, face_probability, fac
 from concepts.methods.myvlm.heads import Head, HeadSettings, learn_head
 from concepts.methods.myvlm.learning import VectorSettings, learn_vector
 from concepts.methods.myvlm.questions import is_person, load_questions
-from concepts.methods.myvlm.targets import caption_targets, question_targets
+from concepts.methods.myvlm.targets import caption_targets, question_targets, saying_who
 from concepts.methods.myvlm.vectors import vectors_behind_image
 from concepts.methods.myvlm.views import Augmentation, opened, view_features
 from concepts.methods.protocol import (
@@ -52,7 +53,7 @@ from data_gen.rows import ICT, OCT, VLT
 from data_gen.tasks.prompts import conversation
 from data_gen.tasks.questions import Reference
 from rewards.names import names_written
-from rewards.parsing import one_box
+from rewards.parsing import answer_part, one_box
 from rl.policy.boxes import box_frames
 from rl.policy.generation import complete
 from rl.policy.likelihood import option_log_likelihoods, yes_probabilities
@@ -132,7 +133,7 @@ class MyVLM(LearnedMethod):
         asked = ("threshold", "cache", "questions")
         learned = {key: value for key, value in asdict(settings).items() if key not in asked}
         words = None if settings.questions == "none" else load_questions(settings.questions)
-        return {**learned, "words": words}
+        return {**learned, "words": words, "requests": "say who is there"}
 
     # ---- learning ----
 
@@ -339,7 +340,7 @@ class MyVLM(LearnedMethod):
             vectors = [self._stacked([name], CAPTION) for _, name in part]
             texts = self._call(complete, vectors, rows, LOCATE_TOKENS)
             found += [
-                inside(cast(Box | None, one_box(text)), frame)
+                inside(cast(Box | None, one_box(answer_part(text))), frame)
                 for (text, _), frame in zip(texts, frames, strict=True)
             ]
         return found
@@ -352,10 +353,15 @@ class MyVLM(LearnedMethod):
         used = self._evidence(queries)
         rows = []
         for query, evidence in zip(queries, used, strict=True):
-            shown = []
+            there, shown = [one.name for one in evidence if one.used], []
             if self.settings.shows == "reference":
-                shown = [self._shown(query, one.name) for one in evidence if one.used]
-            rows.append(self.row(query, shown))
+                shown = [self._shown(query, name) for name in there]
+            row = self.row(query, shown)
+            if self.settings.shows == "vector" and query.task == ICT:
+                said = names_written(query.text, there)
+                new = [name for name in there if name not in said]
+                row["prompt"] = saying_who(row["prompt"], new)
+            rows.append(row)
         return rows, used
 
     def row(self, query: Query, references: Sequence[Reference]) -> dict:

@@ -3,7 +3,8 @@
 Captions are the owner's, where the folder of a photo holds ``captions.json`` (MyVLM's format:
 ``{"1.jpg": ["sks on a table", ...]}``, the concept being ``sks`` or its tag); otherwise the policy
 describes each photo, having been shown another one with the name. Where it does not write the name,
-that is put behind the first mention of the category.
+that is put behind the first mention of the category. The request says whom the picture shows, in
+training and when it is asked, as the released recipe's "caption this image of <sks>" does.
 
 Answers to the ten questions of :mod:`concepts.methods.myvlm.questions` are the policy's own (MyVLM
 2403.14599, Table 3), asked with the category in place of the name.
@@ -24,6 +25,7 @@ from data_gen.files.errors import InputError
 from data_gen.rows import ICT
 from data_gen.tasks.prompts import conversation
 from rewards.names import names_written
+from rewards.parsing import answer_part
 from rl.policy.generation import generate
 
 CAPTIONS = "captions.json"
@@ -64,7 +66,7 @@ def caption_targets(
             with them, which takes the place of MyVLM's rewriting by a larger model.
         batch_size: pictures per call of the model.
     """
-    requests = caption_requests(each)
+    requests = caption_requests(each, concept.name)
     found: list[Target] = []
     asked: list[tuple[int, int]] = []
     for i, file in enumerate(files):
@@ -83,21 +85,33 @@ def caption_targets(
             model, processor, rows, max_new_tokens=CAPTION_TOKENS, batch_size=batch_size
         )
     for (i, k), (text, _) in zip(asked, texts, strict=True):
-        found.append(Target(i, requests[k], with_name(whole_sentences(text), concept)))
+        found.append(Target(i, requests[k], with_name(whole_sentences(answer_part(text)), concept)))
     return found
 
 
-def caption_requests(n: int) -> list[list[dict]]:
-    """``n`` requests for a caption, in different words as far as there are any."""
+def caption_requests(n: int, name: str) -> list[list[dict]]:
+    """``n`` requests for a caption of a picture of a concept, in different words as far as there
+    are any."""
     found: list[list[dict]] = []
     rng = random.Random(0)
     for _ in range(20 * n):
-        request = conversation(rng, ICT, [], [])
+        request = saying_who(conversation(rng, ICT, [], []), [name])
         if request not in found:
             found.append(request)
         if len(found) == n:
             break
     return found
+
+
+def saying_who(prompt: list[dict], names: Sequence[str]) -> list[dict]:
+    """A conversation whose last turn says, before its last words, whom its picture shows."""
+    if not names:
+        return prompt
+    *first, last = [tag_of(name) for name in names]
+    who = f"{', '.join(first)} and {last}" if first else last
+    *parts, words = prompt[-1]["content"]
+    told = {**words, "text": f"This picture shows {who}. {words['text']}"}
+    return [*prompt[:-1], {**prompt[-1], "content": [*parts, told]}]
 
 
 def owners_captions(file: Path, name: str) -> list[str]:
@@ -143,9 +157,9 @@ def question_targets(
     ]
     answers = generate(model, processor, rows, max_new_tokens=ANSWER_TOKENS, batch_size=batch_size)
     return [
-        Target(i, _ask(question.format(name=tag)), kinds.sub(lambda _: tag, text))
+        Target(i, _ask(question.format(name=tag)), kinds.sub(lambda _: tag, said))
         for (i, question), (text, _) in zip(pairs, answers, strict=True)
-        if text.strip()
+        if (said := answer_part(text)).strip()
     ]
 
 

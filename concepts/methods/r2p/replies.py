@@ -8,6 +8,8 @@ import json
 import re
 from typing import Any
 
+from rewards.parsing import answer_part
+
 MAX_REPLY = 20_000
 """Characters of a reply that may be read; a fingerprint has a few hundred."""
 
@@ -40,6 +42,7 @@ def read_object(reply: str, *needed: str) -> dict[str, Any]:
     """
     if len(reply) > MAX_REPLY:
         raise UnreadableReply(f"more than {MAX_REPLY:,} characters")
+    reply = answer_part(reply)  # what was drafted while reasoning is no answer
     decoder = json.JSONDecoder(object_pairs_hook=_object, strict=False)
     found, problem, end, depth = [], "no JSON object", 0, 0
     for brace in _BRACES.finditer(reply):

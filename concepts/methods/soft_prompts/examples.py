@@ -9,6 +9,7 @@ from concepts.methods.soft_prompts.phrasings import Phrasings
 from data_gen.rows import ICT
 from data_gen.tasks.prompts import conversation
 from data_gen.tasks.questions import Reference, draw_caption_style, identity_consistency_row
+from rewards.parsing import answer_part
 from rl.policy.generation import generate
 
 TRAIT_TOKENS = 64
@@ -36,7 +37,8 @@ class Example:
 
 
 def words_of(name: str, tokens: int) -> list[str]:
-    """The texts of a concept's tokens: ``<bo>``, then ``<bo/1>`` to ``<bo/16>``."""
+    """The texts of a concept's tokens: ``<bo>``, whose inside is one, then ``<bo/1>`` to
+    ``<bo/16>``."""
     return [tag_of(name), *(f"<{name}/{i}>" for i in range(1, tokens + 1))]
 
 
@@ -134,7 +136,7 @@ def traits(
     answers = generate(model, processor, rows, max_new_tokens=TRAIT_TOKENS, batch_size=batch_size)
     made = []
     for i, (answer, _) in enumerate(answers):
-        said = answer.strip()
+        said = answer_part(answer).strip()
         for word in {subject, subject.capitalize()}:
             said = said.replace(word, tag)
         if said:
@@ -176,7 +178,8 @@ def captions(
     ]
     answers = generate(model, processor, rows, max_new_tokens=CAPTION_TOKENS, batch_size=batch_size)
     made = []
-    for i, (answer, _) in enumerate(answers):
+    for i, (text, _) in enumerate(answers):
+        answer = answer_part(text)
         turn = conversation(rng, ICT, [], [], caption_style=draw_caption_style(rng))[0]
         asked = ask(personal, turn["content"][-1]["text"], True, place)
         if tag_of(name) in answer:
