@@ -25,7 +25,7 @@ def test_it_is_small_and_holds_no_pickle(base):
 
 
 def test_it_describes_and_finds_held_out_toys_and_leaves_names_to_be_learned(base):
-    sets = {"description": 24, "naming_1": 24, "vlt": 24}
+    sets = {"description": 24, "naming_4": 24, "vlt": 24}
     benchmark = Toybox(ToyboxBenchmarkSettings(size="x", sizes={"x": sets}, seed=5))
     system = InContext(lambda: base, benchmark.write, size=benchmark.size)
     replies = {
@@ -40,5 +40,5 @@ def test_it_describes_and_finds_held_out_toys_and_leaves_names_to_be_learned(bas
     }
     found = {key: value(metric) for key, metric in benchmark.score(replies, {}).items()}
     assert found["description/attribute_accuracy"] > 0.8  # guessing gives 0.14
-    assert found["naming_1/names_used"] < 0.7
+    assert found["naming_4/names_used"] < 0.5
     assert found["vlt/iou50"] > 0.25
