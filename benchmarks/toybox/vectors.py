@@ -4,9 +4,10 @@
 
 Each toy has four pictures; its vector is learned from the policy's own captions of them, into which
 its name was put, and stands behind the image's tokens of new pictures: of the toy alone, and of the
-toy beside another. Recall is the share of captions that write its name (MyVLM 2403.14599, Table 5:
-25.9 % without both, 72.8 % with the penalty, 84.9 % with both). Heads are left out: a vector is
-used wherever its toy is. Intervals are over toys.
+toy beside another. Every request says that the picture shows it, also the untouched policy's.
+Recall is the share of captions that write its name (MyVLM 2403.14599, Table 5: 25.9 % without both,
+72.8 % with the penalty, 84.9 % with both). Heads are left out: a vector is used wherever its toy
+is. Intervals are over toys.
 """
 
 import random
@@ -110,7 +111,7 @@ def measure(s: VectorsSettings) -> dict:
         photos = [compose(rng, [toys[i]], s.size).image for _ in range(s.photos)]
         shown = [[toys[i]], [toys[i], toys[i + 1]]]
         queries = [compose(rng, shown[k % 2], s.size).image for k in range(s.queries)]
-        requests = caption_requests(6)
+        requests = caption_requests(6, name)
         rows = [
             {"prompt": requests[k % len(requests)], "images": [image]}
             for k, image in enumerate(queries)

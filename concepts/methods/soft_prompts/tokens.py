@@ -1,9 +1,11 @@
 """New tokens whose vectors lie outside of a policy: nothing of its weights or tables is changed.
 
-A copy of the processor knows the tokens. Inside :meth:`SoftTokens.in_model`, the embedding layer
-gives their vectors for their ids, and the head scores those of them that may be written. It is what
-resizing both tables would do, for tied and untied heads and below adapters, but outside of the
-context the policy is bit for bit what it was.
+A copy of the processor knows the tokens. Of a name's tag, ``<bo>``, what stands between the
+brackets is the token: the brackets stay what they are, so that a policy that writes ``<`` before a
+name goes on doing so. Inside :meth:`SoftTokens.in_model`, the embedding layer gives the tokens'
+vectors for their ids, and the head scores those of them that may be written. It is what resizing
+both tables would do, for tied and untied heads and below adapters, but outside of the context the
+policy is bit for bit what it was.
 """
 
 import copy
@@ -11,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from tokenizers import AddedToken
+from tokenizers import AddedToken, decoders, normalizers
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,14 +26,15 @@ class SoftTokens:
     Args:
         processor: of the policy; it is copied.
         words: per concept the texts of its tokens, such as ``<bo>`` and ``<bo/1>``; the first one
-            is its name. Two concepts share none.
+            is the tag of its name. Two concepts share none.
 
     Attributes:
-        processor: the copy that reads each of these texts as one token.
+        processor: the copy that reads the inside of each tag, and each other text, as one token.
         ids: per concept, the ids of its tokens.
 
     Raises:
-        InputError: a text is given twice, or is a token of the policy itself, such as ``<image>``.
+        InputError: a text is given twice, or is a token of the policy itself, such as ``<image>``;
+            or the policy's tokenizer cannot be taught tokens inside of brackets.
     """
 
     def __init__(self, processor, words: Sequence[Sequence[str]]):
@@ -49,8 +52,12 @@ class SoftTokens:
             )
         self.processor = copy.deepcopy(processor)
         tokenizer = self.processor.tokenizer
-        tokenizer.add_tokens([AddedToken(text, normalized=False) for text in texts])
-        self.ids: list[list[int]] = [tokenizer.convert_tokens_to_ids(list(of)) for of in words]
+        marks = _read_inside_brackets(tokenizer, [of[0] for of in words])
+        tokens = [[mark, *of[1:]] for mark, of in zip(marks, words, strict=True)]
+        tokenizer.add_tokens(
+            [AddedToken(text, normalized=False) for of in tokens for text in of[1:]]
+        )
+        self.ids: list[list[int]] = [tokenizer.convert_tokens_to_ids(of) for of in tokens]
 
     @contextmanager
     def in_model(
@@ -124,6 +131,29 @@ def frozen(model) -> Iterator[None]:
 def is_tied(model) -> bool:
     """Whether the head's columns are the embedding table itself."""
     return model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def _read_inside_brackets(tokenizer, tags: Sequence[str]) -> list[str]:
+    """Teach a tokenizer to read the inside of each tag as one token, and to write it back;
+    elsewhere the same letters stay what they are.
+
+    Returns:
+        The texts of these tokens: marks of a private area of Unicode, which stand for the names
+        between normalizing and decoding.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f"{type(tokenizer).__name__} is no tokenizer of the library `tokenizers`, and cannot "
+            f"be taught the names of concepts; choose a policy that has one"
+        )
+    marks = [f"\ue000{i}\ue001" for i in range(len(tags))]
+    backend = tokenizer.backend_tokenizer
+    reads = [normalizers.Replace(t, f"<{m}>") for t, m in zip(tags, marks, strict=True)]
+    writes = [decoders.Replace(m, t[1:-1]) for t, m in zip(tags, marks, strict=True)]
+    backend.normalizer = normalizers.Sequence([*reads, *filter(None, [backend.normalizer])])
+    backend.decoder = decoders.Sequence([*filter(None, [backend.decoder]), *writes])
+    tokenizer.add_tokens([AddedToken(mark, normalized=True) for mark in marks])
+    return marks
 
 
 @contextmanager

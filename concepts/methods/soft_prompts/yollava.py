@@ -3,7 +3,9 @@
 The input vectors of a concept's tokens and the head's column of its name are learned from a few
 photos, some two hundred pictures of other things, half of them alike, and the policy's own words:
 captions of the photos, and answers to questions of traits, which are trained without the picture.
-The policy itself is not changed. Several concepts can stand in one prompt.
+The policy itself is not changed. Several concepts can stand in one prompt. The paper's name is one
+new token with its brackets; here the brackets stay the policy's own, for it may have learned to
+write names between them.
 
 Where paper and released code differ, the paper's reading is the default and the other a setting:
 ``output_rows`` (the code trains the head's columns of all new tokens), ``train_end`` (its labels
@@ -161,7 +163,8 @@ class YoLLaVA(LearnedMethod):
         about afterwards, and the wordings themselves."""
         asked = ("least", "control", "phrasings")
         learned = {key: value for key, value in asdict(settings).items() if key not in asked}
-        return {**learned, "words": asdict(load_phrasings(settings.phrasings))}
+        words = asdict(load_phrasings(settings.phrasings))
+        return {**learned, "words": words, "brackets": "the policy's own"}
 
     # ---- learning ----
 

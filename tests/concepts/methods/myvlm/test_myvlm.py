@@ -165,6 +165,14 @@ def test_several_that_fire_add_a_vector_each(known):
     assert open_to_all.likelihoods([asked]) != known.likelihoods([asked])
 
 
+def test_a_caption_is_asked_for_as_its_vector_was_learned(known):
+    caption, named = ask("red"), ask("red", text="Tell me of <bo>.")
+    question = ask("red", task="multiple_choice", text="What is it?")
+    rows, _ = known.rows([caption, named, question, ask("white")])
+    said = ["This picture shows <bo>." in str(row["prompt"]) for row in rows]
+    assert said == [True, False, False, False]
+
+
 def test_of_concepts_that_are_handed_over_only_those_are_looked_for(known):
     mia = ask("red", references=(Reference("mia", plate("blue"), "A plate."),))
     assert [(one.name, one.used) for one in known.reply([mia], 4)[0].concepts] == [("mia", False)]
@@ -178,6 +186,7 @@ def test_a_benchmarks_conversation_loses_the_concepts_that_it_introduces(known):
     told = replace(query, prompt=write(query, references))
     (row,), _ = known.rows([told])
     assert row["images"] == [told.image]
+    assert "shows <bo>. " in str(row["prompt"]) and "plate" not in str(row["prompt"])
     assert "mia" not in str(row["prompt"]) and "Describe it." in str(row["prompt"])
     assert row["prompt"][0] == told.prompt[0]
     gate = method_of(

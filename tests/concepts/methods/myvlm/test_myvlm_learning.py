@@ -16,6 +16,7 @@ from concepts.methods.myvlm.targets import (
     caption_targets,
     owners_captions,
     question_targets,
+    saying_who,
     whole_sentences,
     with_name,
 )
@@ -50,7 +51,7 @@ def plain(tmp_path_factory):
 
 
 def targets():
-    request = caption_requests(1)[0]
+    request = caption_requests(1, "bo")[0]
     return [Target(i, request, "yes, <bo> is here.") for i in range(len(IMAGES))]
 
 
@@ -96,7 +97,7 @@ def attention_to(model, processor, vector):
 
 def test_augmented_views_and_several_captions_are_drawn_by_the_seed(plain):
     model, processor = plain
-    requests = caption_requests(3)
+    requests = caption_requests(3, "bo")
     several = [Target(0, request, f"<bo> number {i}.") for i, request in enumerate(requests)]
     how = VectorSettings(steps=3, views=3, batch_size=4)
     with frozen(model):
@@ -134,6 +135,16 @@ def test_a_caption_of_a_concept_without_a_category_still_gets_its_name():
     assert with_name("A c++ (old) book.", Concept("bo", category="c++ (old)")).count("<bo>") == 1
 
 
+def test_a_request_says_who_is_there_behind_the_picture():
+    picture, system = {"type": "image", "text": None}, {"role": "system", "content": []}
+    words = {"type": "text", "text": "Describe it."}
+    asked = [system, {"role": "user", "content": [picture, words]}]
+    told = saying_who(asked, ["bo", "mia", "kim"])
+    assert told[0] == system and told[1]["content"][0] == picture
+    assert told[1]["content"][1]["text"] == "This picture shows <bo>, <mia> and <kim>. Describe it."
+    assert words["text"] == "Describe it." and saying_who(asked, []) == asked
+
+
 def test_a_caption_that_was_cut_ends_with_a_sentence():
     assert whole_sentences("A bear. It has a") == "A bear."
     assert whole_sentences("no end") == "no end" and whole_sentences("") == ""
@@ -167,6 +178,7 @@ def test_captions_and_answers_are_the_policys_own(plain, tmp_path, monkeypatch):
     assert {t.text for t in found[:3]} == {"<bo> in the sun"}
     assert all("<bo>" in t.text for t in found)
     assert len({str(t.prompt) for t in found}) == 3
+    assert all("This picture shows <bo>. " in str(t.prompt) for t in found)
     questions = load_questions()["thing"]
     assert len(questions) == len(load_questions()["person"]) == 10
     asked = question_targets(model, processor, BO, IMAGES, questions, batch_size=8)

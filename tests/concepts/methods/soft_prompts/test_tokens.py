@@ -82,7 +82,29 @@ def test_a_name_can_be_written_only_where_it_stands_in_the_prompt(policy):
     assert not last[:, learned].isfinite().any()  # without columns they are never written
 
 
-def test_a_name_is_generated_and_read_back_as_its_tag(policy):
+def test_the_inside_of_a_tag_is_one_token_and_the_same_letters_elsewhere_are_not(policy):
+    _, processor = policy
+    tokenizer = SoftTokens(processor, [[*WORDS[0]], ["<Tomáš>"]]).processor.tokenizer
+    text = "<Tomáš> is about as bold as <bo>, <bob> or bo; <bo/1>"
+    read = tokenizer.encode(text, add_special_tokens=False)
+    assert tokenizer.decode(read) == processor.tokenizer.decode(
+        processor.tokenizer.encode(text, add_special_tokens=False)
+    )
+    assert len(tokenizer.encode("<bo>", add_special_tokens=False)) == 3
+    learned = [i for i in read if i >= len(processor.tokenizer)]
+    assert len(learned) == len(set(learned)) == 3
+
+
+def test_a_tokenizer_that_cannot_be_taught_names_is_refused(policy):
+    _, processor = policy
+    slow = copy.copy(processor)
+    slow.tokenizer = copy.copy(processor.tokenizer)
+    slow.tokenizer.__class__ = type("Slow", (type(processor.tokenizer),), {"is_fast": False})
+    with pytest.raises(InputError, match="Slow is no tokenizer of the library"):
+        SoftTokens(slow, WORDS)
+
+
+def test_a_name_is_generated_and_read_back_between_its_brackets(policy):
     model, processor = policy
     tokens = SoftTokens(processor, WORDS[:1])
     content = [{"type": "text", "text": "<bo> is <bo/1><bo/2>. Who?"}]
@@ -95,7 +117,7 @@ def test_a_name_is_generated_and_read_back_as_its_tag(policy):
             hidden = model(**asked, output_hidden_states=True).hidden_states[-1][0, -1]
     with tokens.in_model(model, [found], [1000 * hidden[None]]):
         (text, _), *_ = complete(model, tokens.processor, [row], 1)
-    assert text == "<bo>"
+    assert text == "bo"
 
 
 def test_outside_of_the_context_the_policy_is_bit_for_bit_what_it_was(policy):
