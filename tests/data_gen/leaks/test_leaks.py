@@ -63,7 +63,7 @@ def toys_in_scenes(n: int) -> Source:
 # ---- what is made here tells nothing ----
 
 
-@pytest.mark.parametrize("name", [None, "toybox", "rl_vs_sft"])
+@pytest.mark.parametrize("name", [None, "toybox", "toybox_full", "rl_vs_sft"])
 def test_the_toybox_tells_nothing_with_the_settings_of_shipped_configs(name):
     """``None``: the generator's own, where a config says nothing."""
     shipped = config(name) if name else {}
@@ -74,9 +74,10 @@ def test_the_toybox_tells_nothing_with_the_settings_of_shipped_configs(name):
     assert all(g.prior < 0.6 for g in found if "is this name?" not in g.question)
 
 
-def test_the_number_of_references_tells_in_the_long_recipe_s_mixture():
-    """Its config says so: it was measured before there was a base that could do without."""
-    settings = ToyboxSettings(combinations=config("toybox_full")["combinations"], **SMALL)
+def test_where_the_number_of_references_tells_it_is_found():
+    settings = ToyboxSettings(
+        combinations={"1/2/0": 3, "1/2/1": 1, "2/2/0": 1, "2/2/1": 3}, **SMALL
+    )
     found = find_leaks(toybox_rows({ICT: N}, 4, settings))
     assert any(leak(g) for g in found if g.question == f"{ICT}: is a name expected?")
 
