@@ -105,6 +105,8 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
         share_dropout=settings.share_dropout,
         drop_finished=settings.drop_finished,
         fast_sampling=settings.fast_sampling,
+        vllm_check=settings.vllm_check,
+        vllm_options=vllm_options(settings, ready),
     )
     callbacks = [RunLog(settings.output / "log.jsonl", show=not args.disable_tqdm), Preemption()]
     if settings.stop_after:
@@ -136,6 +138,15 @@ def build(settings: RunSettings, args, ready) -> PolicyTrainer:
             )
         )
     return trainer
+
+
+def vllm_options(settings: RunSettings, ready) -> dict:
+    """Of the settings, and the sizes of images where the settings have any: vLLM reads the
+    processor's from the policy's folder."""
+    if settings.min_pixels is settings.max_pixels is None:
+        return settings.vllm_options or {}
+    size = dict(ready.processor.image_processor.size)
+    return {"mm_processor_kwargs": {"size": size}, **(settings.vllm_options or {})}
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
             f"and a context of {context} less max_completion_length "
             f"{args.max_completion_length} leaves {room}"
         )
-    skipped = len(tokens) - len(keep)
+    skipped, longest = len(tokens) - len(keep), max(tokens[i] for i in keep)
     rows = rows.select(keep)
     group = args.num_generations or 1
     prompts = (args.generation_batch_size or 1) // group
@@ -140,7 +140,12 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
     if eval_rows is not None:
         eval_rows = add_box_frame(eval_rows, processor, config.model_type, settings.box_convention)
         lengths = prompt_tokens(eval_rows, processor, meter)
-        eval_rows = eval_rows.select([i for i, n in enumerate(lengths) if n <= room])
+        fit = [i for i, n in enumerate(lengths) if n <= room]
+        eval_rows = eval_rows.select(fit)
+        longest = max([longest, *(lengths[i] for i in fit)])
+    if args.use_vllm and args.vllm_max_model_length is None:
+        # vLLM makes room for one sequence of the model's whole context, which may be 128,000.
+        args.vllm_max_model_length = longest + (args.max_completion_length or 1)
     images = [
         sum(part["type"] == "image" for m in prompt for part in m["content"])
         for prompt in rows["prompt"]

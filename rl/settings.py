@@ -221,6 +221,21 @@ class RunSettings(PolicySettings):
             "the vocabulary; needs share_prompt."
         },
     )
+    vllm_check: bool = field(
+        default=True,
+        metadata={
+            "help": "With use_vllm: before the first step, compare vLLM's log-probabilities of a "
+            "few completions, of text and of images, with the trainer's, and stop where rounding "
+            "does not explain the difference."
+        },
+    )
+    vllm_options: dict | None = field(
+        default=None,
+        metadata={
+            "help": "More arguments of vLLM's LLM (vllm_mode colocate), such as "
+            "{limit_mm_per_prompt: {image: 8}}."
+        },
+    )
     completions_every: int = field(
         default=1, metadata={"help": "Log completions of every n-th step; 0 logs none."}
     )
@@ -280,6 +295,8 @@ _MAY_DIFFER = {
     "disable_tqdm",
     "share_prompt",
     "share_vision",
+    "vllm_check",
+    "vllm_options",
 }
 
 

@@ -31,10 +31,13 @@ from rl.policy.loading import suppress_vision_tokens, trainable_parameters
 from rl.run_log import CompletionLog, Scored, completion_rows, read_completions, transcript
 from rl.sampler import GroupSampler, pairs_of, plain_row, row_types
 from rl.sharing.sharing import Sharing
+from rl.vllm.check import VllmCheck
+from rl.vllm.engine import engine_in_trl
 
 OVERRIDDEN = (
     "_get_train_sampler",
     "_get_eval_sampler",
+    "_tokenize_prompts",
     "_prepare_inputs",
     "training_step",
     "_calculate_rewards",
@@ -78,6 +81,9 @@ class TrainerOptions:
             for debugging and for comparing set-ups; rows and order must be those of the recording.
         share_prompt, share_vision, share_dropout, drop_finished, fast_sampling: see
             :class:`rl.sharing.sharing.Sharing`.
+        vllm_check: with ``use_vllm``, compare its log-probabilities with the trainer's before the
+            first step (:mod:`rl.vllm.check`).
+        vllm_options: further arguments of vLLM's ``LLM``.
     """
 
     dynamic_sampling: bool = False
@@ -93,6 +99,8 @@ class TrainerOptions:
     share_dropout: bool = True
     drop_finished: bool = False
     fast_sampling: bool = False
+    vllm_check: bool = False
+    vllm_options: dict = field(default_factory=dict)
 
 
 class PolicyTrainer(
@@ -139,14 +147,17 @@ class PolicyTrainer(
             # passes. Torch warns that the option has a new name, which accelerate does not pass on.
             args.ddp_broadcast_buffers = False
             warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
-        super().__init__(
-            model=model,
-            reward_funcs=reward_funcs,
-            args=args,
-            train_dataset=train_dataset,
-            processing_class=processing_class,
-            **kwargs,
-        )
+        with engine_in_trl(self.options.vllm_options):
+            super().__init__(
+                model=model,
+                reward_funcs=reward_funcs,
+                args=args,
+                train_dataset=train_dataset,
+                processing_class=processing_class,
+                **kwargs,
+            )
+        if self.use_vllm and self.options.vllm_check:
+            self.add_callback(VllmCheck(self))
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
 
@@ -226,6 +237,20 @@ class PolicyTrainer(
         group = self.num_generations_eval or 1
         batch = self.args.eval_batch_size * self.accelerator.num_processes
         return GroupSampler(types, prompts=max(batch // group, 1), group=group, seed=self.args.seed)
+
+    # Why: vLLM expands images itself, and is given prompts in which they are not expanded yet. Equal
+    # to: TRL's ids; `rl.vllm.engine.Engine` refuses a prompt of vLLM's that is another.
+    def _tokenize_prompts(self, prompts):
+        ids, images, fields = super()._tokenize_prompts(prompts)
+        if self.use_vllm and images is not None:
+            self.vllm_generation.remember(
+                self.processing_class,
+                prompts,
+                ids,
+                chat_template=self.chat_template,
+                **self.chat_template_kwargs,
+            )
+        return ids, images, fields
 
     # Why: TRL shuffles the rows of a generation batch over its micro-batches, which would tear
     # groups apart. It is given chunks of groups to shuffle instead, which are collated here.

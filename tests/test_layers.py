@@ -66,6 +66,7 @@ INSIDE = {
         "dynamic_sampling",
         "checkpoints",
         "finite",
+        "vllm",
         "sharing",
         "chunks",
         "sampler",

@@ -399,6 +399,16 @@ def trainable_parameters(model: nn.Module) -> Trainable:
     return Trainable(sum(parts.values()), total, parts)
 
 
+def trains_images(model: nn.Module) -> bool:
+    """Whether a weight that makes image features is trained: the tower's, the projector's, or an
+    adapter's on either."""
+    prefix, _ = _decoder(model)
+    return any(
+        parameter.requires_grad and _part(name, prefix) != "language"
+        for name, parameter in model.named_parameters()
+    )
+
+
 def vision_token_ids(model, processor) -> list[int]:
     """Ids of every special token that stands for images or video: no policy may sample one.
 

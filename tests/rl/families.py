@@ -8,6 +8,10 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     Gemma3ImageProcessor,
     Gemma3Processor,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3ImageProcessor,
+    Idefics3Processor,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -171,4 +175,49 @@ def save_tiny_gemma(path):
         image_seq_length=4,
         chat_template=CHAT_TEMPLATE.replace("<|image_pad|><|vision_end|>", ""),
     ).save_pretrained(path)
+    return path
+
+
+def save_tiny_idefics(path):
+    """An Idefics 3, of which SmolVLM is one: an image of 64 pixels is four tiles and a whole."""
+    placeholder = "<|vision_start|><|image_pad|><|vision_end|>"
+    processor = Idefics3Processor(  # adds its own tokens to the tokenizer
+        image_processor=Idefics3ImageProcessor(
+            size={"longest_edge": 64}, max_image_size={"longest_edge": 32}
+        ),
+        tokenizer=tiny_processor().tokenizer,
+        image_seq_len=4,
+        chat_template=CHAT_TEMPLATE.replace(placeholder, "<image>"),
+    )
+    tokenizer = processor.tokenizer
+    token_id = tokenizer.convert_tokens_to_ids
+    torch.manual_seed(0)
+    Idefics3ForConditionalGeneration(
+        Idefics3Config(
+            text_config=LlamaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=48,
+                intermediate_size=96,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                max_position_embeddings=2048,
+                bos_token_id=None,
+                eos_token_id=token_id("<|im_end|>"),
+                pad_token_id=token_id("<|endoftext|>"),
+            ).to_dict(),
+            vision_config=dict(
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                image_size=32,
+                patch_size=8,
+            ),
+            image_token_id=processor.image_token_id,
+            scale_factor=2,
+            pad_token_id=token_id("<|endoftext|>"),
+        )
+    ).save_pretrained(path)
+    processor.save_pretrained(path)
     return path
