@@ -28,7 +28,7 @@ from benchmarks.harness.table import row_line, show
 from benchmarks.metrics.intervals import Metric, estimate, ratio
 from benchmarks.metrics.recognition import auroc, balancing_threshold
 from concepts.concept import Concept
-from concepts.importers import folder_concepts
+from concepts.importers import folder_concepts, photo_root
 from concepts.methods.myvlm.heads import HeadSettings, learn_head
 from concepts.methods.myvlm.views import Augmentation, view_features
 from data_gen.files.errors import InputError
@@ -53,7 +53,7 @@ COLUMNS = {
 class HeadsSettings:
     """Whose photos, and how heads are learned."""
 
-    root: str = field(metadata={"help": "<subject>/*.jpg, and a classes file."})
+    root: str = field(metadata={"help": "<subject>/*.jpg, and a classes file; or a zip."})
     encoder: str = field(
         default="imagenet", metadata={"help": "As in data_gen/images/encoders.py."}
     )
@@ -128,13 +128,12 @@ def measure(s: HeadsSettings) -> dict:
         InputError: fewer than two subjects with two photos, a group of unknown subjects, or no such
             encoder.
     """
-    subjects, skipped = _subjects(s.root)
+    root = photo_root(s.root)
+    subjects, skipped = _subjects(root)
     names = [subject.name for subject in subjects]
     encoder = load_encoder(s.encoder, "cpu", progress=False)
     features = [
-        view_features(
-            encoder, [Path(s.root, i) for i in subject.images], s.views, Augmentation(), s.cache
-        )
+        view_features(encoder, [root / i for i in subject.images], s.views, Augmentation(), s.cache)
         for subject in tqdm(subjects, desc="features", disable=None)
     ]
     groups = {**_classes(subjects), **_numbers(s.groups, names)}
@@ -304,7 +303,7 @@ def retrieval_threshold(train: Sequence[np.ndarray]) -> float:
     return balancing_threshold(scores, truths)[0]
 
 
-def _subjects(root: str) -> tuple[list[Concept], SkippedItems]:
+def _subjects(root: Path) -> tuple[list[Concept], SkippedItems]:
     """The folders with two photos or more."""
     found, skipped = folder_concepts(root)
     usable = [concept for concept in found if len(concept.images) > 1]

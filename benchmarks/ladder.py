@@ -32,7 +32,7 @@ from benchmarks.harness.table import row_line, show
 from benchmarks.metrics.intervals import Metric, difference, estimate
 from concepts.concept import Concept
 from concepts.database import Database
-from concepts.importers import folder_concepts
+from concepts.importers import folder_concepts, photo_root
 from concepts.methods.in_context import InContext
 from concepts.methods.protocol import Picture
 from concepts.methods.r2p import R2P
@@ -201,7 +201,7 @@ def toy_cases(s: LadderSettings, place: Path) -> tuple[Database, list[Case]]:
 def photo_cases(s: LadderSettings, place: Path) -> tuple[Database, list[Case]]:
     """Folders of photos: the first photo of each is its reference, the next ones are queries."""
     rng = random.Random(s.seed)
-    root = Path(s.root or "")
+    root = photo_root(s.root or "")
     found, skipped = folder_concepts(root, size=s.size)
     if skipped:
         print(skipped.line())

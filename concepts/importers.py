@@ -1,4 +1,4 @@
-"""Make databases from folders of photos (DreamBooth's form) or from toys."""
+"""Make databases from folders of photos (DreamBooth's form), zips of them, or from toys."""
 
 import os
 import random
@@ -20,6 +20,7 @@ from data_gen.sources.photo_folders import (
     read_classes,
     scan,
 )
+from data_gen.sources.zip_root import folder_of_root
 from data_gen.tasks.names import all_names, draw_names
 from data_gen.toybox.identity import Identity, draw_identity
 from data_gen.toybox.scene import compose
@@ -82,14 +83,16 @@ def folder_concepts(
 def folder_database(
     root: str | Path, path: str | Path, **settings
 ) -> tuple[Database, SkippedItems]:
-    """A new database at ``path`` of the folders below ``root`` (see :func:`folder_concepts`).
+    """A new database at ``path`` of the folders below ``root`` (see :func:`folder_concepts`), which
+    may be a zip of them.
 
     Raises:
         DatabaseError: see :func:`folder_concepts`, or ``path`` exists.
     """
     _refuse_existing(Path(path))
-    concepts, skipped = folder_concepts(root, **settings)
-    database = Database(path, root)
+    folder = photo_root(root)
+    concepts, skipped = folder_concepts(folder, **settings)
+    database = Database(path, folder)
     database.add_all(concepts)
     return database, skipped
 
@@ -102,14 +105,17 @@ def photo_database(root: str | Path, path: str | Path | None = None) -> Database
     that was renamed is known by its photos.
 
     Args:
-        root: the folder.
+        root: the folder, or a zip of it.
         path: of the database; by default ``<root>/database.json``, which names the photos where
-            they lie. Beside a database elsewhere they are copied.
+            they lie. Beside a database elsewhere they are copied; that of ``album.zip`` is
+            ``album/database.json`` by default, beside the zip.
 
     Raises:
         DatabaseError: see :func:`folder_concepts`; or the folder cannot be written to.
     """
-    root = Path(root)
+    if path is None and not Path(root).is_dir():
+        path = Path(root).with_suffix("") / "database.json"
+    root = photo_root(root)
     found, skipped = folder_concepts(root)
     database = Database(root / "database.json" if path is None else path)
     here = path is None or database.root.resolve() == root.resolve()
@@ -138,6 +144,18 @@ def photo_database(root: str | Path, path: str | Path | None = None) -> Database
     return database
 
 
+def photo_root(root: str | Path) -> Path:
+    """The folder of photos that ``root`` is, or that a zip is unpacked to.
+
+    Raises:
+        DatabaseError: it is neither, or a zip that cannot be unpacked safely.
+    """
+    try:
+        return folder_of_root(root)
+    except SourceError as error:
+        raise DatabaseError(str(error)) from None
+
+
 def _same(
     known: Mapping[str, Concept], folder: Concept, images: Sequence[str], here: bool
 ) -> Concept | None:
@@ -153,14 +171,13 @@ def _same(
 
 
 def loose_photos(folder: str | Path, size: int = 512) -> list[Path]:
-    """Every photo below a folder that opens, by path: negatives, which show no concept.
+    """Every photo below a folder, or in a zip, that opens, by path: negatives, which show no
+    concept.
 
     Raises:
         DatabaseError: there is no such folder, or no photo in it opens.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DatabaseError(f"{folder} is no folder; give one with photos")
+    folder = photo_root(folder)
     found, skipped = [], SkippedItems()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         try:

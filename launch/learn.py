@@ -41,13 +41,14 @@ class OwnerSettings:
     photos: str | None = field(
         default=None,
         metadata={
-            "help": "Folder of photos, <name>/*.jpg: the folders' names are the concepts' names. "
-            "Its database.json is made or brought up to date; with --database, photos are copied."
+            "help": "Folder of photos, <name>/*.jpg, or a zip of it: the folders' names are the "
+            "concepts' names. Its database.json is made or brought up to date; with --database, "
+            "and of a zip, photos are copied."
         },
     )
     database: str | None = field(default=None, metadata={"help": "The concepts' database.json."})
     negatives: str | None = field(
-        default=None, metadata={"help": "Folder of photos that show none of the concepts."}
+        default=None, metadata={"help": "Folder or zip of photos that show none of the concepts."}
     )
     retrieval: RetrievalSettings | None = field(
         default=None, metadata={"help": "How references are found: encoder, regions, whole, k."}

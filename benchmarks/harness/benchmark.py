@@ -96,6 +96,7 @@ class Benchmark(ABC):
         caption_sets: sets of captions, for further scores of captions (``captions``).
         fixed_concepts: whether a name stands for the same concept in all questions, so that it can
             be learned.
+        unit: what the rows of its metrics are, over which intervals are drawn.
         in_memory: whether questions hold opened images; otherwise they are opened
             :data:`IMAGE_CHUNK` at a time.
 
@@ -121,6 +122,7 @@ class Benchmark(ABC):
     retrieval_sets: ClassVar[tuple[str, ...]] = ()
     caption_sets: ClassVar[tuple[str, ...]] = ()
     fixed_concepts: ClassVar[bool] = True
+    unit: ClassVar[str] = "rows"
     in_memory: bool = False
 
     def __init__(self, settings: Any, limit: int | None = None):
@@ -152,8 +154,15 @@ class Benchmark(ABC):
 
     def write(self, query: Query, references: Sequence[Reference]) -> list[dict]:
         """The conversation that asks a query without a prompt of its own; for benchmarks that have
-        such questions."""
-        raise NotImplementedError(f"{self.name}: question {query.id} has no prompt, and no `write`")
+        such questions.
+
+        Raises:
+            InputError: this benchmark writes no prompts.
+        """
+        raise InputError(
+            f"{self.name}: question {query.id} has no prompt, and this benchmark writes none; give "
+            f"it one, or the benchmark a method `write`"
+        )
 
     def concepts(self) -> list[tuple[Concept, Sequence[Picture]]]:
         """The concepts that a method may learn before it is asked, and their pictures: those that
@@ -183,6 +192,11 @@ class Benchmark(ABC):
                 f"such as in_context"
             )
         return [(Concept(name, info=infos[name]), of) for name, of in pictures.items()]
+
+    def negatives(self) -> Sequence[Picture]:
+        """Pictures that show none of the concepts, for methods that learn and whose system names no
+        folder of them."""
+        return ()
 
     @abstractmethod
     def score(

@@ -23,6 +23,12 @@ from data_gen.files.system_files import is_system_path
 from data_gen.images.photos import is_known
 from data_gen.rows.build_plan import is_there, manifest_of
 from data_gen.rows.contract import FEATURES, RowError, check_row, image_bytes
+from data_gen.rows.parquet_pages import (
+    MAX_RATIO,
+    MAX_UNFOLDED,
+    DamagedPagesError,
+    unfolding,
+)
 
 ENDINGS = (".parquet", ".tar")
 
@@ -32,16 +38,8 @@ PACKED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z")
 BATCH = 32
 """Rows of a parquet file that are read at a time; in a foreign file one row group may hold all."""
 
-MAX_UNFOLDED = 2 * 2**30
-"""Most bytes that a file's rows, or one value of them repeated, may take beyond what its size lets
-expect: 10 KB of parquet can hold one long text a thousand times."""
-
-MAX_RATIO = 100
-"""How many times its size a file may unfold to, where that is more than :data:`MAX_UNFOLDED`."""
-
-MAX_PLAIN = 64 * 2**20
-"""A chunk of a parquet column that unfolds to more bytes, and to :data:`MAX_RATIO` times its own,
-is not read."""
+MAX_BATCH = 256 * 2**20
+"""Bytes of a batch that may come from a file's dictionaries: of large ones fewer rows are read."""
 
 MAX_MEMBER = 256 * 2**20
 """Largest member of a tar, in bytes; a sparse one of a few bytes may claim any size."""
@@ -233,13 +231,19 @@ def _parquet_rows(file: Path, columns: Iterable[str] | None) -> Iterator[dict | 
                 kind=f"{missing[0]}: is missing",
             )
             return
-        if size := unfolds_to(parquet):
-            yield _too_large(file, size)
+        try:
+            whole = unfolding(file, parquet)
+        except DamagedPagesError as error:
+            yield RowError(f"{file}: {error}; write it again", kind="damaged pages")
+            return
+        if whole.too_much:
+            yield _too_large(file, whole.too_much)
             return
         number, size = 0, 0
+        at_once = max(1, min(BATCH, MAX_BATCH // max(1, whole.dictionaries)))
         most = max(MAX_UNFOLDED, MAX_RATIO * file.stat().st_size)
         wanted = list(columns) if columns else None
-        for batch in parquet.iter_batches(BATCH, columns=wanted):
+        for batch in parquet.iter_batches(at_once, columns=wanted):
             size += batch.nbytes
             if size > most:
                 yield _too_large(file, size)
@@ -264,27 +268,6 @@ def _with_paths(row: dict, file: Path) -> dict:
             near = (folder / path for folder in (file.parent, file.absolute().parent.parent))
             image["path"] = next((str(p.absolute()) for p in near if is_file(p)), path)
     return row
-
-
-def unfolds_to(parquet: pq.ParquetFile) -> int:
-    """About how many bytes a part of a parquet file unfolds to, by what its footer says, where that
-    is too much to read even one part; else 0.
-
-    A chunk of a column that is compressed many times over, as photos and prompts never are, may
-    hold one long value that all rows repeat.
-    """
-    footer = parquet.metadata
-    for group in range(footer.num_row_groups):
-        for place in range(footer.num_columns):
-            chunk = footer.row_group(group).column(place)
-            folded, plain = chunk.total_compressed_size, chunk.total_uncompressed_size
-            if plain > max(MAX_PLAIN, MAX_RATIO * folded):
-                return plain
-            repeats = any("DICTIONARY" in encoding for encoding in chunk.encodings)
-            whole = plain * (chunk.num_values if repeats else 1)
-            if plain > 20 * folded and whole > MAX_UNFOLDED:
-                return whole
-    return 0
 
 
 def _too_large(file: Path, size: int) -> RowError:

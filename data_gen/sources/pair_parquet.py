@@ -29,7 +29,7 @@ from data_gen.files.skipped import SkippedItems
 from data_gen.files.system_files import is_system_path
 from data_gen.images.photos import PhotoError, open_image_bytes
 from data_gen.rows.disk_space import is_full
-from data_gen.rows.reading import unfolds_to
+from data_gen.rows.parquet_pages import DamagedPagesError, unfolding
 
 LIGHT = ("collection", "quality_assessment", "description")
 
@@ -88,10 +88,11 @@ def light_rows(file: Path, skipped: SkippedItems) -> Iterator[tuple[Place, dict]
     """
     try:
         parquet = _opened(file, _state(file))
-    except (OSError, pa.ArrowException):
+        too_much = unfolding(file, parquet).too_much
+    except (OSError, pa.ArrowException, DamagedPagesError):
         skipped.add("unreadable parquet file", str(file))
         return
-    if unfolds_to(parquet):
+    if too_much:
         skipped.add("parquet file that unfolds to too many bytes", str(file))
         return
     names = parquet.schema_arrow.names

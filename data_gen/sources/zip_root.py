@@ -16,6 +16,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
+from tqdm.auto import tqdm
 
 from data_gen.files.errors import SourceError
 from data_gen.files.system_files import is_system_path
@@ -31,6 +32,9 @@ MAX_RATIO = 100
 """How many times its size a member over a megabyte may unfold to: photos are compressed already."""
 
 CHUNK = 1 << 20
+
+TOLD = 1 << 30
+"""Bytes from which the progress is shown."""
 
 UNREADABLE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, UnicodeDecodeError, OSError),
@@ -51,7 +55,7 @@ def folder_of_root(root: str | Path, cache: Path = CACHE) -> Path:
     if root.is_dir():
         return root
     if not root.is_file():
-        raise SourceError(f"{root} is no directory; give one that holds <subject>/*.jpg")
+        raise SourceError(f"{root} is no directory and no zip; give one that holds <subject>/*.jpg")
     if not zipfile.is_zipfile(root):
         raise SourceError(f"{root} is no folder and no whole zip file; give one that holds photos")
     try:
@@ -92,7 +96,8 @@ def _unpacked(path: Path, cache: Path) -> Path:
             partial = cache / f"{digest}.partial"
             shutil.rmtree(partial, ignore_errors=True)  # of an earlier run that was stopped
             partial.mkdir(parents=True)
-            for member, place in places.items():
+            bar = tqdm(places.items(), f"unpacking {path.name}", disable=needed < TOLD, unit="file")
+            for member, place in bar:
                 _unpack(archive, member, partial.joinpath(*place.parts), path)
             partial.rename(folder)
     return folder

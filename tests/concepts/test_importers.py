@@ -1,12 +1,19 @@
 """Databases made from folders of photos and from the toybox, and back."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from concepts.database import Database, DatabaseError
-from concepts.importers import folder_database, toybox_database
+from concepts.importers import (
+    folder_database,
+    loose_photos,
+    photo_database,
+    toybox_database,
+)
 from tests.places import SHARED
 
 DREAMBOOTH = SHARED / "dreambooth"
@@ -32,6 +39,51 @@ def test_folders_become_a_database(tmp_path):
     assert list(Database(database.path, root).concepts()) == ["cat", "my mug"]
     with pytest.raises(DatabaseError, match="exists"):
         folder_database(root, tmp_path / "database.json")
+
+
+def zipped(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for i, name in enumerate(names):
+            kept = io.BytesIO()
+            Image.new("RGB", (24, 24), ("red", "blue", "green")[i]).save(kept, "PNG")
+            archive.writestr(name, kept.getvalue())
+    return path
+
+
+@pytest.mark.parametrize("top", ["", "album/", "Takeout/Google Photos/"])
+def test_a_zip_of_photos_becomes_a_database_beside_it(tmp_path, monkeypatch, top):
+    monkeypatch.chdir(tmp_path)
+    album = zipped(tmp_path / "my.zip", f"{top}cat/0.png", f"{top}cat/1.png", f"{top}mug/0.png")
+    database = photo_database(album)
+    assert database.path == tmp_path / "my/database.json"
+    found = database.concepts()
+    assert [len(found[name].images) for name in ("cat", "mug")] == [2, 1]
+    places = [database.image_path(image) for one in found.values() for image in one.images]
+    assert all(place.is_relative_to(tmp_path / "my") and place.is_file() for place in places)
+    database.edit("cat", info="sleeps a lot")  # the owner's words, and other pictures, stay
+    again = photo_database(album)
+    assert "sleeps a lot" in again.concepts()["cat"].info and len(again.concepts()) == 2
+    assert len(list((tmp_path / "my").rglob("*.png"))) == 3
+    elsewhere = photo_database(album, tmp_path / "other/database.json")
+    assert set(elsewhere.concepts()) == {"cat", "mug"}
+    assert set(folder_database(album, tmp_path / "new.json")[0].concepts()) == {"cat", "mug"}
+    assert len(loose_photos(album)) == 3
+
+
+def test_a_zip_of_no_photos_makes_no_database(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text, flat = tmp_path / "a.zip", zipped(tmp_path / "b.zip", "0.png")
+    text.write_text("no zip")
+    outside = zipped(tmp_path / "c.zip", "../cat/0.png", "/cat/0.png")
+    for path, says in (
+        (text, "no folder and no whole zip file"),
+        (flat, "no usable photo"),
+        (outside, "no usable photo"),
+        (tmp_path / "none.zip", "is no directory and no zip"),
+    ):
+        with pytest.raises(DatabaseError, match=says):
+            photo_database(path)
+        assert not path.with_suffix("").exists()
 
 
 @pytest.mark.skipif(not DREAMBOOTH.is_dir(), reason="no ../shared/data/dreambooth here")
