@@ -7,7 +7,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo app gpu test test-fast lint clean clean-runs
+.PHONY: demo app gpu test test-fast test-vllm lint clean clean-runs
 
 # Made again only when what it is made from changes, so installing twice is quick.
 .venv/installed: pyproject.toml constraints.txt
@@ -52,6 +52,19 @@ test: .venv/installed_tests
 test-fast: .venv/installed_tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
+# vLLM on a CPU, in a second environment (670 MB; docs/vllm.md): not part of `make test`. PyPI builds
+# torchaudio and torchcodec for CUDA, and vLLM imports neither for images.
+.venv-vllm/installed: tests/vllm/requirements.txt
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --no-compile --requirement tests/vllm/requirements.txt
+	.venv-vllm/bin/pip uninstall --quiet --yes torchaudio torchcodec
+	touch $@
+
+# A process for each file: vLLM's engines share one process badly.
+test-vllm: export OMP_NUM_THREADS := 1
+test-vllm: .venv-vllm/installed
+	for file in tests/vllm/test_*.py; do .venv-vllm/bin/python -m pytest $$file || exit 1; done
+
 lint: .venv/installed_tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,7 +72,7 @@ lint: .venv/installed_tests
 
 # What `make demo` makes again; runs stay.
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm build *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 # Rows, policies and reports: all that was ever trained here.
 clean-runs:

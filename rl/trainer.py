@@ -238,8 +238,8 @@ class PolicyTrainer(
         batch = self.args.eval_batch_size * self.accelerator.num_processes
         return GroupSampler(types, prompts=max(batch // group, 1), group=group, seed=self.args.seed)
 
-    # Why: vLLM expands images itself, and is given prompts in which they are not expanded yet. Equal
-    # to: TRL's ids; `rl.vllm.engine.Engine` refuses a prompt of vLLM's that is another.
+    # Why: vLLM expands images itself, and is given prompts in which they are not expanded yet.
+    # Equal to: TRL's ids; `rl.vllm.engine.Engine` refuses a prompt of vLLM's that is another.
     def _tokenize_prompts(self, prompts):
         ids, images, fields = super()._tokenize_prompts(prompts)
         if self.use_vllm and images is not None:

@@ -11,6 +11,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("byname")
 
+# They need another environment: `make test-vllm`.
+collect_ignore = ["vllm"]
+
 SLOW = (
     "tests/benchmarks/captions/test_coco.py",
     "tests/benchmarks/captions/test_scores.py",

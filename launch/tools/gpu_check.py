@@ -32,6 +32,7 @@ from typing import Any, Literal
 import torch
 
 from data_gen.files.errors import InputError
+from data_gen.files.files import refuse_other_json
 from data_gen.files.sentences import next_commands
 from data_gen.files.settings import find_config, read_settings
 from data_gen.toybox.weights import local_weights
@@ -40,6 +41,7 @@ from rl.speed.compare import Measured, compare
 from rl.speed.equality import distances
 from rl.speed.random_policy import save_qwen2_5_vl_3b_random
 from rl.speed.workload import Shape, rows_of_shape
+from rl.vllm.check import GAP
 
 PACKAGES = ("trl", "transformers", "peft", "accelerate", "deepspeed", "vllm", "triton")
 PAPER = Shape(image_px=448, beta=0.04, checkpointing=True, lora=True)
@@ -58,10 +60,6 @@ CASES = {
         "box, dropout": replace(PAPER, prompt=95, completion=6, image_px=64, G=4, dropout=0.05),
     },
 }
-GAP = {"float32": 1e-3, "bfloat16": 0.1}
-"""Mean difference of log-probabilities, in nats per token, up to which vLLM and the trainer are
-taken for the same policy."""
-
 LONGEST = 600
 """Seconds that a program in a process of its own may take."""
 
@@ -270,7 +268,7 @@ def vllm(check: Check, name: str) -> None:
         ours = logps_of(model, processor, text, row["images"], ids)
         gap = (torch.tensor(theirs) - ours).abs().mean().item()
         check.say(name, f"{what}: log-probabilities differ by {gap:.2g} a token.", **{what: gap})
-        if gap > GAP[dtype]:
+        if gap > GAP[getattr(torch, dtype)]:
             check.fail(name, f"vLLM is another policy than the trainer's with {what}")
 
 
@@ -355,16 +353,21 @@ def main(argv: list[str] | None = None) -> int:
             program="gpu_check",
             doc=__doc__,
         )
-    except InputError as error:
+        refuse_other_json(Path(settings.out) / "gpu_check.json", {"failed"}, ["gpu_check.md"])
+    except (InputError, OSError) as error:
         print(f"gpu_check: {error}", file=sys.stderr)
         return 2
     if settings.shape == "3b" and not torch.cuda.is_available():
         print("gpu_check: there is no GPU; give --shape tiny for a CPU", file=sys.stderr)
         return 2
     check = Check(settings)
-    for name in settings.sections:
-        print(f"{name}:", flush=True)
-        check.run(name, SECTIONS[name])
+    try:
+        for name in settings.sections:
+            print(f"{name}:", flush=True)
+            check.run(name, SECTIONS[name])
+    except KeyboardInterrupt:
+        print(f"\ngpu_check: stopped; what it found is in {check.out}", file=sys.stderr)
+        return 130
     print(f"wrote {check.out}/gpu_check.md and gpu_check.json")
     print(next_commands(["cat", f"{check.out}/gpu_check.md"]))
     return 1 if check.failed else 0

@@ -114,6 +114,24 @@ class Engine(VLLMGeneration):
                     f"{self.logprobs_mode}"
                 )
 
+    # Why: a server that resizes images otherwise has other features than the prompt has places for.
+    # Equal to: TRL's otherwise.
+    def _place_features(self, features, prompt_ids):
+        placed = super()._place_features(features, prompt_ids)
+        if placed is not None:
+            theirs, ours = (
+                [each["length"] for each in some["mm_placeholders"]["image"]]
+                for some in (features, placed)
+            )
+            if theirs != ours:
+                raise InputError(
+                    f"the vLLM server makes {theirs} tokens of the images of a prompt, and the "
+                    f"trainer {ours}: start it with the sizes of the run, such as "
+                    f'--mm-processor-kwargs \'{{"size": {{"longest_edge": MAX_PIXELS, '
+                    f'"shortest_edge": MIN_PIXELS}}}}\''
+                )
+        return placed
+
     # Why: features of images stay in vLLM's encoder cache, and are of the old weights. Equal to:
     # TRL's where no weight that makes features is trained.
     def sync_weights(self) -> None:
@@ -139,8 +157,8 @@ class Engine(VLLMGeneration):
         if difference := first_difference(prompts, found[0]):
             raise InputError(
                 f"vLLM would sample from another prompt than the one that is trained on: "
-                f"{difference}; vLLM expands the images of this model otherwise than its processor, "
-                f"so train it with use_vllm false"
+                f"{difference}; it expands the images of this model otherwise than the processor, "
+                f"so train with use_vllm false"
             )
         return found
 

@@ -196,3 +196,14 @@ def test_the_pictures_may_be_made_smaller(config, tmp_path):
     assert small.rows["box_frame"][0] == [32.0, 32.0] and usual.rows["box_frame"][0] == [64.0, 64.0]
     assert sum(small.tokens) < sum(usual.tokens)
     assert not (tmp_path / "runs").exists()  # the checks write nothing
+
+
+def test_vllm_gets_the_sizes_of_images_where_the_settings_have_any(grpo, tmp_path, config):
+    """vLLM reads the processor in the policy's folder, which has others."""
+    options = {"vllm_options": {"limit_mm_per_prompt": {"image": 4}}}
+    for pixels in ({}, {"max_pixels": 1024}):
+        settings, args = parse(["--config", write(tmp_path, {**config, **options, **pixels})])
+        found = grpo.vllm_options(settings, prepare(settings, args))
+        assert found.pop("limit_mm_per_prompt") == {"image": 4}
+        size = found.pop("mm_processor_kwargs", {}).get("size", {})
+        assert (size.get("longest_edge"), found) == (pixels.get("max_pixels"), {})

@@ -74,6 +74,25 @@ def test_image_sizes_of_the_settings_reach_the_processor(tmp_path, policy_path, 
     assert (size["shortest_edge"], size["longest_edge"]) == (256, 1024)
 
 
+def test_vllm_makes_room_for_the_longest_row_not_for_the_whole_context(
+    tmp_path, policy_path, rows_path, monkeypatch
+):
+    monkeypatch.setattr("rl.checks.find_spec", lambda name: name)  # as if vLLM were installed
+    args = arguments(tmp_path, use_vllm=True)
+    ready = prepare(run(tmp_path, policy_path, rows_path, max_rows=9), args)
+    assert args.vllm_max_model_length == max(ready.tokens) + 8 < ready.context
+    longer = run(tmp_path, policy_path, rows_path, max_rows=1, eval_rows=str(rows_path))
+    args = arguments(tmp_path, use_vllm=True, per_device_train_batch_size=4)
+    one = prepare(longer, args)
+    assert args.vllm_max_model_length > max(one.tokens) + 8  # rows to evaluate count, too
+    args = arguments(tmp_path, use_vllm=True, vllm_max_model_length=300)
+    prepare(run(tmp_path, policy_path, rows_path), args)
+    assert args.vllm_max_model_length == 300
+    args = arguments(tmp_path)
+    prepare(run(tmp_path, policy_path, rows_path), args)
+    assert args.vllm_max_model_length is None
+
+
 def test_steps_and_plan(tmp_path, policy_path, rows_path):
     args = arguments(tmp_path, gradient_accumulation_steps=2, num_train_epochs=3)
     assert steps_of(40, args) == (9, 16)  # ceil(40 / 16) steps per epoch

@@ -2,12 +2,14 @@ import json
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from rl.policy.loading import (
     LoraSettings,
     load_policy,
     suppress_vision_tokens,
     trainable_parameters,
+    trains_images,
     vision_token_ids,
 )
 
@@ -35,6 +37,25 @@ def test_frozen_parts_are_frozen_and_the_rest_is_not(policy_path):
     assert part(model, "visual.blocks") == {False} and part(model, "merger") == {True}
     model, _ = load_policy(policy_path, freeze_vision=False, freeze_projector=False)
     assert {p.requires_grad for p in model.parameters()} == {True}
+
+
+@pytest.mark.parametrize(
+    ("settings", "trained"),
+    [
+        ({}, False),
+        ({"freeze_projector": False}, True),
+        ({"freeze_vision": False}, True),
+        ({"lora": LoraSettings(4, 8, 0.0)}, False),
+    ],
+)
+def test_whether_image_features_change_in_training(policy_path, settings, trained):
+    assert trains_images(load_policy(policy_path, **settings)[0]) == trained
+
+
+def test_an_adapter_on_the_tower_changes_image_features(policy_path):
+    model, _ = load_policy(policy_path)
+    config = LoraConfig(r=2, target_modules=r".*visual.*\.qkv")
+    assert trains_images(get_peft_model(model, config))
 
 
 @pytest.mark.parametrize("projector", [True, False])

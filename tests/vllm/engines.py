@@ -1,0 +1,72 @@
+"""Trainers that sample with vLLM on a CPU, and rows with no image, one, two and three."""
+
+from contextlib import contextmanager
+
+import pytest
+from transformers import set_seed
+
+from data_gen.rows import read_rows, write_rows
+from rl.policy.loading import load_policy
+from rl.trainer import TrainerOptions
+from tests.rl.test_trainer import make
+from tests.tiny import tiny_rows
+
+WHY = "vLLM is not installed here: `make test-vllm` makes an environment that has it"
+KINDS = ("text", "1 image", "2 images", "3 images")
+CLOSE = 1e-3  # nats per token in fp32
+
+
+def mixed_rows(path):
+    """Eight rows: text alone, one image, two images (pairs and boxes), three images (captions)."""
+    rows = tiny_rows(6, text_only=4)
+    one = dict(rows[2], id="one image", images=rows[2]["images"][:1], names=[], absent_names=[])
+    one["prompt"] = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is it?"}]}
+    ]
+    rows = [one, *rows[:3], *rows[6:]]
+    write_rows(rows, path, seed=0, generator="tests/vllm/engines.py")
+    return read_rows(path)
+
+
+@contextmanager
+def vllm_trainer(policy, rows, out, *, options=None, engine=None, frozen=False, **settings):
+    """A trainer whose tower and projector are trained, unless ``frozen``, and whose first step
+    follows the check of vLLM; its engine is gone after the context."""
+    from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
+
+    model, _ = load_policy(policy, freeze_vision=frozen, freeze_projector=frozen)
+    options = options or TrainerOptions(share_prompt="auto", share_vision="auto")
+    options.vllm_check, options.vllm_options = True, {"enforce_eager": True, **(engine or {})}
+    set_seed(0)
+    trainer = make(
+        policy,
+        rows,
+        out,
+        model=model,
+        options=options,
+        **{
+            "use_vllm": True,
+            "vllm_mode": "colocate",
+            "vllm_max_model_length": 512,
+            "per_device_train_batch_size": 16,
+            "max_steps": 3,
+            "learning_rate": 1e-2,
+            **settings,
+        },
+    )
+    try:
+        yield trainer
+    finally:
+        del trainer.vllm_generation.llm
+        cleanup_dist_env_and_memory()
+
+
+def differences(trainer) -> list[float]:
+    """The largest difference of log-probabilities in each step, as the run logged it."""
+    key = "sampling/sampling_logp_difference/max"
+    return [line[key] for line in trainer.state.log_history if key in line]
+
+
+def need_vllm():
+    """Skip the module where there is no vLLM."""
+    return pytest.importorskip("vllm", reason=WHY)
