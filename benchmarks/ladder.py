@@ -39,7 +39,7 @@ from concepts.methods.r2p import R2P
 from concepts.methods.r2p.decision import STAGES
 from concepts.methods.r2p.method import Found, R2PSettings
 from data_gen.files.errors import InputError
-from data_gen.files.files import write_json, write_text
+from data_gen.files.files import refuse_no_folder, refuse_other_json, write_json, write_text
 from data_gen.files.sentences import figures, next_commands
 from data_gen.files.settings import read_settings
 from data_gen.tasks.names import draw_names
@@ -107,7 +107,7 @@ class LadderSettings:
     confirm: float | None = field(
         default=None, metadata={"help": "Least p(yes) that the concept found is there."}
     )
-    max_new_tokens: int = field(default=160, metadata={"help": "Where reasons are cut."})
+    max_new_tokens: int = field(default=320, metadata={"help": "Where reasons are cut."})
     size: int = field(default=512, metadata={"help": "Long side of photos, in pixels."})
     batch_size: int = field(default=32, metadata={"help": "Rows per call of the model."})
     dtype: str = field(default="float32", metadata={"help": "Of the weights."})
@@ -157,6 +157,11 @@ def main(argv: list[str] | None = None) -> None:
             confirm=s.confirm,
             max_new_tokens=s.max_new_tokens,
         )
+        refuse_no_folder(s.out, "out")
+        out = Path(s.out)
+        refuse_other_json(
+            out / "ladder.json", {"settings", "rungs"}, ("ladder.md", "outputs.jsonl")
+        )
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "database.json"
             database, cases = (photo_cases if s.root else toy_cases)(s, place)
@@ -164,10 +169,12 @@ def main(argv: list[str] | None = None) -> None:
             measured = climb(policy, database, cases, settings, s)
     except (ValueError, OSError) as error:
         sys.exit(f"ladder: {error}")
-    out = Path(s.out)
+    except KeyboardInterrupt:
+        sys.exit("ladder: stopped; nothing was written")
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "outputs.jsonl", "".join(json.dumps(o) + "\n" for o in measured.pop("shown")))
+    shown = measured.pop("shown")
     write_json(out / "ladder.json", {"settings": asdict(s), **measured})
+    write_text(out / "outputs.jsonl", "".join(json.dumps(o) + "\n" for o in shown))
     table = markdown(measured)
     write_text(out / "ladder.md", table + "\n")
     print(f"\n{table}\n\nwrote {out}/ladder.md, ladder.json and outputs.jsonl")

@@ -8,6 +8,7 @@ from data_gen.files.errors import InputError
 BENCHMARKS = {
     "toybox": "benchmarks.toybox.benchmark:Toybox",
     "naming_odds": "benchmarks.toybox.naming_odds:NamingOdds",
+    "methods": "benchmarks.toybox.methods:MethodsBenchmark",
     "naming": "benchmarks.published.naming:Naming",
     "recognition": "benchmarks.published.recognition:Recognition",
     "multiple_choice": "benchmarks.published.multiple_choice:MultipleChoice",

@@ -26,10 +26,11 @@ from benchmarks.harness.predictions import (
     predict,
     query_digest,
     read_replies,
+    seconds_per_query,
 )
 from benchmarks.harness.samples import sample
 from benchmarks.harness.systems import folder_name, parse_systems
-from benchmarks.harness.table import markdown, side_by_side, tabulate
+from benchmarks.harness.table import cost_table, markdown, side_by_side, tabulate
 from benchmarks.harness.teaching import (
     concepts_of,
     learned_digest,
@@ -47,7 +48,12 @@ from concepts.methods.protocol import Method, Query, Reply
 from concepts.methods.registry import method_class
 from concepts.methods.systems import System, open_method, policy_loader, system_fingerprint
 from data_gen.files.errors import InputError
-from data_gen.files.files import alone_in, refuse_other_json, write_text
+from data_gen.files.files import (
+    alone_in,
+    refuse_no_folder,
+    refuse_other_json,
+    write_text,
+)
 from data_gen.images.photos import PhotoError
 from data_gen.rows import RowError, check_row
 
@@ -62,7 +68,8 @@ class EvaluateSettings:
     benchmark: str = field(
         default="toybox",
         metadata={
-            "help": "toybox, naming, recognition, multiple_choice, localization, mined_negatives."
+            "help": "toybox, methods, naming, recognition, multiple_choice, localization, "
+            "mined_negatives."
         },
     )
     policy: list[str] = field(
@@ -84,6 +91,13 @@ class EvaluateSettings:
         metadata={
             "help": "How the systems of --policy find references where a benchmark has a database: "
             "encoder, regions, k, verify; null: references are handed over."
+        },
+    )
+    systems: dict[str, dict] = field(
+        default_factory=dict,
+        metadata={
+            "help": "LABEL: a system's values, laid over those of its file, if it names one: "
+            "{file: configs/methods/yollava.yaml, settings: {control: random}}."
         },
     )
     out: str = field(
@@ -121,6 +135,7 @@ class EvaluateSettings:
 
     def __post_init__(self):
         self.out = self.out or f"runs/evaluation/{self.benchmark}"
+        refuse_no_folder(self.out, "out")
         if self.shown is not None and self.shown < 0:
             raise InputError(f"shown is {self.shown}; it must be a number of samples")
         if self.limit is not None and self.limit < 1:
@@ -177,7 +192,11 @@ def systems_of(settings: EvaluateSettings) -> list[System]:
         InputError: one that cannot be used.
     """
     return parse_systems(
-        settings.policy, settings.system, settings.retrieval, check=not settings.score_only
+        settings.policy,
+        settings.system,
+        settings.retrieval,
+        inline=settings.systems,
+        check=not settings.score_only,
     )
 
 
@@ -218,7 +237,7 @@ def answer(system: System, benchmark: Benchmark, settings: EvaluateSettings, tim
     folder = replies_folder(system, settings)
     fingerprint = _fingerprint(system, benchmark, settings)
     if asked.database is not None:
-        teach(asked, system, asked.database, folder / LEARNED)
+        teach(asked, system, asked.database, folder / LEARNED, benchmark.negatives())
         fingerprint += f"-{learned_digest(asked, asked.database)}"
     for name, questions in benchmark.sets.items():
         size = len(questions) if benchmark.in_memory else IMAGE_CHUNK
@@ -325,6 +344,13 @@ def score(
             for s in systems
             if (costs := read_costs(replies_folder(s, settings) / LEARNED))
         },
+        "seconds_per_query": {
+            s.label: seconds_per_query(
+                [replies_folder(s, settings) / f"{name}.jsonl" for name in benchmark.sets],
+                makers[s.label],
+            )
+            for s in systems
+        },
         "versions": {name: version(name) for name in ("byname", "torch", "transformers")},
         "seconds": times.to_json(),
         **table,
@@ -332,6 +358,8 @@ def score(
     parts = []
     if columns := {head: key for head, key in benchmark.columns.items() if key in table["metrics"]}:
         parts.append(side_by_side(result, columns))
+    if result["learned"]:
+        parts.append(cost_table(result))
     parts.append(markdown(result))
     if corpus:
         result["corpus_bleu"] = corpus
@@ -352,10 +380,11 @@ def score(
 def write(out: Path, result: dict, samples: list[dict], text: str) -> dict:
     """Write the files of a result, and return it."""
     out.mkdir(parents=True, exist_ok=True)
+    # First: that it is there says whose the others are.
+    write_text(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     write_text(out / "gallery.json", json.dumps(samples, ensure_ascii=False))
     write_text(out / "evaluation.md", text)
     write_text(out / "evaluation.html", evaluation_page(out.resolve().name, result, samples))
-    write_text(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return result
 
 
@@ -391,9 +420,7 @@ def opened_method(
         attn_implementation=settings.attn_implementation,
         timed=lambda call: times.timed(call, system.label),
     )
-    database, learned = concepts_of(
-        system, benchmark, Path(settings.out), folder_name(system.label)
-    )
+    database, learned = concepts_of(system, benchmark, Path(settings.out))
     return open_method(
         system,
         load,
@@ -446,7 +473,7 @@ def _open(
 def _refuse_other_evaluation(out: Path, benchmark: str) -> None:
     """Refuse to write over what is no evaluation of this benchmark."""
     file = out / "evaluation.json"
-    refuse_other_json(file, {"benchmark", "systems"})
+    refuse_other_json(file, {"benchmark", "systems"}, ("evaluation.md", "evaluation.html"))
     held = json.loads(file.read_bytes())["benchmark"] if file.exists() else benchmark
     if held != benchmark:
         raise InputError(f"{out} holds an evaluation of {held}; give another --out")

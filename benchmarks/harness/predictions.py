@@ -1,9 +1,9 @@
 """Generate a system's replies and keep them as JSON lines: runs resume and can be scored again.
 
 ``<set>.jsonl`` holds a line for each reply, ``<set>.likelihoods.jsonl`` what the system's
-probabilities said. A line counts only as long as the query, the system and the length limit are
-what they were. Processes started by ``accelerate launch`` share the batches, not the queries of a
-batch: replies are the same however many there are.
+probabilities said, ``<set>.seconds.jsonl`` how long each batch took. A line counts only as long as
+the query, the system and the length limit are what they were. Processes started by ``accelerate
+launch`` share the batches, not the queries of a batch: replies are the same however many there are.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from accelerate import PartialState
 from PIL import Image
 from tqdm.auto import tqdm
 
-from concepts.methods.protocol import Evidence, Method, Query, Reply
+from concepts.methods.protocol import Evidence, Method, Query, Reply, busy_seconds
 from data_gen.files.errors import InputError
 from data_gen.files.files import kept_lines
 from rl.policy.generation import length_batches
@@ -67,6 +67,7 @@ def predict(
     todo = [query for query in queries if query.id not in kept]
     processes.wait_for_everyone()  # all have read before one writes
     if todo:
+        began = busy_seconds()
         path.parent.mkdir(parents=True, exist_ok=True)
         if main:
             for query in todo:
@@ -84,6 +85,11 @@ def predict(
                 asked = [todo[i] for i in batch]
                 new = system.reply(asked, max_new_tokens, wants_box, temperature)
                 _append(mine, [(reply, keys[reply.id]) for reply in new])
+                if main:
+                    spent, began = busy_seconds() - began, busy_seconds()
+                    took = {"queries": len(new), "seconds": spent, "made_from": fingerprint}
+                    with seconds_path(path).open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(took) + "\n")
                 kept.update({reply.id: reply for reply in new})
                 bar.update(len(new) * world)
     processes.wait_for_everyone()
@@ -159,6 +165,25 @@ def read_replies(
 def likelihood_path(path: Path) -> Path:
     """Where the probabilities of a set's replies are kept."""
     return path.with_suffix(".likelihoods.jsonl")
+
+
+def seconds_path(path: Path) -> Path:
+    """Where it is kept how long a set's replies took."""
+    return path.with_suffix(".seconds.jsonl")
+
+
+def seconds_per_query(paths: Iterable[Path], makers: Iterable[str]) -> float | None:
+    """Mean time of a query, over the sets of a system (:func:`concepts.methods.protocol
+    .busy_seconds`; of several processes the first one's); ``None`` where none is known.
+
+    Args:
+        paths: of the sets' replies.
+        makers: fingerprints of the system that replied; what others took does not count.
+    """
+    took = [line for path in paths for line in kept_lines(seconds_path(path))]
+    took = [line for line in took if line.get("made_from") in set(makers)]
+    queries = sum(line["queries"] for line in took)
+    return sum(line["seconds"] for line in took) / queries if queries else None
 
 
 def query_digest(query: Query) -> str:

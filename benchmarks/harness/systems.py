@@ -2,18 +2,21 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from concepts.methods.finding import RetrievalSettings
-from concepts.methods.systems import System, check_policy, read_system
+from concepts.methods.systems import System, check_policy, read_system, system_of
 from data_gen.files.errors import InputError
+from data_gen.files.settings import find_config, read_yaml
 
 
 def parse_systems(
     policies: Sequence[str],
     files: Sequence[str] = (),
     retrieval: RetrievalSettings | None = None,
+    inline: Mapping[str, Mapping[str, Any]] | None = None,
     check: bool = True,
 ) -> list[System]:
     """The systems to evaluate, checked before any weights load.
@@ -23,13 +26,15 @@ def parse_systems(
             of their paths that differ.
         files: ``LABEL=FILE`` each: a YAML file, see :func:`concepts.methods.systems.read_system`.
         retrieval: of the systems in ``policies``.
+        inline: label -> values of a system, laid over those of its ``file``, if it has one;
+            ``settings`` and ``retrieval`` key by key.
         check: whether policies must be there; their kept replies may be all that is needed.
 
     Raises:
         InputError: no system, a path without a model, or labels that are equal, or so alike that
             their replies would share a folder.
     """
-    if not policies and not files:
+    if not policies and not files and not inline:
         raise InputError("no policy to evaluate; give --policy PATH, once for each")
     pairs = [_labelled(spec) for spec in policies]
     ends = _short_names([path for _, path in pairs])
@@ -38,6 +43,7 @@ def parse_systems(
         for (label, path), end in zip(pairs, ends, strict=True)
     ]
     systems += [read_system(*_labelled(spec)) for spec in files]
+    systems += [_laid_over(label, given) for label, given in (inline or {}).items()]
     for system in systems if check else []:
         check_policy(system.path)
     labels = [system.label for system in systems]
@@ -60,6 +66,21 @@ def parse_systems(
 def folder_name(label: str) -> str:
     """The folder of a system's replies: its label, other characters than a file name's replaced."""
     return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", label))
+
+
+def _laid_over(label: str, given: Mapping[str, Any]) -> System:
+    """The system of ``inline`` values."""
+    if not isinstance(given, Mapping):
+        raise InputError(f"systems.{label} must be the values of a system, not {given!r}")
+    values = {key: value for key, value in given.items() if key != "file"}
+    found: dict[str, Any] = {}
+    if "file" in given:
+        found = dict(read_yaml(find_config(given["file"])))
+    for key, value in values.items():
+        below = found.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        found[key] = {**below, **value} if both else value
+    return system_of(found, str(label), f"systems.{label}: ")
 
 
 def _labelled(spec: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from statistics import median
 
 from benchmarks.metrics.intervals import (
     RESAMPLES,
@@ -151,7 +152,7 @@ def markdown(result: dict, keys: Sequence[str] | None = None) -> str:
     lines += [
         "",
         f"Shares in per cent; in brackets {result['level']:.0%} bootstrap intervals over "
-        f"rows (differences: paired).",
+        f"{result.get('unit', 'rows')} (differences: paired).",
     ]
     return "\n".join(lines) + "\n"
 
@@ -180,6 +181,25 @@ def side_by_side(result: dict, columns: dict[str, str]) -> str:
                 ]
             )
         )
+    return "\n".join(lines) + "\n"
+
+
+def cost_table(result: dict) -> str:
+    """What each system costs: a line each, medians over concepts.
+
+    Args:
+        result: ``systems``, ``learned`` and ``seconds_per_query`` of evaluation.json.
+    """
+    heads = ["system", "s to learn a concept", "bytes", "parameters", "s a query"]
+    lines = [row_line(heads), row_line(["---", *["---:"] * (len(heads) - 1)])]
+    for label in (system["label"] for system in result["systems"]):
+        costs = result["learned"].get(label, [])
+        middle = {
+            key: f"{median(cost[key] for cost in costs):{form}}" if costs else "–"
+            for key, form in (("seconds", ".1f"), ("n_bytes", ",.0f"), ("n_parameters", ",.0f"))
+        }
+        each = result["seconds_per_query"].get(label)
+        lines.append(row_line([label, *middle.values(), "–" if each is None else f"{each:.3f}"]))
     return "\n".join(lines) + "\n"
 
 

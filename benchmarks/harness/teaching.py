@@ -2,9 +2,10 @@
 
 A method that is shown references needs none of this. For one that learns, the concepts of a
 benchmark (:meth:`benchmarks.harness.benchmark.Benchmark.concepts`) become a database beside the
-evaluation, ``<out>/concepts/database.json``, and what each system learned of them lies in
-``<out>/concepts/<system>.learned``: a run that was killed goes on with the next concept, and an
-evaluation that is repeated learns nothing anew. A system with a ``database`` of its own learns
+evaluation, ``<out>/concepts/database.json``, and what was learned of them lies in
+``<out>/concepts/<method>-<digest>.learned``, one folder for all systems that learn the same: a run
+that was killed goes on with the next concept, and an evaluation that is repeated learns nothing
+anew. A system with a ``database`` of its own learns
 those concepts instead, beside that database, as ``byname learn`` does.
 """
 
@@ -21,23 +22,22 @@ from concepts.concept import EntryError, check_name
 from concepts.database import Database
 from concepts.importers import loose_photos
 from concepts.methods.learned import learned_folder
-from concepts.methods.protocol import Learned, Method
+from concepts.methods.protocol import Learned, Method, Picture
 from concepts.methods.registry import method_class
-from concepts.methods.systems import System
+from concepts.methods.systems import System, policy_fingerprint
 from data_gen.files.errors import InputError
 from data_gen.files.files import atomic_file, file_digest, fingerprint_of, write_text
 from data_gen.images.photos import PhotoError, open_photo
 
 
 def concepts_of(
-    system: System, benchmark: Benchmark, out: Path, folder: str
+    system: System, benchmark: Benchmark, out: Path
 ) -> tuple[Database | None, Path | None]:
     """The database of a system's concepts, and where what it learned of them lies; ``None`` for a
     method that needs none.
 
     Args:
         out: of the evaluation.
-        folder: the system's name as a folder.
 
     Raises:
         InputError: the benchmark's concepts cannot be learned, or the database cannot be read.
@@ -52,7 +52,10 @@ def concepts_of(
     place = out / "concepts"
     with PartialState().main_process_first():
         database = benchmark_database(benchmark, place)
-    return database, place / f"{folder}.learned"
+    settings = method.Settings() if system.settings is None else system.settings
+    learned_from = json.dumps(method.learned_from(settings), sort_keys=True)
+    digest = fingerprint_of(policy_fingerprint(system.path), learned_from)[:8]
+    return database, place / f"{system.method}-{digest}.learned"
 
 
 def benchmark_database(benchmark: Benchmark, place: Path) -> Database:
@@ -80,16 +83,25 @@ def benchmark_database(benchmark: Benchmark, place: Path) -> Database:
 
 
 def teach(
-    method: Method, system: System, database: Database, kept: Path, progress: bool = True
+    method: Method,
+    system: System,
+    database: Database,
+    kept: Path,
+    negatives: Sequence[Picture] = (),
+    progress: bool = True,
 ) -> list[Learned]:
     """Learn the concepts of a database, the first process first; what it cost is written to
     ``kept``.
+
+    Args:
+        negatives: pictures that show none of them, where the system names no folder.
 
     Raises:
         InputError: a concept cannot be learned, or ``negatives`` is no folder of photos.
     """
     concepts = list(database.concepts().values())
-    negatives = loose_photos(system.negatives) if system.negatives is not None else []
+    if system.negatives is not None:
+        negatives = loose_photos(system.negatives)
     with PartialState().main_process_first():
         costs = method.learn(concepts, negatives, progress and PartialState().is_main_process)
     if PartialState().is_main_process:

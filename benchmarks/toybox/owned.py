@@ -34,20 +34,23 @@ SEED_KEYS = {"owned_1": "found_1", "owned_2": "found_2", "owned_4": "found_4"}
 """Set -> its former name, which stays in seeds and ids: another would draw other questions."""
 
 
-def owned_database(toys: int, seed: int, cache: str, settings: ToyboxSettings) -> Database:
-    """The toys that the user owns, below ``cache``.
+def owned_database(
+    toys: int, seed: int, cache: str, settings: ToyboxSettings, photos: int = 1
+) -> Database:
+    """The toys that the user owns, with ``photos`` images each, below ``cache``.
 
     The database is made once, whole or not at all, by the first process.
     """
     size, half = settings.reference_px, settings.half
     name = f"toys-{toys}-{seed}-{size}" + (f"-{half}" if half else "")
+    name += f"-{photos}" if photos > 1 else ""
     place = Path(cache) / name
     with PartialState().main_process_first():
         if not (place / "database.json").exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=f"{name}-", dir=place.parent) as folder:
                 partial = Path(folder) / name
-                toybox_database(partial, toys, seed, half=half, size=size)
+                toybox_database(partial, toys, seed, half=half, views=photos, size=size)
                 with suppress(OSError):  # another process was first
                     partial.rename(place)
     return Database(place / "database.json")

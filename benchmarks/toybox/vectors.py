@@ -29,7 +29,7 @@ from concepts.methods.myvlm.targets import caption_requests, caption_targets
 from concepts.methods.myvlm.vectors import vectors_behind_image
 from concepts.methods.soft_prompts.tokens import frozen
 from data_gen.files.errors import InputError
-from data_gen.files.files import write_json
+from data_gen.files.files import refuse_other_json, write_json
 from data_gen.files.settings import read_settings
 from data_gen.tasks.names import draw_names
 from data_gen.toybox.rows import ToyboxSettings, draw_identities
@@ -75,9 +75,13 @@ def main(argv: list[str] | None = None) -> None:
         (s,) = read_settings(
             sys.argv[1:] if argv is None else argv, VectorsSettings, program="vectors", doc=__doc__
         )
+        if s.out:
+            refuse_other_json(Path(s.out), {"settings", "names", "recall"})
         result = measure(s)
     except (ValueError, OSError) as error:
         sys.exit(f"vectors: {error}")
+    except KeyboardInterrupt:
+        sys.exit("vectors: stopped" + (f"; toys so far are in {s.out}" if s.out else ""))
     print(table(result))
     if s.out:
         print(f"wrote {s.out}")
@@ -117,7 +121,7 @@ def measure(s: VectorsSettings) -> dict:
             for k, image in enumerate(queries)
         ]
         untouched.append([text for text, _ in complete(model, processor, rows, s.max_new_tokens)])
-        concept = Concept(name, category=toys[i].kind)
+        concept = Concept(name, (), toys[i].description, toys[i].category)
         with frozen(model):
             began = time.process_time()
             files = [Path("no captions of an owner")] * s.photos

@@ -27,8 +27,8 @@ from rewards.names import names_written
 from rl.policy.generation import row_size
 from rl.policy.likelihood import yes_probabilities
 
-SHOW = ("both", "text", "pictures")
-"""What the policy is given of a concept beside its name."""
+SHOW = ("both", "text", "pictures", "names", "wrong")
+"""What the policy is given of a concept beside its name; the last two are controls."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class InContextSettings:
         default="both",
         metadata={
             "help": "both: the concept's picture and what its owner says of it; text or pictures: "
-            "its name with that alone."
+            "its name with that alone. Controls: names: nothing but its name; wrong: what belongs "
+            "to another concept of the database."
         },
     )
     reasons: bool = field(
@@ -84,15 +85,15 @@ class InContext(Method):
     def recognize(self, pairs: Sequence[tuple[Picture, str]]) -> list[float]:
         """The policy's p(yes) to the object-consistency question with the concept's picture; or
         with its words alone, where ``show`` is text."""
-        return self._seen([(image, self.reference(name)) for image, name in pairs])
+        return self._seen([(image, self._given(self.reference(name))) for image, name in pairs])
 
     def _seen(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[float]:
         """p(yes) that each reference is in its image."""
         rows = []
         for image, reference in pairs:
-            words = self.settings.show == "text"
+            words = self.settings.show in ("text", "names")
             picture = self._opened(reference.image)
-            info = reference.info if words else None
+            info = reference.info if self.settings.show == "text" else None
             row = presence_row(
                 self._opened(image), reference.name, picture, info, reasons=self.settings.reasons
             )
@@ -113,12 +114,13 @@ class InContext(Method):
     def row(self, query: Query, references: Sequence[Reference]) -> dict:
         """``prompt`` and ``images`` of a query, less what ``show`` leaves out."""
         show = self.settings.show
-        if show == "pictures" and query.prompt is None:
+        wordless = show in ("pictures", "names")
+        if wordless and query.prompt is None:
             references = [replace(one, info=None) for one in references]
         row = super().row(query, references)
-        if show == "pictures":
+        if wordless:
             row["prompt"] = without_words(row["prompt"], [one.info for one in references])
-        return without_pictures(row, len(references)) if show == "text" else row
+        return without_pictures(row, len(references)) if show in ("text", "names") else row
 
     def rows(self, queries: Sequence[Query]) -> tuple[list[dict], list[tuple[Evidence, ...]]]:
         """The references that were handed over or retrieved and, where that is asked first, seen by
@@ -130,7 +132,7 @@ class InContext(Method):
                 query = replace(query, image=self._opened(query.image))
             else:
                 references, evidence = query.references, []
-            found.append((query, references, evidence))
+            found.append((query, [self._given(one) for one in references], evidence))
         asked = [
             (i, j)
             for i, (query, references, _) in enumerate(found)
@@ -155,6 +157,22 @@ class InContext(Method):
             rows.append(self.row(query, references))
             concepts.append(tuple(evidence))
         return rows, concepts
+
+    def _given(self, reference: Reference) -> Reference:
+        """A reference; under the control ``wrong``, with what belongs to the concept that stands
+        half of the database behind it."""
+        if self.settings.show != "wrong":
+            return reference
+        owned = [] if self.finder is None else list(self.finder.owned)
+        if reference.name not in owned or len(owned) < 2:
+            raise InputError(
+                f"show: wrong has no other concept to take {reference.name!r} for; give the system "
+                f"`retrieval`, and a benchmark with a database"
+            )
+        assert self.finder is not None
+        at = (owned.index(reference.name) + len(owned) // 2) % len(owned)
+        other = self.finder.owned[owned[at]]
+        return replace(reference, image=self._opened(other.image), info=other.info)
 
     def _least(self, query: Query) -> float | None:
         return self.verify if query.references is None else self.settings.gate

@@ -7,6 +7,7 @@ query with its truth. The loop and the programs know :class:`Method` and nothing
 """
 
 import random
+import time
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -115,7 +117,7 @@ class Learned:
 
     Args:
         name: the concept's.
-        seconds: of learning, when it was learned.
+        seconds: of learning, when it was learned (:func:`busy_seconds`).
         n_bytes: on disk.
         n_parameters: numbers that were trained for it.
         reused: whether it had been learned before, by the same policy from the same pictures.
@@ -130,6 +132,12 @@ class Learned:
 
 Write = Callable[[Query, Sequence[Reference]], list[dict]]
 """Writes the conversation that asks a query, given its references: the benchmark's wording."""
+
+
+def busy_seconds() -> float:
+    """A clock for what methods cost, to take differences of: the processor time of this process, so
+    that other programs on the machine do not count; where there is an accelerator, the time."""
+    return time.perf_counter() if torch.accelerator.is_available() else time.process_time()
 
 
 class Finder(Protocol):

@@ -10,14 +10,13 @@ what makes it RAP is the policy: ``configs/sft/rap_toybox.yaml`` trains one, wit
 its prompts that its answers do not follow.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from concepts.concept import Concept
 from concepts.methods.finding import LiveFinder
 from concepts.methods.in_context import InContext, InContextSettings
-from concepts.methods.protocol import Learned, Picture
+from concepts.methods.protocol import Learned, Picture, busy_seconds
 
 FLOAT_BYTES = 4
 
@@ -43,7 +42,7 @@ class RAP(InContext):
         in-context."""
         if not concepts or not isinstance(self.finder, LiveFinder):
             return super().learn(concepts, negatives, progress)
-        began = time.perf_counter()
+        began = busy_seconds()
         dim = self.finder.encode()
-        seconds = (time.perf_counter() - began) / len(concepts)
+        seconds = (busy_seconds() - began) / len(concepts)
         return [Learned(c.name, seconds, len(c.images) * dim * FLOAT_BYTES, 0) for c in concepts]

@@ -12,7 +12,6 @@ Where paper and released code differ, the paper's reading is the default and the
 """
 
 import random
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -42,6 +41,7 @@ from concepts.methods.protocol import (
     Picture,
     Query,
     Reply,
+    busy_seconds,
     inside,
 )
 from concepts.methods.soft_prompts.tokens import frozen
@@ -100,6 +100,13 @@ class MyVLMSettings:
         metadata={"help": "What a concept that fires adds: its vector, or its picture and words."},
     )
     seed: int = field(default=0, metadata={"help": "Of heads and vectors."})
+    control: Literal["", "no_vector", "random", "other"] = field(
+        default="",
+        metadata={
+            "help": "What stands behind the image in place of a concept's vector: nothing, a "
+            "random one, or another concept's."
+        },
+    )
 
     def __post_init__(self):
         if not 0 <= self.threshold <= 1:
@@ -130,7 +137,7 @@ class MyVLM(LearnedMethod):
     def learned_from(cls, settings: MyVLMSettings) -> dict:
         """See :meth:`concepts.methods.protocol.Method.learned_from`: all but the threshold and the
         cache, and the questions themselves."""
-        asked = ("threshold", "cache", "questions")
+        asked = ("threshold", "cache", "questions", "control")
         learned = {key: value for key, value in asdict(settings).items() if key not in asked}
         words = None if settings.questions == "none" else load_questions(settings.questions)
         return {**learned, "words": words, "requests": "say who is there"}
@@ -158,9 +165,9 @@ class MyVLM(LearnedMethod):
         others: Sequence[tuple[Picture, bool]],
         views: dict[Any, np.ndarray | None],
     ) -> Learned:
-        began, s = time.monotonic(), self.settings
+        began, s = busy_seconds(), self.settings
         tensors = self._head(concept, photos, others, views)
-        facts: dict[str, Any] = {"head_seconds": round(time.monotonic() - began, 2)}
+        facts: dict[str, Any] = {"head_seconds": round(busy_seconds() - began, 2)}
         if s.shows == "vector":
             model, processor = self.load()
             images = list(photos.values())
@@ -191,7 +198,7 @@ class MyVLM(LearnedMethod):
                     facts[f"{which}_losses"] = [round(loss, 4) for loss in losses]
                     facts[f"{which}_examples"] = [target.text for target in of[:3]]
         n_parameters = sum(tensor.numel() for tensor in tensors.values())
-        facts |= {"seconds": round(time.monotonic() - began, 2), "n_parameters": n_parameters}
+        facts |= {"seconds": round(busy_seconds() - began, 2), "n_parameters": n_parameters}
         return self._keep(concept, tensors, facts)
 
     def _head(
@@ -456,12 +463,18 @@ class MyVLM(LearnedMethod):
         return self._stacked([one.name for one in evidence if one.used], which)
 
     def _stacked(self, names: Sequence[str], which: str) -> Tensor:
+        known, control = list(self._learned), self.settings.control
+        if control == "other":
+            names = [known[(known.index(name) + 1) % len(known)] for name in names]
         rows = [
             learned.get(which, learned.get(CAPTION))
             for learned in (self._learned[name] for name in names)
         ]
         rows = [row for row in rows if row is not None]
-        return torch.stack(rows) if rows else torch.zeros(0, 0)
+        if control == "random":
+            drawn = torch.Generator().manual_seed(known.index(names[0]) if names else 0)
+            rows = [torch.randn(row.shape, generator=drawn) for row in rows]
+        return torch.stack(rows) if rows and control != "no_vector" else torch.zeros(0, 0)
 
 
 def _asking(query: Query, references: Sequence[Reference]) -> list[dict]:

@@ -2,9 +2,10 @@
 
 Captions are the owner's, where the folder of a photo holds ``captions.json`` (MyVLM's format:
 ``{"1.jpg": ["sks on a table", ...]}``, the concept being ``sks`` or its tag); otherwise the policy
-describes each photo, having been shown another one with the name. Where it does not write the name,
-that is put behind the first mention of the category. The request says whom the picture shows, in
-training and when it is asked, as the released recipe's "caption this image of <sks>" does.
+describes each photo, having been shown another one with the name. A caption without the name is
+sampled anew, :data:`TRIES` times; where none has it, the name is put behind the first mention of
+the category. The request says whom the picture shows, in training and when it is asked, as the
+released recipe's "caption this image of <sks>" does.
 
 Answers to the ten questions of :mod:`concepts.methods.myvlm.questions` are the policy's own (MyVLM
 2403.14599, Table 3), asked with the category in place of the name.
@@ -26,12 +27,15 @@ from data_gen.rows import ICT
 from data_gen.tasks.prompts import conversation
 from rewards.names import names_written
 from rewards.parsing import answer_part
-from rl.policy.generation import generate
+from rl.policy.generation import complete, generate
 
 CAPTIONS = "captions.json"
 
 CAPTION_TOKENS, ANSWER_TOKENS = 96, 48
 """Where the policy's captions and answers are cut."""
+
+TRIES = 3
+"""How often a caption without the name is sampled."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,31 @@ def caption_targets(
         else:
             asked += [(i, k) for k in range(len(requests))]
     rows = [_introduced(concept, images[(i + 1) % len(images)], images[i], k) for i, k in asked]
-    texts = []
-    if rows:
-        texts = generate(
-            model, processor, rows, max_new_tokens=CAPTION_TOKENS, batch_size=batch_size
-        )
-    for (i, k), (text, _) in zip(asked, texts, strict=True):
-        found.append(Target(i, requests[k], with_name(whole_sentences(answer_part(text)), concept)))
+    texts = _naming(model, processor, rows, concept.name, batch_size)
+    for (i, k), text in zip(asked, texts, strict=True):
+        found.append(Target(i, requests[k], with_name(whole_sentences(text), concept)))
     return found
+
+
+def _naming(
+    model: Any, processor: Any, rows: Sequence[dict], name: str, batch_size: int
+) -> list[str]:
+    """Captions of N rows: greedy ones, and in place of those without the name the first sampled one
+    that has it, if any has."""
+    if not rows:
+        return []
+    greedy = generate(model, processor, rows, max_new_tokens=CAPTION_TOKENS, batch_size=batch_size)
+    texts = [answer_part(text) for text, _ in greedy]
+    for seed in range(TRIES):
+        left = [i for i, text in enumerate(texts) if not names_written(text, [name])]
+        for k in range(0, len(left), batch_size):
+            batch = left[k : k + batch_size]
+            asked = [rows[i] for i in batch]
+            sampled = complete(model, processor, asked, CAPTION_TOKENS, temperature=1.0, seed=seed)
+            for i, (text, _) in zip(batch, sampled, strict=True):
+                said = answer_part(text)
+                texts[i] = said if names_written(whole_sentences(said), [name]) else texts[i]
+    return texts
 
 
 def caption_requests(n: int, name: str) -> list[list[dict]]:

@@ -12,7 +12,6 @@ that cannot be read is decided by retrieval, and counted by its reason. As in th
 is found in an image, however many it shows.
 """
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -26,7 +25,15 @@ from tqdm import tqdm
 
 from concepts.concept import Concept
 from concepts.database import Database
-from concepts.methods.protocol import Evidence, Learned, Method, Picture, Query, Reference
+from concepts.methods.protocol import (
+    Evidence,
+    Learned,
+    Method,
+    Picture,
+    Query,
+    Reference,
+    busy_seconds,
+)
 from concepts.methods.r2p.decision import (
     PAIRWISE,
     REASONING,
@@ -629,7 +636,7 @@ class R2P(Method):
 
     def _learn(self, concepts: Sequence[Concept]) -> list[Learned]:
         """Write the fingerprints of one batch, and keep them."""
-        start = time.monotonic()
+        start = busy_seconds()
         pictures = [self.photos(c, self.settings.images, PHOTO_PX) for c in concepts]
         model, processor = self.load()
         rows = [
@@ -655,7 +662,7 @@ class R2P(Method):
             if encoder.texts is not None and said.general:
                 text = encoder.texts([self.prompts.whole_text(said)])[0]
             found.append(Known(concept, said, encoder.images(list(of.values())), text, problem))
-        seconds = (time.monotonic() - start) / len(concepts)
+        seconds = (busy_seconds() - start) / len(concepts)
         return [self._keep(known, seconds, encoder.fingerprint) for known in found]
 
     def _keep(self, known: Known, seconds: float, encoder: str) -> Learned:

@@ -16,7 +16,6 @@ balance many negatives: they are repeated, as in the code of its successor, unle
 """
 
 import random
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -30,7 +29,15 @@ from tqdm import tqdm
 
 from concepts.concept import Concept, tag_of
 from concepts.methods.learned import LearnedStore
-from concepts.methods.protocol import Evidence, Learned, LearnedMethod, Picture, Query, Reply
+from concepts.methods.protocol import (
+    Evidence,
+    Learned,
+    LearnedMethod,
+    Picture,
+    Query,
+    Reply,
+    busy_seconds,
+)
 from concepts.methods.soft_prompts.batches import Batches
 from concepts.methods.soft_prompts.examples import (
     Example,
@@ -238,7 +245,7 @@ class YoLLaVA(LearnedMethod):
         chosen: Chosen,
         progress: bool,
     ) -> Learned:
-        s, name, began = self.settings, concept.name, time.monotonic()
+        s, name, began = self.settings, concept.name, busy_seconds()
         model, processor = self._policy()
         others = self._others(concept, pool, chosen)
         pictures = [*photos, *others]
@@ -273,7 +280,7 @@ class YoLLaVA(LearnedMethod):
                     f"loss {now.losses[-1]:.3f}, accuracy {max(0, now.accuracy):.1%}"
                 )
                 if unfinished is not None and now.epoch < s.epochs:
-                    spent = before + time.monotonic() - began
+                    spent = before + busy_seconds() - began
                     unfinished.save(concept, *_kept(now, spent))
 
             with bar, batches.open():
@@ -283,7 +290,7 @@ class YoLLaVA(LearnedMethod):
         inputs, outputs = split(state.best, self._written)
         best = {"inputs": inputs, "outputs": outputs.clone()}
         facts = {
-            "seconds": round(before + time.monotonic() - began, 2),
+            "seconds": round(before + busy_seconds() - began, 2),
             "n_parameters": sum(value.numel() for value in state.vectors.values()),
             "epoch": state.best_epoch,
             "training_accuracy": state.accuracy,

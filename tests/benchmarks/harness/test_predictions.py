@@ -12,6 +12,8 @@ from benchmarks.harness.predictions import (
     predict,
     query_digest,
     read_replies,
+    seconds_path,
+    seconds_per_query,
 )
 from concepts.methods.in_context import InContext
 from concepts.methods.prompting import query_of_row
@@ -249,3 +251,13 @@ def test_options_are_scored_by_likelihood(policy, queries, tmp_path):
     for line in path.read_text().splitlines():
         (yes, one), (no, more) = json.loads(line)["scores"]
         assert yes < 0 and no < 0 and 0 < one < more
+
+
+def test_the_time_of_a_query_is_a_mean_over_its_systems_batches(tmp_path):
+    paths = [tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "not asked.jsonl"]
+    of_sets = [[(8, 4.0, "me"), (64, 9.0, "who was me")], [(2, 2.0, "me")]]
+    for path, took in zip(paths[:2], of_sets, strict=True):
+        lines = [{"queries": n, "seconds": s, "made_from": who} for n, s, who in took]
+        seconds_path(path).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert seconds_per_query(paths, {"me"}) == 0.6
+    assert seconds_per_query(paths, {"nobody"}) is None

@@ -154,3 +154,19 @@ def test_a_policy_is_loaded_once_and_only_when_asked_for(monkeypatch):
     model, (path, how) = load()
     assert load()[0] is model and loads == ["cpu"] and path == "p" and how["dtype"] == "float32"
     assert model.generate() == "said" and times == [1]
+
+
+def test_values_of_a_config_are_laid_over_those_of_a_systems_file(two_policies):
+    (two_policies / "mine.yaml").write_text(
+        "policy: a/policy\nmethod: r2p\nsettings: {k: 5, images: 2}\n"
+    )
+    given = {"file": "mine.yaml", "policy": "b/policy", "settings": {"k": 2}}
+    plain, mine = parse_systems(["a/policy"], inline={"mine": given})
+    assert (mine.label, mine.path, mine.method) == ("mine", "b/policy", "r2p")
+    assert (mine.settings.k, mine.settings.images) == (2, 2) and plain.path == "a/policy"
+    with pytest.raises(InputError, match="systems.mine: 'policy' is missing"):
+        parse_systems([], inline={"mine": {"method": "r2p"}})
+    with pytest.raises(InputError, match="systems.mine must be the values of a system"):
+        parse_systems([], inline={"mine": "mine.yaml"})
+    with pytest.raises(InputError, match="two policies are called 'mine'"):
+        parse_systems(["mine=a/policy"], inline={"mine": given})

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.harness.table import markdown, show, side_by_side, tabulate
+from benchmarks.harness.table import cost_table, markdown, show, side_by_side, tabulate
 from benchmarks.metrics.intervals import ratio
 
 
@@ -72,3 +72,16 @@ def test_the_table_shows_controls_beside_the_score():
     assert lines[0] == "| system | F1 | … concept absent | … wrong reference |"
     assert lines[2] == "| base | 100.0 [100.0, 100.0] | 50.0 [0.0, 100.0] | – |"
     assert lines[3].startswith("| a\\|b |")
+
+
+def test_costs_are_medians_over_concepts_and_a_dash_where_nothing_was_learned():
+    cost = {"n_bytes": 1000, "n_parameters": 20}
+    result = {
+        "systems": [{"label": "plain"}, {"label": "mine"}],
+        "learned": {"mine": [{"seconds": s, **cost} for s in (1, 2, 9)]},
+        "seconds_per_query": {"plain": None, "mine": 0.25},
+    }
+    assert cost_table(result).splitlines()[2:] == [
+        "| plain | – | – | – | – |",
+        "| mine | 2.0 | 1,000 | 20 | 0.250 |",
+    ]

@@ -250,6 +250,23 @@ def test_a_gate_is_a_probability(gate):
         InContextSettings(gate=gate)
 
 
+def test_controls_show_the_name_alone_or_what_is_anothers(finder, owned):
+    names = InContext(must_not_load, write, finder=finder, settings=InContextSettings("names"))
+    (row,), _ = names.rows([ask("red")])
+    assert len(row["images"]) == 1 and "<bo>" in str(row["prompt"])
+    assert "plate" not in str(row["prompt"])
+
+    finder.owned = {name: one for name, one in owned.items() if name != "torn"}
+    wrong = InContext(must_not_load, write, finder=finder, settings=InContextSettings("wrong"))
+    given = Reference("bo", owned["bo"].image, "<bo> is a plate.")
+    (row,), _ = wrong.rows([replace(ask("red"), references=(given,))])
+    assert row["images"][0].getpixel((0, 0)) == (0, 0, 255)  # mia's, half of three behind bo
+    assert "Name: <bo>. <mia> is a plate." in str(row["prompt"])
+    alone = InContext(must_not_load, write, settings=InContextSettings("wrong"))
+    with pytest.raises(InputError, match="no other concept to take 'bo' for; give the system"):
+        alone.rows([replace(ask("red"), references=(given,))])
+
+
 def test_images_are_opened_and_shrunk(owned, tmp_path):
     Image.new("RGB", (200, 100), "red").save(tmp_path / "large.png")
     query = Query("q", ICT, image=tmp_path / "large.png", references=(owned["bo"],))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from PIL import Image
 
 from concepts.concept import Concept
@@ -171,6 +172,18 @@ def test_a_caption_is_asked_for_as_its_vector_was_learned(known):
     rows, _ = known.rows([caption, named, question, ask("white")])
     said = ["This picture shows <bo>." in str(row["prompt"]) for row in rows]
     assert said == [True, False, False, False]
+
+
+def test_controls_put_no_vector_a_random_or_anothers_in_a_vectors_place(known):
+    query, found = ask("red"), {}
+    for control in ("", "no_vector", "random", "other"):
+        settings = replace(known.settings, control=control)
+        method = method_of(known.load(), settings, known.database, known.store)
+        _, (evidence,) = method.rows([query])
+        found[control] = method._vectors(query, evidence)
+    assert len(found["no_vector"]) == 0
+    assert found["random"].shape == found[""].shape and not torch.equal(found["random"], found[""])
+    assert torch.equal(found["other"][0], known._learned["mia"]["caption"])
 
 
 def test_of_concepts_that_are_handed_over_only_those_are_looked_for(known):
