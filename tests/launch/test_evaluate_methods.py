@@ -114,7 +114,7 @@ def test_a_system_with_a_database_learns_that_one_beside_it(run, tmp_path):
         ({"c": {"method": "color"}}, {}, "did you mean 'colour'"),
         ({"c": {"settings": {"show": "all"}}}, {}, "show must be one of both, text, pictures"),
         ({"c": {"methods": "rap"}}, {}, "unknown key 'methods'"),
-        ({"c": {"method": "colour", "negatives": "./none"}}, {}, "none is no folder"),
+        ({"c": {"method": "colour", "negatives": "./none"}}, {}, "none is no directory"),
         ({"c": {"method": "colour", "database": "./no.json"}}, {}, "no.json cannot be read"),
     ],
 )
