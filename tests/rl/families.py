@@ -25,8 +25,9 @@ from data_gen.toybox.models.policy import CHAT_TEMPLATE
 from tests.tiny import tiny_processor
 
 
-def save_tiny_qwen3(path):
+def save_tiny_qwen3(path, head_dim=12):
     """A Qwen3-VL: its tower feeds several language layers (deepstack)."""
+    sections = [head_dim // 2 - 2 * (head_dim // 6), head_dim // 6, head_dim // 6]
     parts = tiny_processor()
     token_id = parts.tokenizer.convert_tokens_to_ids
     torch.manual_seed(0)
@@ -39,13 +40,13 @@ def save_tiny_qwen3(path):
                 num_hidden_layers=2,
                 num_attention_heads=4,
                 num_key_value_heads=2,
-                head_dim=12,
+                head_dim=head_dim,
                 max_position_embeddings=2048,
                 bos_token_id=None,
                 eos_token_id=token_id("<|im_end|>"),
                 rope_parameters={
                     "rope_type": "default",
-                    "mrope_section": [2, 2, 2],
+                    "mrope_section": sections,
                     "rope_theta": 1e4,
                     "mrope_interleaved": True,
                 },
@@ -78,7 +79,7 @@ def save_tiny_qwen3(path):
     return path
 
 
-def save_tiny_llava(path):
+def save_tiny_llava(path, head_dim=12):
     """A LLaVA: every image the same number of tokens, plain positions."""
     tokenizer = tiny_processor().tokenizer
     token_id = tokenizer.convert_tokens_to_ids
@@ -92,6 +93,7 @@ def save_tiny_llava(path):
                 num_hidden_layers=2,
                 num_attention_heads=4,
                 num_key_value_heads=2,
+                head_dim=head_dim,
                 max_position_embeddings=2048,
                 bos_token_id=None,
                 eos_token_id=token_id("<|im_end|>"),
@@ -178,7 +180,7 @@ def save_tiny_gemma(path):
     return path
 
 
-def save_tiny_idefics(path):
+def save_tiny_idefics(path, head_dim=12):
     """An Idefics 3, of which SmolVLM is one: an image of 64 pixels is four tiles and a whole."""
     placeholder = "<|vision_start|><|image_pad|><|vision_end|>"
     processor = Idefics3Processor(  # adds its own tokens to the tokenizer
@@ -201,6 +203,7 @@ def save_tiny_idefics(path):
                 num_hidden_layers=2,
                 num_attention_heads=4,
                 num_key_value_heads=2,
+                head_dim=head_dim,
                 max_position_embeddings=2048,
                 bos_token_id=None,
                 eos_token_id=token_id("<|im_end|>"),

@@ -1,4 +1,4 @@
-"""Not part of `make test`: these need vLLM, which has an environment of its own (`make test-vllm`)."""
+"""Not part of `make test`: vLLM has an environment of its own (`make test-vllm`)."""
 
 from importlib.util import find_spec
 

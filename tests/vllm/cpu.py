@@ -3,6 +3,7 @@
 import os
 
 import torch
+import torch._dynamo
 
 _OPERATORS: list[torch.library.Library] = []  # an operator lives as long as its library
 
@@ -12,21 +13,26 @@ def prepare() -> None:
 
     - PyPI's torchvision is built for CUDA, and does not load beside a CPU's torch unless its two
       operators are known, which nothing here calls.
+    - vLLM looks at each model's class in a new process, for the sake of CUDA; that process would
+      know nothing of the operators, and imports everything once more.
     - vLLM packs the weights of a linear layer for the CPU's kernels and forgets them; TRL passes
       new ones into the parameter that is then gone. A plain linear layer keeps it.
+    - vLLM compiles small functions of its sampler, which takes a minute and saves microseconds.
     """
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GB
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    torch._dynamo.config.disable = True
     if not _OPERATORS:
         library = torch.library.Library("torchvision", "FRAGMENT")
-        boxes = "Tensor dets, Tensor scores"
-        library.define(f"nms({boxes}, float iou_threshold) -> Tensor")
-        library.define(f"qnms({boxes}, float iou_threshold) -> Tensor")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         _OPERATORS.append(library)
 
     from vllm.model_executor.layers import utils
+    from vllm.model_executor.models import registry
 
     def plain(layer: torch.nn.Module, remove_weight: bool) -> None:
         layer.cpu_linear = torch.nn.functional.linear
 
     utils.dispatch_cpu_unquantized_gemm = plain
+    registry._run_in_subprocess = lambda look: look()

@@ -1,19 +1,33 @@
 """Trainers that sample with vLLM on a CPU, and rows with no image, one, two and three."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
+import torch
 from transformers import set_seed
 
 from data_gen.rows import read_rows, write_rows
+from data_gen.toybox.models.policy import build_model
 from rl.policy.loading import load_policy
 from rl.trainer import TrainerOptions
 from tests.rl.test_trainer import make
-from tests.tiny import tiny_rows
+from tests.tiny import SHAPE, tiny_processor, tiny_rows
 
 WHY = "vLLM is not installed here: `make test-vllm` makes an environment that has it"
 KINDS = ("text", "1 image", "2 images", "3 images")
 CLOSE = 1e-3  # nats per token in fp32
+HEAD = 32  # the least size of a head that vLLM's attention has on a CPU
+
+
+def save_tiny_qwen2_5(path):
+    """A random Qwen2.5-VL, as ``tests.tiny.save_tiny_policy`` but with larger heads."""
+    torch.manual_seed(0)
+    processor = tiny_processor()
+    shape = replace(SHAPE, hidden_size=2 * HEAD, heads=2, kv_heads=1)
+    build_model(processor.tokenizer, shape).save_pretrained(path)
+    processor.save_pretrained(path)
+    return path
 
 
 def mixed_rows(path):

@@ -1,6 +1,8 @@
 """GRPO with vLLM in every family: it samples from the trainer's prompts, with the trainer's
 log-probabilities, also after tower, projector and language model have changed."""
 
+from functools import partial
+
 import pytest
 import torch
 from trl.data_utils import prepare_multimodal_messages
@@ -11,16 +13,24 @@ from rl.policy.loading import trains_images, vision_token_ids
 from rl.sampler import plain_row
 from rl.vllm.check import engine_gaps, refuse_gaps
 from tests.rl.families import save_tiny_idefics, save_tiny_llava, save_tiny_qwen3
-from tests.tiny import save_tiny_policy
-from tests.vllm.engines import CLOSE, KINDS, differences, mixed_rows, need_vllm, vllm_trainer
+from tests.vllm.engines import (
+    CLOSE,
+    HEAD,
+    KINDS,
+    differences,
+    mixed_rows,
+    need_vllm,
+    save_tiny_qwen2_5,
+    vllm_trainer,
+)
 
 need_vllm()
 
 FAMILIES = {
-    "qwen2_5_vl": save_tiny_policy,
-    "qwen3_vl": save_tiny_qwen3,
-    "llava": save_tiny_llava,
-    "idefics3": save_tiny_idefics,
+    "qwen2_5_vl": save_tiny_qwen2_5,
+    "qwen3_vl": partial(save_tiny_qwen3, head_dim=HEAD),
+    "llava": partial(save_tiny_llava, head_dim=HEAD),
+    "idefics3": partial(save_tiny_idefics, head_dim=HEAD),
 }
 
 
