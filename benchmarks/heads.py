@@ -32,7 +32,7 @@ from concepts.importers import folder_concepts, photo_root
 from concepts.methods.myvlm.heads import HeadSettings, learn_head
 from concepts.methods.myvlm.views import Augmentation, view_features
 from data_gen.files.errors import InputError
-from data_gen.files.files import write_json
+from data_gen.files.files import refuse_other_json, write_json
 from data_gen.files.settings import read_settings
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.encoders import load_encoder
@@ -111,6 +111,8 @@ def main(argv: list[str] | None = None) -> None:
         (s,) = read_settings(
             sys.argv[1:] if argv is None else argv, HeadsSettings, program="heads", doc=__doc__
         )
+        if s.out:
+            refuse_other_json(Path(s.out), {"settings", "subjects"})
         result = measure(s)
         print(table(result))
         if s.out:
@@ -119,6 +121,8 @@ def main(argv: list[str] | None = None) -> None:
             print(f"wrote {s.out}")
     except (ValueError, OSError) as error:
         sys.exit(f"heads: {error}")
+    except KeyboardInterrupt:
+        sys.exit("heads: stopped; features that were computed are kept")
 
 
 def measure(s: HeadsSettings) -> dict:

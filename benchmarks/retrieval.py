@@ -103,6 +103,8 @@ def main(argv: list[str] | None = None) -> None:
                 }
     except ValueError as error:
         sys.exit(f"retrieval: {error}")
+    except KeyboardInterrupt:
+        sys.exit("retrieval: stopped; features that were computed are kept")
     machine = {
         "threads": 1,
         "processor": platform.processor() or platform.machine(),

@@ -21,7 +21,7 @@ import numpy as np
 from concepts.concept import Concept
 from concepts.database import Database, DatabaseError
 from data_gen.files.errors import InputError
-from data_gen.files.files import atomic_file
+from data_gen.files.files import atomic_file, refuse_pipe
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.encoders import Encoder
 from data_gen.images.features import file_features
@@ -124,6 +124,7 @@ def read_index(path: str | Path, ids: str | Path) -> ConceptIndex:
         IndexFileError: either cannot be read, or they do not belong together.
     """
     try:
+        refuse_pipe(ids)
         text = Path(ids).read_text(encoding="utf-8")
         owners = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
         found = faiss.read_index(str(path))

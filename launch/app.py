@@ -90,6 +90,8 @@ def main(argv: list[str] | None = None) -> None:
         page, address = serve(settings)
     except (ValueError, OSError) as error:
         sys.exit(f"app: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\napp: stopped before the page was open")
     print(f"the page is at {address} (Ctrl-C ends it)", flush=True)
     with suppress(KeyboardInterrupt):
         page.block_thread()

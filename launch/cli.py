@@ -76,7 +76,11 @@ def main(argv: list[str] | None = None) -> int:
         # Trainer would spread one process over all GPUs (nn.DataParallel): nothing expects it.
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     sys.argv = [f"byname {program}", *rest]
-    return importlib.import_module(PROGRAMS[program]).main(rest) or 0
+    try:
+        return importlib.import_module(PROGRAMS[program]).main(rest) or 0
+    except KeyboardInterrupt:  # while libraries load; later each program says what it has kept
+        print(f"\n{program}: stopped", file=sys.stderr)
+        return 130
 
 
 def launcher(named: list[str]) -> list[str]:

@@ -20,7 +20,13 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from benchmarks.harness.evaluation import EvaluateSettings, evaluate, printed, systems_of
+from benchmarks.harness.evaluation import (
+    EvaluateSettings,
+    evaluate,
+    printed,
+    refuse_other_evaluation,
+    systems_of,
+)
 from benchmarks.registry import BENCHMARKS, benchmark_class
 from data_gen.files.sentences import look_at, next_commands
 from data_gen.files.settings import read_settings
@@ -40,7 +46,9 @@ def main(argv: list[str] | None = None) -> None:
             listing=f"Benchmarks: {', '.join(BENCHMARKS)}; each has settings of its own, which "
             f"--benchmark NAME --help shows.",
         )
-        systems_of(settings)  # what is no policy is told before questions are drawn
+        # What is no policy, and where nothing can be written, is told before questions are drawn.
+        systems_of(settings)
+        refuse_other_evaluation(Path(settings.out), settings.benchmark)
         # Launchers do not tell processes on a CPU that they are to talk over gloo.
         PartialState(cpu=settings.device == "cpu" or not torch.accelerator.is_available())
         benchmark = benchmark_class(settings.benchmark)(own, settings.limit)

@@ -26,7 +26,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import AutoModelForImageTextToText
 
 from data_gen.files.errors import InputError
-from data_gen.files.files import write_text
+from data_gen.files.files import refuse_no_folder, write_text
 from data_gen.files.sentences import next_commands
 from data_gen.files.settings import read_settings
 from data_gen.rows import read_rows
@@ -102,6 +102,7 @@ def check(settings: ExportSettings) -> None:
     for name in ("check_rows", "max_new_tokens", "batch_size"):
         if (value := getattr(settings, name)) < 1:
             raise InputError(f"{name} is {value}; it must be at least 1")
+    refuse_no_folder(settings.out, "out")
     out = Path(settings.out)
     if out.exists() or out.is_symlink():
         raise InputError(f"{out} is there already; give another --out, or remove it")

@@ -26,7 +26,7 @@ from inspect import cleandoc
 from pathlib import Path
 
 from data_gen.files.errors import InputError
-from data_gen.files.files import refuse_other_json
+from data_gen.files.files import refuse_no_folder, refuse_other_json
 from data_gen.files.sentences import figures, next_commands
 from data_gen.files.settings import Arguments, did_you_mean, read_settings, take_options
 from data_gen.files.skipped import SkippedItems
@@ -65,6 +65,7 @@ class GenerateSettings:
     )
 
     def __post_init__(self):
+        refuse_no_folder(self.out, "out")
         if any(n < 0 for n in self.counts.values()):
             raise InputError(f"counts must say how many rows of each task, not {self.counts!r}")
         if self.format not in FORMATS:

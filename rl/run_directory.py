@@ -31,6 +31,7 @@ from data_gen.files.files import (
     write_json,
 )
 from data_gen.files.settings import read_yaml, yaml_text
+from data_gen.files.skipped import printable
 from data_gen.rows.reading import files_of
 from rl import checkpoints
 from rl.settings import PolicySettings, StartupError, changed, resolved
@@ -135,15 +136,22 @@ def place(settings: PolicySettings) -> Path:
     Raises:
         StartupError: ``name`` is no name of a folder below ``output_root``; links in a circle.
     """
-    parts = Path(settings.name).parts
-    if not parts or ".." in parts or Path(settings.name).is_absolute() or "\0" in settings.name:
+    name = Path(settings.name)
+    if not name.parts or ".." in name.parts or name.is_absolute() or not str(name).isprintable():
         raise StartupError(
             f"name is {settings.name!r}; it must be that of a folder below {settings.output_root}"
         )
     try:
-        return settings.output.resolve()
+        found = settings.output.resolve()
     except (OSError, RuntimeError):
         raise StartupError(f"{settings.output} is a link that leads to itself; remove it") from None
+    try:
+        found.exists()
+    except OSError as error:
+        raise StartupError(
+            f"name {printable(settings.name)} cannot be that of a folder ({error.strerror})"
+        ) from None
+    return found
 
 
 def resume_from(settings: PolicySettings, args: TrainingArguments) -> Path | None:
@@ -266,7 +274,7 @@ def _earlier_rows(settings: PolicySettings) -> dict[str, str]:
     """The digests that the run in the directory was started with; empty where it has none."""
     file = place(settings) / ROWS
     try:
-        found = json.loads(file.read_bytes()) if file.exists() else {}
+        found = json.loads(file.read_bytes()) if is_file(file) else {}
         if not isinstance(found, dict):
             raise ValueError("no object")
         return found

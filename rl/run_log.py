@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-from data_gen.files.files import atomic_file
+from data_gen.files.files import atomic_file, is_file
 
 
 @dataclass
@@ -301,7 +301,7 @@ class RunLog(TrainerCallback):
 
 def trim_log(path: Path, step: int) -> None:
     """Drop lines of steps after ``step``, and lines that a kill or something else has damaged."""
-    if not path.exists():
+    if not is_file(path):
         return
     kept = []
     for line in path.read_bytes().split(b"\n"):

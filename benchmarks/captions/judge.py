@@ -31,7 +31,7 @@ from benchmarks.formats.files import bare, find_image
 from benchmarks.metrics.intervals import Metric, estimate, ratio
 from data_gen.files.chat import ChatError, Endpoint, chat
 from data_gen.files.errors import InputError
-from data_gen.files.files import kept_lines
+from data_gen.files.files import kept_lines, refuse_other_lines
 from data_gen.files.settings import read_settings
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.photos import PhotoError, open_photo
@@ -39,6 +39,9 @@ from data_gen.images.photos import PhotoError, open_photo
 PROMPT = Path(__file__).with_name("judge.yaml")
 SIDE = 512
 """Long side of the images that the judge is shown, in pixels."""
+
+LINE = {"id", "swapped", "said", "asked"}
+"""Keys of a line of the verdicts."""
 
 _VERDICT = re.compile(r"\b(first|second|tie)\b")
 
@@ -128,9 +131,7 @@ def judge(
     words = yaml.safe_load(Path(prompt).read_text(encoding="utf-8"))
     path = Path(path)
     kept = {
-        (e["id"], e["swapped"], e["asked"]): e["said"]
-        for e in kept_lines(path)
-        if {"id", "swapped", "said", "asked"} <= set(e)
+        (e["id"], e["swapped"], e["asked"]): e["said"] for e in kept_lines(path) if set(e) >= LINE
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     found = []
@@ -244,11 +245,14 @@ def main(argv: list[str] | None = None) -> None:
         if len(s.captions) != 2:
             raise InputError(f"two caption files are compared, not {len(s.captions)}")
         first, second = s.captions
+        refuse_other_lines(Path(s.out), LINE)
         pairs, skipped = read_pairs(first, second, s.images)
         endpoint = Endpoint(s.url, s.model, os.environ.get(s.key_env))
         verdicts = judge(pairs, endpoint, s.out, skipped)
     except (InputError, ChatError, OSError) as error:
         sys.exit(f"judge: {error}")
+    except KeyboardInterrupt:
+        sys.exit("judge: stopped; the same command resumes it")
     found = {key: estimate(metric) for key, metric in judge_metrics(verdicts).items()}
     print(
         json.dumps(

@@ -107,6 +107,8 @@ def main(argv: list[str] | None = None) -> None:
         print(json.dumps(score_file(s.captions, s.variant, s.match, s.database), indent=1))
     except InputError as error:
         sys.exit(f"score_file: {error}")
+    except KeyboardInterrupt:
+        sys.exit("score_file: stopped")
 
 
 if __name__ == "__main__":

@@ -26,10 +26,13 @@ from benchmarks.experiments.config import (
     identity,
 )
 from benchmarks.experiments.plan import Step
-from data_gen.files.files import alone_in, atomic_file
+from data_gen.files.files import alone_in, atomic_file, refuse_other_json
 
 OURS = "BYNAME_EXPERIMENT"
 """Environment variable of every command: the experiment's directory."""
+
+RESULTS = ("results.md", "results.json", "results.png", "evaluate.yaml")
+"""What is written into the experiment's directory beside its own file."""
 
 _TAIL = 25  # lines of a failed command's log that are shown
 _WAIT = 10  # seconds a command is given to end when it is asked to
@@ -41,6 +44,7 @@ def claimed(experiment: Experiment):
 
     Raises:
         InputError: another process runs it, or it holds another experiment.
+        FileExistsError: it holds files of something else where results go.
     """
     out = Path(experiment.out)
     with alone_in(out):
@@ -51,6 +55,7 @@ def claimed(experiment: Experiment):
 
 def _claim(experiment: Experiment, out: Path) -> None:
     what, file = identity(experiment), out / "experiment.json"
+    refuse_other_json(file, {"policy", "evaluate"}, RESULTS)
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
         differ = sorted(

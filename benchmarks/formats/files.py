@@ -9,6 +9,7 @@ from concepts.concept import Concept, EntryError, concept_of
 from concepts.database import DatabaseError
 from concepts.database import read_database as read_file
 from data_gen.files.errors import InputError
+from data_gen.files.files import refuse_pipe
 from data_gen.files.json_stream import from_json, is_text
 from data_gen.files.skipped import SkippedItems, printable
 from data_gen.images.finding import find_picture, picture_at
@@ -35,6 +36,7 @@ def read_json(path: str | Path, skipped: SkippedItems | None = None) -> Any:
         return found
 
     try:
+        refuse_pipe(path)
         text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
         return from_json(text, object_pairs_hook=once)
     except OSError as error:

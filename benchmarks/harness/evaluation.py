@@ -470,7 +470,7 @@ def _open(
     return opened
 
 
-def _refuse_other_evaluation(out: Path, benchmark: str) -> None:
+def refuse_other_evaluation(out: Path, benchmark: str) -> None:
     """Refuse to write over what is no evaluation of this benchmark."""
     file = out / "evaluation.json"
     refuse_other_json(file, {"benchmark", "systems"}, ("evaluation.md", "evaluation.html"))
@@ -480,7 +480,7 @@ def _refuse_other_evaluation(out: Path, benchmark: str) -> None:
 
 
 def _check(settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[System]) -> None:
-    _refuse_other_evaluation(Path(settings.out), benchmark.name)
+    refuse_other_evaluation(Path(settings.out), benchmark.name)
     captions = settings.captions
     if (captions.scores or captions.references) and not benchmark.caption_sets:
         raise InputError(f"captions.scores: {benchmark.name} asks for no captions; remove them")

@@ -7,6 +7,9 @@ import re
 from html import escape
 from pathlib import Path
 
+MARK = " · byname"
+"""The end of every page's title."""
+
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -18,7 +21,7 @@ def document(title: str, sections: list[str]) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{safe(title)} · byname</title><style>{css}</style></head>\n<body><main>"
+        f"<title>{safe(title)}{MARK}</title><style>{css}</style></head>\n<body><main>"
         + "\n".join(sections)
         + "</main></body></html>\n"
     )

@@ -7,6 +7,7 @@ Read from the run's directory, each part if it is there: ``config.resolved.yaml`
 """
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import yaml
 
 from benchmarks.report.charts import number, training_charts
 from benchmarks.report.evaluation_page import sample_cards, scores
-from benchmarks.report.html import document, safe, section
+from benchmarks.report.html import MARK, document, safe, section
 from data_gen.files.redaction import without_secrets
 
 
@@ -47,16 +48,26 @@ def read_run(path: str | Path) -> Run:
             steps.setdefault(int(entry["step"]), {}).update(entry)
         except (ValueError, KeyError, TypeError):
             continue
+    parts = ("config.resolved.yaml", "eval/evaluation.json", "eval/gallery.json")
     try:
-        return Run(
-            name=path.resolve().name,
-            config=without_secrets(yaml.safe_load(_text(path / "config.resolved.yaml") or "null")),
-            log=[steps[step] for step in sorted(steps)],
-            evaluation=json.loads(_text(path / "eval" / "evaluation.json") or "null"),
-            samples=json.loads(_text(path / "eval" / "gallery.json") or "[]"),
+        config, evaluation, samples = (
+            yaml.safe_load(_text(path / parts[0])),
+            *(json.loads(_text(path / part) or "null") for part in parts[1:]),
         )
-    except (yaml.YAMLError, json.JSONDecodeError) as error:
-        raise ValueError(f"a part of {path} cannot be read: {error}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"a part of {path} cannot be read: {said}") from None
+    kinds = ((config, dict), (evaluation, dict), (samples, list))
+    for part, (found, kind) in zip(parts, kinds, strict=True):
+        if not isinstance(found, kind | None):
+            raise ValueError(f"{path / part} is no file of byname's: it holds no {kind.__name__}")
+    return Run(
+        name=path.resolve().name,
+        config=without_secrets(config),
+        log=[steps[step] for step in sorted(steps)],
+        evaluation=evaluation,
+        samples=samples or [],
+    )
 
 
 def page(run: Run) -> str:
@@ -97,9 +108,21 @@ def page(run: Run) -> str:
 
 
 def write_report(path: str | Path) -> Path:
-    """Write ``report.html`` into a run's directory and return its path. See :func:`read_run`."""
-    out = Path(path) / "report.html"
-    html = page(read_run(path))
+    """Write ``report.html`` into a run's directory and return its path. See :func:`read_run`.
+
+    Raises:
+        FileExistsError: there is one that is no page of ours.
+        ValueError: a part of the run is not as byname writes it.
+    """
+    out, run = Path(path) / "report.html", read_run(path)
+    if os.path.lexists(out) and f"{MARK}</title>" not in _text(out):
+        raise FileExistsError(f"{out} is there, and byname did not write it; move it elsewhere")
+    try:
+        html = page(run)
+    except (AttributeError, KeyError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"a part of {path} is not as byname writes it ({type(error).__name__}: {error})"
+        ) from None
     # A model can write half a surrogate pair, which no encoding holds.
     out.write_text(html, encoding="utf-8", errors="replace")
     return out

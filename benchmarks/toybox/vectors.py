@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"vectors: {error}")
     except KeyboardInterrupt:
-        sys.exit("vectors: stopped" + (f"; toys so far are in {s.out}" if s.out else ""))
+        sys.exit("vectors: stopped; with --out, the toys that were learned so far are there")
     print(table(result))
     if s.out:
         print(f"wrote {s.out}")

@@ -14,6 +14,7 @@ import yaml
 
 from concepts.methods.protocol import Query, Reference
 from data_gen.files.errors import InputError
+from data_gen.files.files import refuse_pipe
 from data_gen.rows import ICT, OCT
 
 PROMPTS = Path(__file__).parent / "prompts.yaml"
@@ -40,6 +41,7 @@ def load_templates(path: str | Path | None = None) -> dict:
     """
     path = path or PROMPTS
     try:
+        refuse_pipe(path)
         templates = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read ({error})") from None

@@ -1,9 +1,11 @@
 """Write files atomically, digest their contents, and see what is there."""
 
+import errno
 import hashlib
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -13,6 +15,7 @@ from typing import IO
 from filelock import FileLock, Timeout
 
 from data_gen.files.errors import InputError
+from data_gen.files.skipped import printable
 
 
 def digest(data: str | bytes) -> int:
@@ -108,24 +111,45 @@ def write_json(path: Path, value: dict) -> None:
         file.write((json.dumps(value, indent=2) + "\n").encode())
 
 
-def refuse_other_json(path: Path, keys: Iterable[str]) -> None:
+def refuse_other_json(path: Path, keys: Iterable[str], beside: Iterable[str] = ()) -> None:
     """Refuse to write over a JSON file that something else has written.
 
     Args:
         path: of the file, which need not be there.
         keys: that every such file of ours has.
+        beside: names of files that are written beside it: where it is not there, neither may they
+            be.
 
     Raises:
-        FileExistsError: one that lacks them, or is no JSON object, is there.
+        FileExistsError: one that lacks the keys, or is no JSON object, is there.
     """
-    if not os.path.lexists(path):
-        return
-    try:
-        ours = json.loads(path.read_bytes()).keys() >= set(keys)
-    except (OSError, ValueError, RecursionError, AttributeError):
-        ours = False
+    other = path
+    if os.path.lexists(path):
+        try:
+            ours = is_file(path) and json.loads(path.read_bytes()).keys() >= set(keys)
+        except (OSError, ValueError, RecursionError, AttributeError):
+            ours = False
+    else:
+        there = [path.parent / name for name in beside if os.path.lexists(path.parent / name)]
+        ours, other = not there, there[0] if there else path
     if not ours:
-        raise FileExistsError(f"{path} is there, and byname did not write it; name another --out")
+        raise FileExistsError(f"{other} is there, and byname did not write it; name another --out")
+
+
+def refuse_other_lines(path: Path, keys: Iterable[str]) -> None:
+    """Refuse to add to a file of JSON lines that something else has written.
+
+    Args:
+        path: of the file, which need not be there, or may be empty.
+        keys: that every line of ours has.
+
+    Raises:
+        FileExistsError: something else is there: no file, or one without any such line.
+    """
+    if not os.path.lexists(path) or (is_file(path) and not path.read_bytes().strip()):
+        return
+    if not is_file(path) or not any(set(keys) <= line.keys() for line in kept_lines(path)):
+        raise FileExistsError(f"{path} is there, and byname did not write it; name another file")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -165,10 +189,48 @@ def is_file(path: str | Path) -> bool:
         return False
 
 
+def refuse_no_folder(path: str, key: str) -> None:
+    """Refuse what can be no folder to write into: a file, or a path that no file system takes.
+
+    Args:
+        path: what was given; nothing need be there.
+        key: the setting that it was given for.
+
+    Raises:
+        InputError: why not.
+    """
+    try:
+        Path(path).stat()
+        why = "" if Path(path).is_dir() else "a file is there"
+        why = why if path.strip() else "it is blank"
+    except FileNotFoundError:
+        why = ""
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+    if why:
+        raise InputError(f"{key} {printable(path)} can be no folder: {why}; name another")
+
+
+def refuse_pipe(path: str | Path) -> None:
+    """Refuse what a program would wait for, before it is opened: a named pipe, a device, a socket.
+    What is not there is for the reader to say.
+
+    Raises:
+        OSError: it is one.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, no file", str(path))
+
+
 def kept_lines(path: Path) -> list[dict]:
     """The objects of a file of JSON lines; empty where there is no file. A line that a kill cut
     off, or that is damaged otherwise, is ignored."""
     found = []
+    refuse_pipe(path)
     for line in path.read_bytes().split(b"\n") if path.exists() else []:
         try:
             entry = json.loads(line.decode("utf-8"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeGuard
 
 from data_gen.files.errors import SourceError
+from data_gen.files.files import refuse_pipe
 
 CHUNK = 1 << 20
 """Characters read at a time."""
@@ -42,6 +43,7 @@ def json_items(path: str | Path) -> Iterator[tuple[str, Any]]:
         SourceError: the file is missing or is no JSON, with the line.
     """
     try:
+        refuse_pipe(path)
         with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
             yield from _Reader(file, path).top()
     except OSError as error:

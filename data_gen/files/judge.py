@@ -18,7 +18,7 @@ from threading import Lock
 
 from data_gen.files.chat import ChatError, Endpoint, NoAnswer, chat
 from data_gen.files.errors import InputError
-from data_gen.files.files import kept_lines
+from data_gen.files.files import kept_lines, refuse_other_lines
 
 UNTOLD = "It cannot be told from the caption."
 SYSTEM = (
@@ -64,6 +64,7 @@ def answer_questions(
         ChatError: a wrong address, model or key, or none of the questions was answered: the judge
             is not there.
         InputError: settings out of range, or too many options.
+        FileExistsError: ``cache`` is a file of something else.
     """
     if workers < 1 or timeout <= 0 or tries < 1:
         raise InputError(
@@ -131,6 +132,7 @@ def _digest(model: str, caption: str, question: str, options: list[str]) -> str:
 @remembered
 def _kept(path: Path) -> dict[str, str]:
     """Answers of earlier runs and, as :func:`_keep` adds them, of this one."""
+    refuse_other_lines(path, ("asked", "said"))
     return {
         line["asked"]: line["said"] for line in kept_lines(path) if {"asked", "said"} <= set(line)
     }

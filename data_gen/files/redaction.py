@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 _SECRET = re.compile(
@@ -47,6 +48,20 @@ def without_secrets(value: Any, name: str = "") -> Any:
     if isinstance(value, str):
         return None if is_secret(name) else redacted(value)
     return value
+
+
+def command_without_secrets(words: Sequence[str]) -> list[str]:
+    """A command line with ``[key]`` in the place of what belongs to an option whose name says that
+    it is secret: ``--hub_token x``, ``--chat.api_key=x``."""
+    found, secret = [], False
+    for word in words:
+        if word.startswith("--"):
+            name, equals, _ = word.partition("=")
+            secret = is_secret(name.lstrip("-").rpartition(".")[2])
+            found.append(f"{name}=[key]" if secret and equals else redacted(word))
+        else:
+            found.append("[key]" if secret else redacted(word))
+    return found
 
 
 def redacted(text: str, *keys: str | None) -> str:

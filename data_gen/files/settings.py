@@ -54,6 +54,7 @@ from typing import Any
 import yaml
 
 from data_gen.files.errors import InputError
+from data_gen.files.files import refuse_pipe
 from data_gen.files.setting_types import (
     Arguments,
     Setting,
@@ -454,6 +455,7 @@ def _lay(nodes: dict[str, yaml.Node], path: Path, found: dict[str, list[_Piece]]
 
 def _file_nodes(path: Path) -> dict[str, yaml.Node]:
     try:
+        refuse_pipe(path)
         node = yaml_node(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise InputError(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_gen.files.errors import SourceError
-from data_gen.files.files import atomic_file
+from data_gen.files.files import atomic_file, refuse_pipe
 from data_gen.files.skipped import SkippedItems
 from data_gen.tasks.subjects import Subject
 
@@ -50,6 +50,7 @@ def read_neighbours(
     found: dict[int, array] = {}
     unknown = 0
     try:
+        refuse_pipe(path)
         for batch in pq.ParquetFile(path).iter_batches(4096, columns=["subject", "nearest"]):
             if batch.num_columns != 2:
                 raise KeyError("subject, nearest")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import yaml
 
 from data_gen.files.errors import InputError
+from data_gen.files.files import refuse_pipe
 from rewards.preference import ELEMENTS
 
 VOCABULARY = Path(__file__).parent / "vocabulary.yaml"
@@ -62,6 +63,7 @@ def read_vocabulary(path: str | Path = VOCABULARY) -> dict[str, tuple[str, ...]]
             twice.
     """
     try:
+        refuse_pipe(path)
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise InputError(

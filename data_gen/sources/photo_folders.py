@@ -25,6 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_gen.files.errors import SourceError
+from data_gen.files.files import refuse_pipe
 from data_gen.files.skipped import SkippedItems
 from data_gen.files.system_files import is_system_name
 from data_gen.images.near_copies import Look, copies_of_earlier, look_of
@@ -205,6 +206,7 @@ def read_classes(path: str | Path) -> dict[str, str]:
         SourceError: the file cannot be read, or a line is not understood.
     """
     try:
+        refuse_pipe(path)
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"classes file {path} cannot be read ({error})") from None

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from data_gen.files.chat import ChatError, Endpoint, chat
 from data_gen.files.errors import SourceError
-from data_gen.files.files import atomic_file, fingerprint_of
+from data_gen.files.files import atomic_file, fingerprint_of, refuse_pipe
 from data_gen.files.skipped import SkippedItems
 
 KEYS = ("item", "category", "scene", "lists", "distinct", "scenes_differ", "file", "chat")
@@ -168,6 +168,7 @@ def read_objects(path: Path, skipped: SkippedItems, *, need_scenes: bool) -> lis
         SourceError: the file cannot be read, or has no usable line.
     """
     try:
+        refuse_pipe(path)
         lines = path.read_bytes().splitlines()
     except OSError as error:
         raise SourceError(

@@ -65,15 +65,12 @@ def main(argv: list[str] | None = None) -> None:
         out = Path(args.out)
         out.mkdir(parents=True, exist_ok=True)
         refuse_other_json(out / "measured.json", {"sizes", "processor"})
+        with TemporaryDirectory(prefix="bench_data-", dir=out) as folder:
+            report = measure_all(args, rest, Path(folder))
     except (InputError, OSError) as error:
         sys.exit(f"bench_data: {error}")
-    with TemporaryDirectory(prefix="bench_data-", dir=out) as folder:
-        try:
-            report = measure_all(args, rest, Path(folder))
-        except (InputError, OSError) as error:
-            sys.exit(f"bench_data: {error}")
-        except KeyboardInterrupt:
-            sys.exit("bench_data: stopped; nothing was measured")
+    except KeyboardInterrupt:
+        sys.exit("bench_data: stopped; nothing was measured")
     (out / "measured.json").write_text(json.dumps(report, indent=2) + "\n")
     print(f"{table(report)}\nwrote {out}/measured.json")
     print(next_commands(["cat", out / "measured.json"]))

@@ -26,10 +26,11 @@ import torch
 from transformers import AutoConfig
 
 from data_gen.files.errors import InputError
+from data_gen.files.files import refuse_no_folder, refuse_other_json, write_json
 from data_gen.files.sentences import next_commands
 from data_gen.files.settings import read_settings
 from data_gen.toybox.weights import local_weights
-from rl.policy.loading import load_policy
+from rl.policy.loading import load_policy, refuse_missing
 from rl.sharing.cost import (
     MAX_COST_RATIO,
     OVERHEAD,
@@ -136,29 +137,51 @@ def main(argv: list[str] | None = None) -> int:
             program="bench_step",
             doc=__doc__,
         )
-    except InputError as error:
+        run(args)
+    except (InputError, OSError) as error:
         print(f"bench_step: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nbench_step: stopped; cases that were measured are kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(args: BenchStepSettings) -> None:
+    """Measure what the settings ask for, write the tables and curves.
+
+    Raises:
+        InputError: no such policy.
+        FileExistsError: a file of another program is where the tables go.
+    """
     args.model = MODELS.get(args.model) or args.model
     if args.one:
         print(json.dumps(peak_of_one(args.model, args.one[0], Shape(**json.loads(args.one[1])))))
-        return 0
+        return
+    refuse_no_folder(args.out, "out")
     out = Path(args.out)
+    if args.peak:
+        refuse_other_json(out / "memory.json", {"model", "peaks"}, ["memory.md"])
+    else:
+        refuse_other_json(out / "speed.json", {"model", "results"}, ["speed.md", "speed.png"])
+    if args.model != RANDOM_3B:
+        refuse_missing(args.model)
     out.mkdir(parents=True, exist_ok=True)
     if args.model == RANDOM_3B:
         args.model = str(out / RANDOM_3B)
         if not (out / RANDOM_3B / "processor_config.json").is_file():  # written last
             save_qwen2_5_vl_3b_random(args.model)
     if args.peak:
+        found = list(peaks(args.model))
         lines = [
-            f"| {name} | {a / 2**20:.0f} | {b / 2**20:.0f} | {b / a:.2f} |"
-            for name, a, b in peaks(args.model)
+            f"| {name} | {a / 2**20:.0f} | {b / 2**20:.0f} | {b / a:.2f} |" for name, a, b in found
         ]
         head = ["| case | stock, MiB | ours, MiB | ratio |", "|---|---|---|---|"]
         table = "\n".join([*head, *lines])
+        write_json(out / "memory.json", {"model": args.model, "peaks": found})
         (out / "memory.md").write_text(table + "\n")
         print(table)
-        return 0
+        return
     results = []
     for kind in args.cases:
         for name, shape in CASES[kind].items():
@@ -185,7 +208,6 @@ def main(argv: list[str] | None = None) -> int:
     draw(results, out / "speed.png")
     print(f"wrote {out}/speed.json, speed.md and speed.png")
     print(next_commands(["cat", f"{out}/speed.md"]))
-    return 0
 
 
 def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> dict:

@@ -32,7 +32,7 @@ from typing import Any, Literal
 import torch
 
 from data_gen.files.errors import InputError
-from data_gen.files.files import refuse_other_json
+from data_gen.files.files import refuse_no_folder, refuse_other_json
 from data_gen.files.sentences import next_commands
 from data_gen.files.settings import find_config, read_settings
 from data_gen.toybox.weights import local_weights
@@ -353,10 +353,14 @@ def main(argv: list[str] | None = None) -> int:
             program="gpu_check",
             doc=__doc__,
         )
+        refuse_no_folder(settings.out, "out")
         refuse_other_json(Path(settings.out) / "gpu_check.json", {"failed"}, ["gpu_check.md"])
     except (InputError, OSError) as error:
         print(f"gpu_check: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\ngpu_check: stopped", file=sys.stderr)
+        return 130
     if settings.shape == "3b" and not torch.cuda.is_available():
         print("gpu_check: there is no GPU; give --shape tiny for a CPU", file=sys.stderr)
         return 2

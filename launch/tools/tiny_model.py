@@ -16,8 +16,10 @@ for, the attribute classifier which are there, left and right; ``--sheet FILE`` 
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,8 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from benchmarks.toybox.generated_pairs import classify_pairs, draw_sheet, report
 from data_gen.files.errors import InputError
-from data_gen.files.files import write_json
+from data_gen.files.files import refuse_other_json, write_json
+from data_gen.files.redaction import command_without_secrets
 from data_gen.files.sentences import figures, next_commands
 from data_gen.files.settings import did_you_mean, read_settings
 from data_gen.toybox.curriculum.stages import curriculum, curriculum_row
@@ -170,10 +173,39 @@ def measure(policy: Path) -> list[str | Path]:
     return ["byname", "evaluate", "--config", config, "--policy", policy]
 
 
+def command() -> list[str]:
+    """The command that runs, without keys."""
+    return command_without_secrets(sys.argv)
+
+
+def claim(place: Path) -> None:
+    """Refuse to save a model over one that this command has not made; else write down, beside it,
+    which command makes it.
+
+    Args:
+        place: the model's folder.
+
+    Raises:
+        InputError: there is one of another command, or of none of ours.
+        FileExistsError: the note is something else's file.
+    """
+    note = place.parent / "command.json"
+    refuse_other_json(note, {"command"})
+    made_by = None
+    for file in (note, place / "recipe.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            made_by = made_by or json.loads(file.read_bytes())["command"]
+    if os.path.lexists(place) and made_by != command():
+        raise InputError(f"{place} is there, and this command did not make it; name another --out")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_json(note, {"command": command()})
+
+
 def make_policy(settings: PolicySettings, args: PolicyArguments) -> None:
     """Train on the curriculum, save the policy with its recipe."""
     set_seed(args.seed)
     folder = Path(args.output_dir or "runs/toybox_base")
+    claim(folder / "policy")
     # What can be refused at once comes before the tokenizer is trained and weights are loaded.
     rows = conversations(settings)
     checkpoint = choose(settings.resume, folder, args.world_size)
@@ -209,7 +241,7 @@ def make_policy(settings: PolicySettings, args: PolicyArguments) -> None:
             json.dumps(
                 {
                     "arguments": asdict(settings),
-                    "command": sys.argv,
+                    "command": command(),
                     "log": trainer.state.log_history,
                 },
                 indent=1,
@@ -240,6 +272,7 @@ class VisionTowerSettings:
 def make_vision_tower(settings: VisionTowerSettings) -> None:
     """Draw and train, measure on held-out toys, save the policy with its new tower."""
     schedule, out = settings.schedule, Path(settings.out)
+    claim(out / "policy")
     if settings.threads:
         torch.set_num_threads(settings.threads)
     set_seed(schedule.seed)
@@ -268,7 +301,7 @@ def make_vision_tower(settings: VisionTowerSettings) -> None:
     processor.save_pretrained(place)
     write_json(
         place / "recipe.json",
-        {"arguments": asdict(settings), "measured": measured, "command": sys.argv},
+        {"arguments": asdict(settings), "measured": measured, "command": command()},
     )
     print(f"held-out toys: {figures(measured)}; saved {place}\n{next_commands(measure(place))}")
 
@@ -295,6 +328,7 @@ class ClipSettings:
 def make_clip(settings: ClipSettings) -> None:
     """Draw, train, measure on held-out toys, save."""
     shape, schedule, out = settings.shape, settings.schedule, Path(settings.out)
+    claim(out / "model")
     torch.manual_seed(schedule.seed)
     model, tokenizer, config = build_clip(shape)
     print(
@@ -323,7 +357,7 @@ def make_clip(settings: ClipSettings) -> None:
     train(model, loss_of, schedule, out, "clip")
     measured = retrieval(model, tokenizer, scenes(settings.held_out, True))
     save_clip(
-        model, tokenizer, config, out / "model", recipe_of(shape, schedule, measured, sys.argv)
+        model, tokenizer, config, out / "model", recipe_of(shape, schedule, measured, command())
     )
     print(f"held-out toys: {figures(measured)}; saved {out / 'model'}")
     mined = ["--config", "configs/negatives/toybox.yaml", "--encoder", out / "model"]
@@ -353,6 +387,7 @@ class DiffusionSettings:
 def make_diffusion(settings: DiffusionSettings) -> None:
     """Draw, train both parts, save the pipeline."""
     out, schedule = Path(settings.out), settings.flow_schedule
+    claim(out / "model")
     data = drawn_pairs(
         Path(settings.cache), settings.images, settings.half_px, settings.images_seed
     )
@@ -390,7 +425,7 @@ def make_diffusion(settings: DiffusionSettings) -> None:
     pipeline.to(dtype=torch.float16).save_pretrained(out / "model", safe_serialization=True)
     write_json(
         out / "model" / "recipe.json",
-        {"arguments": asdict(settings), "measured": measured, "command": sys.argv},
+        {"arguments": asdict(settings), "measured": measured, "command": command()},
     )
     print(f"{figures(measured)}; saved {out / 'model'}")
     drawn = ["--config", "configs/data/diffusion_toy.yaml", "--pipeline.weights", out / "model"]
@@ -448,6 +483,7 @@ def make_attribute_classifier(settings: AttributeClassifierSettings) -> None:
             draw_sheet(found, Path(settings.sheet))
         return
     shape, schedule, out = settings.shape, settings.schedule, Path(settings.out)
+    claim(out / "model")
     torch.manual_seed(schedule.seed)
     model = AttributeClassifier(shape)
     print(
@@ -470,7 +506,7 @@ def make_attribute_classifier(settings: AttributeClassifierSettings) -> None:
     save_attribute_classifier(
         model,
         out / "model",
-        {"schedule": asdict(schedule), "measured": measured, "command": sys.argv},
+        {"schedule": asdict(schedule), "measured": measured, "command": command()},
     )
     print(f"held-out drawn toys: {figures(measured)}; saved {out / 'model'}")
     classify = ["--model", "attribute_classifier", "--classifier", out / "model"]

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from concepts.importers import toy_photos
-from data_gen.files.files import write_json
+from data_gen.files.files import refuse_no_folder, write_json
 from data_gen.files.sentences import next_commands
 from data_gen.files.settings import read_settings
 
@@ -42,6 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         (settings,) = read_settings(
             sys.argv[1:] if argv is None else argv, ToysSettings, program="toys", doc=__doc__
         )
+        refuse_no_folder(settings.out, "out")
         made = made_before(settings) or make(settings)
     except (ValueError, OSError) as error:
         sys.exit(f"toys: {error}")

@@ -11,7 +11,12 @@ import pytest
 
 from data_gen.files.chat import ChatError, Endpoint, chat
 from data_gen.files.errors import InputError
-from data_gen.files.redaction import is_secret, redacted, without_secrets
+from data_gen.files.redaction import (
+    command_without_secrets,
+    is_secret,
+    redacted,
+    without_secrets,
+)
 
 KEY = "planted-key-0123456789"
 
@@ -137,6 +142,12 @@ def test_settings_are_written_without_what_their_names_call_secret():
     assert KEY not in json.dumps(written) and "hf_" not in json.dumps(written)
     assert written["hub_token"] is None and written["eos_token"] == "</s>"
     assert written["reward_settings"]["mine"]["floor"] == 3
+
+
+def test_a_command_is_written_without_what_its_options_call_secret():
+    words = f"byname sft --hub_token {KEY} --chat.api_key={KEY} --eos_token </s> --x a".split()
+    written = command_without_secrets(words)
+    assert KEY not in " ".join(written) and written[-4:] == ["--eos_token", "</s>", "--x", "a"]
 
 
 def test_names_of_secrets():

@@ -6,12 +6,18 @@ import json
 import pytest
 import yaml
 
+import launch.compare
+import launch.evaluate
 import launch.grpo
-import launch.sft
-from benchmarks.harness.evaluation import EvaluateSettings, _refuse_other_evaluation
+from benchmarks import heads, ladder
+from benchmarks.captions import judge
+from benchmarks.harness.evaluation import EvaluateSettings, refuse_other_evaluation
+from benchmarks.report.run_page import write_report
+from benchmarks.toybox import vectors
 from data_gen.files.errors import InputError
+from data_gen.files.judge import answer_questions
 from launch import generate
-from launch.tools import bench_data, mine_negatives
+from launch.tools import bench_data, bench_step, gpu_check, mine_negatives, tiny_model
 from rl.policy.loading import load_policy
 from tests.data_gen.stub_rows import contents
 from tests.tiny import save_tiny_policy, save_tiny_rows
@@ -114,9 +120,98 @@ def test_reports_are_not_written_over_files_of_others(tiny, tmp_path, held):
     assert contents(tmp_path) == before
 
 
+OUT = {
+    "bench_step": (bench_step.main, "speed.json", "speed.md"),
+    "bench_step --peak true": (bench_step.main, "memory.json", "memory.md"),
+    "gpu_check --shape tiny": (gpu_check.main, "gpu_check.json", "gpu_check.md"),
+    "ladder --policy toybox_base": (ladder.main, "ladder.json", "outputs.jsonl"),
+    "compare": (launch.compare.main, "experiment.json", "results.md"),
+    "evaluate --config configs/benchmarks/toybox.yaml --size quick --policy toybox_base": (
+        *(launch.evaluate.main, "evaluation.json", "evaluation.md"),
+    ),
+    "tiny_model --config configs/tiny_models/toybox_clip.yaml": (
+        *(tiny_model.main, "command.json", "model"),
+    ),
+}
+"""Program -> its function, the file that says whose the folder is, and another that it writes."""
+
+
+@pytest.mark.parametrize("command", OUT)
+def test_programs_write_into_no_folder_in_which_others_have_such_files(tmp_path, command, capsys):
+    main, own, beside = OUT[command]
+    argv = [*command.split()[1:], "--out", str(tmp_path)]
+    for name in (beside, own):
+        (tmp_path / name).write_text('{"precious": 1}')
+        before = {key: data for key, data in contents(tmp_path).items() if key != "lock"}
+        try:
+            assert main(argv) == 2
+            said = capsys.readouterr().err
+        except SystemExit as refusal:
+            said = str(refusal)
+        assert f"{tmp_path / name} is there, and " in said and len(said.strip().splitlines()) == 1
+        after = contents(tmp_path)
+        assert {key: data for key, data in after.items() if key != "lock"} == before
+
+
+def test_files_of_others_are_not_written_over_or_added_to(tmp_path):
+    file = tmp_path / "mine.txt"
+    file.write_text("precious\n")
+    captions = tmp_path / "captions.json"
+    captions.write_text(json.dumps([["a.png", ["<bo>"], "<bo> sits.", ""]]))
+    judged = [str(captions)] * 2 + ["--model", "m", "--url", "http://127.0.0.1:9/v1"]
+    for main, argv in (
+        (heads.main, ["--root", str(tmp_path)]),
+        (vectors.main, ["--policy", "toybox_base"]),
+        (judge.main, judged),
+    ):
+        with pytest.raises(SystemExit, match=r"mine\.txt is there, and byname did not write it"):
+            main([*argv, "--out", str(file)])
+    asked, judge_of = [("a", "b", ["c"])], {"url": "http://127.0.0.1:9/v1", "model": "m"}
+    with pytest.raises(FileExistsError, match="name another file"):
+        answer_questions(asked, **judge_of, cache=str(file))
+    assert file.read_text() == "precious\n"
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(InputError, match="answers none"):  # it was asked
+        answer_questions(asked, **judge_of, tries=1, cache=str(tmp_path / "empty.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("part", "held", "says"),
+    [
+        ("config.resolved.yaml", "just a text", "holds no dict"),
+        ("config.resolved.yaml", "{policy: [", "cannot be read"),
+        ("eval/evaluation.json", "[1]", "holds no dict"),
+        ("eval/evaluation.json", '{"systems": 7}', "is not as byname writes it"),
+        ("eval/gallery.json", "[7]", "is not as byname writes it"),
+        ("report.html", "<title>My page</title>", "byname did not write it"),
+    ],
+)
+def test_a_report_is_drawn_of_runs_and_over_reports_only(tmp_path, part, held, says):
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "reward": 0.5}\n')
+    write_report(tmp_path)
+    (tmp_path / part).parent.mkdir(exist_ok=True)
+    (tmp_path / part).write_text(held)
+    before = contents(tmp_path)
+    with pytest.raises((ValueError, FileExistsError), match=says):
+        write_report(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_model_is_not_saved_over_that_of_another_command(tmp_path, monkeypatch):
+    place = tmp_path / "model"
+    monkeypatch.setattr("sys.argv", ["byname tiny_model", "--hub_token", "planted-key-0123456789"])
+    tiny_model.claim(place)
+    place.mkdir()
+    tiny_model.claim(place)  # stopped while it was saved: the same command goes on
+    assert "planted" not in (tmp_path / "command.json").read_text()
+    monkeypatch.setattr("sys.argv", ["byname tiny_model", "--model", "clip"])
+    with pytest.raises(InputError, match="this command did not make it; name another --out"):
+        tiny_model.claim(place)
+
+
 def test_an_evaluation_of_another_benchmark_is_not_written_over(tmp_path):
     def refuse():
-        _refuse_other_evaluation(tmp_path, "toybox")
+        refuse_other_evaluation(tmp_path, "toybox")
 
     refuse()
     file = tmp_path / "evaluation.json"

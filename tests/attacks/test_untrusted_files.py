@@ -4,6 +4,7 @@ unfold to gigabytes or wait for ever. Whatever is wrong is named, and the rest i
 import io
 import json
 import os
+import signal
 import subprocess
 import tarfile
 import time
@@ -15,21 +16,31 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, PngImagePlugin
 
+from benchmarks.captions.scores import CaptionSettings
 from benchmarks.formats.captions import read_captions
 from benchmarks.formats.files import find_image, read_database, read_json
 from benchmarks.harness.predictions import read_replies
 from concepts.concept import Concept
 from concepts.database import Database
-from data_gen.files.errors import SourceError
+from concepts.index import read_index
+from concepts.methods.prompting import load_templates
+from data_gen.files.errors import InputError, SourceError
 from data_gen.files.files import kept_lines
 from data_gen.files.json_stream import json_items
+from data_gen.files.settings import read_settings, read_yaml
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.photos import PhotoError, open_image_bytes, open_photo
+from data_gen.negatives.table import read_neighbours
+from data_gen.preferences.users import read_vocabulary
 from data_gen.rows import ICT, OCT, RowError, encode_image, read_rows, write_rows
 from data_gen.rows.contact_sheet import contact_sheet
 from data_gen.rows.contract import check_row
 from data_gen.rows.inspection import inspect_rows
 from data_gen.rows.reading import files_of, stored_rows
 from data_gen.sources.annotations import read_annotations
+from data_gen.sources.photo_folders import read_classes
+from data_gen.synthesis.object_texts import read_objects
+from data_gen.tasks.prompts import load_prompts
 from rewards.names import find_names
 from tests.data_gen.stub_rows import stub_row
 from tests.places import ROOT
@@ -143,6 +154,45 @@ def test_a_row_keeps_no_path_of_the_machine_that_made_it(tmp_path):
     write_rows([row], tmp_path / "set", seed=0, generator="stub")
     for file in (tmp_path / "set").rglob("*.parquet"):
         assert str(tmp_path).encode() not in file.read_bytes()
+
+
+# ---- pipes ----
+
+READERS = {
+    "config": lambda path: read_yaml(path),
+    "options": lambda path: read_settings(["--config", str(path)], CaptionSettings, program="x"),
+    "benchmark": read_json,
+    "captions": read_captions,
+    "boxes": read_annotations,
+    "items": lambda path: list(json_items(path)),
+    "lines": kept_lines,
+    "prompts of rows": load_prompts,
+    "prompts of methods": load_templates,
+    "terms": read_vocabulary,
+    "classes": read_classes,
+    "negatives": lambda path: read_neighbours(path, []),
+    "index": lambda path: read_index(path, path),
+    "texts": lambda path: read_objects(path, SkippedItems(), need_scenes=False),
+    "database": lambda path: Database(path).concepts(),
+}
+"""Whatever is read of a user's or a stranger's -> its reader."""
+
+
+@pytest.mark.parametrize("what", READERS)
+def test_nothing_waits_at_a_pipe(tmp_path, what):
+    os.mkfifo(tmp_path / "pipe")
+
+    def late(*_):
+        raise AssertionError("it waits for somebody to write")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    try:
+        with pytest.raises((OSError, InputError), match="pipe or a device|is no file"):
+            READERS[what](tmp_path / "pipe")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 # ---- JSON with one bad entry ----

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.files.errors import SourceError
+from data_gen.files.files import refuse_pipe
 
 TO_COCO = "export it as COCO JSON, or convert it to that"
 
@@ -53,6 +54,7 @@ def refuse_other_formats(path: str | Path) -> None:
             "them to COCO"
         )
     try:
+        refuse_pipe(path)
         with open(path, "rb") as file:
             head = file.read(4096).removeprefix(b"\xef\xbb\xbf")
     except OSError as error:

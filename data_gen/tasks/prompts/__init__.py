@@ -14,6 +14,8 @@ from pathlib import Path
 import yaml
 
 from data_gen.files.errors import InputError
+from data_gen.files.files import refuse_pipe
+from data_gen.files.yaml_1_2 import one_line
 from data_gen.tasks.table import TASKS
 
 DEFAULT = Path(__file__).parent / "default.yaml"
@@ -32,7 +34,11 @@ def load_prompts(path: str | Path = DEFAULT) -> dict:
     Raises:
         InputError: naming the file and the key that is missing, or the task that there is not.
     """
-    templates = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    try:
+        refuse_pipe(path)
+        templates = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"prompts {path} cannot be read: {one_line(error)}") from None
     if not isinstance(templates, dict):
         raise InputError(f"{path} must hold tasks with their templates, as {DEFAULT.name} does")
     for name in templates:
