@@ -171,33 +171,53 @@ def check_columns(rewards: Iterable[Callable], dataset_columns: Iterable[str]) -
 
 
 def checked(reward: Callable) -> Callable:
-    """The same reward, which refuses to return what is none.
+    """The same reward, which refuses to return what is none, and changes nothing that it is given.
 
-    TRL takes NaN for "not judged", adds infinities up, and fails on the rest somewhere in torch.
+    TRL takes NaN for "not judged", adds infinities up, and fails on the rest somewhere in torch. It
+    gives all rewards the same lists, and writes them into its log: each is called with its own.
 
     Args:
         reward: a reward function, or a partial or coroutine function of one.
 
     Returns:
         A function of the same name. It raises `RewardError` where the reward does not return a list
-        with a finite number, or None, for each completion; the sentence names reward, value and
-        row.
+        with a finite number, or None, for each completion, or ends the program; the sentence
+        names reward, value and row.
     """
     name = reward_name(reward)
     if inspect.iscoroutinefunction(reward):
 
         async def awaited(**columns):
-            return _numbers(name, await reward(**columns), columns)
+            try:
+                return _numbers(name, await reward(**_copied(columns)), columns)
+            except SystemExit as error:
+                raise _ended(name, error) from None
 
         call: Callable = awaited
     else:
 
         def called(**columns):
-            return _numbers(name, reward(**columns), columns)
+            try:
+                return _numbers(name, reward(**_copied(columns)), columns)
+            except SystemExit as error:
+                raise _ended(name, error) from None
 
         call = called
     call.__name__, call.__doc__ = name, reward.__doc__
     return call
+
+
+def _copied(value):
+    """The same lists and maps anew, with the same things in them."""
+    if isinstance(value, list):
+        return [_copied(part) for part in value]
+    return {key: _copied(part) for key, part in value.items()} if type(value) is dict else value
+
+
+def _ended(name: str, error: SystemExit) -> RewardError:
+    return RewardError(
+        f"reward {name!r} ends the program (exit status {error.code}); let it return"
+    )
 
 
 def reward_name(reward: Callable) -> str:

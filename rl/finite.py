@@ -4,15 +4,16 @@ Without this, transformers logs the mean of the other losses in place of a NaN, 
 weight is NaN one step later, and the finite checkpoints are pruned for the broken ones.
 """
 
-import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import TrainerCallback
 
 from data_gen.files.errors import InputError
+from rl.policy.loading import first_broken
+
+_NO_PROBABILITIES = "probability tensor contains"
+"""What ``torch.multinomial`` says of them."""
 
 _Trainer: Any = object  # for type checkers: what the Trainer brings
 
@@ -29,6 +30,7 @@ class FiniteMixin(_Trainer):
 
     Raises:
         NotFiniteError: from ``train``, at the first number that is not finite.
+        InputError: from ``train``, where completions cannot be sampled because of such.
     """
 
     def __init__(self, *args, **kwargs):
@@ -38,7 +40,17 @@ class FiniteMixin(_Trainer):
 
     # Why: transformers hides losses that are not finite. Equal to: its own.
     def training_step(self, model, inputs, num_items_in_batch=None):
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        try:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        except (FloatingPointError, RuntimeError) as error:
+            # Weights that are too large, not yet infinite: nothing can be sampled with them. It may
+            # be so in this process only: the others are not waited for.
+            if not isinstance(error, FloatingPointError) and _NO_PROBABILITIES not in str(error):
+                raise
+            raise InputError(
+                f"step {self.state.global_step + 1}: the policy's scores are not finite; try a "
+                f"lower --learning_rate under another --name"
+            ) from None
         self._losses.append(loss.detach())
         return loss
 
@@ -48,7 +60,7 @@ class FiniteMixin(_Trainer):
 
     def check_policy(self) -> None:
         """Refuse to train a policy whose weights are not finite."""
-        self._refuse(_first_broken(self.model.named_parameters()), "the policy's weight", 0)
+        self._refuse(first_broken(self.model.named_parameters()), "the policy's weight", 0)
 
     def check_step(self) -> None:
         """Before the optimizer steps: losses and gradients."""
@@ -58,12 +70,12 @@ class FiniteMixin(_Trainer):
         self._refuse(f"{broken[0]}" if broken else None, "the loss is", step)
         if getattr(self.accelerator, "scaler", None) is None:  # else fp16 skips such a step itself
             gradients = ((n, p.grad) for n, p in self.model.named_parameters())
-            self._refuse(_first_broken(gradients), "the gradient of", step)
+            self._refuse(first_broken(gradients), "the gradient of", step)
 
     def check_weights(self) -> None:
         """After the optimizer has stepped: the weights that it has changed."""
         trained = ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
-        self._refuse(_first_broken(trained), "the weight", self.state.global_step)
+        self._refuse(first_broken(trained), "the weight", self.state.global_step)
 
     def _refuse(self, broken: str | None, what: str, step: int) -> None:
         count = torch.tensor(float(broken is not None), device=self.accelerator.device)
@@ -92,20 +104,3 @@ class _Watch(TrainerCallback):
 
     def on_step_end(self, args, state, control, **_):
         self.trainer.check_weights()
-
-
-def _first_broken(named: Iterable[tuple[str, nn.Parameter | torch.Tensor | None]]) -> str | None:
-    """Name of the first tensor with a number that is not finite, of this process's parts."""
-    names, parts = [], []
-    for name, tensor in named:
-        part = getattr(tensor, "ds_tensor", tensor)  # ZeRO-3's share
-        part = getattr(part, "to_local", lambda part=part: part)()  # FSDP's
-        if isinstance(part, torch.Tensor) and part.numel() and part.is_floating_point():
-            names.append(name)
-            parts.append(part.detach())
-    if not parts:
-        return None
-    # One number per tensor, and one wait for the device; a NaN is the largest of all.
-    largest = torch._foreach_norm(parts, math.inf)  # pyright: ignore[reportPrivateImportUsage]
-    finite = torch.stack([value.float() for value in largest]).isfinite().tolist()
-    return next((name for name, ok in zip(names, finite, strict=True) if not ok), None)

@@ -6,6 +6,7 @@ hub.
 """
 
 import difflib
+import math
 import re
 import threading
 from collections.abc import Iterable
@@ -130,7 +131,7 @@ def load_policy(
     Raises:
         OSError: no such model, or one without safetensors.
         InputError: ``lora`` for a directory that is an adapter already; weights that are damaged,
-            or not all there (:func:`load_whole`).
+            not all there (:func:`load_whole`), or not finite.
     """
     dtype = torch_dtype(dtype)
     name, path = str(path), local_weights(path)
@@ -159,6 +160,11 @@ def load_policy(
     elif lora is not None:
         model = get_peft_model(model, lora.config_for(model))
     freeze(model, vision=freeze_vision, projector=freeze_projector)
+    if broken := first_broken(model.named_parameters()):
+        raise InputError(
+            f"the weights of {path} are not finite ({broken}): the run that saved them went wrong; "
+            f"take an earlier checkpoint, or train anew"
+        )
     return model, load_processor(path, trust_remote_code=trust_remote_code)
 
 
@@ -211,6 +217,23 @@ def _refuse_tensors(path: str | Path, missing: Iterable, unknown: Iterable) -> N
                 f"the weights of {path} {what} tensor, {names[0]}{more}: they are not those of its "
                 f"config.json; fetch or save them again"
             )
+
+
+def first_broken(named: Iterable[tuple[str, nn.Parameter | torch.Tensor | None]]) -> str | None:
+    """Name of the first tensor with a number that is not finite, of this process's parts."""
+    names, parts = [], []
+    for name, tensor in named:
+        part = getattr(tensor, "ds_tensor", tensor)  # ZeRO-3's share
+        part = getattr(part, "to_local", lambda part=part: part)()  # FSDP's
+        if isinstance(part, torch.Tensor) and part.numel() and part.is_floating_point():
+            names.append(name)
+            parts.append(part.detach())
+    if not parts:
+        return None
+    # One number per tensor, and one wait for the device; a NaN is the largest of all.
+    largest = torch._foreach_norm(parts, math.inf)  # pyright: ignore[reportPrivateImportUsage]
+    finite = torch.stack([value.float() for value in largest]).isfinite().tolist()
+    return next((name for name, ok in zip(names, finite, strict=True) if not ok), None)
 
 
 def load_processor(path: str | Path, *, trust_remote_code: bool = False):

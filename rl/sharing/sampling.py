@@ -26,9 +26,14 @@ def draw(weights: torch.Tensor) -> torch.Tensor:
 
     Returns:
         (B,) indices; none has weight 0.
+
+    Raises:
+        FloatingPointError: weights that are not finite.
     """
     blocks = pad(weights, (0, -weights.size(1) % BLOCK)).unflatten(1, (-1, BLOCK))
     ends = blocks.sum(-1, dtype=torch.float64).cumsum(-1)  # (B, V / BLOCK)
+    if not ends[:, -1].isfinite().all():
+        raise FloatingPointError("the policy's scores are not finite")
     sought = _below(torch.rand_like(ends[:, -1:]) * ends[:, -1:], ends[:, -1:])
     block = torch.searchsorted(ends, sought, right=True)  # the first that ends above it
     before = pad(ends, (1, 0)).gather(1, block)

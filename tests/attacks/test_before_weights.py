@@ -3,14 +3,18 @@ return no rewards, settings that this machine cannot do, a policy that is not th
 
 import json
 import math
+import shutil
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from trl.trainer.grpo_config import GRPOConfig
 
 import rl.checks
+from data_gen.files.errors import InputError
 from data_gen.rows import read_rows
 from launch.grpo import main
 from rewards.loading import RewardError, checked
@@ -18,6 +22,7 @@ from rl.checks import check_disk, check_options, try_rewards
 from rl.policy.loading import load_policy, why_missing
 from rl.preflight import policy_parts
 from rl.settings import RunSettings, StartupError, parse, resolved
+from rl.sharing.sampling import Drawn
 from tests.tiny import save_tiny_policy, save_tiny_rows
 
 
@@ -80,6 +85,29 @@ def test_what_is_no_reward_is_named_with_reward_value_and_row(value, says):
 def test_what_is_a_reward_passes(value):
     expected = [None if v is None else float(v) for v in value]
     assert checked(always(value))(completions=["x"] * 3, id=["a", "b", "c"]) == expected
+
+
+def test_a_reward_that_ends_the_program_is_named():
+    def mine(completions, **_):
+        sys.exit(0)
+
+    with pytest.raises(RewardError, match="'mine' ends the program"):
+        checked(mine)(completions=["x"])
+
+
+def test_a_reward_that_changes_what_it_is_given_changes_nothing_for_others():
+    said = [[{"role": "assistant", "content": "bo"}]]
+    given = {"completions": said, "names": [["bo"]], "prompts": [["p"]], "id": ["a"]}
+
+    def mine(completions, names, prompts, **_):
+        completions[0][0]["content"] = "mia"
+        names[0].clear()
+        prompts.clear()
+        return [1.0]
+
+    assert checked(mine)(**given) == [1.0]
+    assert said == [[{"role": "assistant", "content": "bo"}]]
+    assert given["names"] == [["bo"]] and given["prompts"] == [["p"]]
 
 
 def tokenizer(text):
@@ -192,6 +220,34 @@ def test_a_policy_that_is_not_there_is_a_sentence_with_the_nearest(tiny, monkeyp
     assert why_missing("toybox_base") is None and why_missing("runs/mine/policy") is None
     with pytest.raises(FileNotFoundError, match="did you mean 'runs/mine/policy'"):
         load_policy("./runs/mine/polcy")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_policy_whose_weights_are_not_finite_is_refused(tiny, tmp_path, value):
+    shutil.copytree(tiny.policy, tmp_path / "policy")
+    file = tmp_path / "policy/model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if "layers.0.self_attn" in name)
+    tensors[name].view(-1)[-1] = value
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(InputError, match="are not finite .*layers.0.self_attn"):
+        load_policy(tmp_path / "policy")
+
+
+@pytest.mark.parametrize("scores", [[0.0, math.nan], [math.inf, 0.0]])
+def test_tokens_are_not_drawn_from_scores_that_are_not_finite(scores):
+    with pytest.raises(FloatingPointError, match="scores are not finite"):
+        Drawn()(None, torch.tensor([[0.0, 1.0], scores]))
+
+
+def test_a_policy_that_can_no_longer_be_sampled_stops_with_a_sentence(tiny, tmp_path, capfd):
+    argv = f"--config configs/grpo/toybox_smoke.yaml --policy {tiny.policy} --rows {tiny.rows}"
+    argv += f" --output_root {tmp_path} --name run --max_steps 3 --learning_rate 1e30"
+    argv += " --rewards tests/rl/letter_reward.py:vowels --reward_settings {} --reward_weights 1"
+    assert main([*argv.split(), "--use_cpu", "true"]) == 1
+    said = capfd.readouterr().err
+    assert "not finite" in said and "lower --learning_rate" in said and "Traceback" not in said
+    assert not (tmp_path / "run/policy").exists()
 
 
 # ---- keys ----
