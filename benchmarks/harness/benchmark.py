@@ -96,7 +96,6 @@ class Benchmark(ABC):
         caption_sets: sets of captions, for further scores of captions (``captions``).
         fixed_concepts: whether a name stands for the same concept in all questions, so that it can
             be learned.
-        unit: what the rows of its metrics are, over which intervals are drawn.
         in_memory: whether questions hold opened images; otherwise they are opened
             :data:`IMAGE_CHUNK` at a time.
 
@@ -122,7 +121,6 @@ class Benchmark(ABC):
     retrieval_sets: ClassVar[tuple[str, ...]] = ()
     caption_sets: ClassVar[tuple[str, ...]] = ()
     fixed_concepts: ClassVar[bool] = True
-    unit: ClassVar[str] = "rows"
     in_memory: bool = False
 
     def __init__(self, settings: Any, limit: int | None = None):
@@ -225,5 +223,6 @@ class Benchmark(ABC):
         raise InputError(f"captions.references: {self.name} has no true captions; leave them out")
 
     def describe(self) -> dict:
-        """What ``evaluation.json`` records about the benchmark in addition to its settings."""
+        """What ``evaluation.json`` records about the benchmark in addition to its settings;
+        ``unit`` is what the rows of its metrics are, where they are no questions."""
         return {}

@@ -145,7 +145,6 @@ class MethodsBenchmark(Benchmark):
     retrieval_sets = (*CAPTIONS, *NOBODY, LIST)
     caption_sets = (*CAPTIONS, *NOBODY)
     in_memory = True
-    unit = "toys"
 
     def __init__(self, settings: MethodsBenchmarkSettings, limit: int | None = None):
         super().__init__(settings, limit)
@@ -349,7 +348,7 @@ class MethodsBenchmark(Benchmark):
         return "\n".join(self.owned[name].info or "" for name in question.names)
 
     def describe(self) -> dict:
-        return {"unit": self.unit, "seed": self.settings.seed}
+        return {"unit": "toys", "seed": self.settings.seed}
 
 
 def over_toys(metric: Metric, owners: Sequence[str]) -> Metric:

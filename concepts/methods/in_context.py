@@ -160,7 +160,8 @@ class InContext(Method):
 
     def _given(self, reference: Reference) -> Reference:
         """A reference; under the control ``wrong``, with what belongs to the concept that stands
-        half of the database behind it."""
+        half of the database behind it (its picture alone where a benchmark has written the words
+        already)."""
         if self.settings.show != "wrong":
             return reference
         owned = [] if self.finder is None else list(self.finder.owned)
