@@ -90,7 +90,7 @@ def test_retrievals_threshold_compares_a_photo_with_others_of_its_subject_only()
     ("change", "said"),
     [
         ({"groups": {"pets": ["dog"]}}, "no subject 'dog'"),
-        ({"root": "nowhere"}, "cannot be listed"),
+        ({"root": "nowhere"}, "is no directory and no zip"),
         ({"photos": 1}, "2 or more"),
         ({"known": 0.0}, "known"),
     ],

@@ -88,7 +88,7 @@ def test_what_a_model_wrote_does_not_steer_the_terminal():
         (["--photos", "x"], "about which image? give --image PHOTO"),
         (["--image", "x.jpg", "--photos", "x"], "x.jpg: "),
         (["--image", "{image}"], "whose concepts? give --photos FOLDER or --database FILE"),
-        (["--image", "{image}", "--photos", "nowhere"], "nowhere cannot be listed"),
+        (["--image", "{image}", "--photos", "nowhere"], "nowhere is no directory and no zip"),
         (["--image", "{image}", "--database", "no.json"], "no.json cannot be read"),
         (["--image", "{image}", "--photos", "{photos}", "--method", "yolava"], "'yolava'"),
         (["--image", "{image}", "--photos", "{photos}", "--policy", "./gone"], "./gone"),
@@ -144,7 +144,7 @@ def test_concepts_are_learned_renamed_and_forgotten(mine, capsys):
         (["--forget", "who"], "holds no concept 'who'; it holds"),
         (["--rename", "who"], "'who' is not OLD=NEW"),
         (["--rename", "who=me"], "holds no concept 'who'"),
-        (["--negatives", "nowhere"], "nowhere is no folder"),
+        (["--negatives", "nowhere"], "nowhere is no directory and no zip"),
         (["--settings.rich", "1"], "rich"),
     ],
 )

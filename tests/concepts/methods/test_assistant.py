@@ -105,7 +105,7 @@ def test_photos_for_a_database_elsewhere_are_copied(photos, tmp_path):
 
 
 def test_a_folder_without_photos_is_refused(tmp_path):
-    with pytest.raises(DatabaseError, match="cannot be listed"):
+    with pytest.raises(DatabaseError, match="is no directory and no zip"):
         photo_database(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatabaseError, match="no usable photo"):
