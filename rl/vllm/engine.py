@@ -9,6 +9,8 @@ What TRL 1.16 does, and this one does instead:
   where weights that make features are trained.
 - It asks for log-probabilities after barred tokens are taken out, and compares them with the
   trainer's, which are of the whole vocabulary. Here they are of the whole vocabulary on both sides.
+- It names the weights of a CLIP or SigLIP tower as transformers 5 does, and vLLM knows them by the
+  names before. Here it gets those.
 - It leaves the precision to vLLM, which takes half of it for weights in fp32. Here it is the
   trainer's.
 """
@@ -113,6 +115,18 @@ class Engine(VLLMGeneration):
                     f"the trainer's are {self.logprobs_mode}: start it with --logprobs-mode "
                     f"{self.logprobs_mode}"
                 )
+
+    # Why: transformers 5 no longer has `vision_model` in the names of a CLIP or SigLIP tower, and
+    # vLLM still has: LLaVA's weights could not be passed on. Equal to: TRL's names otherwise.
+    def _fix_param_name_to_vllm(self, name, extra_prefixes=None):
+        name = super()._fix_param_name_to_vllm(name, extra_prefixes)
+        if "vision_tower." in name and "vision_model." not in name and self._old_names():
+            return name.replace("vision_tower.", "vision_tower.vision_model.", 1)
+        return name
+
+    def _old_names(self) -> bool:
+        towers = {"CLIPVisionModel", "SiglipVisionModel"}
+        return any(type(module).__name__ in towers for module in self.model.modules())
 
     # Why: a server that resizes images otherwise has other features than the prompt has places for.
     # Equal to: TRL's otherwise.

@@ -117,15 +117,11 @@ def test_greedy_completions_are_those_of_transformers(trainer):
 def test_features_of_old_weights_are_not_used(trainer):
     """TRL's own weight sync leaves them in the encoder cache."""
     engine = trainer.vllm_generation
-    with torch.no_grad():
-        for name, weight in trainer.model.named_parameters():
-            if "vis" in name and weight.dim() > 1:
-                weight.mul_(1.5)
     engine_gaps(trainer)  # the images are in the cache now
     with torch.no_grad():
         for name, weight in trainer.model.named_parameters():
             if "vis" in name and weight.dim() > 1:
-                weight.div_(2.0)
+                weight.neg_()
     ours = type(engine).sync_weights
     try:
         type(engine).sync_weights = VLLMGeneration.sync_weights
@@ -133,7 +129,7 @@ def test_features_of_old_weights_are_not_used(trainer):
     finally:
         type(engine).sync_weights = ours
     assert stale["text"] <= CLOSE
-    assert min(gap for kind, gap in stale.items() if kind != "text") > 5 * CLOSE, stale
+    assert min(gap for kind, gap in stale.items() if kind != "text") > 2 * CLOSE, stale
     with pytest.raises(InputError, match=r"differ by .* \(1 image\)"):
         refuse_gaps(stale, torch.float32)
     assert max(engine_gaps(trainer).values()) <= CLOSE

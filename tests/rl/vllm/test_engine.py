@@ -69,6 +69,22 @@ def test_a_server_with_other_sizes_of_images_is_refused(engine, lengths):
     assert engine._place_features(None, ids) is None
 
 
+@pytest.mark.parametrize(
+    ("tower", "name", "found"),
+    [
+        ("CLIP", "model.vision_tower.post.weight", "model.vision_tower.vision_model.post.weight"),
+        ("CLIP", "vision_tower.vision_model.post.weight", "vision_tower.vision_model.post.weight"),
+        ("CLIP", "model.language_model.norm.weight", "model.language_model.norm.weight"),
+        ("Siglip", "model.vision_tower.a.b", "model.vision_tower.vision_model.a.b"),
+        ("Pixtral", "model.vision_tower.a.b", "model.vision_tower.a.b"),
+    ],
+)
+def test_vllm_knows_the_weights_of_a_tower_by_their_names_before(engine, tower, name, found):
+    engine.model = torch.nn.Module()
+    engine.model.tower = type(f"{tower}VisionModel", (torch.nn.Module,), {})()
+    assert engine._fix_param_name_to_vllm(name) == found
+
+
 def test_trl_makes_this_engine_only_where_it_is_asked_to():
     with pytest.raises(ZeroDivisionError), engine_in_trl({"enforce_eager": True}):
         assert grpo_trainer.VLLMGeneration.func is Engine
@@ -77,7 +93,13 @@ def test_trl_makes_this_engine_only_where_it_is_asked_to():
 
 
 def test_what_is_overridden_is_still_there_in_this_trl():
-    for name in ("_init_vllm", "_place_features", "sync_weights", "generate"):
+    for name in (
+        "_init_vllm",
+        "_fix_param_name_to_vllm",
+        "_place_features",
+        "sync_weights",
+        "generate",
+    ):
         assert callable(vars(VLLMGeneration)[name]), name
 
 
