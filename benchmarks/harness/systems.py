@@ -78,8 +78,9 @@ def _laid_over(label: str, given: Mapping[str, Any]) -> System:
         found = dict(read_yaml(find_config(given["file"])))
     for key, value in values.items():
         below = found.get(key)
-        both = isinstance(below, dict) and isinstance(value, dict)
-        found[key] = {**below, **value} if both else value
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = {**below, **value}
+        found[key] = value
     return system_of(found, str(label), f"systems.{label}: ")
 
 

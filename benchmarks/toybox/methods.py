@@ -90,7 +90,10 @@ class MethodsBenchmarkSettings:
 
     toys: int = field(default=12, metadata={"help": "Toys that the user owns, from 2 on."})
     photos: int = field(default=5, metadata={"help": "Photos of each, from 1 on."})
-    questions: int = field(default=300, metadata={"help": "Questions of each set."})
+    questions: int = field(
+        default=300,
+        metadata={"help": "Questions of each set; of recognition, twice as many are asked."},
+    )
     sets: list[str] = field(
         default_factory=lambda: list(SETS), metadata={"help": f"Of {', '.join(SETS)}."}
     )
@@ -159,7 +162,9 @@ class MethodsBenchmark(Benchmark):
             name: replace(one, image=open_photo(one.image, self.size))
             for name, one in self.owned.items()
         }
-        count = min(settings.questions, limit or settings.questions)
+        count = dict.fromkeys(settings.sets, settings.questions)
+        if "recognition" in count:
+            count["recognition"] *= 2
         draw = {
             "recognition": self._recognition,
             "visual": self._visual,
@@ -168,7 +173,10 @@ class MethodsBenchmark(Benchmark):
             LIST: self._list,
         }
         self.sets = {
-            name: [self._question(name, i, draw.get(name, self._caption)) for i in range(count)]
+            name: [
+                self._question(name, i, draw.get(name, self._caption))
+                for i in range(min(count[name], limit or count[name]))
+            ]
             for name in SETS
             if name in settings.sets
         }

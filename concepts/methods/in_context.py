@@ -10,6 +10,7 @@ every reply.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from concepts.concept import Concept
 from concepts.methods.prompting import without_pictures, without_references, without_words
@@ -140,7 +141,7 @@ class InContext(Method):
             for j, one in enumerate(references)
             if one.image is not None and self._doubted(query, one)
         ]
-        seen = self._seen([(found[i][0].image, found[i][1][j]) for i, j in asked])
+        seen = self._seen([(cast(Picture, found[i][0].image), found[i][1][j]) for i, j in asked])
         p = dict(zip(asked, seen, strict=True))
         rows, concepts = [], []
         for i, (query, references, evidence) in enumerate(found):
