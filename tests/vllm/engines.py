@@ -5,19 +5,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
 from data_gen.rows import read_rows, write_rows
 from data_gen.toybox.models.policy import build_model
 from rl.policy.loading import load_policy
 from rl.trainer import TrainerOptions
+from tests.rl.families import save_tiny_llava
 from tests.rl.test_trainer import make
 from tests.tiny import SHAPE, tiny_processor, tiny_rows
 
 WHY = "vLLM is not installed here: `make test-vllm` makes an environment that has it"
 KINDS = ("text", "1 image", "2 images", "3 images")
 CLOSE = 1e-3  # nats per token in fp32
-ON_A_CPU = {"enforce_eager": True, "load_format": "dummy"}  # TRL passes the weights on anyway
 HEAD = 32  # the least size of a head that vLLM's attention has on a CPU
 
 
@@ -28,6 +29,16 @@ def save_tiny_qwen2_5(path):
     shape = replace(SHAPE, hidden_size=2 * HEAD, heads=2, kv_heads=1)
     build_model(processor.tokenizer, shape).save_pretrained(path)
     processor.save_pretrained(path)
+    return path
+
+
+def save_tiny_llava_of_the_hub(path):
+    """A LLaVA whose tower has the names that the hub's checkpoints have, and vLLM reads."""
+    file = save_tiny_llava(path, head_dim=HEAD) / "model.safetensors"
+    weights = load_file(file)
+    old, new = "vision_tower.", "vision_tower.vision_model."
+    assert not any(new in name for name in weights)
+    save_file({n.replace(old, new): w for n, w in weights.items()}, file, {"format": "pt"})
     return path
 
 
@@ -51,7 +62,7 @@ def vllm_trainer(policy, rows, out, *, options=None, engine=None, frozen=False, 
 
     model, _ = load_policy(policy, freeze_vision=frozen, freeze_projector=frozen)
     options = options or TrainerOptions(share_prompt="auto", share_vision="auto")
-    options.vllm_check, options.vllm_options = True, {**ON_A_CPU, **(engine or {})}
+    options.vllm_check, options.vllm_options = True, {"enforce_eager": True, **(engine or {})}
     set_seed(0)
     trainer = make(
         policy,

@@ -12,7 +12,7 @@ from data_gen.files.errors import InputError
 from rl.policy.loading import trains_images, vision_token_ids
 from rl.sampler import plain_row
 from rl.vllm.check import engine_gaps, refuse_gaps
-from tests.rl.families import save_tiny_idefics, save_tiny_llava, save_tiny_qwen3
+from tests.rl.families import save_tiny_idefics, save_tiny_qwen3
 from tests.vllm.engines import (
     CLOSE,
     HEAD,
@@ -20,6 +20,7 @@ from tests.vllm.engines import (
     differences,
     mixed_rows,
     need_vllm,
+    save_tiny_llava_of_the_hub,
     save_tiny_qwen2_5,
     vllm_trainer,
 )
@@ -29,7 +30,7 @@ need_vllm()
 FAMILIES = {
     "qwen2_5_vl": save_tiny_qwen2_5,
     "qwen3_vl": partial(save_tiny_qwen3, head_dim=HEAD),
-    "llava": partial(save_tiny_llava, head_dim=HEAD),
+    "llava": save_tiny_llava_of_the_hub,
     "idefics3": partial(save_tiny_idefics, head_dim=HEAD),
 }
 

@@ -17,8 +17,13 @@ def trainer(tmp_path_factory):
     engine = {"mm_processor_kwargs": {"size": smaller}}
     settings = dict(temperature=0.7, top_p=0.9, max_steps=1)
     with vllm_trainer(policy, rows, out, engine=engine, frozen=True, **settings) as trainer:
-        trainer.processing_class.image_processor.size.update(smaller)
+        set_sizes(trainer, smaller)
         yield trainer
+
+
+def set_sizes(trainer, sizes):
+    for key, pixels in sizes.items():
+        trainer.processing_class.image_processor.size[key] = pixels
 
 
 def test_an_untrained_policy_passes_the_check_under_any_sampler(trainer):
@@ -36,6 +41,6 @@ def test_an_untrained_policy_passes_the_check_under_any_sampler(trainer):
 
 def test_other_sizes_of_images_are_refused(trainer):
     """The run's sizes are those of vLLM; those of the policy's folder are not."""
-    trainer.processing_class.image_processor.size.update(shortest_edge=1024, longest_edge=4096)
+    set_sizes(trainer, {"shortest_edge": 1024, "longest_edge": 4096})
     with pytest.raises(InputError, match="prompt 0 has .* tokens in the trainer and .* in vLLM"):
         engine_gaps(trainer)
