@@ -142,12 +142,15 @@ def _header(file: BinaryIO, start: int) -> tuple[Page, int]:
             fields, length = _struct(data, 0, 0)
         except IndexError:
             continue
-        kind, plain, folded = (fields.get(number) for number in (1, 2, 3))
+        kind = fields.get(1)
+        if not isinstance(kind, int):
+            raise ValueError("a header without a type")
         inner = fields.get(COUNTS.get(kind, 0))
         values = inner.get(1) if isinstance(inner, dict) else 0 if kind not in COUNTS else None
-        if not all(isinstance(number, int) for number in (kind, plain, folded, values)):
+        numbers = [kind, fields.get(3), fields.get(2), values]
+        if not all(isinstance(number, int) for number in numbers):
             raise ValueError("a header without lengths")
-        return Page(kind, folded, plain, values), length
+        return Page(*numbers), length
     raise ValueError("a header without an end")
 
 

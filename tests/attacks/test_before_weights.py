@@ -237,7 +237,7 @@ def test_a_policy_whose_weights_are_not_finite_is_refused(tiny, tmp_path, value)
 @pytest.mark.parametrize("scores", [[0.0, math.nan], [math.inf, 0.0]])
 def test_tokens_are_not_drawn_from_scores_that_are_not_finite(scores):
     with pytest.raises(FloatingPointError, match="scores are not finite"):
-        Drawn()(None, torch.tensor([[0.0, 1.0], scores]))
+        Drawn()(torch.zeros(2, 1).long(), torch.tensor([[0.0, 1.0], scores]))
 
 
 def test_a_policy_that_can_no_longer_be_sampled_stops_with_a_sentence(tiny, tmp_path, capfd):

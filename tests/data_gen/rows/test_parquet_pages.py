@@ -112,7 +112,9 @@ def test_ordinary_files_pass_whoever_compressed_them(tmp_path, compression, vers
         assert found.too_much == 0 and 0 < found.dictionaries < 100_000
 
 
-@pytest.mark.parametrize("damage", [b"\xff" * 30, b"\x19" * 30, b"\x1c" * 30, b"\0" * 30])
+@pytest.mark.parametrize(
+    "damage", [b"\xff" * 30, b"\x19" * 30, b"\x1c" * 30, b"\x1c" + b"\0" * 29, b"\0" * 30]
+)
 def test_pages_that_cannot_be_followed_are_named(tmp_path, damage):
     path = written(tmp_path / "a.parquet", pa.table({"id": ["a"] * 9, "task": ["t"] * 9}))
     start = pq.read_metadata(path).row_group(0).column(0).dictionary_page_offset
