@@ -32,7 +32,7 @@ from rl.run_log import CompletionLog, Scored, completion_rows, read_completions,
 from rl.sampler import GroupSampler, pairs_of, plain_row, row_types
 from rl.sharing.sharing import Sharing
 from rl.vllm.check import VllmCheck
-from rl.vllm.engine import engine_in_trl
+from rl.vllm.engine import Engine, engine_in_trl
 
 OVERRIDDEN = (
     "_get_train_sampler",
@@ -243,6 +243,7 @@ class PolicyTrainer(
     def _tokenize_prompts(self, prompts):
         ids, images, fields = super()._tokenize_prompts(prompts)
         if self.use_vllm and images is not None:
+            assert isinstance(self.vllm_generation, Engine)
             self.vllm_generation.remember(
                 self.processing_class,
                 prompts,

@@ -8,6 +8,7 @@ here.
 
 import math
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 from transformers import TrainerCallback
@@ -72,7 +73,7 @@ def engine_gaps(trainer) -> dict[str, float]:
     trainer._last_loaded_step = trainer.state.global_step
     rows = trainer.train_dataset
     counts = [images_of(prompt) for prompt in rows["prompt"]]
-    settings = {**PLAIN, "structured_outputs_regex": None}
+    settings: dict[str, Any] = {**PLAIN, "structured_outputs_regex": None}
     settings["max_completion_length"] = min(TOKENS, engine.max_completion_length)
     barred: list[int] = []
     if not engine.plain:  # processed log-probabilities: nothing may be taken out of them
