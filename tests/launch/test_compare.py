@@ -24,23 +24,14 @@ ROWS = {
 
 @pytest.fixture
 def config(tiny, tmp_path):
-    """Three arms of the shipped experiment, one seed, few steps of a policy that knows nothing."""
+    """Two arms of the shipped experiment, one seed, few steps of a policy that knows nothing."""
     found = yaml.safe_load((ROOT / "configs" / "benchmarks" / "rl_vs_sft.yaml").read_text())
-    arms = {name: found["arms"][name] for name in ("base", "sft_n", "grpo_n")}
-    arms["sft_n"] |= {
-        "rates": [1e-3],
-        "set": {
-            "max_steps": 12,
-            "save_steps": 2,
-            "per_device_train_batch_size": 2,
-            "logging_steps": 1,
-        },
-    }
+    arms = {name: found["arms"][name] for name in ("base", "grpo_n")}
     arms["grpo_n"] |= {
         "rates": [1e-3],
         "set": {
-            "max_steps": 2,
-            "save_steps": 1,
+            "max_steps": 6,
+            "save_steps": 2,
             "per_device_train_batch_size": 4,
             "num_generations": 2,
             "max_completion_length": 4,
@@ -76,7 +67,7 @@ def config(tiny, tmp_path):
                 "seeds": [1],
                 "jobs": 1,
                 "arms": arms,
-                "compare": [["sft_n", "grpo_n"]],
+                "compare": [["base", "grpo_n"]],
                 "evaluate": evaluate,
                 "rows": rows,
             },
@@ -100,7 +91,7 @@ def test_killed_and_resumed_to_the_table(config, tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    reached = out / "train" / "sft_n-1" / "checkpoints" / "checkpoint-2" / "complete.json"
+    reached = out / "train" / "grpo_n-1" / "checkpoints" / "checkpoint-2" / "complete.json"
     end = time.monotonic() + 500
     while not reached.exists() and first.poll() is None and time.monotonic() < end:
         time.sleep(0.01)
@@ -109,27 +100,27 @@ def test_killed_and_resumed_to_the_table(config, tmp_path):
     for process in family:
         process.kill()
     first.wait()
-    assert not (out / "train" / "sft_n-1" / "policy" / "config.json").exists()
+    assert not (out / "train" / "grpo_n-1" / "policy" / "config.json").exists()
     marks = {file.name: file.stat().st_mtime_ns for file in (out / "done").iterdir()}
-    assert "rows-few-1.json" in marks and "train-sft_n-1.json" not in marks
+    assert "rows-few-1.json" in marks and "train-grpo_n-1.json" not in marks
 
     again = subprocess.run(
         command(config), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=580
     )
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-6000:]
-    assert "resuming from checkpoint-" in (out / "logs" / "train-sft_n-1.log").read_text()
+    assert "resuming from checkpoint-" in (out / "logs" / "train-grpo_n-1.log").read_text()
     for name, time_of in marks.items():  # what was finished has not been done again
         assert (out / "done" / name).stat().st_mtime_ns == time_of
     result = json.loads((out / "results.json").read_text())
-    assert result["runs"] == {"base": 1, "sft_n": 1, "grpo_n": 1}
+    assert result["runs"] == {"base": 1, "grpo_n": 1}
     assert set(result["general"]["grpo_n"]) == {
         "list/counted",
         "list/placed",
         "list/attribute_accuracy",
     }
-    assert result["rates"]["sft_n"]["chosen"] == "0.001"
+    assert result["rates"]["grpo_n"]["chosen"] == "0.001"
     text = (out / "results.md").read_text()
-    assert "Not finished" not in text and "GRPO, N rows − SFT, N rows" in text
+    assert "Not finished" not in text and "GRPO, N rows − base" in text
     assert text in again.stdout
     assert not [p for p in psutil.process_iter() if _environment(p).get(OURS) == str(out)]
 

@@ -1,4 +1,4 @@
-"""The generate command killed without warning, 20 times; and shared among processes."""
+"""The generate command killed without warning, 10 times; and shared among processes."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from tests.launch.launching import environment
 from tests.places import ROOT
 
 GENERATE = str(ROOT / "launch" / "generate.py")
-KILLS = 20
+KILLS = 10
 
 
 def arguments(out: Path) -> list[str]:
@@ -94,7 +94,7 @@ def killed_at(changes: int, delay: float, out: Path) -> bool:
     return process.wait() == -9
 
 
-def test_killed_twenty_times_it_ends_with_the_same_bytes(tmp_path, unharmed):
+def test_killed_ten_times_it_ends_with_the_same_bytes(tmp_path, unharmed):
     out, rng = tmp_path / "made" / "set", random.Random(3)
     out.parent.mkdir()
     kills = in_the_middle = 0
