@@ -42,7 +42,7 @@ def engine_in_trl(options: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        grpo_trainer.VLLMGeneration = VLLMGeneration
+        grpo_trainer.VLLMGeneration = VLLMGeneration  # pyright: ignore
 
 
 class Engine(VLLMGeneration):
@@ -95,18 +95,20 @@ class Engine(VLLMGeneration):
 
     # Why: arguments that TRL does not know. Equal to: TRL's engine otherwise.
     def _init_vllm(self) -> None:
-        theirs = getattr(vllm_generation, "LLM", None)
+        theirs: Any = getattr(vllm_generation, "LLM", None)
         assert theirs is not None or self.mode == "server"
         ours = {
-            "model": local_weights(self.model.name_or_path),
+            "model": local_weights(str(self.model.name_or_path)),
             "dtype": str(compute_dtype(self.model, self.accelerator)).removeprefix("torch."),
             "logprobs_mode": self.logprobs_mode,
         }
-        vllm_generation.LLM = lambda **given: theirs(**{**given, **ours, **self._options})
+        vllm_generation.LLM = lambda **given: theirs(  # pyright: ignore
+            **{**given, **ours, **self._options}
+        )
         try:
             super()._init_vllm()
         finally:
-            vllm_generation.LLM = theirs
+            vllm_generation.LLM = theirs  # pyright: ignore
         if self.mode == "server" and self.accelerator.is_main_process:
             mode = self.vllm_client.get_server_info()["model_config"]["logprobs_mode"]
             if mode != self.logprobs_mode:
@@ -132,7 +134,7 @@ class Engine(VLLMGeneration):
     # Equal to: TRL's otherwise.
     def _place_features(self, features, prompt_ids):
         placed = super()._place_features(features, prompt_ids)
-        if placed is not None:
+        if placed is not None and features is not None:
             theirs, ours = (
                 [each["length"] for each in some["mm_placeholders"]["image"]]
                 for some in (features, placed)
