@@ -94,7 +94,7 @@ def test_help_can_be_read(program, capsys):
     said = capsys.readouterr().out
     assert stop.value.code == 0
     lines = said.splitlines()
-    assert lines[0].startswith(f"usage: {program}") and 8 < len(lines) <= 130
+    assert lines[0].startswith(f"usage: {program}") and 8 < len(lines) <= 140
     assert max(map(len, lines)) <= 110 and f"byname {program}" in said
     assert "--config str" in said
 

@@ -144,7 +144,7 @@ def test_the_plan_alone_touches_nothing(compare, config, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "train/grpo_n-1" in said and "minutes of one core left" in said
     assert not (tmp_path / "out").exists()
-    compare.main(["--config", str(config), "--plan", "--only", "sft_n"])
+    compare.main(["--config", str(config), "--plan", "--only", "base"])
     assert "grpo" not in capsys.readouterr().out
 
 

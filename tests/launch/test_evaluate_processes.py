@@ -24,6 +24,7 @@ def replies(out):
     return {
         file.name: sorted(file.read_text().splitlines())
         for file in (out / "predictions" / "tiny").iterdir()
+        if not file.name.endswith(".seconds.jsonl")  # how long each batch took
     }
 
 
