@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -56,6 +56,21 @@ LONGEST_COPY = 4096
 """Long side of a copied image, in pixels."""
 
 
+@dataclass(frozen=True)
+class Changes:
+    """From one version of a database to the next.
+
+    Args:
+        before: :attr:`Database.loaded` of the version before; ``None``: there was none.
+        changed: names of concepts that are new, or are not the same objects any more.
+        gone: names of those that are not there any more.
+    """
+
+    before: tuple | None
+    changed: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
 class Database:
     """The concepts of one ``database.json``.
 
@@ -70,6 +85,7 @@ class Database:
     Attributes:
         skipped: entries, or images of entries, that are not used, by reason.
         loaded: changes whenever :meth:`concepts` has read the file anew.
+        changes: what was other when the file was last read, or written here.
     """
 
     def __init__(
@@ -87,6 +103,7 @@ class Database:
         self._concepts: dict[str, Concept] = {}
         self._entries: dict[str, tuple[dict, str]] = {}  # tag -> entry, name as it is compared
         self.loaded: tuple | None = None
+        self.changes = Changes(None, (), ())
 
     def concepts(self) -> Mapping[str, Concept]:
         """Name -> concept, as the file says now, in its order.
@@ -252,6 +269,7 @@ class Database:
             skipped.add("given twice, of which the first counts", tag)
         concepts: dict[str, Concept] = {}
         taken: set[str] = set()
+        new: list[str] = []
         for tag, entry in content["concept_dict"].items():
             kept = known.get(tag)
             if kept is not None and kept[0] == entry and kept[1] not in taken:
@@ -272,8 +290,14 @@ class Database:
                 continue
             taken.add(key)
             concepts[concept.name] = concept
+            new.append(concept.name)
             if not wrong:
                 entries[tag] = entry, key
+        self.changes = Changes(
+            self.loaded,
+            tuple(new),
+            tuple(sorted(before.keys() - concepts.keys())),
+        )
         self._concepts, self._entries = concepts, entries
         self.skipped, self.loaded = skipped, version
 

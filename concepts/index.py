@@ -186,7 +186,7 @@ class LiveIndex:
         self._given: dict[tuple, np.ndarray] = {}  # a concept's images -> vectors
         self._version: tuple | None = None
         self._index: ConceptIndex | None = None
-        self._seen: dict[str, Concept] = {}
+        self._seen: Mapping[str, Concept] = {}
         self._rows: dict[str, set[int]] = {}
         self._of: dict[str, tuple] = {}  # a concept's stamps
         if start is not None:
@@ -203,16 +203,19 @@ class LiveIndex:
         version = self.database.loaded
         if self._index is not None and version == self._version:
             return self._index
-        # The database gives the same object for an entry that has not changed.
-        changed = [name for name, one in concepts.items() if self._seen.get(name) is not one]
-        gone = [name for name in self._seen if name not in concepts]
+        changes = self.database.changes
+        if changes.before == self._version:
+            changed, gone = changes.changed, changes.gone
+        else:  # several edits ago; the database gives the same object for what has not changed
+            changed = [name for name, one in concepts.items() if self._seen.get(name) is not one]
+            gone = [name for name in self._seen if name not in concepts]
         few = PATCHED * len(concepts)
         index = self._index
         if index is not None and self.kind == "flat" and len(changed) + len(gone) <= few:
             self._index = self._patched(index, {n: concepts[n] for n in changed}, gone)
         else:
             self._index = self._built(concepts)
-        self._seen, self._version = dict(concepts), version
+        self._seen, self._version = concepts, version
         return self._index
 
     def _built(self, concepts: Mapping[str, Concept]) -> ConceptIndex:
