@@ -88,7 +88,7 @@ ASKED = "test"
 class MethodsBenchmarkSettings:
     """How many toys the user owns, and how much is asked."""
 
-    toys: int = field(default=12, metadata={"help": "Toys that the user owns, from 2 on."})
+    toys: int = field(default=12, metadata={"help": "Toys that the user owns, from 4 on."})
     photos: int = field(default=5, metadata={"help": "Photos of each, from 1 on."})
     questions: int = field(
         default=300,

@@ -79,6 +79,24 @@ def save_tiny_qwen3(path, head_dim=12):
     return path
 
 
+def _llama(tokenizer, head_dim) -> dict:
+    """The language model of a LLaVA and of an Idefics 3."""
+    token_id = tokenizer.convert_tokens_to_ids
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=head_dim,
+        max_position_embeddings=2048,
+        bos_token_id=None,
+        eos_token_id=token_id("<|im_end|>"),
+        pad_token_id=token_id("<|endoftext|>"),
+    ).to_dict()
+
+
 def save_tiny_llava(path, head_dim=12):
     """A LLaVA: every image the same number of tokens, plain positions."""
     tokenizer = tiny_processor().tokenizer
@@ -86,19 +104,7 @@ def save_tiny_llava(path, head_dim=12):
     torch.manual_seed(0)
     LlavaForConditionalGeneration(
         LlavaConfig(
-            text_config=LlamaConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=48,
-                intermediate_size=96,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                head_dim=head_dim,
-                max_position_embeddings=2048,
-                bos_token_id=None,
-                eos_token_id=token_id("<|im_end|>"),
-                pad_token_id=token_id("<|endoftext|>"),
-            ).to_dict(),
+            text_config=_llama(tokenizer, head_dim),
             vision_config=CLIPVisionConfig(
                 hidden_size=32,
                 intermediate_size=64,
@@ -196,19 +202,7 @@ def save_tiny_idefics(path, head_dim=12):
     torch.manual_seed(0)
     Idefics3ForConditionalGeneration(
         Idefics3Config(
-            text_config=LlamaConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=48,
-                intermediate_size=96,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                head_dim=head_dim,
-                max_position_embeddings=2048,
-                bos_token_id=None,
-                eos_token_id=token_id("<|im_end|>"),
-                pad_token_id=token_id("<|endoftext|>"),
-            ).to_dict(),
+            text_config=_llama(tokenizer, head_dim),
             vision_config=dict(
                 hidden_size=32,
                 intermediate_size=64,
