@@ -32,14 +32,12 @@ class Found:
         by: ``question``, ``image`` or ``region``.
         similarity: cosine to its nearest image; ``None`` where its name is in the question.
         box: the region, in 0-1 of the image; ``None`` for names and the whole image.
-        p_yes: what the policy says, where it was asked (:mod:`concepts.methods.verification`).
     """
 
     name: str
     by: str
     similarity: float | None = None
     box: Box | None = None
-    p_yes: float | None = None
 
 
 class Retriever:

@@ -1,22 +1,18 @@
-"""Verify retrieved concepts: ask the policy whether each is really in the image.
+"""Verify concepts: ask the policy whether each is really in the image.
 
 Each candidate's image and the query are put to the policy as an object-consistency question, the
 very task it is trained on, and its answer is read off the probabilities of the first token:
-``p(yes) / (p(yes) + p(no))`` (R2P 2503.18623 verifies candidates so, one by one). Wrong references
-are dropped before anything is written about them.
+``p(yes) / (p(yes) + p(no))`` (:func:`rl.policy.likelihood.yes_probabilities`; R2P 2503.18623
+verifies candidates so, one by one). :class:`concepts.methods.in_context.InContext` drops wrong
+references so before anything is written about them.
 """
 
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from PIL import Image
 
-from concepts.database import Database
-from concepts.retrieval import Found
-from data_gen.images.features import PHOTO_PX
-from data_gen.images.photos import PhotoError, open_photo
 from data_gen.tasks.prompts import EXPLAINED, load_prompts
 from data_gen.tasks.questions import Reference, object_consistency_row
 from rl.policy.generation import complete, length_batches, row_size
@@ -26,19 +22,6 @@ REASON_TOKENS = 160
 """Where reasons are cut."""
 
 _VERDICT = re.compile(r"\s?\b(?:yes|no)\b", re.IGNORECASE)
-
-
-def presence_probabilities(
-    model,
-    processor,
-    image: Image.Image,
-    candidates: Sequence[tuple[str, Image.Image]],
-    *,
-    batch_size: int = 8,
-) -> list[float]:
-    """p(yes) / (p(yes) + p(no)) that each candidate (name, image) is in ``image``, 0-1."""
-    rows = [presence_row(image, name, reference) for name, reference in candidates]
-    return yes_probabilities(model, processor, rows, batch_size=batch_size)
 
 
 def reasoned_probabilities(
@@ -74,51 +57,4 @@ def presence_row(
         same=True,
         source="verify",
         templates=load_prompts(EXPLAINED) if reasons else None,
-    )
-
-
-def verify(
-    model,
-    processor,
-    image: Image.Image,
-    found: Sequence[Found],
-    database: Database,
-    *,
-    threshold: float = 0.5,
-    batch_size: int = 8,
-) -> tuple[list[Found], list[Found]]:
-    """Ask the policy about each retrieved concept, and drop those that it does not see.
-
-    Names written in the question are asked about too: a user may ask for what is not there.
-
-    Args:
-        image: the query.
-        found: from :meth:`concepts.retrieval.Retriever.retrieve`.
-        database: where their images are.
-        threshold: least p(yes) that keeps a concept.
-
-    Returns:
-        Kept and dropped, each with ``p_yes``. A concept whose image cannot be opened any more, or
-        that has left the database, is dropped without having been asked about.
-    """
-    concepts = database.concepts()
-    candidates, asked, gone = [], [], []
-    for one in found:
-        concept = concepts.get(one.name)
-        try:
-            if concept is None or not concept.images:
-                raise PhotoError("no image")
-            reference = open_photo(database.image_path(concept.images[0]), PHOTO_PX)
-        except PhotoError:
-            gone.append(one)
-            continue
-        candidates.append((one.name, reference))
-        asked.append(one)
-    probabilities = presence_probabilities(
-        model, processor, image, candidates, batch_size=batch_size
-    )
-    answered = [replace(one, p_yes=p) for one, p in zip(asked, probabilities, strict=True)]
-    return (
-        [one for one in answered if one.p_yes >= threshold],
-        [one for one in answered if one.p_yes < threshold] + gone,
     )

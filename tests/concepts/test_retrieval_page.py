@@ -14,7 +14,5 @@ def test_the_example_runs_and_finds_both_concepts(tmp_path, monkeypatch):
     found = names["found"]
     assert (found[0].name, found[0].by) == ("Bo", "question")
     assert found[1].name == names["second"] and found[1].similarity > 0.99
-    assert sorted(one.name for one in names["kept"] + names["dropped"]) == sorted(
-        one.name for one in found
-    )
+    assert len(names["p"]) == len(found) and names["p"][1] > 0.5  # of the one that is there
     assert list((tmp_path / "cache").rglob("*.safetensors"))

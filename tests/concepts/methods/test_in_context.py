@@ -17,7 +17,7 @@ from concepts.methods.prompting import (
     without_pictures,
 )
 from concepts.methods.protocol import Evidence, Learned, Query, Reference
-from concepts.methods.verification import presence_probabilities, presence_row
+from concepts.methods.verification import presence_row
 from data_gen.files.errors import InputError
 from data_gen.files.settings import settings_from
 from data_gen.files.skipped import SkippedItems
@@ -343,9 +343,8 @@ def test_recognizing_is_the_policys_yes_with_the_concepts_picture(policy, finder
     asked = InContext(lambda: policy, write, finder=finder)
     image = Image.new("RGB", (40, 40), "blue")
     found = asked.recognize([(image, "mia"), (owned["bo"].image, "bo"), (image, "bo")])
-    one = presence_probabilities(
-        *policy, image, [(n, Image.open(owned[n].image)) for n in ("mia", "bo")]
-    )
+    rows = [presence_row(image, n, Image.open(owned[n].image)) for n in ("mia", "bo")]
+    one = yes_probabilities(*policy, rows)
     assert [found[0], found[2]] == pytest.approx(one, abs=1e-5)
     said = InContext(lambda: policy, write, finder=finder, settings=InContextSettings("text"))
     row = presence_row(image, "bo", image, owned["bo"].info)

@@ -1,4 +1,4 @@
-"""Verification: the policy says which of the retrieved concepts are really in the image."""
+"""Verification: the policy says whether a concept is really in the image."""
 
 import random
 
@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from concepts.concept import Concept
-from concepts.database import Database
-from concepts.importers import draw_toys, toybox_database
+from concepts.importers import draw_toys
 from concepts.methods import verification
-from concepts.methods.verification import (
-    presence_probabilities,
-    presence_row,
-    reasoned_probabilities,
-    verify,
-)
-from concepts.retrieval import Found
+from concepts.methods.verification import presence_row, reasoned_probabilities
 from data_gen.toybox.scene import compose
 from rl.policy.likelihood import yes_probabilities
 from rl.policy.loading import load_policy
@@ -28,50 +20,34 @@ def policy(tmp_path_factory):
     return load_policy(save_tiny_policy(tmp_path_factory.mktemp("policy") / "policy"))
 
 
-def test_the_shipped_policy_keeps_what_is_there_more_often_than_what_is_not(tmp_path):
-    """The tiny base tells toys of other kinds apart; retrieval brings both."""
-    model, processor = load_policy("toybox_base")
-    database = toybox_database(tmp_path / "toys", 8, 5)
-    toys = draw_toys(8, 5)
+def test_the_shipped_policy_is_surer_of_what_is_there_than_of_what_is_not():
+    """The tiny base tells toys of other kinds apart."""
+    policy, toys = load_policy("toybox_base"), draw_toys(8, 5)
     there, absent = [], []
     for i, (name, toy) in enumerate(toys.items()):
         image = compose(random.Random(i), [toy], 96).image
         other = next(n for n, t in toys.items() if t.kind != toy.kind and t.colour != toy.colour)
-        kept, dropped = verify(
-            model, processor, image, [Found(name, "image"), Found(other, "image")], database
-        )
-        sure = {one.name: one.p_yes for one in kept + dropped}
-        assert all((sure[one.name] >= 0.5) == (one in kept) for one in kept + dropped)
-        there.append(sure[name])
-        absent.append(sure[other])
+        rows = [
+            presence_row(image, n, compose(random.Random(n), [toys[n]], 64).image)
+            for n in (name, other)
+        ]
+        sure, unsure = yes_probabilities(*policy, rows)
+        there.append(sure)
+        absent.append(unsure)
     assert np.mean(there) > np.mean(absent) + 0.2
 
 
-def test_what_has_left_the_database_is_dropped_unasked(policy, tmp_path):
-    database = Database(tmp_path / "database.json")
-    Image.new("RGB", (40, 40), "red").save(tmp_path / "0.png")
-    database.add(Concept("bo", ("0.png",)))
-    database.image_path("0.png").write_bytes(b"no image any more")
-    query = Image.new("RGB", (40, 40), "red")
-    kept, dropped = verify(
-        *policy, query, [Found("bo", "image"), Found("who", "image")], database, threshold=0.0
-    )
-    assert kept == [] and [one.p_yes for one in dropped] == [None, None]
-    assert verify(*policy, query, [], database) == ([], [])
-
-
-def test_each_candidate_is_asked_about_alone(policy):
+def test_each_concept_is_asked_about_alone(policy):
     """Its probability does not depend on the others, nor on how many are asked at a time."""
     query = Image.new("RGB", (40, 40), "red")
-    candidates = [
-        (name, Image.new("RGB", (40, 40), colour))
+    rows = [
+        presence_row(query, name, Image.new("RGB", (40, 40), colour))
         for name, colour in (("bo", "red"), ("mia", "blue"), ("kim", "green"))
     ]
-    found = presence_probabilities(*policy, query, candidates)
+    found = yes_probabilities(*policy, rows)
     assert all(0 <= p <= 1 for p in found)
-    alone = [presence_probabilities(*policy, query, [one], batch_size=1)[0] for one in candidates]
+    alone = [yes_probabilities(*policy, [row], batch_size=1)[0] for row in rows]
     assert found == pytest.approx(alone, abs=1e-5)
-    assert presence_probabilities(*policy, query, []) == []
 
 
 def test_after_reasons_it_is_the_probability_of_the_last_yes_or_no(policy, monkeypatch):
