@@ -22,7 +22,8 @@ def policy(tmp_path_factory):
 
 def test_the_shipped_policy_is_surer_of_what_is_there_than_of_what_is_not():
     """The tiny base tells toys of other kinds apart."""
-    policy, toys = load_policy("toybox_base"), draw_toys(8, 5)
+    model, processor = load_policy("toybox_base")
+    toys = draw_toys(8, 5)
     there, absent = [], []
     for i, (name, toy) in enumerate(toys.items()):
         image = compose(random.Random(i), [toy], 96).image
@@ -31,7 +32,7 @@ def test_the_shipped_policy_is_surer_of_what_is_there_than_of_what_is_not():
             presence_row(image, n, compose(random.Random(n), [toys[n]], 64).image)
             for n in (name, other)
         ]
-        sure, unsure = yes_probabilities(*policy, rows)
+        sure, unsure = yes_probabilities(model, processor, rows)
         there.append(sure)
         absent.append(unsure)
     assert np.mean(there) > np.mean(absent) + 0.2
