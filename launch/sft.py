@@ -25,6 +25,7 @@ from rl.run_directory import claimed
 from rl.run_log import RunLog
 from rl.settings import StartupError, one_sentence, parse, resolved
 from rl.sft import (
+    Decisive,
     SFTTrainer,
     SupervisedSettings,
     collate_with_ids,
@@ -93,6 +94,10 @@ def build(settings: SupervisedSettings, args: TrainingArguments, ready) -> SFTTr
         processing_class=ready.processor,
         callbacks=callbacks,
     )
+    if settings.decisive is not None:
+        trainer.weigh = Decisive(
+            ready.processor.tokenizer, settings.decisive, settings.decisive_weight
+        )
     place_tensorboard(settings, trainer.callback_handler.callbacks)
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)

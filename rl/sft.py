@@ -5,9 +5,12 @@ set. Not implemented: packing several rows into one sequence.
 """
 
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,33 @@ class SFTTrainer(AtomicCheckpointMixin, FiniteMixin, Trainer):
     def came_before(self) -> str:
         """The rows of the last micro-batch, where the collator hands them on."""
         return f"before it, {row_list(self._ids)}" if self._ids else ""
+
+
+class Decisive:
+    """Weights of tokens in the loss: more for those that decide an answer.
+
+    Of a long chain of reasons few tokens decide; in a mean over all of them they hardly count, and
+    the policy learns the form without the reasons.
+
+    Args:
+        tokenizer: of the policy. Its tokens are decoded one by one: a pattern finds no letter that
+            is cut in several.
+        pattern: a regular expression; a token that shares a character with a match decides.
+        weight: of those tokens, above 0; all others weigh 1.
+    """
+
+    def __init__(self, tokenizer: Any, pattern: str, weight: float):
+        self.pattern, self.weight = re.compile(pattern), weight
+        self._text = cache(lambda token: tokenizer.decode([token]))
+
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(N,) tokens of answers, one after the other -> (N,) weights."""
+        pieces = [self._text(token) for token in tokens.tolist()]
+        of = [i for i, piece in enumerate(pieces) for _ in piece]  # character -> its token
+        weights = torch.ones(len(pieces))
+        for match in self.pattern.finditer("".join(pieces)):
+            weights[of[match.start() : match.end()]] = self.weight
+        return weights.to(tokens.device)
 
 
 def collate_with_ids(collate: Callable) -> Callable:
@@ -144,6 +174,15 @@ class SupervisedSettings(PolicySettings):
             "help": "Share of the rows trained on that are general ones, where there are any."
         },
     )
+    decisive: str | None = field(
+        default=None,
+        metadata={
+            "help": "Regular expression; tokens of an answer that it finds weigh decisive_weight."
+        },
+    )
+    decisive_weight: float = field(
+        default=1.0, metadata={"help": "Weight in the loss of those tokens; all others weigh 1."}
+    )
     trust_remote_code: bool = field(default=False, metadata={"help": "Run code of the model."})
 
     @property
@@ -157,6 +196,20 @@ class SupervisedSettings(PolicySettings):
             raise StartupError(
                 f"general_share is {self.general_share:g}; it must be a share from 0 to less than 1"
             )
+        if not (self.decisive_weight > 0 and math.isfinite(self.decisive_weight)):
+            raise StartupError(
+                f"decisive_weight is {self.decisive_weight:g}; it must be a number above 0"
+            )
+        if self.decisive is None and self.decisive_weight != 1:
+            raise StartupError(
+                "decisive_weight has no tokens to weigh: say which by decisive, a regular expression"
+            )
+        try:
+            re.compile(self.decisive or "")
+        except re.error as error:
+            raise StartupError(
+                f"decisive is no regular expression: {error}: {self.decisive!r}"
+            ) from None
 
 
 @dataclass
