@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 from datasets import Dataset, Features, Value
 from transformers import TrainingArguments
@@ -12,8 +13,11 @@ from data_gen.toybox.rows import ToyboxSettings, toybox_rows
 from rewards.names import find_names
 from rl.policy.boxes import add_box_frame
 from rl.policy.loading import load_policy
+from rl.settings import StartupError
 from rl.sft import (
+    Decisive,
     SFTTrainer,
+    SupervisedSettings,
     examples,
     mixed,
     target_of,
@@ -115,6 +119,41 @@ def test_the_loss_is_of_the_answers_alone(tmp_path):
         loss = trainer.compute_loss(model, dict(batch))
     weights = (labels != -100) * torch.where(labels == ends, 3.0, 1.0) / lengths.sqrt()[:, None]
     torch.testing.assert_close(loss, (weights * per_token).sum() / weights.sum())
+
+
+def test_tokens_that_decide_weigh_more_and_no_others(tmp_path):
+    _, processor = load_policy(
+        save_tiny_policy(tmp_path / "tiny"), freeze_vision=False, freeze_projector=False
+    )
+    tokenizer = processor.tokenizer
+    text = "style: A mosaic 1, B pixel art 15\n<answer>B</answer>"
+    tokens = torch.tensor(tokenizer.encode(text, add_special_tokens=False))
+    weights = Decisive(tokenizer, r"(?<= )\d+|(?<=>)[AB]", 8)(tokens)
+
+    def heavy(tokens, weights):
+        return "".join(tokenizer.decode([t]) for t in tokens[weights == 8]).replace(" ", "")
+
+    assert heavy(tokens, weights) == "115B"
+    assert set(weights.tolist()) == {1.0, 8.0}
+    # Of several answers one after the other each is weighed as it is alone.
+    both = torch.cat([tokens, torch.tensor([tokenizer.eos_token_id]), tokens])
+    of_both = Decisive(tokenizer, r"(?<= )\d+|(?<=>)[AB]", 8)(both)
+    assert of_both[: len(tokens)].equal(weights) and of_both[len(tokens) + 1 :].equal(weights)
+    assert Decisive(tokenizer, "nowhere", 8)(tokens).eq(1).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"decisive": "(yes", "decisive_weight": 2}, "is no regular expression"),
+        ({"decisive_weight": 2}, "has no tokens to weigh"),
+        ({"decisive": "yes", "decisive_weight": 0}, "must be a number above 0"),
+        ({"decisive": "yes", "decisive_weight": float("nan")}, "must be a number above 0"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(settings, said):
+    with pytest.raises(StartupError, match=said):
+        SupervisedSettings(name="run", rows="rows", policy="toybox_base", **settings)
 
 
 def test_general_rows_have_their_share(tmp_path):
