@@ -202,7 +202,7 @@ class SupervisedSettings(PolicySettings):
             )
         if self.decisive is None and self.decisive_weight != 1:
             raise StartupError(
-                "decisive_weight has no tokens to weigh: name them by decisive, a regular expression"
+                "decisive_weight weighs no tokens: name them by decisive, a regular expression"
             )
         try:
             re.compile(self.decisive or "")

@@ -25,6 +25,7 @@ from data_gen.sources.photo_folders import (
     PhotoFolder,
     PhotoPaths,
     folded,
+    heldout_fold,
     is_heldout,
     printable,
     read_classes,

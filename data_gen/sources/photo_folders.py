@@ -53,6 +53,10 @@ TAKEOUT_YEAR = re.compile(
 """Folders in which Google Takeout repeats the photos of all albums, by year."""
 
 
+FOLD = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
+"""``1/3``: the first of three parts."""
+
+
 class PhotoPaths(Sequence[Path]):
     """Paths of photos, of which memory holds the text only: 100,000 of them take some 15 MB."""
 
@@ -232,8 +236,37 @@ def read_classes(path: str | Path) -> dict[str, str]:
 def is_heldout(name: str, share: float) -> bool:
     """Whether a subject is held out: by a hash of its name alone, so that it stays on its side
     whatever the seed and the other subjects."""
+    return _place_of(name) < share
+
+
+def heldout_fold(names: Sequence[str], fold: str) -> set[str]:
+    """The subjects that part ``fold`` holds out, for cross-validation: in the order of that hash
+    they are cut into parts of equal size, or nearly so. Each subject is in one part.
+
+    Args:
+        names: of all subjects.
+        fold: ``"1/3"`` is the first of three parts.
+
+    Raises:
+        SourceError: no such part, or more parts than subjects.
+    """
+    found = FOLD.fullmatch(fold) if isinstance(fold, str) else None
+    k, n = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= k <= n or n < 2:
+        raise SourceError(
+            f"heldout_fold must be a part of two or more, such as 1/3, the first of three; not "
+            f"{fold!r}"
+        )
+    if n > len(names):
+        raise SourceError(f"heldout_fold {fold}: there are {len(names)} subjects only")
+    order = sorted(names, key=_place_of)
+    return set(order[len(order) * (k - 1) // n : len(order) * k // n])
+
+
+def _place_of(name: str) -> float:
+    """A hash of a subject's name, in 0-1."""
     digest = hashlib.sha256(f"byname:{folded(name)}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64 < share
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def summary(

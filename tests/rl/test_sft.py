@@ -146,7 +146,7 @@ def test_tokens_that_decide_weigh_more_and_no_others(tmp_path):
     ("settings", "said"),
     [
         ({"decisive": "(yes", "decisive_weight": 2}, "is no regular expression"),
-        ({"decisive_weight": 2}, "has no tokens to weigh"),
+        ({"decisive_weight": 2}, "weighs no tokens"),
         ({"decisive": "yes", "decisive_weight": 0}, "must be a number above 0"),
         ({"decisive": "yes", "decisive_weight": float("nan")}, "must be a number above 0"),
     ],
