@@ -25,8 +25,8 @@ from data_gen.sources.photo_folders import (
     PhotoFolder,
     PhotoPaths,
     folded,
-    heldout_fold,
     is_heldout,
+    names_of_fold,
     printable,
     read_classes,
     scan,
@@ -65,6 +65,7 @@ def folder_rows(
     classes: str | Path | None = None,
     split: str | None = None,
     heldout_share: float = 0.2,
+    heldout_fold: str | None = None,
     reference_counts: dict[int, float] = REFERENCE_COUNTS,
     subject_counts: dict[int, float] = SUBJECT_COUNTS,
     absent_share: float = 0.5,
@@ -92,6 +93,7 @@ def folder_rows(
             ``root``. Without classes there are no hard negatives and no info.
         split: ``train`` or ``heldout`` takes those subjects only, ``None`` takes all.
         heldout_share: share of subjects held out, see :func:`is_heldout`.
+        heldout_fold: ``k/n`` holds out part k of n in its place, see :func:`names_of_fold`.
         reference_counts: weights of the number of references of an identity row.
         subject_counts: weights of the number of subjects in its query; several are a composite.
         absent_share: share of identity rows whose query holds none of the references, whatever
@@ -145,11 +147,12 @@ def folder_rows(
             f"{root} holds no usable photo; give a directory with photos at "
             f"<subject>/*.jpg ({line})"
         )
-    pool = [
-        folder
-        for folder in folders
-        if split is None or is_heldout(folder.name, heldout_share) == (split == "heldout")
-    ]
+    names_found = [folder.name for folder in folders]
+    if heldout_fold is None:
+        held = {name for name in names_found if is_heldout(name, heldout_share)}
+    else:
+        held = names_of_fold(names_found, heldout_fold)
+    pool = [f for f in folders if split is None or (f.name in held) == (split == "heldout")]
     report(line + (f"; split '{split}' takes {len(pool)} of the subjects" if split else ""))
     _check_subjects(pool, f"{root}" + (f", split '{split}'" if split else ""))
     prefix = f"folders-{split}" if split else "folders"

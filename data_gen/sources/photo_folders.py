@@ -239,7 +239,7 @@ def is_heldout(name: str, share: float) -> bool:
     return _place_of(name) < share
 
 
-def heldout_fold(names: Sequence[str], fold: str) -> set[str]:
+def names_of_fold(names: Sequence[str], fold: str) -> set[str]:
     """The subjects that part ``fold`` holds out, for cross-validation: in the order of that hash
     they are cut into parts of equal size, or nearly so. Each subject is in one part.
 

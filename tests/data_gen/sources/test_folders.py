@@ -12,7 +12,7 @@ from data_gen.files.errors import SourceError
 from data_gen.images.photos import open_photo
 from data_gen.rows import ICT, OCT, check_row, encode_image, read_rows, write_rows
 from data_gen.sources.folders import folder_rows
-from data_gen.sources.photo_folders import is_heldout, read_classes
+from data_gen.sources.photo_folders import is_heldout, names_of_fold, read_classes
 from tests.places import ROOT, SHARED
 
 DREAMBOOTH = SHARED / "dreambooth"
@@ -201,6 +201,23 @@ def test_held_out_subjects_are_disjoint_and_stay_where_they_are(tmp_path):
     assert sides["heldout"] == {name for name in names if is_heldout(name, 0.3)}
     # A larger share moves subjects in one direction only.
     assert all(is_heldout(name, 0.5) for name in sides["heldout"])
+
+
+def test_each_subject_is_held_out_by_one_of_the_folds(tmp_path):
+    names = [f"toy{i}" for i in range(11)]
+    folds = [names_of_fold(names, f"{k}/3") for k in (1, 2, 3)]
+    assert sorted(map(len, folds)) == [3, 4, 4] and sorted(set().union(*folds)) == sorted(names)
+    assert folds[0] == names_of_fold(names[::-1], "1/3")
+    root = folder_of(tmp_path, {name: 2 for name in names})
+    for split, here in (("heldout", folds[1]), ("train", folds[0] | folds[2])):
+        rows = rows_of(root, 60, 60, split=split, heldout_fold="2/3")
+        assert {subject(p) for row in rows for ps in photos_in(row) for p in ps} == here
+
+
+@pytest.mark.parametrize("fold", ["0/3", "4/3", "1/1", "1/0", "third", "1/12", 0.3, "-1/3", "1/3 "])
+def test_a_fold_that_is_none_is_refused(fold):
+    with pytest.raises(SourceError, match="heldout_fold"):
+        names_of_fold([f"toy{i}" for i in range(11)], fold)
 
 
 # ---- classes ----
