@@ -4,6 +4,7 @@ That is TRL's ``GRPOConfig`` for GRPO and ``TrainingArguments`` for fine-tuning 
 Both are read from one YAML file and the command line by :mod:`data_gen.files.settings`.
 """
 
+import os
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from pathlib import Path
@@ -330,6 +331,8 @@ def parse(
     ):
         # Launchers of several processes do not pass accelerate's own `use_cpu` on.
         argv = [*argv, "--use_cpu", "true"]
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        _compile_nothing()
     with one_sentence():
         settings, args = read_settings(
             argv,
@@ -351,6 +354,14 @@ def parse(
     if args.report_to is None:
         args.report_to = []
     return settings, args
+
+
+def _compile_nothing() -> None:
+    """Keep DeepSpeed from compiling an operation when it starts on CPUs, which takes a minute or two
+    and a C++ compiler: only its inference with tensor parallelism uses that one."""
+    from deepspeed import ops
+
+    vars(ops)["__compatible_ops__"] = {}  # of the operations that this machine could compile
 
 
 def resolved(settings: PolicySettings, args: TrainingArguments) -> dict:

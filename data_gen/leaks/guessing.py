@@ -5,6 +5,7 @@ that nothing is recognised; the interval is a bootstrap over identities.
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,7 +72,7 @@ def guess(
     if len(values) == 1 or counts.min() < 2 * FOLDS:  # there is nothing to guess
         return Guess(question, cue, len(answers), prior, prior, prior, prior)
     hits = np.zeros(len(answers))
-    for train, test in _folds(answers, groups):
+    for train, test in _folds(tuple(answers), tuple(groups)):
         if len(np.unique(answers[train])) == 1:
             hits[test] = answers[test] == answers[train][0]
             continue
@@ -117,7 +118,7 @@ def guess_boxes(
 
     groups = np.asarray(groups)
     constant, predicted = np.zeros(len(boxes)), np.zeros(len(boxes))
-    for train, test in _folds(np.zeros(len(boxes)), groups):
+    for train, test in _folds((0,) * len(boxes), tuple(groups)):
         candidates = boxes[train][:: max(1, len(train) // 300)]
         best = max(candidates, key=lambda box: (_iou(box, boxes[train]) >= BOX_IOU).mean())
         constant[test] = _iou(best, boxes[test]) >= BOX_IOU
@@ -155,13 +156,15 @@ def interval(hits: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _folds(answers: np.ndarray, groups: np.ndarray):
+@lru_cache(maxsize=2)  # of what is shown and what is seen: the same for several cues
+def _folds(answers: tuple, groups: tuple) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to learn from, and rows to guess, by their numbers; each row is guessed once."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    if len(np.unique(groups)) < FOLDS:
-        return StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(answers, answers)
+    if len(set(groups)) < FOLDS:
+        return list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(answers, answers))
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    return folds.split(answers, answers, groups)
+    return list(folds.split(answers, answers, groups))
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

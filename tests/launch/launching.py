@@ -1,13 +1,17 @@
-"""Running the real ``accelerate launch launch/grpo.py`` on tiny things."""
+"""Running the real programs on tiny things: under `accelerate launch`, or where the test runs."""
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import torch
 
 from tests.places import ROOT
 
@@ -15,7 +19,22 @@ REWARDS = ROOT / "tests" / "rl" / "letter_reward.py"
 
 
 def command(config: str, tiny: dict, name: str, *extra: str) -> list[str]:
-    """The smoke recipe under ``configs/accelerate/<config>.yaml``, on the tiny policy and rows.
+    """:func:`options` under ``configs/accelerate/<config>.yaml``."""
+    return [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(ROOT / "configs" / "accelerate" / f"{config}.yaml"),
+        "--main_process_port",
+        "0",
+        str(ROOT / "launch" / "grpo.py"),
+        *options(tiny, name, *extra),
+    ]
+
+
+def options(tiny: dict, name: str, *extra: str) -> list[str]:
+    """The smoke recipe on the tiny policy and rows, as options of the program.
 
     ``extra`` replaces what it gives anew: given twice, a list would have both.
     """
@@ -24,13 +43,6 @@ def command(config: str, tiny: dict, name: str, *extra: str) -> list[str]:
     )
     weights = [] if "--reward_weights" in extra else ["--reward_weights", "1", "0.5"]
     return [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--config_file",
-        str(ROOT / "configs" / "accelerate" / f"{config}.yaml"),
-        *(["--main_process_port", "0"] if config != "cpu" else []),
-        str(ROOT / "launch" / "grpo.py"),
         "--config",
         str(ROOT / "configs" / "grpo" / "toybox_smoke.yaml"),
         "--policy",
@@ -69,6 +81,20 @@ def launch(*args: str, timeout: int = 240) -> subprocess.CompletedProcess:
     found = noise(done.stdout + done.stderr)
     assert not found, found
     return done
+
+
+def run_here(main: Callable[[list[str]], int | None], *args: str) -> str:
+    """Run a program in the test's process, which has imported everything already, on one thread;
+    what it printed."""
+    threads, said = torch.get_num_threads(), io.StringIO()
+    torch.set_num_threads(1)
+    try:
+        with redirect_stdout(said):
+            status = main([*args])
+    finally:
+        torch.set_num_threads(threads)
+    assert not status, said.getvalue()
+    return said.getvalue()
 
 
 NOISE = re.compile(

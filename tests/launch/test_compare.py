@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from benchmarks.experiments.run import OURS
-from tests.launch.launching import environment
+from tests.launch.launching import environment, run_here
 from tests.places import ROOT
 
 SIZES = {"naming_1": 2, "naming_2": 1, "owned_1": 2, "naming_absent": 1, "list": 2, "oct": 2}
@@ -20,6 +20,13 @@ ROWS = {
     "reference_px": 32,
     "query_px": 32,
 }
+
+
+@pytest.fixture(scope="module")
+def compare():
+    import launch.compare
+
+    return launch.compare
 
 
 @pytest.fixture
@@ -77,14 +84,10 @@ def config(tiny, tmp_path):
     return file
 
 
-def command(config: Path) -> list[str]:
-    return [sys.executable, str(ROOT / "launch" / "compare.py"), "--config", str(config)]
-
-
-def test_killed_and_resumed_to_the_table(config, tmp_path):
+def test_killed_and_resumed_to_the_table(compare, config, tmp_path, monkeypatch):
     out = tmp_path / "out"
     first = subprocess.Popen(
-        command(config),
+        [sys.executable, str(ROOT / "launch" / "compare.py"), "--config", str(config)],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -104,10 +107,9 @@ def test_killed_and_resumed_to_the_table(config, tmp_path):
     marks = {file.name: file.stat().st_mtime_ns for file in (out / "done").iterdir()}
     assert "rows-few-1.json" in marks and "train-grpo_n-1.json" not in marks
 
-    again = subprocess.run(
-        command(config), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=580
-    )
-    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-6000:]
+    for key, value in environment().items():  # of the commands that it starts
+        monkeypatch.setenv(key, value)
+    said = run_here(compare.main, "--config", str(config))
     assert "resuming from checkpoint-" in (out / "logs" / "train-grpo_n-1.log").read_text()
     for name, time_of in marks.items():  # what was finished has not been done again
         assert (out / "done" / name).stat().st_mtime_ns == time_of
@@ -121,7 +123,7 @@ def test_killed_and_resumed_to_the_table(config, tmp_path):
     assert result["rates"]["grpo_n"]["chosen"] == "0.001"
     text = (out / "results.md").read_text()
     assert "Not finished" not in text and "GRPO, N rows − base" in text
-    assert text in again.stdout
+    assert text in said
     assert not [p for p in psutil.process_iter() if _environment(p).get(OURS) == str(out)]
 
 
@@ -130,13 +132,6 @@ def _environment(process: psutil.Process) -> dict:
         return process.environ()
     except psutil.Error:
         return {}
-
-
-@pytest.fixture(scope="module")
-def compare():
-    import launch.compare
-
-    return launch.compare
 
 
 def test_the_plan_alone_touches_nothing(compare, config, tmp_path, capsys):

@@ -6,7 +6,8 @@ import sys
 
 import yaml
 
-from tests.launch.launching import environment, noise
+from launch import evaluate
+from tests.launch.launching import environment, noise, run_here
 from tests.places import ROOT
 
 CONFIG = {
@@ -28,26 +29,24 @@ def replies(out):
     }
 
 
-def run(tmp_path, tiny, out, processes: int) -> dict[str, list[str]]:
+def options(tmp_path, tiny, out) -> list[str]:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(CONFIG))
-    config = "cpu" if processes == 1 else "cpu_2"
-    port = ["--main_process_port", "0"] if processes > 1 else []
+    return ["--config", str(file), "--out", str(out), "--policy", f"tiny={tiny['policy']}"]
+
+
+def two_processes(*options: str) -> None:
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             "accelerate.commands.launch",
             "--config_file",
-            str(ROOT / "configs" / "accelerate" / f"{config}.yaml"),
-            *port,
+            str(ROOT / "configs" / "accelerate" / "cpu_2.yaml"),
+            "--main_process_port",
+            "0",
             str(ROOT / "launch" / "evaluate.py"),
-            "--config",
-            str(file),
-            "--out",
-            str(out),
-            "--policy",
-            f"tiny={tiny['policy']}",
+            *options,
         ],
         cwd=ROOT,
         env=environment(),
@@ -58,13 +57,13 @@ def run(tmp_path, tiny, out, processes: int) -> dict[str, list[str]]:
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     assert done.stdout.count("wrote ") == 1  # by the first process alone
     assert not noise(done.stdout + done.stderr)
-    return replies(out)
 
 
 def test_two_processes_reply_what_one_replies(tmp_path, tiny):
-    one = run(tmp_path, tiny, tmp_path / "one", 1)
-    two = run(tmp_path, tiny, tmp_path / "two", 2)
-    assert two == one and set(one) == {"oct.jsonl", "vlt.jsonl", "naming_1.jsonl"}
+    run_here(evaluate.main, *options(tmp_path, tiny, tmp_path / "one"))
+    two_processes(*options(tmp_path, tiny, tmp_path / "two"))
+    one = replies(tmp_path / "one")
+    assert replies(tmp_path / "two") == one and set(one) == {"oct.jsonl", "vlt.jsonl", "naming_1.jsonl"}
     columns = [json.loads((tmp_path / n / "columns.json").read_text()) for n in ("one", "two")]
     assert columns[0] == columns[1] and columns[0]["tiny"]["oct/accuracy"]
 
@@ -73,4 +72,5 @@ def test_two_processes_reply_what_one_replies(tmp_path, tiny):
     lines = whole.read_text().splitlines(keepends=True)
     whole.write_text("".join(lines[:4]))
     whole.with_name("oct.part1.jsonl").write_text("".join(lines[4:]) + '{"id": "torn')
-    assert run(tmp_path, tiny, tmp_path / "two", 1) == one
+    run_here(evaluate.main, *options(tmp_path, tiny, tmp_path / "two"))
+    assert replies(tmp_path / "two") == one

@@ -3,18 +3,21 @@
 import pytest
 import torch
 
+import launch.grpo
 from rl.policy.loading import load_policy
-from tests.launch.launching import completions, launch, log
+from tests.launch.launching import completions, log, options, run_here
+from tests.launch.launching import launch as run_under
 
 
 @pytest.fixture(scope="module")
 def one(tiny):
     """One process, two micro-batches of 8, nothing shared in a group: the run whose completions
     the others replay, sharing prompts and pictures."""
-    done = launch("cpu", tiny, "one", "--share_prompt", "off", "--share_vision", "off")
-    assert "shared in a group: nothing" in done.stdout
+    apart = ("--share_prompt", "off", "--share_vision", "off")
+    said = run_here(launch.grpo.main, *options(tiny, "one", *apart))
+    assert "shared in a group: nothing" in said
     run = tiny["runs"] / "one"
-    assert "on 1 process(es)" in done.stdout and f"policy saved to {run}/policy/" in done.stdout
+    assert "on 1 process(es)" in said and f"policy saved to {run}/policy/" in said
     model, _ = load_policy(run / "policy")
     start, _ = load_policy(tiny["policy"])
     before = dict(start.named_parameters())
@@ -23,9 +26,11 @@ def one(tiny):
 
 
 @pytest.mark.parametrize("config", ["cpu_2", "zero2_cpu_2", "zero3_cpu_2"])
-def test_two_processes_agree_with_one(tiny, one, config):
+def test_two_processes_agree_with_one(tiny, one, config, tmp_path, monkeypatch):
     recorded, weights = one
-    done = launch(
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
+    monkeypatch.setenv("CXX", "/bin/false")  # nothing is compiled
+    done = run_under(
         config,
         tiny,
         config,
@@ -58,7 +63,7 @@ def test_two_processes_agree_with_one(tiny, one, config):
 def test_two_processes_sample_and_replace_together(tiny):
     """Dynamic sampling with other numbers of zero-variance groups on the two processes."""
     reward = "tests/rl/letter_reward.py:even_rows"
-    launch(
+    run_under(
         "cpu_2",
         tiny,
         "dynamic",

@@ -8,8 +8,9 @@ import sys
 import pytest
 import torch
 
+import launch.grpo
 from rl.policy.loading import load_policy
-from tests.launch.launching import REWARDS, completions, environment, log
+from tests.launch.launching import REWARDS, completions, environment, log, options, run_here
 from tests.places import ROOT
 
 # Each generation batch feeds two optimizer steps, so that the checkpoint of step 3 lies between
@@ -47,31 +48,14 @@ LORA = [
 ]
 
 
+def _options(tiny, name: str, extra: list[str]) -> list[str]:
+    rewards = ["--rewards", f"{REWARDS}:deadly", "--reward_weights", "1"]
+    return options(tiny, name, *rewards, *RECIPE, *extra)
+
+
 def _run(tiny, name: str, extra: list[str], **variables) -> subprocess.CompletedProcess:
-    command = [
-        sys.executable,
-        str(ROOT / "launch" / "grpo.py"),
-        "--config",
-        str(ROOT / "configs" / "grpo" / "toybox_smoke.yaml"),
-        "--policy",
-        str(tiny["policy"]),
-        "--rows",
-        str(tiny["rows"]),
-        "--output_root",
-        str(tiny["runs"]),
-        "--name",
-        name,
-        "--rewards",
-        f"{REWARDS}:deadly",
-        "--reward_weights",
-        "1",
-        "--reward_settings",
-        "{}",
-        *RECIPE,
-        *extra,
-    ]
     return subprocess.run(
-        command,
+        [sys.executable, str(ROOT / "launch" / "grpo.py"), *_options(tiny, name, extra)],
         cwd=ROOT,
         env={**environment(), **variables},
         timeout=240,
@@ -83,8 +67,7 @@ def _run(tiny, name: str, extra: list[str], **variables) -> subprocess.Completed
 @pytest.mark.parametrize("extra", [FULL, LORA], ids=["full", "lora"])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tiny, extra):
     name = f"resume-{extra[0].strip('-')}"
-    whole = _run(tiny, f"{name}-whole", extra)
-    assert whole.returncode == 0, whole.stderr[-4000:]
+    run_here(launch.grpo.main, *_options(tiny, f"{name}-whole", extra))
     killed = _run(tiny, f"{name}-killed", extra, KILL_AT="4")
     assert killed.returncode == -signal.SIGKILL
     runs = [tiny["runs"] / f"{name}-{kind}" for kind in ("whole", "killed")]

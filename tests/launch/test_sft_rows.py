@@ -16,7 +16,7 @@ import launch.sft
 from data_gen.rows import read_rows, write_rows
 from data_gen.toybox.rows import ToyboxSettings, toybox_rows
 from rl.policy.loading import load_policy
-from tests.launch.launching import environment, log
+from tests.launch.launching import environment, log, run_here
 from tests.places import ROOT
 from tests.tiny import tiny_rows
 
@@ -66,17 +66,11 @@ def config(tiny, rows, tmp_path):
     }
 
 
-def run(tmp_path, config, *launcher: str) -> subprocess.CompletedProcess:
+def write(tmp_path, config) -> list[str]:
+    """What the program is told."""
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config))
-    return subprocess.run(
-        [sys.executable, *launcher, str(ROOT / "launch" / "sft.py"), "--config", str(file)],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    return ["--config", str(file)]
 
 
 def weights(run: Path) -> dict:
@@ -108,18 +102,14 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_refusals_come_before_the_weights(sft, config, tmp_path, capsys, what):
     change, sentence = REFUSED[what]
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump({**config, **change}))
-    assert sft.main(["--config", str(file)]) == 2
+    assert sft.main(write(tmp_path, {**config, **change})) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("sft: ") and re.search(sentence, error), error
 
 
 def test_rows_without_an_answer_to_imitate_are_refused(sft, config, tiny, tmp_path, capsys):
     write_rows(tiny_rows(6), tmp_path / "bare", seed=0, generator="test")
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump({**config, "rows": str(tmp_path / "bare")}))
-    assert sft.main(["--config", str(file)]) == 2
+    assert sft.main(write(tmp_path, {**config, "rows": str(tmp_path / "bare")})) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "row 'tiny-0-2' (identity_consistency) has no answer to imitate" in error
     assert "'target' is missing" in error and "targets: true" in error
@@ -144,11 +134,9 @@ def test_the_shipped_config_parses_and_says_how_to_run_it(sft):
 
 
 def test_it_learns_from_64_rows(config, tmp_path):
-    done = run(
-        tmp_path, {**config, "max_steps": 24, "per_device_train_batch_size": 8, "save_steps": 100}
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "general  16 of" in done.stdout and "64 of" in done.stdout
+    config |= {"max_steps": 24, "per_device_train_batch_size": 8, "save_steps": 100}
+    said = run_here(launch.sft.main, *write(tmp_path, config))
+    assert "general  16 of" in said and "64 of" in said
     losses = [line["loss"] for line in log(tmp_path / "runs" / "run")]
     assert len(losses) == 24 and sum(losses[-4:]) < 0.75 * sum(losses[:4]), losses
     assert not (tmp_path / "runs" / "run" / "policy" / "training_args.bin").exists()
@@ -160,24 +148,21 @@ def test_the_best_by_the_loss_of_held_out_rows_becomes_the_policy(config, rows, 
     config |= {"eval_rows": str(rows / "general"), "eval_strategy": "steps", "eval_steps": 1}
     config |= {"load_best_model_at_end": True, "save_steps": 1, "stop_after": 1}
     config |= {"learning_rate": 0.0}  # nothing becomes better after the first step
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(config))
-    assert launch.sft.main(["--config", str(file)]) == 0
+    assert launch.sft.main(write(tmp_path, config)) == 0
     assert "the policy is that of step 1, the best by loss (" in capsys.readouterr().out
     lines = (tmp_path / "runs" / "run" / "log.jsonl").read_text().splitlines()
     evaluated = [json.loads(line)["step"] for line in lines if "eval_loss" in line]
     assert evaluated == [1, 2]
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(config, tmp_path):
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(config, tmp_path, capsys):
     """An adapter; tests/launch/test_grpo_resume.py kills runs that train all weights, too."""
     config = {**config, "max_steps": 6, "save_steps": 3, "lora_r": 4, "lora_alpha": 8}
-    whole = run(tmp_path, {**config, "name": "whole"})
-    assert whole.returncode == 0, whole.stderr[-4000:]
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump({**config, "name": "killed"}))
+    run_here(launch.sft.main, *write(tmp_path, {**config, "name": "whole"}))
+    told = write(tmp_path, {**config, "name": "killed"})
+    command = [sys.executable, str(ROOT / "launch" / "sft.py"), *told]
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "launch" / "sft.py"), "--config", str(file)],
+        command,
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.DEVNULL,
@@ -192,7 +177,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(config, tmp_path):
     assert mark.exists(), "no checkpoint in 200 s"
     assert not (place / "policy" / "config.json").exists(), "the kill came too late"
 
-    again = run(tmp_path, {**config, "name": "killed"})
+    again = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=240
+    )
     assert again.returncode == 0, again.stderr[-4000:]
     assert "resuming from checkpoint-3" in again.stdout
     runs = [tmp_path / "runs" / name for name in ("whole", "killed")]
@@ -203,8 +190,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(config, tmp_path):
         torch.testing.assert_close(second[name], weight, atol=1e-6, rtol=0, msg=name)
     assert json.loads((runs[0] / "policy" / "adapter_config.json").read_text())["r"] == 4
 
-    other = run(tmp_path, {**config, "name": "killed", "learning_rate": 0.5})
-    assert other.returncode == 2 and "was started with other settings" in other.stderr
+    assert launch.sft.main(write(tmp_path, {**config, "name": "killed", "learning_rate": 0.5})) == 2
+    assert "was started with other settings" in capsys.readouterr().err
 
 
 def test_the_row_set_is_the_one_that_grpo_takes(rows):

@@ -2,9 +2,11 @@
 
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -94,23 +96,21 @@ def test_all_processes_stop_where_one_of_them_sees_it(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path)],
-            env={**os.environ, **world, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"},
-            cwd=Path(__file__).parents[2],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(tmp_path)],
+        env={**os.environ, **world, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        first, second = (process.communicate(timeout=120)[0] for process in processes)
+        said, _ = process.communicate(timeout=120)
     finally:
-        for process in processes:
-            process.kill()
-    assert "step 3: the loss is (of another process); before it, row 'a'" in first
-    assert "step 3: the loss is inf; before it, row 'a'" in second
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert "process 0, step 3: the loss is (of another process); before it, row 'a'" in said
+    assert "process 1, step 3: the loss is inf; before it, row 'a'" in said
     assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
 
 
@@ -130,9 +130,11 @@ def test_the_rewards_before_a_stop_are_named():
     assert "f1 gave none" in scored.summary(["f1"])
 
 
-if __name__ == "__main__":  # one of two processes, of which the second sees an infinite loss
-    run = trainer(Path(sys.argv[1]), "infinite loss" if os.environ["RANK"] == "1" else "")
+if __name__ == "__main__":  # two processes, of which the second sees an infinite loss
+    rank = "0" if os.fork() else "1"
+    os.environ |= {"RANK": rank, "LOCAL_RANK": rank}
+    run = trainer(Path(sys.argv[1]), "infinite loss" if rank == "1" else "")
     try:
         run.train()
     except NotFiniteError as error:
-        print(error)
+        print(f"process {rank}, {error}", flush=True)
