@@ -43,14 +43,15 @@ app: .venv/installed_app
 gpu: .venv/installed
 	$(BIN)/byname gpu_check
 
-# Tiny models: a second thread waits more than it works, so two processes share the test files.
+# Tiny models: a second thread waits more than it works, so two processes share the test files; they
+# take them in the order of tests/conftest.py, the longest first.
 test test-fast: export OMP_NUM_THREADS := 1
 test: .venv/installed_tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # About 90 seconds: all but the tests that tests/conftest.py calls slow.
 test-fast: .venv/installed_tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # vLLM on a CPU, in a second environment (670 MB; docs/vllm.md): not part of `make test`. PyPI builds
 # torchaudio and torchcodec for CUDA, and vLLM imports neither for images.

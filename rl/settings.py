@@ -357,8 +357,8 @@ def parse(
 
 
 def _compile_nothing() -> None:
-    """Keep DeepSpeed from compiling an operation when it starts on CPUs, which takes a minute or two
-    and a C++ compiler: only its inference with tensor parallelism uses that one."""
+    """Keep DeepSpeed from compiling an operation when it starts on CPUs, which takes a minute and a
+    C++ compiler: only its inference with tensor parallelism uses that one."""
     from deepspeed import ops
 
     vars(ops)["__compatible_ops__"] = {}  # of the operations that this machine could compile

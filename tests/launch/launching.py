@@ -72,7 +72,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def launch(*args: str, timeout: int = 240) -> subprocess.CompletedProcess:
+def launch(*args: str, timeout: int = 600) -> subprocess.CompletedProcess:
     """Run to the end; the output goes into the assertion where it fails."""
     done = subprocess.run(
         command(*args), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=timeout

@@ -52,7 +52,7 @@ def two_processes(*options: str) -> None:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=600,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
     assert done.stdout.count("wrote ") == 1  # by the first process alone
@@ -63,7 +63,8 @@ def test_two_processes_reply_what_one_replies(tmp_path, tiny):
     run_here(evaluate.main, *options(tmp_path, tiny, tmp_path / "one"))
     two_processes(*options(tmp_path, tiny, tmp_path / "two"))
     one = replies(tmp_path / "one")
-    assert replies(tmp_path / "two") == one and set(one) == {"oct.jsonl", "vlt.jsonl", "naming_1.jsonl"}
+    assert set(one) == {"oct.jsonl", "vlt.jsonl", "naming_1.jsonl"}
+    assert replies(tmp_path / "two") == one
     columns = [json.loads((tmp_path / n / "columns.json").read_text()) for n in ("one", "two")]
     assert columns[0] == columns[1] and columns[0]["tiny"]["oct/accuracy"]
 

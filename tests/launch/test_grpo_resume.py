@@ -58,7 +58,7 @@ def _run(tiny, name: str, extra: list[str], **variables) -> subprocess.Completed
         [sys.executable, str(ROOT / "launch" / "grpo.py"), *_options(tiny, name, extra)],
         cwd=ROOT,
         env={**environment(), **variables},
-        timeout=240,
+        timeout=600,
         capture_output=True,
         text=True,
     )

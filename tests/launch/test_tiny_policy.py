@@ -63,7 +63,7 @@ def run(folder: Path, *launcher: str, **changes) -> subprocess.CompletedProcess:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
 
 
