@@ -32,6 +32,7 @@ INSIDE = {
         "mined_negatives",
         "preferences",
         "heads",
+        "photo_pairs",
         "retrieval",
         "toybox",
         "published",
