@@ -13,7 +13,7 @@ They are put to the policy before training and to every checkpoint. The same pai
   the reference's subject. It is told whose every photo is; a policy is shown one photo.
 
 Features are the policy's own (the mean of the image tokens that its language model reads), an
-encoder's (of the photos as small as the policy sees them, and of the files), and 8 x 8 pixels,
+encoder's (of photos as small as the policy sees them, and of the files), and 8 x 8 pixels,
 which say what colours and background alone can tell. Intervals are over subjects.
 """
 
@@ -187,31 +187,41 @@ def measure(s: PhotoPairsSettings) -> dict:
             f"the same save_steps and without save_total_limit"
         )
     encoder = load_encoder(s.encoder, "cpu", progress=False)
-    # (system, step or None) -> side -> answers, of one run after the other
-    found: dict[tuple[str, int | None], dict[str, list[Answers]]] = {}
+    return figures(s, runs, [answers_of(run, steps, encoder, s.cache) for run in runs])
 
-    def add(system: str, step: int | None, answers: Mapping[str, Answers]) -> None:
-        for side, of in answers.items():
-            found.setdefault((system, step), {side: [] for side in SIDES})[side].append(of)
 
-    for run in runs:
-        for name, encode in (
-            (f"{s.encoder}, {run.settings['size']} px", lambda p: encoder.images(list(p.values()))),
-            (f"{s.encoder}, files", of_files(encoder, run.settings["root"], s.cache)),
-            ("8 x 8 pixels", lambda photos: thumbnails(list(photos.values()))),
-        ):
-            for how, answers in by_features(run.sides, encode).items():
-                add(f"{name}: {how}", None, answers)
-        processor = load_processor(run.policies[steps[1]])
-        for step in tqdm(steps, desc=str(run.path), disable=None):
-            model, _ = load_policy(run.policies[step])
-            model.eval()
-            add(POLICY, step, by_policy(run.sides, model, processor))
-            for how, answers in by_features(run.sides, own_features(model, processor)).items():
-                add(f"its features: {how}", step, answers)
+def answers_of(
+    run: Run, steps: Sequence[int], encoder: Encoder, cache: str
+) -> dict[tuple[str, int | None], dict[str, Answers]]:
+    """(system, step of the policy or None) -> side -> what it says to a run's questions."""
+    found: dict[tuple[str, int | None], dict[str, Answers]] = {}
+
+    def add_features(name: str, step: int | None, encode: Encode) -> None:
+        for how, answers in by_features(run.sides, encode).items():
+            found[f"{name}: {how}", step] = answers
+
+    processor = load_processor(run.policies[steps[-1]])
+    for step in tqdm(steps, desc=str(run.path), disable=None):
+        model, _ = load_policy(run.policies[step])
+        model.eval()
+        found[POLICY, step] = by_policy(run.sides, model, processor)
+        add_features("its features", step, own_features(model, processor))
+    small, large = f"{encoder.name}, small photos", f"{encoder.name}, large photos"
+    add_features(small, None, lambda photos: encoder.images(list(photos.values())))
+    add_features(large, None, of_files(encoder, run.settings["root"], cache))
+    add_features("8 x 8 pixels", None, lambda photos: thumbnails(list(photos.values())))
+    return found
+
+
+def figures(
+    s: PhotoPairsSettings,
+    runs: Sequence[Run],
+    answers: Sequence[Mapping[tuple[str, int | None], Mapping[str, Answers]]],
+) -> dict:
+    """All figures from the answers to the questions of each run."""
     return {
         "settings": {k: v for k, v in asdict(s).items() if k not in ("out", "plot", "cache")},
-        "steps": steps,
+        "steps": sorted({step for _, step in answers[0] if step is not None}),
         "subjects": {
             side: len({pair.subjects[0] for run in runs for pair in run.sides[side]})
             for side in SIDES
@@ -230,10 +240,13 @@ def measure(s: PhotoPairsSettings) -> dict:
                 "side": side,
                 "metrics": {
                     key: asdict(estimate(metric))
-                    for key, metric in scores([run.sides[side] for run in runs], of[side]).items()
+                    for key, metric in scores(
+                        [run.sides[side] for run in runs],
+                        [of[system, step][side] for of in answers],
+                    ).items()
                 },
             }
-            for (system, step), of in found.items()
+            for system, step in answers[0]
             for side in SIDES
         ],
     }

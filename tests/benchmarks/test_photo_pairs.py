@@ -193,7 +193,7 @@ def test_the_command_prints_tables_writes_figures_and_draws(settings, tmp_path, 
     photo_pairs.main([*words, "--out", str(out), "--plot", str(plot)])
     said = capsys.readouterr().out
     assert "held-out subjects: 3, 12 questions (6 positive" in said
-    assert "| policy, step 4 |" in said and "files: nearest neighbour |" in said
+    assert "| policy, step 4 |" in said and ", large photos: nearest neighbour |" in said
     assert json.loads(out.read_text())["settings"]["questions"] == 12
     assert Image.open(plot).size[0] > 800
 
