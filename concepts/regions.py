@@ -177,6 +177,26 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
     return image.crop((x1, y1, max(x1 + 1, round(box[2] * w)), max(y1 + 1, round(box[3] * h))))
 
 
+def around(image: Image.Image, box: Box, context: float) -> Image.Image:
+    """The square about a box of 0-1 that is ``context`` times as wide as the box's longer side, cut
+    at the image's edges and enlarged until its longer side is the image's."""
+    w, h = image.size
+    x, y = (box[0] + box[2]) / 2 * w, (box[1] + box[3]) / 2 * h
+    half = max((box[2] - box[0]) * w, (box[3] - box[1]) * h) * context / 2
+    part = crop(
+        image,
+        (
+            max(x - half, 0) / w,
+            max(y - half, 0) / h,
+            min(x + half, w) / w,
+            min(y + half, h) / h,
+        ),
+    )
+    scale = max(w, h) / max(part.size)
+    size = [max(1, round(side * scale)) for side in part.size]
+    return part.resize((size[0], size[1]), Image.Resampling.BICUBIC)
+
+
 def _kept(boxes: list, scores: list[float], size: tuple[int, int], most: int) -> list[Box]:
     """Boxes in pixels as boxes in 0-1, cut at the image's edge, best first."""
     found = []

@@ -23,10 +23,14 @@ from concepts.methods.protocol import (
     Reference,
 )
 from concepts.methods.verification import presence_row, reasoned_probabilities
+from concepts.regions import around
 from data_gen.files.errors import InputError
 from rewards.names import names_written
 from rl.policy.generation import row_size
 from rl.policy.likelihood import yes_probabilities
+
+CONTEXT = 1.6
+"""Side of the part of an image that is looked at closely, in longer sides of the box."""
 
 SHOW = ("both", "text", "pictures", "names", "wrong")
 """What the policy is given of a concept beside its name; the last two are controls."""
@@ -51,6 +55,13 @@ class InContextSettings:
             "where the policy can compare (docs/recipes.md)."
         },
     )
+    closer: bool = field(
+        default=False,
+        metadata={
+            "help": "Where the answer is no, the policy locates the concept and is asked again "
+            "about that part of the image, enlarged: crowded images hide less."
+        },
+    )
     gate: float | None = field(
         default=None,
         metadata={
@@ -62,6 +73,8 @@ class InContextSettings:
     def __post_init__(self):
         if self.show not in SHOW:
             raise InputError(f"show must be one of {', '.join(SHOW)}, not {self.show!r}")
+        if self.closer and self.show in ("text", "names"):
+            raise InputError(f"closer: a concept is located by its picture; show is {self.show!r}")
         if self.gate is not None and not 0 <= self.gate <= 1:
             raise InputError(f"gate must be a probability, not {self.gate!r}")
 
@@ -89,7 +102,24 @@ class InContext(Method):
         return self._seen([(image, self._given(self.reference(name))) for image, name in pairs])
 
     def _seen(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[float]:
-        """p(yes) that each reference is in its image."""
+        """p(yes) that each reference is in its image; the larger one of two looks, where a closer
+        one is taken."""
+        p = self._asked(pairs)
+        if not self.settings.closer:
+            return p
+        doubted = [i for i, one in enumerate(p) if one < 0.5]
+        boxes = self._where([pairs[i] for i in doubted])
+        found = {i: box for i, box in zip(doubted, boxes, strict=True) if box is not None}
+        parts = [
+            (around(self._opened(pairs[i][0]), box, CONTEXT), pairs[i][1])
+            for i, box in found.items()
+        ]
+        for i, again in zip(found, self._asked(parts), strict=True):
+            p[i] = max(p[i], again)
+        return p
+
+    def _asked(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[float]:
+        """p(yes) of the policy that each reference is in its image."""
         rows = []
         for image, reference in pairs:
             words = self.settings.show in ("text", "names")

@@ -309,16 +309,20 @@ class Method(ABC):
         Raises:
             InputError: a concept is not known: which.
         """
+        return self._where([(image, self.reference(name)) for image, name in pairs])
+
+    def _where(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[Box | None]:
+        """As :meth:`locate`, of N pairs of image and reference."""
         rows = [
             visual_localization_row(
                 random.Random(0),  # the same words always
-                name,
-                replace(reference := self.reference(name), image=self._opened(reference.image)),
+                reference.name,
+                replace(reference, image=self._opened(reference.image)),
                 self._opened(image),
                 (0.0, 0.0, 1.0, 1.0),  # the truth, which is not asked for
                 source="locate",
             )
-            for image, name in pairs
+            for image, reference in pairs
         ]
         return self.boxes(rows)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from concepts.regions import DetectorError, crop, load_proposer, windows
+from concepts.regions import DetectorError, around, crop, load_proposer, windows
 from tests.concepts.tiny_encoders import save_tokenizer
 
 
@@ -26,6 +26,27 @@ def test_windows_lie_in_the_image_whatever_its_shape(width, height):
     for x1, y1, x2, y2 in boxes:
         assert 0 <= x1 < x2 <= 1 + 1e-9 and 0 <= y1 < y2 <= 1 + 1e-9
         assert min(crop(image, (x1, y1, x2, y2)).size) >= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    st.lists(st.floats(0, 1), min_size=4, max_size=4),
+    st.floats(1, 3),
+)
+def test_the_surroundings_of_a_box_are_as_large_as_the_image(size, corners, context):
+    (x0, x1), (y0, y1) = sorted(corners[:2]), sorted(corners[2:])
+    part = around(Image.new("RGB", size), (x0, y0, x1, y1), context)
+    assert max(part.size) == max(size) and min(part.size) >= 1
+
+
+def test_the_surroundings_of_a_box_are_centred_and_cut_at_the_edges():
+    image = Image.new("RGB", (100, 100), "white")
+    image.paste("red", (0, 40, 20, 60))
+    part = around(image, (0, 0.4, 0.2, 0.6), 2)  # from -10 to 30, and from 30 to 70
+    assert part.size == (75, 100)
+    assert part.getpixel((10, 50)) == (255, 0, 0) and part.getpixel((70, 50)) == (255, 255, 255)
+    assert part.getpixel((10, 10)) == (255, 255, 255)
 
 
 def test_the_first_window_covers_what_stands_out():

@@ -244,6 +244,40 @@ def test_references_that_are_handed_over_pass_the_gate_or_are_not_shown(
         assert [i.tobytes() for i in row["images"]] == [i.tobytes() for i in expected[0]["images"]]
 
 
+def test_what_is_not_seen_is_located_and_looked_at_closely(owned, monkeypatch):
+    image = Image.new("RGB", (80, 80), "blue")
+    image.paste("red", (40, 40, 60, 60))
+    given = [(image, owned[name]) for name in ("bo", "mia", "kim")]
+    asked = []
+
+    answers = iter([[0.9, 0.2, 0.1], [0.7]])
+
+    def probabilities(model, processor, rows, *, batch_size):
+        asked.extend((query_of_row(r).references[0].name, r["images"][-1]) for r in rows)
+        return next(answers)
+
+    monkeypatch.setattr(in_context, "yes_probabilities", probabilities)
+    closer = InContext(
+        lambda: (None, None), write, settings=InContextSettings(closer=True, gate=0.5)
+    )
+    located = []
+
+    def where(pairs):
+        located.extend(reference.name for _, reference in pairs)
+        return [(0.5, 0.5, 0.75, 0.75), None]
+
+    monkeypatch.setattr(closer, "_where", where)
+    # Bo is seen at once; mia in the part where she is located; kim, who has no box, is not.
+    assert closer._seen(given) == [0.9, 0.7, 0.1]
+    assert located == ["mia", "kim"]
+    assert [name for name, _ in asked] == ["bo", "mia", "kim", "mia"]
+    part = asked[-1][1]
+    assert part.size == (80, 80) and part.getpixel((40, 40)) == (255, 0, 0)
+    assert part.getpixel((2, 2)) == (0, 0, 255)  # 32 pixels about a box of 20, enlarged
+    with pytest.raises(InputError, match="located by its picture; show is 'text'"):
+        InContextSettings(show="text", closer=True)
+
+
 @pytest.mark.parametrize("gate", [-0.1, 1.5])
 def test_a_gate_is_a_probability(gate):
     with pytest.raises(InputError, match="gate must be a probability"):
