@@ -94,7 +94,7 @@ def test_killed_and_resumed_to_the_table(compare, config, tmp_path, monkeypatch)
         text=True,
     )
     reached = out / "train" / "grpo_n-1" / "checkpoints" / "checkpoint-2" / "complete.json"
-    end = time.monotonic() + 500
+    end = time.monotonic() + 900
     while not reached.exists() and first.poll() is None and time.monotonic() < end:
         time.sleep(0.01)
     family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
