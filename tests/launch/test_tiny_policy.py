@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,9 @@ def run(folder: Path, *launcher: str, **changes) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sft")
-    said = run_here(tiny_model.main, "--config", write(folder))
+    with pytest.MonkeyPatch.context() as patch:  # a tokenizer of fewer rows than the 6000 drawn
+        patch.setattr(tiny_model, "toybox_corpus", partial(tiny_model.toybox_corpus, n=60))
+        said = run_here(tiny_model.main, "--config", write(folder))
     assert re.search(r"^next: byname evaluate .*/out/policy$", said, re.MULTILINE)
     return folder / "out"
 
