@@ -361,7 +361,7 @@ def _compile_nothing() -> None:
     C++ compiler: only its inference with tensor parallelism uses that one."""
     from deepspeed import ops
 
-    vars(ops)["__compatible_ops__"] = {}  # of the operations that this machine could compile
+    ops.__dict__["__compatible_ops__"] = {}  # of the operations that this machine could compile
 
 
 def resolved(settings: PolicySettings, args: TrainingArguments) -> dict:
