@@ -35,8 +35,9 @@ _TINTS = {
     "icy": (104, 184, 255),
     "dusky": (92, 60, 140),
 }
-_CHROMA = {"muted": 0.35, "natural": 1.0, "vivid": 1.9}
+_CHROMA = {"muted": 0.5, "natural": 1.1, "vivid": 2.4}
 _DRAWN = {"cartoon": "outlined"}
+_ORNAMENTS = {"minimal": 0, "moderate": 14, "intricate": 80}  # in a picture
 _LEVELS = np.array([85 * round(v / 85) for v in range(256)], np.uint8)
 
 
@@ -77,19 +78,17 @@ def stage_of(stage: Stage, look: Look) -> Stage:
 def apply_look(image: Image.Image, look: Look, seed: int) -> Image.Image:
     """The finished picture of a scene, drawn on :func:`stage_of` its stage, in its look.
 
+    No element hides another one: what a style shows beside its shapes and the ornaments of its
+    detail are drawn over the medium, and the chroma is changed after the tint, which every
+    picture has, however grey its toys are.
+
     Args:
         image: square, RGB.
         look: of the picture.
-        seed: of strokes and of fine ornaments.
+        seed: of strokes and of ornaments.
     """
     grain = np.random.default_rng(seed)
-    if look.detail == "intricate":
-        image = _ornaments(image, grain)
-    image = {
-        "pop art": _pop,
-        "pixel art": _pixels,
-        "mosaic": _tiles,
-    }.get(look.art_style, lambda drawn: drawn)(image)
+    image = _shapes(image, look.art_style)
     image = {
         "digital": lambda drawn: drawn,
         "oil paint": lambda drawn: _oil(drawn, grain),
@@ -97,61 +96,81 @@ def apply_look(image: Image.Image, look: Look, seed: int) -> Image.Image:
         "pencil": _pencil,
         "crayon": lambda drawn: _crayon(drawn, grain),
     }[look.medium](image)
-    image = ImageEnhance.Color(image).enhance(_CHROMA[look.saturation])
-    tint = Image.new("RGB", image.size, _TINTS[look.colour])
-    return Image.blend(image, tint, 0.36)
+    values = np.array(image)
+    _marks(values, look.art_style)
+    _ornaments(values, _ORNAMENTS[look.detail], grain)
+    image = Image.blend(
+        Image.fromarray(values), Image.new("RGB", image.size, _TINTS[look.colour]), 0.36
+    )
+    return ImageEnhance.Color(image).enhance(_CHROMA[look.saturation])
 
 
-def _ornaments(image: Image.Image, grain: np.random.Generator) -> Image.Image:
-    """Small light and dark dots all over."""
-    values = np.asarray(image).copy()
-    side = image.width
-    y, x = grain.integers(0, side - 1, (2, side * side // 60))
-    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        values[y[::2] + dy, x[::2] + dx] = 30
-        values[y[1::2] + dy, x[1::2] + dx] = 250
-    return Image.fromarray(values)
+def _shapes(image: Image.Image, style: str) -> Image.Image:
+    """What a style makes of the shapes, before they are painted."""
+    if style == "pop art":  # few, hard colours
+        return Image.fromarray(_LEVELS[np.asarray(ImageEnhance.Contrast(image).enhance(1.6))])
+    if style == "pixel art":  # squares of one colour, a sixteenth of the side each
+        side = max(1, round(image.width / 16))
+        n = -(-image.width // side)
+        small = image.resize((n, n), Image.Resampling.BOX)
+        whole = small.resize((n * side, n * side), Image.Resampling.NEAREST)
+        return whole.crop((0, 0, *image.size))
+    return image
 
 
-def _pop(image: Image.Image) -> Image.Image:
-    """Few, hard colours."""
-    return Image.fromarray(_LEVELS[np.asarray(ImageEnhance.Contrast(image).enhance(1.6))])
+def _marks(values: np.ndarray, style: str) -> None:
+    """What a style draws over the paint: a cartoon's frame, pop art's rows of dots, the checks
+    that pixel art shades with, a mosaic's joints."""
+    side = len(values)
+    if style == "cartoon":
+        width = max(2, side // 24)
+        for edge in (np.s_[:width], np.s_[-width:], np.s_[:, :width], np.s_[:, -width:]):
+            values[edge] = 24
+    elif style == "pop art":
+        step = max(4, side // 16)
+        for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            values[1 + dy :: step, 1 + dx :: step] //= 2
+    elif style == "pixel art":
+        block = max(1, round(side / 16))
+        n = -(-side // block)
+        checks = np.kron(np.indices((n, n)).sum(0) % 2, np.ones((block, block), int))
+        shaded = values - 40 * checks[:side, :side, None]
+        values[:] = shaded.clip(0, 255)
+    elif style == "mosaic":
+        step = max(5, round(side / 8))
+        values[::step] //= 4
+        values[:, ::step] //= 4
 
 
-def _pixels(image: Image.Image) -> Image.Image:
-    """Squares of one colour, a twenty-fourth of the side each."""
-    side = max(1, round(image.width / 24))
-    n = -(-image.width // side)
-    small = image.resize((n, n), Image.Resampling.BOX)
-    whole = small.resize((n * side, n * side), Image.Resampling.NEAREST)
-    return whole.crop((0, 0, *image.size))
-
-
-def _tiles(image: Image.Image) -> Image.Image:
-    """Tiles with dark joints, a twelfth of the side each."""
-    values = np.asarray(image).copy()
-    step = max(3, round(image.width / 12))
-    values[::step] = values[::step] // 3
-    values[:, ::step] = values[:, ::step] // 3
-    return Image.fromarray(values)
+def _ornaments(values: np.ndarray, count: int, grain: np.random.Generator) -> None:
+    """Small crosses anywhere, every other one light, the others dark."""
+    reach = max(1, len(values) // 64)
+    y, x = grain.integers(reach, len(values) - reach, (2, count))
+    for d in range(-reach, reach + 1):
+        for dy, dx in ((d, 0), (0, d)):
+            values[y[::2] + dy, x[::2] + dx] = 16
+            values[y[1::2] + dy, x[1::2] + dx] = 255
 
 
 def _oil(image: Image.Image, grain: np.random.Generator) -> Image.Image:
-    """Blotches: neighbouring pixels trade places, and the middle one wins."""
+    """Short dabs of a thick brush, lighter and darker, whose edges are rough."""
     values = np.asarray(image)
     side = image.width
-    reach = max(1, side // 32)
+    reach = max(1, side // 64)
     y, x = np.mgrid[:side, :side]
     dy, dx = grain.integers(-reach, reach + 1, (2, side, side))
     values = values[np.clip(y + dy, 0, side - 1), np.clip(x + dx, 0, side - 1)]
-    return Image.fromarray(values).filter(ImageFilter.MedianFilter(3))
+    dabs = grain.integers(-44, 45, (max(4, side // 3), max(3, side // 9)), dtype=np.int16)
+    high, wide = (-(-side // n) for n in dabs.shape)
+    dabs = np.repeat(np.repeat(dabs, high, 0), wide, 1)[:side, :side, None]
+    return Image.fromarray((values + dabs).clip(0, 255).astype(np.uint8))
 
 
 def _watercolour(image: Image.Image, grain: np.random.Generator) -> Image.Image:
     """Soft edges, on paper that shines through in clouds."""
     side = image.width
     soft = image.filter(ImageFilter.GaussianBlur(side / 80))
-    clouds = Image.fromarray(grain.integers(120, 235, (6, 6), dtype=np.uint8)).resize(
+    clouds = Image.fromarray(grain.integers(0, 230, (6, 6), dtype=np.uint8)).resize(
         image.size, Image.Resampling.BICUBIC
     )
     return Image.composite(Image.new("RGB", image.size, (252, 250, 244)), soft, clouds)
@@ -159,13 +178,15 @@ def _watercolour(image: Image.Image, grain: np.random.Generator) -> Image.Image:
 
 def _pencil(image: Image.Image) -> Image.Image:
     """Dark lines at edges, pale between them."""
-    edges = (
+    edges = np.array(
         image.convert("L")
         .filter(ImageFilter.FIND_EDGES)
         .point([min(255, 3 * v) for v in range(256)])
     )
+    edges[[0, -1]] = 0
+    edges[:, [0, -1]] = 0
     pale = Image.blend(image, Image.new("RGB", image.size, (248, 248, 246)), 0.55)
-    return Image.composite(Image.new("RGB", image.size, (40, 40, 44)), pale, edges)
+    return Image.composite(Image.new("RGB", image.size, (40, 40, 44)), pale, Image.fromarray(edges))
 
 
 def _crayon(image: Image.Image, grain: np.random.Generator) -> Image.Image:
@@ -173,8 +194,6 @@ def _crayon(image: Image.Image, grain: np.random.Generator) -> Image.Image:
     side = image.width
     y, x = np.mgrid[:side, :side]
     phase = grain.normal(0, 0.5, (side, side))
-    stroke = np.sin((x + y) * 2 * np.pi / max(4, side / 14) + phase) * 34
-    noisy = (
-        np.asarray(image).astype(float) + stroke[..., None] + grain.normal(0, 14, (side, side, 1))
-    )
+    stroke = np.sin((x + y) * 2 * np.pi / max(4, side / 14) + phase) * 40
+    noisy = np.asarray(image) + stroke[..., None] + grain.normal(0, 14, (side, side, 1))
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
