@@ -37,7 +37,7 @@ _TINTS = {
 }
 _CHROMA = {"muted": 0.5, "natural": 1.1, "vivid": 2.4}
 _DRAWN = {"cartoon": "outlined"}
-_ORNAMENTS = {"minimal": 0, "moderate": 14, "intricate": 80}  # in a picture
+_ORNAMENTS = {"minimal": 0, "moderate": 20, "intricate": 80}  # in a picture
 _LEVELS = np.array([85 * round(v / 85) for v in range(256)], np.uint8)
 
 

@@ -45,7 +45,8 @@ def test_every_value_of_an_element_can_be_seen_in_every_other_look(element):
         ]
         for i, a in enumerate(shown):
             for b in shown[:i]:
-                assert abs(a - b).mean() > 3, look  # of 255, over all pixels
+                changed = abs(a - b).max(axis=-1) > 24  # of 255
+                assert changed.mean() > 0.015, look
 
 
 @pytest.mark.parametrize("size", [32, 64, 96, 100])
