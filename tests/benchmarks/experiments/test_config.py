@@ -1,14 +1,19 @@
 """Configs of experiments: what is refused, and what both sides of a comparison share."""
 
 import re
+from dataclasses import fields
 
 import pytest
 import yaml
+from trl import GRPOConfig
 
 from benchmarks.experiments.config import ExperimentError, read_experiment
+from rl.settings import RunSettings
 from tests.places import ROOT
 
-SHIPPED = ROOT / "configs" / "benchmarks" / "rl_vs_sft.yaml"
+BENCHMARKS = ROOT / "configs" / "benchmarks"
+SHIPPED = BENCHMARKS / "rl_vs_sft.yaml"
+INGREDIENTS = BENCHMARKS / "ingredients.yaml"
 
 
 def test_both_sides_see_the_same_rows():
@@ -21,6 +26,17 @@ def test_both_sides_see_the_same_rows():
     assert e.sweep_seed not in e.seeds
     for name in ("sft_n", "sft_10n", "grpo_n"):
         assert len(e.arms[name].rates) > 1
+
+
+def test_each_ingredient_is_compared_with_the_whole_recipe_and_changes_one_thing():
+    e = read_experiment(INGREDIENTS)
+    assert {name for _, name in e.compare} == set(e.arms) - {"base"}
+    names = {f.name for f in fields(RunSettings)} | {f.name for f in fields(GRPOConfig)}
+    for name in set(e.arms) - {"base", "demo"}:
+        arm = e.arms[name]
+        assert arm.config == e.arms["demo"].config and arm.rate_of == "demo"
+        assert (arm.rows != "demo") != bool(arm.set)
+        assert set(arm.set) <= names
 
 
 REFUSED = {
