@@ -42,8 +42,8 @@ def main(argv: list[str]) -> int:
             return print_plan(argv, words[0])
         settings, args = parse(argv, program="grpo", doc=__doc__)
         with claimed(settings) as run:
+            config = resolved(settings, args)  # before anything fills in what is left open
             ready = prepare(settings, args)
-            config = resolved(settings, args)  # before the trainer fills in what is left open
             trainer = build(settings, args, ready)
             run.begin(config, "grpo", ready.checkpoint, ready.digests)
             if trainer.accelerator.is_main_process:
