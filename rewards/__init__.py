@@ -9,6 +9,7 @@ Every function here has TRL's own signature and works unchanged as a `reward_fun
     mention_ratio         share of expected names in the caption (RePIC)  0…1
     mention_f1            set-level F1 of the names in the caption        0…1
     mention_balanced      expected names written, absent ones not         0…1
+    mention_binding       F1, and each name on its own subject            0…1
     caption_length        is the caption about as long as asked?          0…1
     caption_facts         what the caption claims: precision x coverage 0…1
     caption_questions     what a reader of the caption learns (CoViP)   −1…1
@@ -23,7 +24,12 @@ Nothing here imports torch, knows a tokenizer, or knows where rows come from.
 
 from rewards.caption_facts import caption_facts
 from rewards.caption_questions import caption_questions
-from rewards.identity_consistency import mention_balanced, mention_f1, mention_ratio
+from rewards.identity_consistency import (
+    mention_balanced,
+    mention_binding,
+    mention_f1,
+    mention_ratio,
+)
 from rewards.length import caption_length
 from rewards.object_consistency import object_consistency
 from rewards.penalties import copying, repetition
@@ -36,6 +42,7 @@ __all__ = [
     "caption_questions",
     "copying",
     "mention_balanced",
+    "mention_binding",
     "mention_f1",
     "mention_ratio",
     "object_consistency",

@@ -377,7 +377,8 @@ class Toybox(Benchmark):
 
 def toybox_set(name: str, count: int, seed: int, settings: ToyboxSettings) -> list[dict]:
     """The first ``count`` rows of a set whose references are handed over, checked against the row
-    contract; caption rows have the truth about the scene in a column ``toys``."""
+    contract; caption rows have the truth about the scene in the columns ``toys`` and
+    ``toy_names``, left to right; a toy without a reference has no name."""
     task = {"oct": OCT, "vlt": VLT}.get(name)
     if task:
         rows = [toybox_row(task, index, seed, settings) for index in range(count)]
@@ -400,7 +401,7 @@ def question_of_row(row: dict) -> Question:
         answer=row["answer"],
         box=tuple(row["box"]) if row["box"] else None,
         source=row["source"],
-        truth={"toys": row["toys"]} if "toys" in row else {},
+        truth={key: row[key] for key in ("toys", "toy_names") if key in row},
     )
 
 
@@ -432,7 +433,14 @@ def _caption_row(name: str, index: int, seed: int, settings: ToyboxSettings) -> 
         templates=load_templates(settings),
         caption_style=draw_caption_style(rng) if shown or name == "naming_none" else None,
     )
-    return {**row, "toys": [asdict(toy.identity) for toy in scene.toys]}
+    called = {
+        identity: reference.name for identity, reference in zip(shown, references, strict=True)
+    }
+    return {
+        **row,
+        "toys": [asdict(toy.identity) for toy in scene.toys],
+        "toy_names": [called.get(toy.identity) for toy in scene.toys],
+    }
 
 
 def _cast(

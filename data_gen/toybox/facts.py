@@ -1,25 +1,39 @@
-"""The truth of a scene as a column of its row, and how much of a caption agrees with it.
+"""The truth of a scene as a column of its row, and how far a caption agrees with it: in what it
+says of the toys, and in which of them it calls by which name.
 
 A caption's claims (:func:`data_gen.toybox.language.read_caption`) are matched one to one with the
 toys of the scene, in the way that makes most of them true. A second description of a toy, or one of
 a toy that is not there, is an extra claim whose attributes are all wrong.
+
+A name stands on the toy that the description under it fits best, and a toy with two names has none
+(:func:`name_places`).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 
-from data_gen.toybox.language import read_caption
+from data_gen.toybox.identity import Identity
+from data_gen.toybox.language import read_caption, read_descriptions
 from data_gen.toybox.scene import Scene
+from rewards.names import names_written
 
 Attributes = dict[str, str]
 
 _MAX_CLAIMS = 64  # beyond it a caption is degenerate; all further claims count as wrong
 
 
-def facts_of(scene: Scene) -> str:
-    """The six attributes of every toy in a scene, as the JSON text of a row's column ``facts``."""
-    return json.dumps({"toys": [asdict(toy.identity) for toy in scene.toys]})
+def facts_of(scene: Scene, names: Mapping[Identity, str]) -> str:
+    """The six attributes of every toy in a scene, and its name or null, as the JSON text of a row's
+    column ``facts``.
+
+    Args:
+        names: toy -> its name, for the toys that have one, in the scene or not.
+    """
+    toys = [toy.identity for toy in scene.toys]
+    return json.dumps(
+        {"toys": [asdict(toy) for toy in toys], "names": [names.get(toy) for toy in toys]}
+    )
 
 
 def read_facts(text: str, facts: str) -> tuple[int, int, int]:
@@ -36,6 +50,73 @@ def read_facts(text: str, facts: str) -> tuple[int, int, int]:
     toys = json.loads(facts)["toys"]
     claims = read_caption(text)
     return sum(map(len, claims)), true_attributes(claims, toys), sum(map(len, toys))
+
+
+def read_names(text: str, facts: str) -> dict[str, list[bool]]:
+    """The reader of ``rewards:mention_binding`` for toybox rows.
+
+    Args:
+        text: a caption; any text.
+        facts: what :func:`facts_of` gave.
+
+    Returns:
+        :func:`name_places`, with a toy that is not there as another toy.
+
+    Raises:
+        ValueError: the facts do not say which toy has which name.
+    """
+    truth = json.loads(facts)
+    if "names" not in truth:
+        raise ValueError(
+            "the facts of these rows do not say which toy has which name; generate the rows anew"
+        )
+    places = name_places(text, truth["toys"], truth["names"])
+    return {name: [bool(own) for own in where] for name, where in places.items()}
+
+
+def name_places(
+    text: str, toys: Sequence[Attributes], names: Sequence[str | None]
+) -> dict[str, list[bool | None]]:
+    """On which toys a caption puts the names of a scene.
+
+    Args:
+        text: a caption; any text.
+        toys: the truth, all attributes of each toy.
+        names: the name of each toy, or None.
+
+    Returns:
+        For each of the names that the text writes, one entry for each thing under which it stands
+        (:func:`data_gen.toybox.language.read_descriptions`): True for the toy that bears it, False
+        for another one, None for a description that fits no toy of the scene
+        (:func:`fitting_toys`). No entry where it stands under no description. Descriptions that fit
+        one toy only are one thing. A thing under which two of the names stand is nobody's: False
+        for both, so that it does not pay to leave open who is who.
+
+        Where a description fits two toys alike, such as *a red cat* in a scene of two, it may bear
+        the name of either.
+    """
+    bearers = {name: i for i, name in enumerate(names) if name is not None}
+    fits: dict[Hashable, set[int]] = {}
+    on: dict[Hashable, set[str]] = {}
+    for n, described in enumerate(read_descriptions(text, bearers)):
+        toys_there = fitting_toys(described.attributes, toys) if n < _MAX_CLAIMS else set()
+        thing = frozenset(toys_there) if len(toys_there) == 1 else n
+        fits[thing] = toys_there
+        on.setdefault(thing, set()).update(described.names & bearers.keys())
+    places: dict[str, list[bool | None]] = {name: [] for name in names_written(text, bearers)}
+    for thing, there in on.items():
+        for name in there:
+            own = bearers[name] in fits[thing] and len(there) == 1
+            places.setdefault(name, []).append(own if fits[thing] else None)
+    return places
+
+
+def fitting_toys(claim: Attributes, toys: Sequence[Attributes]) -> set[int]:
+    """Which toys of a scene a description fits best: those that agree with it in the most
+    attributes, if they agree in more than half of what it says; else none."""
+    agree = [sum(toy.get(k) == v for k, v in claim.items()) for toy in toys]
+    most = max(agree, default=0)
+    return {i for i, n in enumerate(agree) if n == most} if 2 * most > len(claim) else set()
 
 
 def true_attributes(claims: Sequence[Attributes], toys: Sequence[Attributes]) -> int:

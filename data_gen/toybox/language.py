@@ -3,11 +3,15 @@
 A name comes after the appearance of its toy: a model that writes from left to right has then
 written down what to look for among the references. Every sentence is true of the scene.
 :func:`read_caption` is the inverse: it reads from a caption what it claims about each toy, so that
-captions can be scored attribute by attribute.
+captions can be scored attribute by attribute. :func:`read_descriptions` also reads which names
+stand on what is described, in the order of this module's captions and in that of others.
 """
 
 import random
 import re
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from data_gen.toybox.draw import Placed
 from data_gen.toybox.identity import (
@@ -20,6 +24,8 @@ from data_gen.toybox.identity import (
     worn,
 )
 from data_gen.toybox.scene import Scene
+from rewards.names import Mention, find_mentions
+from rewards.unicode_text import normalise
 
 LENGTHS = ("short", "medium", "long")
 VOICES = ("plain", "spoken", "story")
@@ -103,22 +109,126 @@ def read_caption(text: str) -> list[dict[str, str]]:
     """
     toys: list[dict[str, str]] = []
     for match in _CLAIM.finditer(text.lower()):
-        colour, noun = match.group(1), match.group(2)
-        if noun in KINDS:
-            toys.append({"kind": noun, "colour": colour})
-        elif toys and noun in ACCESSORIES:
-            toys[-1].setdefault("accessory", noun)
-            toys[-1].setdefault("accessory_colour", colour)
-        elif toys:
-            toys[-1].setdefault("pattern", _PATTERN_OF[noun])
-            toys[-1].setdefault("second", colour)
+        _take(match, toys)
     return toys
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a caption claims about a toy, as in :func:`read_caption`, and the names that it puts
+    there; an unlisted tag is one, too (:class:`rewards.names.Mention`)."""
+
+    attributes: dict[str, str]
+    names: frozenset[str]
+
+
+def read_descriptions(text: str, names: Iterable[str]) -> list[Description]:
+    """The toys that a caption describes, in its order, and which names stand on which.
+
+    Names in a row (``<bo> and <zuri>``) stand on one toy. They stand on
+
+    1. the toy described before them, if it has no name yet and they are set off after it or said of
+       it: ``a red cat, <bo>, waits``, ``A red cat waits. It is <bo>.``;
+    2. else the toy described after them, if nothing but an article and *is* lies between:
+       ``<bo>, a red cat``, ``<bo> is a red cat``, ``<bo> waits. It is a red cat.``;
+    3. else the toy described before them in the same sentence, or in the one that the sentence
+       refers to (``It ...``), unless as a neighbour: ``a red cat next to <bo>``;
+    4. else on none: ``<bo> stands on the left.``
+
+    Names in a row between two toys, ``a red cat, <bo>, <zuri>, a blue dog``, stand on one each: the
+    first on the toy before, the others on the toy after. Not read: names by turns (``a red cat and
+    a blue dog, <bo> and <zuri>``) and toys by less than colour and kind (``the cat is <bo>``).
+
+    Args:
+        text: any string; its claims are those of :func:`read_caption`, but for what stands in
+            names.
+        names: bare names that may be written with or without their tag.
+    """
+    text, mentions = _without_names(normalise(text), names)
+    toys: list[dict[str, str]] = []
+    on: list[set[str]] = []
+    waiting: set[str] = set()  # names of the toy that is described next
+    read_to = 0
+    claims = list(_CLAIM.finditer(text))
+    begins = [claim.start() for claim in claims if claim.group(2) in KINDS]
+    items = [(c.start(), c.end(), c) for c in claims] + _in_rows(mentions, text)
+    for start, end, item in sorted(items, key=lambda item: item[0]):
+        if isinstance(item, re.Match):
+            if _take(item, toys):
+                on.append(waiting)
+                waiting = set()
+            read_to = end
+            continue
+        since = text[max(read_to, start - _FAR) : start]
+        said = bool(toys) and (not _END.search(since) or bool(_REFERS.search(since)))
+        after = bisect_left(begins, end)
+        leads_on = after < len(begins) and bool(_LEADS_ON.fullmatch(text, end, begins[after]))
+        if said and not on[-1] and _SET_OFF.search(since):
+            on[-1].update(item[:1] if leads_on else item)
+            waiting.update(item[1:] if leads_on else ())
+        elif leads_on:
+            waiting.update(item)
+        elif said and not _NEIGHBOUR.search(since):
+            on[-1].update(item)
+    return [Description(toy, frozenset(n)) for toy, n in zip(toys, on, strict=True)]
 
 
 _PATTERN_OF = {noun.removeprefix("a "): pattern for pattern, noun in MARKS.items()}
 _CLAIM = re.compile(
     rf"\b({'|'.join(COLOURS)}) ({'|'.join([*KINDS, *ACCESSORIES, *_PATTERN_OF])})\b"
 )
+_FAR = 200  # characters; what is said further away is not connected
+_END = re.compile(r"[.!?;\n]")
+_REFERS = re.compile(r"[.!?;\n]\s*(?:it|he|she|this|that|its|his|her)\b[^.!?;\n]*\Z")
+_SET_OFF = re.compile(r"(?:\A|[,(:–—-]|\b(?:is|was|'s|called|named))[\s\"'*]*\Z")
+_NEIGHBOUR = re.compile(r"\b(?:and|with|near|by|to|beside|behind|before|above|below|on|at)\s*\Z")
+_ARTICLE = r"(?:an?|the|my|your|our)(?: [\w-]+){0,2} "
+_LEADS_ON = re.compile(
+    rf"[ ,:(*\"'–—-]{{0,4}}(?:(?:who|which|that) )?(?:'?(?:s|is|was) )?(?:{_ARTICLE})?"
+    rf"|[^.!?;\n]{{0,{_FAR}}}\b(?<!there )(?:is|was) {_ARTICLE}"
+    rf"|[^.!?;\n]{{0,{_FAR}}}[.!?;\n]\s{{1,4}}(?:it|he|she|this|that)(?:'s| is| was) {_ARTICLE}"
+)
+_TOGETHER = re.compile(r"[ ,/&+|()\"'*-]{0,4}(?:(?:and|or|alias|aka|also)[ ,]{0,4})?")
+
+
+def _take(claim: re.Match[str], toys: list[dict[str, str]]) -> bool:
+    """Add a claim to the toys described so far; whether it begins another."""
+    colour, noun = claim.group(1), claim.group(2)
+    if noun in KINDS:
+        toys.append({"kind": noun, "colour": colour})
+        return True
+    if toys and noun in ACCESSORIES:
+        toys[-1].setdefault("accessory", noun)
+        toys[-1].setdefault("accessory_colour", colour)
+    elif toys:
+        toys[-1].setdefault("pattern", _PATTERN_OF[noun])
+        toys[-1].setdefault("second", colour)
+    return False
+
+
+def _without_names(text: str, names: Iterable[str]) -> tuple[str, list[Mention]]:
+    """A normalised text in lower case and of the same length, with NUL for each character of a name
+    (``<red bear>`` describes nobody, ``<St. Bo>`` ends no sentence); and where the names are."""
+    mentions = find_mentions(text, names)
+    kept, end = [], 0
+    for mention in mentions:
+        kept += [text[end : mention.start], "\0" * (mention.end - max(mention.start, end))]
+        end = max(end, mention.end)
+    # Only this letter becomes longer in lower case.
+    return "".join([*kept, text[end:]]).replace("\u0130", "i").lower(), mentions
+
+
+def _in_rows(mentions: list[Mention], text: str) -> list[tuple[int, int, list[str]]]:
+    """Start, end and names of each row of names with nothing but a comma or *and* between them."""
+    rows: list[tuple[int, int, list[str]]] = []
+    for mention in mentions:
+        names = [mention.name]
+        start = mention.start
+        if rows and _TOGETHER.fullmatch(text, rows[-1][1], max(start, rows[-1][1])):
+            start, _, names = rows.pop()
+            names.append(mention.name)
+        rows.append((start, mention.end, names))
+    return rows
 
 
 def _one_sentence(toy: Placed, name: str | None, voice: str) -> str:

@@ -97,7 +97,9 @@ class ToyboxSettings:
         default_factory=lambda: {1: 0.4, 2: 0.3, 3: 0.2, 4: 0.1}
     )
     targets: bool = False  # add a column `target`: the answer that SFT trains on
-    facts: bool = False  # add a column `facts`: the truth of a captioned scene, for caption_facts
+    # Add a column `facts`, the truth of a captioned scene and of who is who in it, for the rewards
+    # caption_facts and mention_binding.
+    facts: bool = False
     # Every ICT reference comes with words that no image shows, and a column `questions` asks what
     # was said of those in the query, for caption_questions; `info_share` adds nothing then.
     owner_words: bool = False
@@ -228,7 +230,7 @@ def _identity_consistency(
         templates=load_templates(settings),
         caption_style=caption_style,
     )
-    row = _with_facts(row | asked, scene, settings)
+    row = _with_facts(row | asked, scene, names, settings)
     return _with_target(row, caption_target(rng, scene, names, caption_style, settings), settings)
 
 
@@ -275,7 +277,7 @@ def _description(rng: random.Random, row_id: str, index: int, settings: ToyboxSe
         source="toybox:describe",
         templates=load_templates(settings),
     )
-    row = _with_facts({**row, "task": DESCRIPTION}, scene, settings)
+    row = _with_facts({**row, "task": DESCRIPTION}, scene, {}, settings)
     return _with_target(row, caption_target(rng, scene, {}, None, settings), settings)
 
 
@@ -387,8 +389,10 @@ def _tell(
     return told, {"questions": questions(rng, named[True], named[False])}
 
 
-def _with_facts(row: dict, scene: Scene, settings: ToyboxSettings) -> dict:
-    return {**row, "facts": facts_of(scene)} if settings.facts else row
+def _with_facts(
+    row: dict, scene: Scene, names: dict[Identity, str], settings: ToyboxSettings
+) -> dict:
+    return {**row, "facts": facts_of(scene, names)} if settings.facts else row
 
 
 def _with_target(row: dict, target: str, settings: ToyboxSettings) -> dict:

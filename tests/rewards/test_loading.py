@@ -44,6 +44,7 @@ def test_the_readmes_reward_of_ones_own(batch):
 def test_every_reward_of_this_package_has_an_address(name):
     needs = {
         "caption_facts": {"reader": "data_gen.toybox.facts:read_facts"},
+        "mention_binding": {"reader": "data_gen.toybox.facts:read_names"},
         "caption_questions": {
             "judge": "data_gen.files.judge:answer_questions",
             "judge_settings": {"url": "http://localhost:8000/v1", "model": "judge"},
@@ -131,6 +132,7 @@ def test_columns_of_this_packages_rewards():
         "caption_length": ("task",),
         "caption_questions": ("questions",),
         "mention_balanced": ("task", "names", "absent_names"),
+        "mention_binding": ("task", "names", "absent_names", "facts"),
         "mention_f1": ("task", "names", "absent_names"),
         "mention_ratio": ("task", "names"),
         "object_consistency": ("task", "answer"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.names import Tally, find_names, names_written, tally
+from rewards.names import Mention, Tally, find_mentions, find_names, names_written, tally
 from rewards.ordinary_words import ORDINARY_WORDS
 from tests.places import SHARED
 
@@ -235,6 +235,30 @@ def test_time_is_linear_in_the_text(text):
     assert time.process_time() - started < 1.5
 
 
+# --- places ----------------------------------------------------------------------------------
+
+
+def test_mentions_are_where_names_are_written():
+    text = "Bo's ball, <black widow> and <Zed>; </bo> Black Widow, BO"
+    found = find_mentions(text, ["bo", "black widow"])
+    assert [(text[m.start : m.end], m.name) for m in found] == [
+        ("Bo", "bo"),
+        ("<black widow>", "black widow"),
+        ("<Zed>", "zed"),
+        ("Black Widow", "black widow"),
+        ("BO", "bo"),
+    ]
+    # Case folding may lengthen a text; places are those of the text itself.
+    assert find_mentions("Straße Bo", ["bo"]) == [Mention(7, 9, "bo")]
+
+
+@given(st.lists(st.sampled_from(["<bo>", "Bo", "</bo>", "<zed>", "x", " ", ".", "ß", "小明"])))
+def test_mentions_are_of_the_names_that_are_found(pieces):
+    text, names = "".join(pieces), ["bo", "小明"]
+    found = find_names(text, names)
+    assert {m.name for m in find_mentions(text, names)} == found.written | found.unlisted
+
+
 # --- counting --------------------------------------------------------------------------------
 
 
@@ -242,6 +266,21 @@ def test_tally_counts_sets():
     score = tally(written={"bo", "zuri"}, expected={"bo", "mila"}, unlisted={"zed"})
     assert score == Tally(hits=1, extra=2, missed=1)
     assert (score.precision, score.recall, score.f1) == (1 / 3, 1 / 2, 2 / 5)
+
+
+def test_tally_by_place():
+    """An expected name counts on its own subject, and each other place is an extra."""
+    names = ["bo", "mila", "zuri"]
+    assert tally(names, names, places={"bo": [True], "mila": [True, False], "zuri": []}) == Tally(
+        hits=2, extra=1, missed=1
+    )
+    assert tally(names, names, places={"bo": [False, False]}) == Tally(hits=0, extra=2, missed=3)
+    assert tally(["bo", "kim"], ["bo"], ["zed"], {"bo": [True]}) == tally(
+        ["bo", "kim"], ["bo"], ["zed"]
+    )
+    assert tally([], ["bo"], places={"bo": [True]}) == Tally(missed=1), (
+        "closed tags are not written"
+    )
 
 
 def test_tally_where_nothing_is_due_or_written():
