@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -126,6 +126,17 @@ class Database:
     def image_path(self, image: str) -> Path:
         """Where a concept's image is."""
         return self.root / image
+
+    def photos(self, concept: Concept, skipped: SkippedItems | None = None) -> Iterator[Path]:
+        """The images of a concept that open, each opened when it is its turn; ``skipped`` is given
+        the others, by reason."""
+        for image in concept.images:
+            try:
+                open_photo(self.image_path(image), 64)
+                yield self.image_path(image)
+            except PhotoError as reason:
+                if skipped is not None:
+                    skipped.add(str(reason), concept.name)
 
     # ---- edits ----
 

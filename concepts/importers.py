@@ -111,7 +111,8 @@ def photo_database(root: str | Path, path: str | Path | None = None) -> Database
             ``album/database.json`` by default, beside the zip.
 
     Raises:
-        DatabaseError: see :func:`folder_concepts`; or the folder cannot be written to.
+        DatabaseError: see :func:`folder_concepts`; two folders stand for one concept; or the folder
+            cannot be written to.
     """
     if path is None and not Path(root).is_dir():
         path = Path(root).with_suffix("") / "database.json"
@@ -123,7 +124,7 @@ def photo_database(root: str | Path, path: str | Path | None = None) -> Database
     if database.path.exists():
         content, _ = read_database(database.path)
         known = dict(database.concepts()) if content["concept_dict"] else {}
-    new = []
+    new, edited, folders = [], {}, {}
     for concept in found:
         if here and concept.images[0].split("/")[0] == IMAGES and database.path.exists():
             continue  # copies that a database keeps
@@ -131,10 +132,18 @@ def photo_database(root: str | Path, path: str | Path | None = None) -> Database
         if not here:
             images = tuple(str((root / image).resolve()) for image in images)
         kept = _same(known, concept, images, here)
+        key = name_key(concept.name if kept is None else kept.name)
+        if (other := folders.setdefault(key, concept.name)) is not concept.name:
+            raise DatabaseError(
+                f"{root}: the folders {other!r} and {concept.name!r} would be one concept, "
+                f"{key!r}; rename one of them"
+            )
         if kept is None:
             new.append(replace(concept, images=images))
         elif here and kept.images != images:
-            database.edit(kept.name, images=images)
+            edited[kept.name] = images
+    for name, images in edited.items():
+        database.edit(name, images=images)
     if new:
         database.add_all(new)
     database.concepts()

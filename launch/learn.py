@@ -26,7 +26,7 @@ from concepts.methods.protocol import Learned
 from concepts.methods.systems import System, check_policy, system_of
 from data_gen.files.errors import InputError
 from data_gen.files.sentences import next_commands
-from data_gen.files.settings import read_settings
+from data_gen.files.settings import config_path, read_settings
 from rl.run import quiet_libraries
 
 
@@ -130,10 +130,9 @@ class LearnSettings(OwnerSettings):
 def main(argv: list[str] | None = None) -> None:
     """Read the settings, edit, learn, say what it cost."""
     quiet_libraries()
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        (settings,) = read_settings(
-            sys.argv[1:] if argv is None else argv, LearnSettings, program="learn", doc=__doc__
-        )
+        (settings,) = read_settings(argv, LearnSettings, program="learn", doc=__doc__)
         database = settings.opened_database()
         if settings.forget or settings.rename:
             edit(settings, database)
@@ -142,8 +141,10 @@ def main(argv: list[str] | None = None) -> None:
             named(database, settings.names)
         assistant = settings.assistant(database)
         names = [concept.name for concept in named(database, settings.names)] or None
-        for cost in assistant.learn(names, progress=True):
-            print(cost_line(cost))
+        costs = assistant.learn(names, progress=True)
+        print(*map(cost_line, costs), sep="\n", end="\n" * bool(costs))
+        if not costs:
+            raise InputError(f"nothing was learned{assistant.skipped.clause()}")
         if line := assistant.skipped.line():
             print(line)
         if settings.calibrate:
@@ -157,19 +158,25 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"learn: {error}")
     except KeyboardInterrupt:
         sys.exit("learn: stopped; the same command goes on with the next concept")
-    asked = ["byname", "ask", "--policy", settings.policy, "--method", settings.method]
+    config = config_path(argv)
+    method = ["--method", settings.method] if config is None else ["--config", config]
+    asked = ["byname", "ask", *method, "--policy", settings.policy]
     print(next_commands([*asked, "--database", database.path, "--image", "PHOTO"]))
 
 
 def edit(settings: LearnSettings, database: Database) -> None:
     """Rename and forget, in this order."""
-    for pair in settings.rename:
-        old, equals, new = pair.partition("=")
+    pairs = [pair.partition("=") for pair in settings.rename]
+    for pair, (_, equals, _) in zip(settings.rename, pairs, strict=True):
         if not equals:
             raise InputError(f"rename: {pair!r} is not OLD=NEW")
+    named(database, [old for old, _, _ in pairs])  # all of them, before the first is renamed
+    for old, _, new in pairs:
         rename(database, old, new)
         print(f"{old} is called {new} now")
-    caches = [settings.retrieval.cache] if settings.retrieval is not None else []
+    caches = [RetrievalSettings.cache, (settings.settings or {}).get("cache")]
+    caches += [settings.retrieval.cache] if settings.retrieval is not None else []
+    caches = [*filter(None, dict.fromkeys(caches))]
     for gone in forget(database, settings.forget, caches) if settings.forget else ():
         print(forgotten_line(gone))
 

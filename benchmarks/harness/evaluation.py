@@ -90,7 +90,7 @@ class EvaluateSettings:
         default=None,
         metadata={
             "help": "How the systems of --policy find references where a benchmark has a database: "
-            "encoder, regions, k, verify; null: references are handed over."
+            "encoder, regions, k; null: references are handed over."
         },
     )
     systems: dict[str, dict] = field(
@@ -443,7 +443,7 @@ def replies_folder(system: System, settings: EvaluateSettings) -> Path:
 def _finder(benchmark: Benchmark, retrieval: RetrievalSettings) -> ReferenceFinder:
     """The finder, shared by all systems with the same retrieval settings."""
     kept = benchmark.finders
-    key = repr(replace(retrieval, verify=None))
+    key = repr(retrieval)
     if key not in kept:
         categories = dict.fromkeys(c.category for c, _ in benchmark.concepts() if c.category)
         kept[key] = ReferenceFinder(benchmark.owned, retrieval, benchmark.skipped, list(categories))

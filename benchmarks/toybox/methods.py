@@ -11,12 +11,15 @@ about one of them, in turn, so that intervals are over toys. Sets::
     visual          which of two: a trait of the toy, or that of another toy in the same image
     text            the same without an image
     boxes           where is the toy, among two to four?
+    own_photos      is the toy in this photo? asked of the photos that its owner has, of other toys'
+                    and of negatives: the threshold of p(yes) from which a toy counts as there
     list            a question without names: list the toys (benchmarks/toybox/listing.py)
 
-``recognition``, ``visual``, ``text`` and ``boxes`` name the toy and hand its reference over; in the
-others a system finds who is there by itself. Toys that are asked about are of one half of those
-held out; none of this half is among those that methods may learn from
-(:meth:`MethodsBenchmark.negatives`).
+``recognition``, ``own_photos``, ``visual``, ``text`` and ``boxes`` name the toy and hand its
+reference over; in the others a system finds who is there by itself. Toys that are asked about are
+of one half of those held out; none of this half is among those that methods may learn from
+(:meth:`MethodsBenchmark.negatives`). The threshold is chosen as ``byname learn --calibrate`` does,
+and ``recognition/accuracy_owned`` scores p(yes) of the questions by it; no question has part in it.
 """
 
 import random
@@ -29,7 +32,7 @@ from PIL import Image
 
 from benchmarks.harness.benchmark import Benchmark, Question
 from benchmarks.metrics.attributes import attribute_metrics, length_metrics
-from benchmarks.metrics.intervals import Metric
+from benchmarks.metrics.intervals import Metric, ratio
 from benchmarks.metrics.localization import localization_metrics
 from benchmarks.metrics.multiple_choice import choice_metrics
 from benchmarks.metrics.naming import count_names, naming_metrics
@@ -38,6 +41,7 @@ from benchmarks.toybox.listing import LIST, LIST_ASK, list_metrics
 from benchmarks.toybox.owned import owned_database, owned_references
 from concepts.concept import Concept
 from concepts.importers import draw_toys
+from concepts.methods.calibration import Threshold, best_threshold
 from concepts.methods.prompting import MULTIPLE_CHOICE
 from concepts.methods.protocol import Picture, Query, Reference, Reply
 from data_gen.files.errors import InputError
@@ -58,8 +62,11 @@ from data_gen.toybox.language import read_caption
 from data_gen.toybox.rows import DESCRIPTION, ToyboxSettings, draw_identities
 from data_gen.toybox.scene import Scene, compose
 
+RECOGNITION, OWN = "recognition", "own_photos"
+
 SETS = {
-    "recognition": "recognition",
+    RECOGNITION: "recognition",
+    OWN: "recognition, the owner's photos",
     "captions_1": "captions, 1 toy",
     "captions_2": "captions, 2 toys",
     "captions_4": "captions, 4 toys",
@@ -79,6 +86,9 @@ NOBODY = ("nobody", "nobody_hard")
 
 KINDS = ("yes", "easy", "yes", "hard")
 """Of the questions of ``recognition`` about one toy, in turn."""
+
+OWN_KINDS = ("yes", "hard", "yes", "easy", "yes", "hard", "yes", "random")
+"""Of those of ``own_photos``, of whom ``random`` is a negative like none of the toys."""
 
 ASKED = "test"
 """Whose toys are asked about: a half of those held out."""
@@ -143,7 +153,7 @@ class MethodsBenchmark(Benchmark):
         "text/choice",
         "boxes/iou50",
     )
-    limits = {"captions": 224, "recognition": 16, "visual": 24, "text": 24, "boxes": 48}
+    limits = {"captions": 224, RECOGNITION: 16, OWN: 16, "visual": 24, "text": 24, "boxes": 48}
     box_sets = ("boxes",)
     retrieval_sets = (*CAPTIONS, *NOBODY, LIST)
     caption_sets = (*CAPTIONS, *NOBODY)
@@ -163,22 +173,25 @@ class MethodsBenchmark(Benchmark):
             for name, one in self.owned.items()
         }
         count = dict.fromkeys(settings.sets, settings.questions)
-        if "recognition" in count:
-            count["recognition"] *= 2
+        if RECOGNITION in count:
+            count[RECOGNITION] *= 2
         draw = {
-            "recognition": self._recognition,
+            RECOGNITION: self._recognition,
+            OWN: self._own_photo,
             "visual": self._visual,
             "text": self._text,
             "boxes": self._box,
             LIST: self._list,
         }
+        if OWN in count:
+            count[OWN] = len(self.toys) * len(OWN_KINDS) if settings.photos > 1 else 0
         self.sets = {
             name: [
                 self._question(name, i, draw.get(name, self._caption))
                 for i in range(min(count[name], limit or count[name]))
             ]
             for name in SETS
-            if name in settings.sets
+            if count.get(name)
         }
         self.columns = {head: key for head, key in COLUMNS.items() if _set(key) in self.sets}
 
@@ -214,7 +227,7 @@ class MethodsBenchmark(Benchmark):
         return "captions" if name in (*self.caption_sets, LIST) else name
 
     def asks_likelihood(self, name: str) -> bool:
-        return name == "recognition"
+        return name in (RECOGNITION, OWN)
 
     def write(self, query: Query, references: Sequence[Reference]) -> list[dict]:
         words = load_prompts()[query.task if query.task in (OCT, VLT) else ICT]
@@ -251,6 +264,28 @@ class MethodsBenchmark(Benchmark):
             OCT,
             _asked(rng, OCT, about),
             scene.image,
+            (self.given[about],),
+            answer="yes" if kind == "yes" else "no",
+            truth={"kind": kind},
+        )
+
+    def _own_photo(self, rng: random.Random, name: str, index: int, about: str) -> Question:
+        turn, place = divmod(index, len(self.toys))
+        kind, step = OWN_KINDS[turn], 2 * len(self.toys)
+        # Of the negatives every second is hard, one toy's after the other's.
+        pools = {"hard": self._negatives[2 * place + 1 :: step], "random": self._negatives[::2]}
+        if pools.get(kind):
+            image = rng.choice(pools[kind])
+        else:
+            owner = about if kind == "yes" else rng.choice([t for t in self.toys if t != about])
+            first, *further = self.database.concepts()[owner].images
+            photo = further[turn // 2 % len(further)] if kind == "yes" else first
+            image = open_photo(self.database.image_path(photo), self.size)
+        return Question(
+            "",
+            OCT,
+            _asked(rng, OCT, about),
+            image,
             (self.given[about],),
             answer="yes" if kind == "yes" else "no",
             truth={"kind": kind},
@@ -331,19 +366,24 @@ class MethodsBenchmark(Benchmark):
     def score(self, replies, likelihoods) -> dict[str, Metric]:
         """``<set>/<metric>``, of which each row is a toy."""
         scores = {
-            "recognition": _score_recognition,
+            RECOGNITION: _score_recognition,
+            OWN: _score_recognition,
             "visual": _score_choice,
             "text": _score_choice,
             "boxes": _score_boxes,
             LIST: _score_list,
         }
         metrics: dict[str, Metric] = {}
+        threshold = _threshold(replies.get(OWN, ()), likelihoods.get(OWN, ()))
+        if threshold is not None:
+            metrics[f"{OWN}/threshold"] = ratio([threshold.value])
         for name, pairs in replies.items():
             questions, said = [q for q, _ in pairs], [reply for _, reply in pairs]
             found = scores.get(name, _score_captions)(questions, said)
-            if name == "recognition" and name in likelihoods:
+            if name == RECOGNITION and name in likelihoods:
                 p = [p for (p,) in likelihoods[name]]
                 found |= probability_metrics(p, [q.answer or "" for q in questions])
+                found |= _at_threshold(questions, p, threshold)
             keep = KEPT[name]
             metrics |= {
                 f"{name}/{key}": over_toys(found[key], [q.truth["toy"] for q in questions])
@@ -382,7 +422,10 @@ KEPT = {
         "negative_hard",
         "answered",
         "auroc",
+        "accuracy_owned",
+        "negative_hard_owned",
     ),
+    OWN: ("accuracy", "positive", "negative", "answered"),
     **{name: ("precision", "recall", "f1", "tokens", "attribute_accuracy") for name in CAPTIONS},
     **{
         name: ("names_nothing", "tokens", "attribute_accuracy", "attribute_coverage")
@@ -401,6 +444,7 @@ COLUMNS = {
     "negative": "recognition/negative_easy",
     "hard negative": "recognition/negative_hard",
     "AUROC": "recognition/auroc",
+    "weighted, own threshold": "recognition/accuracy_owned",
     **{f"F1, {n}": f"{name}/f1" for name, n in CAPTIONS.items()},
     "silent": "nobody/names_nothing",
     "silent, hard": "nobody_hard/names_nothing",
@@ -427,6 +471,31 @@ def _score_recognition(questions: Sequence[Question], replies: Sequence[Reply]) 
         [q.answer or "" for q in questions],
         [q.truth["kind"] == "hard" for q in questions],
     )
+
+
+def _threshold(
+    pairs: Sequence[tuple[Question, Reply]], likelihoods: Sequence[list]
+) -> Threshold | None:
+    """The threshold that the owner's photos choose; ``None`` where they are not asked about, or
+    show what is asked for always or never."""
+    p: dict[str | None, list[float]] = {"yes": [], "no": []}
+    for (question, _), (likely,) in zip(pairs, likelihoods, strict=False):
+        p[question.answer].append(likely)
+    return best_threshold(p["yes"], p["no"]) if p["yes"] and p["no"] else None
+
+
+def _at_threshold(
+    questions: Sequence[Question], p: Sequence[float], threshold: Threshold | None
+) -> dict[str, Metric]:
+    """The scores of N questions where p(yes) from a threshold on means yes."""
+    if threshold is None:
+        return {}
+    found = recognition_metrics(
+        ["yes" if one >= threshold.value else "no" for one in p],
+        [q.answer or "" for q in questions],
+        [q.truth["kind"] == "hard" for q in questions],
+    )
+    return {f"{key}_owned": found[key] for key in ("accuracy", "negative_hard")}
 
 
 def _score_captions(questions: Sequence[Question], replies: Sequence[Reply]) -> dict:

@@ -209,7 +209,8 @@ class Session:
     def remove(self, name: str) -> None:
         """Remove a concept: entry, copied photos, vectors, what was learned, corrections."""
         self.corrections.forget(name)
-        caches = {s.retrieval.cache for s in self.systems.values() if s.retrieval}
+        parts = [part for s in self.systems.values() for part in (s.retrieval, s.settings)]
+        caches = {getattr(part, "cache", RetrievalSettings.cache) for part in parts}
         forget(self.database, [name], caches)
 
     # ---- ask ----

@@ -36,7 +36,7 @@ from concepts.methods.systems import System, open_method, policy_loader, system_
 from concepts.retrieval import name_keys, names_in
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.features import PHOTO_PX
-from data_gen.images.photos import PhotoError, open_photo
+from data_gen.images.photos import open_photo
 from data_gen.rows import ICT
 from data_gen.tasks.prompts import conversation, load_prompts
 
@@ -121,6 +121,7 @@ class Assistant:
         self._fingerprint = system_fingerprint(system, dtype, size)
         self.threshold = read_threshold(self._threshold_file, self._fingerprint)
         self._learned: dict[str, Concept] = {}
+        self._broken: dict[str, Concept] = {}
         self._loaded: tuple | None = None
 
     # ---- learning ----
@@ -228,17 +229,21 @@ class Assistant:
             self.learn()
 
     def _known(self, name: str) -> bool:
-        return not self.method.learns or name in self._learned
+        concept = self.database.concepts().get(name)
+        if concept is None or (self.method.learns and name not in self._learned):
+            return False
+        return self._opens(concept)
 
     def _opens(self, concept: Concept) -> bool:
-        reason = "no photo is given"
-        for image in concept.images:
-            try:
-                open_photo(self.database.image_path(image), 64)
-                return True
-            except PhotoError as error:
-                reason = str(error)
-        self.skipped.add(f"concept none of whose photos opens: {reason}", concept.name)
+        """Whether one of its photos opens; where none does, that is counted once."""
+        skipped = SkippedItems()
+        if next(self.database.photos(concept, skipped), None) is not None:
+            self._broken.pop(concept.name, None)
+            return True
+        if self._broken.get(concept.name) != concept:
+            self._broken[concept.name] = concept
+            reason = next(iter(skipped.counts), "it has none")
+            self.skipped.add(f"concept none of whose photos opens: {reason}", concept.name)
         return False
 
     @property

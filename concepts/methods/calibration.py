@@ -1,10 +1,11 @@
 """The threshold from which a concept counts as there, from its owner's own photos.
 
-Positives are a concept's photos other than the first, which is its reference; negatives are the
-other concepts' photos, and photos of none of them. The threshold is the one with the best mean of
-the two accuracies (the *weighted* accuracy of Yo'LLaVA 2406.09400): of several, the middle of the
-widest gap. Test rows have no part in it. A method that has learned from the very photos that it is
-calibrated on is surer of them than of new ones; its threshold is too high rather than too low.
+Of the photos that open, positives are a concept's other than the first, which is its reference;
+negatives are the other concepts' photos, and photos of none of them. The threshold is the one with
+the best mean of the two accuracies (the *weighted* accuracy of Yo'LLaVA 2406.09400): of several,
+the middle of the widest gap. Test rows have no part in it. A method that has learned from the very
+photos that it is calibrated on is surer of them than of new ones; its threshold is too high rather
+than too low.
 """
 
 import json
@@ -89,8 +90,8 @@ def calibrate(
     Raises:
         InputError: no concept has a second photo, or there is nothing without a concept.
     """
-    concepts = list(database.concepts().values())
-    pictures = {c.name: [database.image_path(i) for i in c.images] for c in concepts}
+    concepts = database.concepts().values()
+    pictures = {c.name: of for c in concepts if (of := list(database.photos(c)))}
     there = [(photo, name) for name, of in pictures.items() for photo in of[1:]]
     if not there:
         raise InputError(

@@ -6,7 +6,6 @@
       whole: always                   # fallback: only where no region is found; never
       per_region: 2                   # concepts that one region may add
       k: 2                            # null: the benchmark's number (RePIC: 2; 4 for four concepts)
-      verify: 0.5                     # least p(yes) of the policy that keeps a reference; null: all
 
 A detector that is given no ``labels`` looks for the categories of the concepts (RAP 2410.13360).
 """
@@ -15,6 +14,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -22,7 +22,7 @@ from PIL import Image
 from concepts.concept import Concept
 from concepts.database import Database
 from concepts.index import LiveIndex, build_index
-from concepts.methods.protocol import Query, Reference
+from concepts.methods.protocol import Query, Reference, reference_of
 from concepts.regions import DetectorError, Proposer, load_proposer
 from concepts.retrieval import Found, Retriever
 from data_gen.files.errors import InputError
@@ -48,9 +48,9 @@ class RetrievalSettings:
         k: references per query; ``None``: the benchmark's number, or 2.
         least: similarity below which nothing is retrieved.
         cache: directory of the references' features.
-        verify: least p(yes) of the policy that keeps a reference (R2P 2503.18623); ``None`` keeps
-            all.
     """
+
+    FORMER: ClassVar[dict[str, str]] = {"verify": "'gate' in the settings of the method"}
 
     encoder: str = ""
     regions: dict | None = field(default_factory=lambda: {"kind": "windows"})
@@ -59,7 +59,6 @@ class RetrievalSettings:
     k: int | None = None
     least: float = -1.0
     cache: str = "runs/cache/features"
-    verify: float | None = None
 
     def __post_init__(self):
         if not self.encoder:
@@ -77,11 +76,6 @@ class RetrievalSettings:
                 f"retrieval.whole is {self.whole!r} and there are no regions: nothing would be "
                 f"looked up; give `regions`, or leave `whole` out"
             )
-        verify = self.verify
-        if verify is not None and (
-            isinstance(verify, bool) or not isinstance(verify, int | float) or not 0 <= verify <= 1
-        ):
-            raise InputError(f"retrieval.verify must be a probability, not {verify!r}")
 
 
 class ReferenceFinder:
@@ -189,7 +183,7 @@ class _Owned(Mapping[str, Reference]):
         self.database = database
 
     def __getitem__(self, name: str) -> Reference:
-        return as_reference(self.database, self.database.concepts()[name])
+        return reference_of(self.database, self.database.concepts()[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.database.concepts())
@@ -227,6 +221,7 @@ def settings_digest(settings: RetrievalSettings | None) -> str:
     if settings is None:
         return ""
     given = {k: v for k, v in asdict(settings).items() if k != "cache"}
+    given["verify"] = None  # was a setting: replies that were kept before stay good
     for key, before in (("whole", "always"), ("per_region", 2)):
         if given[key] == before:
             del given[key]  # came later: replies that were kept before stay good

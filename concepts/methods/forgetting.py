@@ -1,7 +1,8 @@
 """Forget a concept, or rename it, in everything that knows it: entry, pictures, vectors, files.
 
 Removed are the database's entry, what every method learned of it, copies of its pictures that no
-other concept uses, and their cached features. The owner's own photos are left where they are.
+other concept uses, and their cached features. The owner's own photos are left where they are. What
+is left of a concept whose entry cannot be used, or was deleted by hand, can be forgotten, too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from concepts.concept import Concept
-from concepts.database import IMAGES, Database, DatabaseError
+from concepts.database import IMAGES, Database, DatabaseError, read_database
 from concepts.methods.learned import LearnedStore, learned_folder
 from concepts.methods.registry import METHODS, method_class
 from data_gen.images.features import content_key, forget_features
@@ -49,7 +50,12 @@ def forget(
         DatabaseError: there is no such concept; none of the others is touched then.
     """
     caches = list(caches)
-    return [_forget(database, one, caches) for one in named(database, names)]
+    names = list({name_key(name): name for name in names}.values())
+    known = {name_key(name) for name in database.concepts()}
+    left = _left_of(database)
+    rest = [left[key] for name in names if (key := name_key(name)) in left and key not in known]
+    whole = named(database, [name for name in names if name_key(name) not in left.keys() - known])
+    return [_forget(database, one, caches) for one in (*whole, *rest)]
 
 
 def rename(database: Database, name: str, to: str) -> None:
@@ -79,24 +85,46 @@ def named(database: Database, names: Sequence[str]) -> list[Concept]:
 
 
 def _forget(database: Database, concept: Concept, caches: Sequence[str | Path]) -> Forgotten:
+    entries, key = _entries(database), name_key(concept.name)
     others = {
         database.image_path(image)
-        for one in database.concepts().values()
-        if one.name != concept.name
+        for other, one in entries.items()
+        if other != key
         for image in one.images
     }
     own = [database.image_path(image) for image in concept.images]
-    keys = {key for file in own if (key := _key(file))} - {_key(file) for file in others}
-    n_vectors = sum(forget_features(cache, keys) for cache in caches)
+    contents = {found for file in own if (found := _content(file))} - {*map(_content, others)}
+    n_vectors = sum(forget_features(cache, contents) for cache in caches)
     stores = [store for store in _stores(database) if store.facts(concept.name) is not None]
     for store in _stores(database):
         store.remove(concept.name)
     copies = [file for file in own if _is_copy(file, database) and file not in others]
+    n_copies = sum(file.is_file() for file in copies)
     for file in copies:
         file.unlink(missing_ok=True)
-    database.remove(concept.name)
-    photos = tuple(file for file in own if file not in copies)
-    return Forgotten(concept.name, len(stores), len(copies), n_vectors, photos)
+    if key in entries:
+        database.remove(concept.name)
+    photos = tuple(file for file in own if file not in copies and file.is_file())
+    return Forgotten(concept.name, len(stores), n_copies, n_vectors, photos)
+
+
+def _left_of(database: Database) -> dict[str, Concept]:
+    """Key of a name -> what there is of it: an entry, usable or not, or what methods learned."""
+    learned = {name: Concept(name) for store in _stores(database) for name in store.names()}
+    return {name_key(name): one for name, one in learned.items()} | _entries(database)
+
+
+def _entries(database: Database) -> dict[str, Concept]:
+    """Key of a name -> its entry, with the images that it names, whether they are there or not."""
+    found = {}
+    for tag, entry in read_database(database.path)[0]["concept_dict"].items():
+        entry = entry if isinstance(entry, dict) else {}
+        several = entry.get("images")
+        images = [entry.get("image"), *(several if isinstance(several, list) else [])]
+        name = tag.strip("<>")
+        given = dict.fromkeys(image for image in images if isinstance(image, str) and image)
+        found[name_key(name)] = Concept(name, tuple(given))
+    return found
 
 
 def _stores(database: Database) -> list[LearnedStore]:
@@ -122,7 +150,7 @@ def _is_copy(file: Path, database: Database) -> bool:
     return file.parent == database.root / IMAGES
 
 
-def _key(file: Path) -> str | None:
+def _content(file: Path) -> str | None:
     try:
         return content_key(file)
     except PhotoError:

@@ -65,8 +65,8 @@ class InContextSettings:
     gate: float | None = field(
         default=None,
         metadata={
-            "help": "Least p(yes), 0-1, with which the policy is shown a reference that is handed "
-            "over; those that the question names are always shown. null: all are."
+            "help": "Least p(yes), 0-1, with which the policy is shown a reference, retrieved or "
+            "handed over; those that the question names are always shown. null: all are."
         },
     )
 
@@ -136,7 +136,7 @@ class InContext(Method):
         return ask(model, processor, rows, batch_size=self.batch_size)
 
     def query_size(self, query: Query) -> tuple[int, int, int]:
-        """As of the base, before retrieved references are verified."""
+        """As of the base, before the gate."""
         references = query.references
         if references is None:
             references, _ = self._retrieved(query)
@@ -167,15 +167,14 @@ class InContext(Method):
         asked = [
             (i, j)
             for i, (query, references, _) in enumerate(found)
-            if self._least(query) is not None and query.image is not None
+            if self.settings.gate is not None and query.image is not None
             for j, one in enumerate(references)
-            if one.image is not None and self._doubted(query, one)
+            if one.image is not None and not names_written(query.text, [one.name])
         ]
         seen = self._seen([(cast(Picture, found[i][0].image), found[i][1][j]) for i, j in asked])
         p = dict(zip(asked, seen, strict=True))
-        rows, concepts = [], []
+        rows, concepts, least = [], [], self.settings.gate
         for i, (query, references, evidence) in enumerate(found):
-            least = self._least(query)
             if least is not None:
                 evidence = [
                     replace(one, p=p.get((i, j)), used=p.get((i, j), 1.0) >= least)
@@ -205,14 +204,6 @@ class InContext(Method):
         at = (owned.index(reference.name) + len(owned) // 2) % len(owned)
         other = self.finder.owned[owned[at]]
         return replace(reference, image=self._opened(other.image), info=other.info)
-
-    def _least(self, query: Query) -> float | None:
-        return self.verify if query.references is None else self.settings.gate
-
-    def _doubted(self, query: Query, reference: Reference) -> bool:
-        """Whether the policy is asked for a reference: all that were retrieved, and of those that
-        were handed over the ones that the question does not name."""
-        return query.references is None or not names_written(query.text, [reference.name])
 
     def _retrieved(self, query: Query) -> tuple[list[Reference], list[Evidence]]:
         if self.finder is None:

@@ -76,6 +76,8 @@ class LearnedStore:
         facts = self.facts(concept.name)
         made_from = self._begun[concept] = self._made_from(concept)
         if facts is None:
+            if self._path(concept.name, ".json").is_file():
+                self._stale(concept.name, "cannot be read")
             return None
         differs = [words for key, words in _MADE_FROM.items() if facts.get(key) != made_from[key]]
         if differs:

@@ -24,6 +24,7 @@ from concepts.database import Database
 from concepts.methods.learned import LearnedStore
 from concepts.retrieval import Found
 from data_gen.files.errors import InputError
+from data_gen.files.skipped import SkippedItems
 from data_gen.images.boxes import Box, relative
 from data_gen.images.photos import PhotoError, open_photo
 from data_gen.tasks.questions import Reference, visual_localization_row
@@ -134,6 +135,21 @@ Write = Callable[[Query, Sequence[Reference]], list[dict]]
 """Writes the conversation that asks a query, given its references: the benchmark's wording."""
 
 
+def reference_of(database: Database, concept: Concept) -> Reference:
+    """A concept with the first of its pictures that opens, a file, and its info.
+
+    Raises:
+        InputError: none of them does.
+    """
+    skipped = SkippedItems()
+    photo = next(database.photos(concept, skipped), None)
+    if photo is None:
+        raise InputError(
+            f"no photo of {concept.name!r} can be used ({skipped.line()}); give it one that opens"
+        )
+    return Reference(concept.name, photo, concept.info)
+
+
 def busy_seconds() -> float:
     """A clock for what methods cost, to take differences of: the processor time of this process, so
     that other programs on the machine do not count; where there is an accelerator, the time."""
@@ -174,7 +190,6 @@ class Method(ABC):
         store: where learned concepts lie; ``None``: they are kept in memory alone.
         finder: where references come from that are not handed over; ``None``: they must be.
         database: the user's concepts; ``None``: only those that are handed over.
-        verify: least p(yes) of the policy that keeps a retrieved reference; ``None`` keeps all.
         size: long or short ``side`` of every image, in pixels; larger ones are shrunk.
         batch_size: rows per call of the model where a method makes calls of its own.
         box_convention: how the policy writes boxes where its family is not known (``rl.policy``).
@@ -195,7 +210,6 @@ class Method(ABC):
         store: LearnedStore | None = None,
         finder: Finder | None = None,
         database: Database | None = None,
-        verify: float | None = None,
         size: int = 512,
         side: str = "long",
         batch_size: int = 64,
@@ -203,7 +217,7 @@ class Method(ABC):
     ):
         self.load, self.write, self.store = load, write, store
         self.settings = self.Settings() if settings is None else settings
-        self.finder, self.database, self.verify = finder, database, verify
+        self.finder, self.database = finder, database
         self.size, self.side, self.batch_size = size, side, batch_size
         self.box_convention = box_convention
 
@@ -389,7 +403,7 @@ class Method(ABC):
                 + (f" of {self.database.path}" if self.database is not None else "")
                 + "; add it to the database first"
             )
-        return Reference(name, self.database.image_path(concept.images[0]), concept.info)
+        return reference_of(self.database, concept)
 
     def photos(
         self, concept: Concept, most: int | None = None, size: int | None = None

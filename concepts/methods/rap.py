@@ -5,7 +5,7 @@ concepts of each crop, by L2 between vectors of length 1, stand in the prompt, t
 text writes first (2410.13360). Where nothing is detected nothing is retrieved, unless
 ``retrieval.whole`` is ``fallback``. The database may be edited at any time.
 
-As a method it is :mod:`concepts.methods.in_context` with that retrieval and without verification;
+As a method it is :mod:`concepts.methods.in_context` with that retrieval and without a gate;
 what makes it RAP is the policy: ``configs/sft/rap_toybox.yaml`` trains one, with noise concepts in
 its prompts that its answers do not follow.
 """

@@ -150,7 +150,6 @@ def open_method(
         store=store,
         finder=finder,
         database=database,
-        verify=system.retrieval.verify if system.retrieval is not None else None,
         **common,
     )
 

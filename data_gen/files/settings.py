@@ -171,7 +171,8 @@ def settings_from(values: Any, section: type | Callable | Arguments, where: str)
 
     Args:
         values: key -> value.
-        section: a dataclass, a function or an :class:`Arguments`.
+        section: a dataclass, a function or an :class:`Arguments`. ``FORMER`` of a dataclass says
+            what keys of former versions are called now.
         where: what holds the values, for the sentence.
 
     Raises:
@@ -181,6 +182,8 @@ def settings_from(values: Any, section: type | Callable | Arguments, where: str)
         raise InputError(f"{where} must be a mapping of settings, not {short(values)}")
     known = settings_of(section)
     for key in values:
+        if key in (former := getattr(section, "FORMER", {})):
+            raise InputError(f"{where}: '{key}' is {former[key]} now")
         if key not in known:
             raise InputError(f"{where}: unknown key '{key}'{did_you_mean(str(key), known)}")
     fitting = {key: _fitting(value, known[key].type, key, where) for key, value in values.items()}

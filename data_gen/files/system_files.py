@@ -46,11 +46,14 @@ SYSTEM_NAMES = frozenset(
 SYSTEM_STARTS = (".", "__macosx", "synophoto_thumb", "synoindex_", "synofile_thumb")
 """How further ones begin, casefolded."""
 
+SYSTEM_ENDS = (".json.learned",)
+"""How further ones end, casefolded: what was learned of a database's concepts, beside it."""
+
 
 def is_system_name(name: str) -> bool:
     """Whether a file or folder of this name is a system's, not the user's."""
     name = name.casefold()
-    return name in SYSTEM_NAMES or name.startswith(SYSTEM_STARTS)
+    return name in SYSTEM_NAMES or name.startswith(SYSTEM_STARTS) or name.endswith(SYSTEM_ENDS)
 
 
 def is_system_path(path: str | Path, root: Path | None = None) -> bool:

@@ -92,10 +92,11 @@ def content_key(path: Path) -> str:
 
 
 def forget_features(cache: str | Path, keys: Iterable[str]) -> int:
-    """Delete the vectors of these contents (:func:`content_key`), of every encoder; how many."""
+    """Delete the vectors of these contents (:func:`content_key`), and of views of them, of every
+    encoder; how many."""
     gone = 0
     for key in keys:
-        for file in Path(cache).glob(f"*/{key[:2]}/{key}.safetensors"):
+        for file in Path(cache).glob(f"*/{key[:2]}/{key}*.safetensors"):
             file.unlink(missing_ok=True)
             gone += 1
     return gone

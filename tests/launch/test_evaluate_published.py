@@ -213,10 +213,9 @@ def test_retrieved_references_that_the_policy_has_verified(
         "regions": None,
         "cache": str(files / "features"),
     }
-    for name, verify in (("all", None), ("verified", threshold)):
-        (files / f"{name}.yaml").write_text(
-            yaml.safe_dump({"policy": str(policy), "retrieval": {**retrieval, "verify": verify}})
-        )
+    for name, gate in (("all", None), ("verified", threshold)):
+        system = {"policy": str(policy), "retrieval": retrieval, "settings": {"gate": gate}}
+        (files / f"{name}.yaml").write_text(yaml.safe_dump(system))
     arguments = (
         "--policy",
         f"given={policy}",
@@ -228,7 +227,7 @@ def test_retrieved_references_that_the_policy_has_verified(
     settings = {"path": str(files / "queries.json"), "controls": ["none"]}
     result = run("naming", *arguments, **settings)
     assert result["counts"] == {"naming": 3, "naming_none": 3}
-    assert [s["retrieval"] and s["retrieval"]["verify"] for s in result["systems"]] == [
+    assert [s["settings"] and s["settings"]["gate"] for s in result["systems"]] == [
         None,
         None,
         threshold,
@@ -392,7 +391,11 @@ def test_multiple_choice_with_and_without_what_was_shown(run, files, policy):
             },
             "no detector is called 'eyes'",
         ),
-        ("naming", {"path": "queries.json", "retrieval": {"encoder": "x", "verify": 2}}, "not 2"),
+        (
+            "naming",
+            {"path": "queries.json", "retrieval": {"encoder": "x", "verify": 2}},
+            "'gate' in",
+        ),
         (
             "recognition",
             {"path": "photos", "retrieval": {"encoder": "imagenet"}},

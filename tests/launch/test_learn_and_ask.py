@@ -122,10 +122,12 @@ def test_concepts_are_learned_renamed_and_forgotten(mine, capsys):
         (line,) = [line for line in said.splitlines() if line.startswith(f"{name}: ")]
         assert "bytes, 3 parameters" in line and "kept" not in line
     assert "threshold 0." in said and f"of {3} photos with a concept reach it" in said
-    assert said.splitlines()[-1].startswith("next: byname ask --policy ")
+    assert said.splitlines()[-1].startswith(f"next: byname ask --config {mine / 'colour.yaml'} ")
 
     learn.main([*config, "--names", names[0]])
     assert f"{names[0]}: kept from before" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="holds no concept 'who'"):  # and nobody is renamed
+        learn.main([*config, "--rename", f"{names[1]}=zorro", "who=me"])
     learn.main([*config, "--rename", f"{names[1]}=zorro"])
     learn.main([*config, "--names", "zorro"])
     assert "zorro: kept from before" in capsys.readouterr().out
@@ -135,6 +137,28 @@ def test_concepts_are_learned_renamed_and_forgotten(mine, capsys):
     assert list(Database(file).concepts()) == [names[2]]
     kept = [json.loads(f.read_bytes())["name"] for f in learned_folder(file).glob("colour/*.json")]
     assert kept == [names[2]] and len(list((mine / "own" / "images").iterdir())) == 2
+
+
+def test_photos_that_do_not_open_are_named_and_where_none_does_nothing_is_learned(mine, capsys):
+    photos = mine / "my" / "photos"
+    config = ["--config", str(mine / "colour.yaml"), "--database", str(photos / "database.json")]
+    learn.main([*config, "--photos", str(photos)])
+    first, *others = sorted(
+        path for path in photos.iterdir() if path.is_dir() and ".json" not in path.name
+    )
+    for file in first.iterdir():
+        file.write_bytes(b"no photo")
+    capsys.readouterr()
+    learn.main(config)
+    said = capsys.readouterr().out
+    assert f"skipped 1: 1 concept none of whose photos opens: not an image ({first.name})" in said
+    assert len([line for line in said.splitlines() if ": kept from before" in line]) == 2
+    learn.main([*config, "--photos", str(photos)])
+    assert "learned" not in capsys.readouterr().out.splitlines()[0], "our own folder is no photo's"
+    for file in (file for folder in others for file in folder.iterdir()):
+        file.write_bytes(b"no photo")
+    with pytest.raises(SystemExit, match="nothing was learned; skipped 3: 3 concept none of whose"):
+        learn.main(config)
 
 
 @pytest.mark.parametrize(

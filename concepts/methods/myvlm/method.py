@@ -236,7 +236,7 @@ class MyVLM(LearnedMethod):
                 f"the head of {concept.name!r} has nothing to tell it from; give `negatives`, a "
                 "folder of photos that show none of the concepts, or further concepts"
             )
-        yes = view_features(self.encoder, [*photos.values()], s.head_views, how, s.cache)
+        yes = view_features(self.encoder, [*photos], s.head_views, how, s.cache)
         head = learn_head(yes, np.stack(negatives), s.head, same_category=same, seed=s.seed)
         return {"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)}
 
@@ -414,14 +414,13 @@ class MyVLM(LearnedMethod):
         return p[named.pop()] if len(named) == 1 else None
 
     def _heads(self, asked: Sequence[tuple[Picture, Sequence[str]]]) -> list[dict[str, float]]:
-        """For each of N images p of each concept that is named with it. The encoder's features are
-        cached, as those of the concepts' pictures are."""
+        """For each of N images p of each concept that is named with it."""
         images = [opened(picture) for picture, _ in asked]
         linear = any("weight" in self._learned[name] for _, names in asked for name in names)
         features = None
         if linear:
             how = Augmentation()  # of which the first view, the image itself, knows nothing
-            features = view_features(self.encoder, images, 1, how, self.settings.cache)[:, 0]
+            features = view_features(self.encoder, images, 1, how)[:, 0]
         found: list[dict[str, float]] = []
         for i, (_, names) in enumerate(asked):
             p, faces = {}, None

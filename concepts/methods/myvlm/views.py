@@ -1,7 +1,7 @@
 """Augmented views of pictures: flipped, rotated, brighter or darker; the k-th is always the same.
 
 Because the views of a picture are numbered, a frozen encoder sees each of them once, and its
-features are cached by the picture's content and the number.
+features are cached by its file's content and the number.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance
 
 from concepts.methods.protocol import Picture
 from data_gen.images.encoders import BATCH, Encoder
-from data_gen.images.features import PHOTO_PX, VectorCache
+from data_gen.images.features import PHOTO_PX, VectorCache, content_key
 from data_gen.images.photos import open_photo
 
 
@@ -75,7 +75,8 @@ def view_features(
         encoder: frozen.
         pictures: files or opened images.
         views: V of each picture, its own first.
-        cache: directory to read from and add to.
+        cache: directory to read features of files from, and to add them to; those of opened images
+            are not kept, for nobody could tell later whose they were.
 
     Returns:
         (N, V, D) float32, vectors of length 1.
@@ -85,24 +86,25 @@ def view_features(
     """
     found = np.zeros((len(pictures), views, encoder.dim), np.float32)
     kept = VectorCache(cache, encoder, f"{PHOTO_PX}-views")
-    todo: list[tuple[int, int, str]] = []
+    made = hashlib.sha256(str(how).encode()).hexdigest()[:8]
+    todo: list[tuple[int, int, str | None]] = []
     images: list[Image.Image] = []
 
     def encode() -> None:
         if images:
             for (i, number, key), vector in zip(todo, encoder.images(images), strict=True):
                 found[i, number] = vector
-                kept.write(key, vector)
+                if key:
+                    kept.write(key, vector)
         todo.clear()
         images.clear()
 
     for i, picture in enumerate(pictures):
         image = opened(picture)
-        content = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+        content = None if isinstance(picture, Image.Image) else content_key(picture)
         for number in range(views):
-            key = f"{content}-{number}" + (f"-{how}" if number else "")
-            key = hashlib.sha256(key.encode()).hexdigest()
-            vector = kept.read(key, (encoder.dim,))
+            key = content and f"{content}-{number}" + (f"-{made}" if number else "")
+            vector = kept.read(key, (encoder.dim,)) if key else None
             if vector is not None:
                 found[i, number] = vector
                 continue

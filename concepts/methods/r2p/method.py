@@ -669,6 +669,12 @@ class R2P(Method):
         name = known.concept.name
         self._known[name] = known
         self._count_problem(known)
+        if known.problem is not None:
+            print(
+                f"the fingerprint that the policy wrote of {name!r} cannot be read "
+                f"({known.problem}); what its owner says of it stands in",
+                flush=True,
+            )
         tensors = {"images": torch.from_numpy(known.images)}
         if known.text is not None:
             tensors["text"] = torch.from_numpy(known.text)

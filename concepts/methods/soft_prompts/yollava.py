@@ -460,19 +460,19 @@ class YoLLaVA(LearnedMethod):
         return found
 
     def _retrieved(self, query: Query, retrieved: Sequence[Found]) -> list[Evidence]:
-        """What was retrieved; used if it was learned and, where ``verify`` says so, recognized."""
+        """What was retrieved; used if it was learned and recognized (``least`` 0: unasked)."""
         self._refresh()
         evidence = [
             Evidence(one.name, one.similarity, used=one.name in self._learned) for one in retrieved
         ]
-        if self.verify is None or query.image is None:
+        if not self.settings.least or query.image is None:
             return evidence
         asked = [one for one in evidence if one.used]
         p = dict(
             zip(asked, self.recognize([(query.image, one.name) for one in asked]), strict=True)
         )
         return [
-            replace(one, p=p[one], used=p[one] >= self.verify) if one in p else one
+            replace(one, p=p[one], used=p[one] >= self.settings.least) if one in p else one
             for one in evidence
         ]
 

@@ -65,10 +65,10 @@ def test_a_label_that_names_no_folder_is_refused(two_policies, label):
 
 def test_a_system_is_a_file_with_policy_and_retrieval(two_policies):
     (two_policies / "r.yaml").write_text(
-        "policy: b/policy\nretrieval: {encoder: imagenet, regions: null, verify: 0.5}"
+        "policy: b/policy\nretrieval: {encoder: imagenet, regions: null, k: 3}"
     )
     found = parse_systems(["base=a/policy"], ["found=r.yaml", "r.yaml"])
-    asked = RetrievalSettings(encoder="imagenet", regions=None, verify=0.5)
+    asked = RetrievalSettings(encoder="imagenet", regions=None, k=3)
     assert found == [
         System("base", "a/policy"),
         System("found", "b/policy", asked),
@@ -87,7 +87,8 @@ def test_a_system_is_a_file_with_policy_and_retrieval(two_policies):
         ("policy: a/policy\nretrieval: {encode: x}", "encode"),
         ("policy: a/policy\nretrieval: {k: 2}", "retrieval.encoder is missing"),
         ("policy: a/policy\nretrieval: {encoder: x, k: 0}", "not 0"),
-        ("policy: a/policy\nretrieval: {encoder: x, verify: 2}", "not 2"),
+        ("policy: a/policy\nretrieval: {encoder: x, verify: 0.5}", "'gate' in the settings"),
+        ("policy: a/policy\nsettings: {gate: 2}", "gate must be a probability, not 2"),
         ("policy: a/policy\nretrieval: imagenet", "retrieval"),
         ("policy: gone", "there is no such directory"),
     ],
@@ -122,7 +123,7 @@ def test_fingerprints_follow_content(policy_dir, tmp_path):
 def test_a_systems_fingerprint_follows_precision_and_retrieval(policy_dir):
     plain = System("a", str(policy_dir))
     found = {system_fingerprint(plain, "float32"), system_fingerprint(plain, "bfloat16")}
-    for how in ({}, {"k": 3}, {"verify": 0.5}, {"regions": None}):
+    for how in ({}, {"k": 3}, {"least": 0.5}, {"regions": None}):
         settings = RetrievalSettings(encoder="imagenet", **how)
         found.add(system_fingerprint(System("a", str(policy_dir), settings), "float32"))
     assert len(found) == 6

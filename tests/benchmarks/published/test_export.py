@@ -49,7 +49,6 @@ def test_retrieved_references_are_a_set_too(files):
         encoder=str(save_open_clip(root / "clip")),
         regions=None,
         k=3,
-        verify=0.5,
         cache=str(root / "features"),
     )
     counts = export(naming(root, images), root / "out", "c.yaml", retrieval)

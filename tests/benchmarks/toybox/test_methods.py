@@ -13,6 +13,7 @@ from benchmarks.toybox.methods import (
     CAPTIONS,
     COLUMNS,
     KEPT,
+    OWN_KINDS,
     SETS,
     MethodsBenchmark,
     MethodsBenchmarkSettings,
@@ -21,6 +22,7 @@ from benchmarks.toybox.methods import (
 from concepts.methods.protocol import Reply
 from data_gen.files.errors import InputError
 from data_gen.files.settings import read_settings
+from data_gen.images.photos import open_photo
 from data_gen.toybox.curriculum.knowledge import TRAITS, trait
 from data_gen.toybox.identity import ATTRIBUTES, Identity, half_of, is_held_out
 from tests.places import ROOT
@@ -46,7 +48,7 @@ def test_every_set_asks_of_every_toy_in_turn_and_only_some_hand_it_over(benchmar
     assert list(benchmark.sets) == list(SETS)
     names = list(benchmark.toys)
     for name, questions in benchmark.sets.items():
-        times = 8 if name == "recognition" else 4
+        times = {"recognition": 8, "own_photos": len(OWN_KINDS)}.get(name, 4)
         assert [q.truth["toy"] for q in questions] == names * times
         assert len({q.id for q in questions}) == len(questions)
         given = [q.references for q in questions]
@@ -60,6 +62,46 @@ def test_half_of_the_toys_asked_about_are_there_and_half_of_the_others_are_hard(
     questions = benchmark.sets["recognition"]
     assert [q.answer for q in questions].count("yes") == 16
     assert [q.truth["kind"] for q in questions].count("hard") == 8
+
+
+def test_the_owners_photos_set_the_threshold_and_the_questions_do_not(benchmark, tmp_path):
+    questions = benchmark.sets["own_photos"]
+    assert [q.answer for q in questions].count("yes") == len(questions) / 2
+    photos = {
+        name: [open_photo(benchmark.database.image_path(i), 32) for i in concept.images]
+        for name, concept in benchmark.database.concepts().items()
+    }
+    pool = [image.tobytes() for image in benchmark.negatives()]
+    for q in questions:
+        first, second = (image.tobytes() for image in photos[q.truth["toy"]])
+        others = [one[0].tobytes() for name, one in photos.items() if name != q.truth["toy"]]
+        shown = {"yes": [second], "easy": others, "random": [*pool[::2], *others]}
+        assert q.image.tobytes() in shown.get(q.truth["kind"], [*pool[1::2], *others])
+        assert q.image.tobytes() != first, "the reference itself"
+
+    def score(own, asked):
+        likely = {"own_photos": own, "recognition": asked}
+        replies = {
+            name: [(q, Reply(q.id, "no", 1, None, ())) for q in benchmark.sets[name]]
+            for name in likely
+        }
+        given = {
+            name: [[yes if q.answer == "yes" else no] for q in benchmark.sets[name]]
+            for name, (yes, no) in likely.items()
+        }
+        return {key: value(m) for key, m in benchmark.score(replies, given).items()}
+
+    sure = score((0.9, 0.7), (0.95, 0.75))
+    assert sure["own_photos/threshold"] == pytest.approx(0.8)
+    assert sure["recognition/accuracy_owned"] == sure["recognition/negative_hard_owned"] == 1
+    assert sure["recognition/accuracy"] == 0.5, "what it wrote stays what it wrote"
+    shifted = score((0.9, 0.7), (0.6, 0.4))  # other questions move no threshold
+    assert shifted["own_photos/threshold"] == pytest.approx(0.8)
+    assert shifted["recognition/accuracy_owned"] == 0.5 and shifted["recognition/auroc"] == 1
+    one = MethodsBenchmark(
+        MethodsBenchmarkSettings(questions=4, cache=str(tmp_path), **{**SMALL, "photos": 1})
+    )
+    assert "own_photos" not in one.sets
 
 
 def test_captions_expect_who_is_there(benchmark):
@@ -126,9 +168,8 @@ def test_perfect_replies_score_one_and_who_names_everybody_does_not(benchmark):
             if name not in ("boxes", "list")
         }
         likely = {
-            "recognition": [
-                [0.9 if q.answer == "yes" else 0.1] for q in benchmark.sets["recognition"]
-            ]
+            name: [[0.9 if q.answer == "yes" else 0.1] for q in benchmark.sets[name]]
+            for name in ("recognition", "own_photos")
         }
         return {key: value(m) for key, m in benchmark.score(replies, likely).items()}
 
@@ -139,7 +180,7 @@ def test_perfect_replies_score_one_and_who_names_everybody_does_not(benchmark):
 
     found = score(truly)
     asked = [key for key in COLUMNS.values() if key in found and "attribute" not in key]
-    assert {key: found[key] for key in asked} == dict.fromkeys(asked, 1.0) and len(asked) == 12
+    assert {key: found[key] for key in asked} == dict.fromkeys(asked, 1.0) and len(asked) == 13
     everybody = score(lambda name, q: " ".join(f"<{n}>" for n in benchmark.toys) + " yes")
     assert everybody["captions_1/recall"] == 1 and everybody["captions_1/precision"] == 0.25
     assert everybody["nobody/names_nothing"] == 0 and everybody["recognition/negative_hard"] == 0
@@ -158,7 +199,7 @@ def test_the_table_has_a_line_for_each_system_with_what_it_cost(policy_dir, tmp_
                 **{key: config[key] for key in ("benchmark", "seed")},
                 **SMALL,
                 "questions": 8,
-                "sets": ["recognition", "captions_1", "text"],
+                "sets": ["recognition", "own_photos", "captions_1", "text"],
                 "cache": str(tmp_path / "toys"),
                 "out": str(tmp_path / "out"),
                 "max_new_tokens": {"captions": 2, "recognition": 2, "text": 2},

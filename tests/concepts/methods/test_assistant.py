@@ -1,5 +1,6 @@
 """From a folder of photos to an answer: learning, who is there, conversations, live edits."""
 
+import json
 import os
 import random
 import signal
@@ -16,9 +17,11 @@ from concepts.methods.calibration import best_threshold
 from concepts.methods.finding import RetrievalSettings
 from concepts.methods.forgetting import forget, rename
 from concepts.methods.learned import learned_folder
+from concepts.methods.myvlm.views import Augmentation, view_features
 from concepts.methods.protocol import Query, Reference
 from concepts.methods.systems import System
 from data_gen.files.errors import InputError
+from data_gen.images.encoders import load_encoder
 from data_gen.rows import ICT
 from data_gen.tasks.prompts import load_prompts
 from rl.policy.loading import load_policy
@@ -110,6 +113,25 @@ def test_a_folder_without_photos_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatabaseError, match="no usable photo"):
         photo_database(tmp_path / "empty")
+
+
+def test_two_folders_that_are_one_name_are_refused_and_change_nothing(photos):
+    paint(photos / "BO" / "0.png", (90, 90, 90))
+    with pytest.raises(DatabaseError, match="the folders 'BO' and 'bo' would be one concept, 'bo'"):
+        photo_database(photos)
+    assert not (photos / "database.json").exists()
+    (photos / "BO").rename(photos.parent / "BO")
+    before = photo_database(photos).path.read_bytes()
+    (photos.parent / "BO").rename(photos / "BO")
+    with pytest.raises(DatabaseError, match="rename one of them"):
+        photo_database(photos)
+    assert (photos / "database.json").read_bytes() == before
+    # A concept that was renamed keeps its photos when another folder gets its new name.
+    (photos / "BO").rename(photos.parent / "BO")
+    photo_database(photos).rename("mia", "zoe")
+    paint(photos / "zoe" / "0.png", (70, 90, 20))
+    with pytest.raises(DatabaseError, match="'mia' and 'zoe' would be one concept, 'zoe'"):
+        photo_database(photos)
 
 
 # ---- asking ----
@@ -239,9 +261,31 @@ def test_a_concept_that_cannot_be_learned_is_named_and_the_others_are_learned(le
     for file in (photos / "bo").iterdir():
         file.write_bytes(b"no photo")
     assert [cost.name for cost in assistant.learn()] == ["Kim-Lou", "mia"]
-    assert "none of whose photos opens" in assistant.skipped.line()
-    assert "bo" in assistant.skipped.line()
+    assert assistant.skipped.line().endswith("none of whose photos opens: not an image (bo)")
     assert assistant.ask(photos / "mia" / "0.png", max_new_tokens=2).names == ["mia"]
+
+
+def test_a_concept_whose_photos_broke_is_left_out_of_answers_and_thresholds(
+    photos, policy, policy_dir, encoder
+):
+    retrieval = RetrievalSettings(encoder=encoder, regions=None, k=3, cache=str(photos / "cache"))
+    assistant = Assistant(
+        System("mine", str(policy_dir), retrieval), photo_database(photos), load=lambda: policy
+    )
+    (photos / "mia" / "0.png").write_bytes(b"no photo")  # the others still open
+    for file in (photos / "bo").iterdir():
+        file.write_bytes(b"no photo")
+    for _ in range(2):  # counted once
+        answer = assistant.ask(photos / "mia" / "1.png", "Are <bo> and <mia> here?", 2)
+        assert {one.name for one in answer.concepts} == {"Kim-Lou", "mia"}
+        assert "mia" in answer.names
+    assert assistant.skipped["concept none of whose photos opens: not an image"] == 1
+    found = assistant.calibrate()
+    assert found.n_positives == 1 + 2, "mia's third photo, and two of Kim-Lou's"
+    with pytest.raises(InputError, match="no photo of 'bo' can be used .*not an image"):
+        assistant.method.reference("bo")
+    paint(photos / "bo" / "0.png", COLOURS["bo"])
+    assert "bo" in assistant.ask(photos / "mia" / "1.png", "Is <bo> here?", 2).names
 
 
 def test_what_another_policy_learned_is_named_and_learned_again(learner, tmp_path, capsys):
@@ -305,12 +349,14 @@ def test_nothing_of_a_forgotten_concept_is_left(learner, photos, policy, policy_
     retrieval = RetrievalSettings(encoder=encoder, regions=None, cache=str(cache))
     shown = Assistant(System("s", str(policy_dir), retrieval), own, load=lambda: policy)
     shown.who(photos / "bo" / "0.png")
+    own_photos = [own.image_path(image) for image in own.concepts()["bo"].images]
+    view_features(load_encoder(encoder), own_photos, 2, Augmentation(), cache)  # as of heads
     before = [path for path in (*own.root.rglob("*"), *cache.rglob("*")) if path.is_file()]
     (gone,) = forget(own, ["BO"], [cache])
-    assert (gone.name, gone.n_learned, gone.n_pictures, gone.n_vectors) == ("bo", 1, 3, 3)
+    assert (gone.name, gone.n_learned, gone.n_pictures, gone.n_vectors) == ("bo", 1, 3, 3 + 6)
     assert gone.photos == ()
     left = [path for path in (*own.root.rglob("*"), *cache.rglob("*")) if path.is_file()]
-    assert len(before) - len(left) == 2 + 3 + 3
+    assert len(before) - len(left) == 2 + 3 + 9
     for path in left:
         assert "bo" not in path.stem.split("-")
         assert b'"bo"' not in path.read_bytes() and b"<bo>" not in path.read_bytes()
@@ -327,6 +373,25 @@ def test_shared_pictures_stay_and_unknown_names_touch_nothing(learner, photos):
         forget(own, ["bo", "who"])
     (gone,) = forget(own, ["bo"])
     assert gone.n_pictures == 0 and own.image_path(own.concepts()["twin"].images[0]).exists()
+
+
+def test_what_is_left_of_a_concept_without_a_usable_entry_can_be_forgotten(learner, photos):
+    own = photo_database(photos, photos.parent / "own" / "database.json")
+    learner(own).learn()
+    (copy,) = [own.image_path(image) for image in own.concepts()["bo"].images[:1]]
+    for image in own.concepts()["mia"].images[1:]:
+        own.image_path(image).unlink()
+    content = json.loads(own.path.read_bytes())
+    content["concept_dict"]["<mia>"]["info"] = 3  # no usable entry
+    del content["concept_dict"]["<bo>"]  # by hand
+    own.path.write_text(json.dumps(content))
+    assert list(own.concepts()) == ["Kim-Lou"]
+    mia, bo = forget(own, ["mia", "BO"])
+    assert (mia.name, mia.n_learned, mia.n_pictures) == ("mia", 1, 1)
+    assert (bo.n_learned, bo.n_pictures) == (1, 0) and copy.exists(), "nobody says whose it is"
+    assert list(json.loads(own.path.read_bytes())["concept_dict"]) == ["<Kim-Lou>"]
+    with pytest.raises(DatabaseError, match="no concept 'mia'; it holds Kim-Lou"):
+        forget(own, ["mia"])
 
 
 def test_what_depends_on_its_name_is_learned_again_after_a_renaming(learner, monkeypatch):

@@ -133,7 +133,7 @@ def test_no_usable_reference_is_an_error(owned, encoder, tmp_path):
         ({"encode": "x"}, "unknown key 'encode'"),
         ({"k": 2}, "retrieval.encoder is missing"),
         ({"encoder": "x", "k": 0}, "not 0"),
-        ({"encoder": "x", "verify": 2}, "not 2"),
+        ({"encoder": "x", "verify": 0.5}, "'verify' is 'gate' in the settings of the method now"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(given, sentence):
@@ -172,12 +172,13 @@ def test_retrieved_references_stand_in_the_prompt(finder, owned):
 
 
 def test_the_size_of_a_query_is_that_of_its_row(finder):
-    asked = InContext(must_not_load, write, finder=finder, verify=0.5)
+    gated = InContextSettings(gate=0.5)
+    asked = InContext(must_not_load, write, finder=finder, settings=gated)
     for row in tiny_rows(3, text_only=1):
         assert asked.query_size(query_of_row(row)) == row_size(row)
     query = ask("blue")
     (row,), _ = InContext(list, write, finder=finder).rows([query])
-    assert asked.query_size(query) == row_size(row), "nothing is verified yet"
+    assert asked.query_size(query) == row_size(row), "the gate comes later"
     assert row_size(row)[0] == 3
 
 
@@ -191,7 +192,11 @@ def test_references_that_the_policy_does_not_confirm_are_dropped(finder, monkeyp
     said = {"mia": 0.9, "bo": 0.3, "kim": 0.1}
     asked_of = believes(monkeypatch, said)
     asked = InContext(
-        lambda: ("model", "processor"), write, finder=finder, verify=threshold, batch_size=3
+        lambda: ("model", "processor"),
+        write,
+        finder=finder,
+        settings=InContextSettings(gate=threshold),
+        batch_size=3,
     )
     (row,), (concepts,) = asked.rows([ask("blue", k=3)])
     assert {one.name: one.p for one in concepts} == said
@@ -338,7 +343,8 @@ def test_replies_are_those_of_the_rows(policy):
 
 def test_replies_say_which_concepts_were_used(policy, finder):
     kept, dropped = (
-        InContext(lambda: policy, write, finder=finder, verify=verify) for verify in (0, 1)
+        InContext(lambda: policy, write, finder=finder, settings=InContextSettings(gate=gate))
+        for gate in (0, 1)
     )
     alone = InContext(lambda: policy, write)
     query = ask("blue")

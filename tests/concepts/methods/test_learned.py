@@ -73,12 +73,14 @@ def test_a_picture_painted_over_is_another_picture(place):
 
 @pytest.mark.parametrize("ending", [".safetensors", ".json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"\x08\0\0\0\0\0\0\0{}      ", b"[1]", None])
-def test_damaged_and_half_written_files_do_not_count(place, ending, content):
+def test_damaged_and_half_written_files_are_named_and_do_not_count(place, ending, content, capsys):
     kept = store(place)
     kept.save(BO, vectors(), {})
     file = next((place / "yollava").glob(f"*{ending}"))
     file.unlink() if content is None else file.write_bytes(content)
     assert store(place).load(BO) is None
+    gone = content is None and ending == ".json"  # nothing says that there was something
+    assert capsys.readouterr().out.endswith("it is learned again\n") is not gone
     kept.save(BO, vectors(), {})
     assert store(place).load(BO) is not None
 

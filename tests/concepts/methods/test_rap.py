@@ -133,6 +133,7 @@ def test_settings_that_came_later_leave_earlier_digests_as_they_were(settings):
         settings
     )
     assert settings_digest(settings) != settings_digest(replace(settings, per_region=3))
+    assert '"verify": null' in settings_digest(settings), "as when it was a setting"
 
 
 def test_learning_is_encoding(database, settings):

@@ -26,6 +26,7 @@ from data_gen.files.system_files import is_system_name, is_system_path
         "./.ipynb_checkpoints/rows-checkpoint.parquet",
         ".Trash-1000/files/01.jpg",
         "Recently Deleted/01.jpg",
+        "database.json.learned/yollava/bo.json",
     ],
 )
 def test_what_systems_leave(path):
@@ -42,6 +43,7 @@ def test_what_systems_leave(path):
         "thumb/01.jpg",
         "./a.jpg",
         "lost/1.jpg",
+        "learned/1.jpg",
     ],
 )
 def test_what_people_call_their_things(path):

@@ -11,6 +11,7 @@ from concepts.methods.myvlm.heads import HeadSettings, hard_negatives, learn_hea
 from concepts.methods.myvlm.views import Augmentation, opened, view, view_features
 from data_gen.files.errors import InputError
 from data_gen.images.encoders import load_encoder
+from data_gen.images.features import content_key, forget_features
 from tests.concepts.tiny_encoders import save_dinov2
 
 QUICK = HeadSettings(steps=80, learning_rate=0.05, clip=1.0)
@@ -102,7 +103,8 @@ def test_features_of_views_are_encoded_once(picture, tmp_path):
     encoder = load_encoder(str(save_dinov2(tmp_path / "dinov2")))
     picture.save(tmp_path / "a.png")
     cache, how = tmp_path / "cache", Augmentation()
-    found = view_features(encoder, [tmp_path / "a.png", picture], 3, how, cache)
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    found = view_features(encoder, [tmp_path / "a.png", tmp_path / "b.png"], 3, how, cache)
     assert found.shape == (2, 3, encoder.dim)
     assert np.allclose(np.linalg.norm(found, axis=-1), 1, atol=1e-5)
     np.testing.assert_array_equal(found[0], found[1])  # by content, not by path
@@ -113,10 +115,15 @@ def test_features_of_views_are_encoded_once(picture, tmp_path):
     def never(images):
         raise AssertionError("encoded again")
 
-    again = view_features(replace(encoder, images=never), [picture], 3, how, cache)
-    np.testing.assert_array_equal(again[0], found[0])
-    with pytest.raises(AssertionError, match="again"):  # another rotation is another view
-        view_features(replace(encoder, images=never), [picture], 3, Augmentation(rotation=5), cache)
+    kept, file = replace(encoder, images=never), tmp_path / "b.png"
+    np.testing.assert_array_equal(view_features(kept, [file], 3, how, cache)[0], found[0])
+    for changed in (Augmentation(rotation=5), Augmentation(flip=0)):  # other views
+        with pytest.raises(AssertionError, match="again"):
+            view_features(kept, [file], 3, changed, cache)
+    with pytest.raises(AssertionError, match="again"):
+        view_features(kept, [picture], 1, how, cache)  # of an opened image nothing is kept
+    assert forget_features(cache, [content_key(file)]) == 3
+    assert not [path for path in cache.rglob("*") if path.is_file()]
 
 
 # ---- faces ----

@@ -129,7 +129,9 @@ def test_the_base_writes_fingerprints_that_are_kept_beside_the_database(learned,
     assert "learned again" not in capsys.readouterr().out
 
 
-def test_a_fingerprint_that_is_none_is_the_owners_words_and_counted(policy, database, monkeypatch):
+def test_a_fingerprint_that_is_none_is_named_counted_and_the_owners_words(
+    policy, database, monkeypatch, capsys
+):
     asked = says(monkeypatch, lambda row: "I see a toy." if NAMES[0] in spoken(row) else "{")
     r2p = make(lambda: policy, database, keep=False)
     r2p.learn(list(database.concepts().values()))
@@ -141,6 +143,8 @@ def test_a_fingerprint_that_is_none_is_the_owners_words_and_counted(policy, data
     known = r2p.fingerprint(NAMES[0])
     toy = TOYS[NAMES[0]]
     assert known.problem == "no JSON object" and toy.colour in known.fingerprint.general
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 4 and f"{NAMES[0]!r} cannot be read (no JSON object)" in "".join(said)
 
 
 def test_what_a_policy_writes_holds_no_place_of_an_image(policy, database, monkeypatch):

@@ -242,7 +242,7 @@ def test_what_is_retrieved_is_used_if_it_was_learned_and_recognized(
             ]
 
     query = Query("q", ICT, "Describe it.", negatives[0], None)
-    _, (evidence,) = method(finder=Finds()).rows([query])
+    _, (evidence,) = method(finder=Finds(), settings=replace(QUICK, least=0)).rows([query])
     assert [(e.name, e.similarity, e.used) for e in evidence] == [
         ("mia", 0.9, True),
         ("unlearned", 0.8, False),
@@ -250,7 +250,8 @@ def test_what_is_retrieved_is_used_if_it_was_learned_and_recognized(
     ]
     p = known.recognize([(negatives[0], "mia"), (negatives[0], "bo")])
     between = sum(p) / 2
-    _, (evidence,) = method(finder=Finds(), verify=between).rows([query])
+    asked = method(finder=Finds(), settings=replace(QUICK, least=between))
+    _, (evidence,) = asked.rows([query])
     assert [one.used for one in evidence] == [p[0] >= between, False, p[1] >= between]
     assert [one.p for one in evidence] == [p[0], None, p[1]]
 
