@@ -30,6 +30,7 @@ from rl.finite import FiniteMixin
 from rl.policy.loading import suppress_vision_tokens, trainable_parameters
 from rl.run_log import CompletionLog, Scored, completion_rows, read_completions, transcript
 from rl.sampler import GroupSampler, pairs_of, plain_row, row_types
+from rl.sharing.scoring import completions_alone
 from rl.sharing.sharing import Sharing
 from rl.vllm.check import VllmCheck
 from rl.vllm.engine import Engine, engine_in_trl
@@ -295,8 +296,8 @@ class PolicyTrainer(
         self._log_completions(advantages)
         return output
 
-    # Why: the prompt of a group goes through the model once. Equal to: TRL's pass over whole
-    # sequences, within `rl.sharing.sharing.TOLERANCE`.
+    # Why: the prompt of a group goes through the model once, and the LM head leaves it out. Equal
+    # to: TRL's pass over whole sequences, within `rl.sharing.sharing.TOLERANCE`.
     def _get_per_token_logps_and_entropies(
         self,
         model,
@@ -352,18 +353,19 @@ class PolicyTrainer(
             or any(value is not None for value in others.values())
         ):
             return usual(input_ids, attention_mask, fields, num_images)
-        logps, entropies = self.sharing.log_probabilities(
-            model,
-            lambda *rows: usual(*rows)[:2],
-            input_ids,
-            attention_mask,
-            logits_to_keep,
-            fields,
-            num_images,
-            batch_size or input_ids.size(0),
-            self.accelerator.autocast,
-            compute_entropy,
-        )
+        with completions_alone():
+            logps, entropies = self.sharing.log_probabilities(
+                model,
+                lambda *rows: usual(*rows)[:2],
+                input_ids,
+                attention_mask,
+                logits_to_keep,
+                fields,
+                num_images,
+                batch_size or input_ids.size(0),
+                self.accelerator.autocast,
+                compute_entropy,
+            )
         return logps, entropies, None
 
     # Why: the one place that has rewards, rows and completions, gathered from all processes, for

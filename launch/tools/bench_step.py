@@ -4,14 +4,17 @@
     byname bench_step --model PATH --cases tasks # any policy, some of the cases
     byname bench_step --model qwen2_5_vl_3b_random --cases large --dtype bfloat16   # a GPU
     byname bench_step --peak                     # peak memory, each trainer by itself
+    byname bench_step --join runs/speed_g runs/speed_prompts   # one table of several runs
 
 Writes ``speed.json``, ``speed.md`` and ``speed.png`` to ``--out``. Times are medians of
-``--rounds`` steps after two for warming up, stock and ours by turns; in brackets the 95 % interval
-of the ratios of paired steps (``--rounds 20`` for narrow ones). What a pass was predicted to
-cost (``rl/sharing/cost.py``) stands beside what it did cost; the line at the end is the best fit of
-that prediction's constants to this run (``--share on`` for all cases). On a CPU give it one thread,
-as training does per process: the trainers take turns in two threads, whose helpers get in each
-other's way.
+``--rounds`` steps after two for warming up, stock and ours by turns; × is the median of the ratios
+of paired steps, in brackets its 95 % interval (``--rounds 20`` for narrow ones). What a pass was
+predicted to cost (``rl/sharing/cost.py``) stands beside what it did cost. The lines at the end say
+which cases are slower than stock, how far the prediction is off, with intervals, and which
+constants would fit best (``--share on`` for all cases). ``--join`` measures nothing: it does all
+that anew from the ``speed.json`` of earlier runs on one machine. On a CPU give it one thread, as
+training does per process: the trainers take turns in two threads, whose helpers get in each other's
+way.
 """
 
 import json
@@ -26,34 +29,18 @@ import torch
 from transformers import AutoConfig
 
 from data_gen.files.errors import InputError
-from data_gen.files.files import refuse_no_folder, refuse_other_json, write_json
+from data_gen.files.files import refuse_no_folder, refuse_other_json, write_json, write_text
 from data_gen.files.sentences import next_commands
 from data_gen.files.settings import read_settings
 from data_gen.toybox.weights import local_weights
 from rl.policy.loading import load_policy, refuse_missing
-from rl.sharing.cost import (
-    MAX_COST_RATIO,
-    OVERHEAD,
-    ForwardPass,
-    predicted_ratio,
-    prices_of,
-)
+from rl.sharing.cost import MAX_COST_RATIO, ForwardPass, predicted_ratio, prices_of
+from rl.sharing.scoring import scores_all
 from rl.speed.compare import PHASES, compare
+from rl.speed.kept import join, read
 from rl.speed.random_policy import save_qwen2_5_vl_3b_random
-from rl.speed.report import (
-    draw,
-    fit_line,
-    fitted,
-    line,
-    table_of,
-)
-from rl.speed.workload import (
-    Shape,
-    bound,
-    costs,
-    image_price,
-    prompt_length,
-)
+from rl.speed.report import draw, errors_table, line, prediction, summary, table_of
+from rl.speed.workload import Shape, bound, image_price, prompt_length
 from rl.trainer import TrainerOptions
 
 BASE = Shape()
@@ -91,6 +78,9 @@ CASES = {
         )
     },
 }
+SINGLE = {name: kind for kind, cases in CASES.items() for name in cases}
+"""Case -> the kind that it is of."""
+
 MODELS = {"tiny": "toybox_base"}
 RANDOM_3B = "qwen2_5_vl_3b_random"
 
@@ -104,7 +94,7 @@ class BenchStepSettings:
     )
     cases: list[str] = field(
         default_factory=lambda: [k for k in CASES if k not in ("pictures", "large")],
-        metadata={"help": f"Of {', '.join(CASES)}."},
+        metadata={"help": f"Of {', '.join(CASES)}; or single ones, such as 'G 16'."},
     )
     dtype: Literal["float32", "bfloat16"] = field(
         default="float32", metadata={"help": "Of the weights."}
@@ -113,8 +103,14 @@ class BenchStepSettings:
         default="auto",
         metadata={"help": "Whether our trainer shares prompts: where it pays, or always."},
     )
-    rounds: int = field(default=5, metadata={"help": "Steps that are timed."})
+    rounds: int = field(
+        default=7, metadata={"help": "Steps that are timed; six or more for an interval."}
+    )
     out: str = field(default="runs/speed", metadata={"help": "Output directory."})
+    join: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Output directories of earlier runs, to make one table of."},
+    )
     peak: bool = field(default=False, metadata={"help": "Measure peak memory instead."})
     one: list[str] | None = field(
         default=None,
@@ -124,8 +120,13 @@ class BenchStepSettings:
     )
 
     def __post_init__(self):
-        if unknown := [case for case in self.cases if case not in CASES]:
-            raise InputError(f"cases must be of {', '.join(CASES)}, not {unknown[0]!r}")
+        if unknown := [case for case in self.cases if case not in CASES and case not in SINGLE]:
+            raise InputError(
+                f"cases must be of {', '.join(CASES)}, or single ones of {', '.join(SINGLE)}, not "
+                f"{unknown[0]!r}"
+            )
+        if self.rounds < 1:
+            raise InputError(f"rounds must be at least 1, not {self.rounds}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -164,6 +165,13 @@ def run(args: BenchStepSettings) -> None:
         refuse_other_json(out / "memory.json", {"model", "peaks"}, ["memory.md"])
     else:
         refuse_other_json(out / "speed.json", {"model", "results"}, ["speed.md", "speed.png"])
+    if args.join:
+        on, results = join([read(Path(folder) / "speed.json") for folder in args.join])
+        out.mkdir(parents=True, exist_ok=True)
+        keep(on, results, out)
+        print(table_of(results))
+        tell(on, results, out)
+        return
     if args.model != RANDOM_3B:
         refuse_missing(args.model)
     out.mkdir(parents=True, exist_ok=True)
@@ -182,29 +190,49 @@ def run(args: BenchStepSettings) -> None:
         (out / "memory.md").write_text(table + "\n")
         print(table)
         return
-    results = []
-    for kind in args.cases:
-        for name, shape in CASES[kind].items():
-            found = measure(args.model, shape, args.rounds, args.share, args.dtype)
-            results.append({"kind": kind, "case": name, **found})
-            print(line(results[-1]), flush=True)
-            (out / "speed.json").write_text(
-                json.dumps(
-                    {
-                        "model": args.model,
-                        "dtype": args.dtype,
-                        "device": device(),
-                        "torch": torch.__version__,
-                        "threads": torch.get_num_threads(),
-                        "fit": fitted(results),
-                        "results": results,
-                    },
-                    indent=1,
-                )
-            )
-    text = f"{table_of(results)}\n{device()}, {args.dtype}. {fit_line(results)}\n"
-    (out / "speed.md").write_text(text)
-    print(fit_line(results))
+    on = {
+        "model": args.model,
+        "dtype": args.dtype,
+        "device": device(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    results: list[dict] = []
+    for kind, name in chosen(args.cases):
+        found = measure(args.model, CASES[kind][name], args.rounds, args.share, args.dtype)
+        results.append({"kind": kind, "case": name, **found})
+        print(line(results[-1]), flush=True)
+        keep(on, results, out)
+    tell(on, results, out)
+
+
+def chosen(cases: list[str]) -> list[tuple[str, str]]:
+    """(kind, case) of all that is asked for, each once."""
+    found = [
+        (kind, name)
+        for case in cases
+        for kind, name in (
+            [(case, name) for name in CASES[case]] if case in CASES else [(SINGLE[case], case)]
+        )
+    ]
+    return list(dict.fromkeys(found))
+
+
+def keep(on: dict, results: list[dict], out: Path) -> None:
+    """Write the JSON file: on what was measured, what was measured, how far predictions are off."""
+    write_json(out / "speed.json", {**on, "prediction": prediction(results), "results": results})
+
+
+def tell(on: dict, results: list[dict], out: Path) -> None:
+    """Write tables and curves; print what they come to."""
+    parts = [
+        table_of(results),
+        f"{on['device']}, {on['dtype']}.\n",
+        errors_table(results),
+        summary(results),
+    ]
+    write_text(out / "speed.md", "\n".join(part for part in parts if part) + "\n")
+    print(summary(results))
     draw(results, out / "speed.png")
     print(f"wrote {out}/speed.json, speed.md and speed.png")
     print(next_commands(["cat", f"{out}/speed.md"]))
@@ -223,7 +251,7 @@ def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> di
     found = {
         name: {
             "seconds": {phase: run.median(phase) for phase in PHASES},
-            "steps": {phase: run.seconds[phase] for phase in ("step", "loss")},
+            "steps": {phase: run.seconds[phase] for phase in PHASES},
             "tokens": run.tokens,
             "images": run.images,
             "loss": run.losses[-1],
@@ -232,18 +260,16 @@ def measure(model: str, shape: Shape, rounds: int, share: str, dtype: str) -> di
     }
     groups = [list(range(i * shape.G, (i + 1) * shape.G)) for i in range(shape.prompts)]
     config = AutoConfig.from_pretrained(local_weights(model))
-    prices, image = prices_of(config), image_price(config, shape.image_px)
-    cost = costs(shape, prompt, prices, image)
     whole = [ForwardPass(groups, prompt, shape.completion)]
-    ratio = predicted_ratio(whole, prompt, shape.completion, prices)
-    shared = share == "on" or ratio <= MAX_COST_RATIO
+    ratio = predicted_ratio(whole, prompt, shape.completion, prices_of(config))
+    on = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return {
         "shape": {**asdict(shape), "prompt": prompt},
         "bound": bound(shape, prompt),
-        "prices": asdict(prices),
-        "image_price": image,
-        "shared": shared,
-        "predicted": (OVERHEAD + cost["stock"]) / (OVERHEAD + cost["ours"]) if shared else 1.0,
+        "prices": asdict(prices_of(config, attention=1.0)),
+        "image_price": image_price(config, shape.image_px),
+        "stock_scores_all": scores_all(on),
+        "shared": share == "on" or ratio <= MAX_COST_RATIO,
         **found,
     }
 

@@ -11,6 +11,10 @@ import torch
 OVERHEAD = 50.0
 """Fixed cost of a forward pass, in tokens: measured by ``byname bench_step`` on one thread."""
 
+ATTENTION = 1.0
+"""How many times dearer a multiplication of attention is than one of the linear layers: measured in
+the same way."""
+
 MAX_COST_RATIO = 0.9
 """Prompts are shared where the predicted cost is at most this part of the unshared cost."""
 
@@ -56,11 +60,16 @@ class Prices:
     scored: float
 
 
-def prices_of(config) -> Prices:
-    """The :class:`Prices` of a model, from the shapes in its config."""
+def prices_of(config, attention: float | None = None) -> Prices:
+    """The :class:`Prices` of a model, from the shapes in its config.
+
+    Args:
+        attention: in place of :data:`ATTENTION`; 1 counts multiplications.
+    """
     text, token = config.get_text_config(), token_work(config)
+    dearer = ATTENTION if attention is None else attention
     return Prices(
-        pair=2 * text.num_hidden_layers * _width(text) / token,
+        pair=dearer * 2 * text.num_hidden_layers * _width(text) / token,
         scored=text.hidden_size * text.vocab_size / token,
     )
 

@@ -1,52 +1,47 @@
-"""The measurements as a table, as three curves, and with a fit of the predicted cost."""
+"""The measurements as tables, as three curves, and how far the prediction was off."""
 
-import math
-import statistics
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
-from rl.sharing.cost import OVERHEAD, Prices
-from rl.speed.workload import Shape, costs, fit
-
-
-def faster(result: dict, phase: str) -> float:
-    """Stock's time for a phase over ours."""
-    return result["stock"]["seconds"][phase] / max(result["ours"]["seconds"][phase], 1e-9)
-
-
-def between(result: dict, phase: str) -> tuple[float, float] | None:
-    """95 % interval of how many times faster ours is, from the ratios of n paired steps; ``None``
-    for fewer than three. Ratios are taken as log-normal, their spread as known (z = 1.96)."""
-    pairs = zip(*(result[name]["steps"][phase] for name in ("stock", "ours")), strict=True)
-    logs = [math.log(stock / ours) for stock, ours in pairs if stock > 0 and ours > 0]
-    if len(logs) < 3:
-        return None
-    mean, error = statistics.mean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
-    return math.exp(mean - 1.96 * error), math.exp(mean + 1.96 * error)
+from rl.speed.pairs import between, faster, ratios, slower_line
+from rl.speed.prediction import (
+    AIM,
+    LONG,
+    Constants,
+    Errors,
+    errors_in_use,
+    errors_left_out,
+    errors_of,
+    fit,
+    long_prompt,
+    predicted,
+)
 
 
 def line(result: dict) -> str:
     """One row of the table."""
     stock, ours, least = result["stock"], result["ours"], result["bound"]
-    shown = {}
-    for phase in ("step", "loss"):
-        interval = between(result, phase)
-        shown[phase] = f"{faster(result, phase):.2f}"
-        shown[phase] += f" ({interval[0]:.2f}-{interval[1]:.2f})" if interval else ""
+    step, loss, generation = (times(result, phase) for phase in ("step", "loss", "generation"))
     return (
-        f"| {result['case']} | {stock['seconds']['step']:.2f} | {shown['step']} | "
-        f"{shown['loss']} | {result['predicted']:.2f} | "
-        f"{faster(result, 'generation'):.2f} | "
+        f"| {result['case']} | {stock['seconds']['step']:.2f}, {ours['seconds']['step']:.2f} | "
+        f"{step} | {loss} | {predicted(result):.2f} | {generation} | "
         f"{stock['tokens']} / {ours['tokens']} / {least['tokens']} | "
         f"{stock['images']} / {ours['images']} / {least['images']} |"
     )
 
 
+def times(result: dict, phase: str) -> str:
+    """How many times faster a phase is, with the 95 % interval of paired steps."""
+    interval = between(ratios(result, phase))
+    told = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
+    return f"{faster(result, phase):.2f}{told}"
+
+
 def table_of(results: list[dict]) -> str:
-    """Markdown table: stock's step in seconds, how many times faster ours is (with 95 % intervals
-    of paired steps), tokens and images."""
+    """Markdown table: steps in seconds, how many times faster ours is (with 95 % intervals of
+    paired steps), what was predicted of the loss, tokens and images."""
     head = (
-        "| case | stock step, s | step × | loss × | predicted × | generation × "
+        "| case | step, s: stock, ours | step × | loss × | predicted × | generation × "
         "| tokens stock / ours / least | images through the tower |"
     )
     return "\n".join([head, "|" + "---|" * 8, *map(line, results)]) + "\n"
@@ -82,44 +77,67 @@ def draw(results: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def fitted(results: list[dict]) -> dict:
-    """The overhead and the price of attention that fit this run best, and how wrong predictions
-    with those in use were."""
-    points = []
-    for r in results:
-        shape, prices = Shape(**r["shape"]), Prices(**r["prices"])
-        whole = costs(shape, shape.prompt, prices, r["image_price"])
-        rest = costs(shape, shape.prompt, replace(prices, pair=0.0), r["image_price"])
-        for name in ("stock", "ours") if r["shared"] else ("stock",):
-            points.append((r[name]["seconds"]["loss"], rest[name], whole[name] - rest[name]))
-    errors = {r["case"]: r["predicted"] / faster(r, "loss") - 1 for r in results if r["shared"]}
-    long = [
-        errors[r["case"]]
-        for r in results
-        if r["shared"] and r["shape"]["prompt"] >= 4 * r["shape"]["completion"]
-    ]
-    overhead, attention = fit(points) if len(points) > 3 else (None, None)
-    return {
-        "overhead": overhead,
-        "attention": attention,
-        "errors": errors,
-        "median_error": statistics.median(map(abs, errors.values())) if errors else None,
-        "largest_error_long_prompts": max(map(abs, long)) if long else None,
-    }
+def errors_table(results: list[dict]) -> str:
+    """Markdown table of the prediction's errors: with the constants in use, and with those that the
+    other cases give. Empty where no case shares."""
+    used, left_out = errors_in_use(results), errors_left_out(results)
+    lines = []
+    for result in results:
+        if result["case"] in used:
+            case, told = result["case"], left_out.get(result["case"])
+            lines.append(
+                f"| {case} | {'yes' if long_prompt(result) else 'no'} | {times(result, 'loss')} | "
+                f"{predicted(result):.2f} | {used[case]:+.0%} | "
+                f"{'–' if told is None else f'{told:+.0%}'} |"
+            )
+    head = f"| case | P >= {LONG} C | loss × | predicted × | error | error, fitted to the others |"
+    return "\n".join([head, "|" + "---|" * 6, *lines]) + "\n" if lines else ""
 
 
-def fit_line(results: list[dict]) -> str:
-    """:func:`fitted` in a sentence."""
-    found = fitted(results)
-    text = "Too few cases to fit."
-    if found["overhead"] is not None:
-        text = (
-            f"Best fit: an overhead of {found['overhead']:.0f} tokens (used: {OVERHEAD:.0f}), and "
-            f"attention at {found['attention']:.1f} times the price that is used."
+def prediction(results: list[dict]) -> dict:
+    """The constants in use and those that fit these cases best, and how far both are off; for the
+    JSON file."""
+    best = fit(results)
+    found: dict = {"used": asdict(Constants()), "fitted": asdict(best) if best else None}
+    for name, errors in (("used", errors_in_use(results)), ("left_out", errors_left_out(results))):
+        found[f"errors_{name}"] = errors
+        for kind, of in _KINDS.items():
+            told = errors_of(results, errors, of)
+            found[f"errors_{name}_{kind}"] = told._asdict() if told else None
+    return found
+
+
+def summary(results: list[dict]) -> str:
+    """Sentences: which cases are slower than stock, how far the prediction is off, which constants
+    would fit best."""
+    lines = [slower_line(results)]
+    used, left_out = errors_in_use(results), errors_left_out(results)
+    for name, errors in (("constants in use", used), ("constants fitted to the others", left_out)):
+        parts = [
+            f"{title} {_told(told)}"
+            for kind, title in (("long", f"P >= {LONG} C:"), ("short", "others:"))
+            if (told := errors_of(results, errors, _KINDS[kind]))
+        ]
+        if parts:
+            lines.append(f"Error of the prediction, {name}: {'; '.join(parts)}.")
+    best, now = fit(results), Constants()
+    if best is None:
+        lines.append("Too few cases to fit.")
+    else:
+        lines.append(
+            f"Best fit (in use): an overhead of {best.overhead:.0f} tokens ({now.overhead:.0f}), "
+            f"attention at {best.attention:.2f} ({now.attention:.2f}) and images at "
+            f"{best.images:.2f} ({now.images:.2f}) times what counting says."
         )
-    if found["median_error"] is not None:
-        text += f" Prediction off by {found['median_error']:.0%} (median of shared cases)"
-        if found["largest_error_long_prompts"] is not None:
-            text += f", by {found['largest_error_long_prompts']:.0%} at most where P >= 4 C"
-        text += "."
-    return text
+    return "\n".join(lines)
+
+
+_KINDS = {"long": long_prompt, "short": lambda result: not long_prompt(result)}
+
+
+def _told(errors: Errors) -> str:
+    low, high = errors.interval
+    return (
+        f"median {errors.median:.0%} [{low:.0%}, {high:.0%}] over {errors.cases} cases, "
+        f"{errors.within} of them within {AIM:.0%}, at most {errors.largest:.0%} ({errors.worst})"
+    )

@@ -3,19 +3,13 @@
 import random
 from dataclasses import dataclass
 
-import numpy
 from datasets import Dataset
 
 from data_gen.rows import FEATURES
 from data_gen.toybox.rows import ToyboxSettings, draw_identities
 from data_gen.toybox.scene import compose
 from rl.policy.loading import load_processor
-from rl.sharing.cost import (
-    Prices,
-    packed_cost,
-    token_work,
-    unshared_cost,
-)
+from rl.sharing.cost import token_work
 
 
 @dataclass
@@ -117,38 +111,3 @@ def image_price(config, px: int) -> float:
     each = 4 * vision.hidden_size**2 + 3 * vision.hidden_size * vision.intermediate_size
     work = vision.depth * patches * (each + 2 * patches * vision.hidden_size)
     return work / token_work(config) / 3
-
-
-def costs(shape: Shape, prompt: int, prices: Prices, image: float) -> dict[str, float]:
-    """Costs of the loss's pass in tokens, stock's and ours; ours has the image features cached.
-
-    Args:
-        prompt: tokens of a prompt.
-        image: cost of an image, from :func:`image_price`.
-    """
-    rows = shape.prompts * shape.G
-    return {
-        "stock": unshared_cost(rows, prompt, shape.completion, prices)
-        + rows * shape.images * image,
-        "ours": packed_cost(shape.prompts, shape.G, prompt, shape.completion, prices),
-    }
-
-
-def fit(measured: list[tuple[float, float, float]]) -> tuple[float, float]:
-    """Fit :data:`rl.sharing.cost.OVERHEAD` and the price of attention to n >= 3 measured passes.
-
-    Least squares of the relative error of seconds = u (overhead + cost + factor x attention).
-
-    Args:
-        measured: (seconds, cost in tokens without attention, cost of attention in tokens) each.
-
-    Returns:
-        The overhead in tokens, and the factor by which attention is dearer than it was counted;
-        both at least 0.
-    """
-    seconds, cost, attention = (
-        numpy.array(column, float) for column in zip(*measured, strict=True)
-    )
-    matrix = numpy.stack([1 / seconds, cost / seconds, attention / seconds], axis=1)
-    start, unit, dearer = numpy.linalg.lstsq(matrix, numpy.ones_like(seconds), rcond=None)[0]
-    return max(float(start / unit), 0.0), max(float(dearer / unit), 0.0)

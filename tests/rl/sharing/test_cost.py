@@ -81,6 +81,7 @@ def test_prices_of_the_paper_s_model():
     text = Qwen2_5_VLConfig().text_config
     text.hidden_size, text.num_hidden_layers, text.intermediate_size = 3584, 28, 18944
     text.num_attention_heads, text.num_key_value_heads, text.vocab_size = 28, 4, 152064
-    prices = prices_of(text)
+    prices = prices_of(text, attention=1.0)
     assert 1 / prices.pair == pytest.approx(32_500, rel=0.01)  # keys as dear as a token's layers
     assert prices.scored == pytest.approx(0.0835, rel=0.01)  # 545 M of 6.53 G
+    assert prices_of(text, attention=3.0).pair == pytest.approx(3 * prices.pair)

@@ -1,20 +1,30 @@
 """Timing beside stock TRL: what is measured, predicted and reported."""
 
+from dataclasses import asdict, astuple, replace
 from itertools import product
+from math import comb
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl.sharing.cost import Prices, unshared_cost
+from rl.sharing.cost import Prices
 from rl.speed.compare import PHASES, compare
-from rl.speed.report import between, fitted, table_of
-from rl.speed.workload import (
-    Shape,
-    bound,
+from rl.speed.pairs import between, ratios, slower_line
+from rl.speed.prediction import (
+    Constants,
+    error,
+    errors_left_out,
+    errors_of,
     fit,
-    prompt_length,
+    long_prompt,
+    not_negative,
+    predicted,
+    works,
 )
+from rl.speed.report import summary, table_of
+from rl.speed.workload import Shape, bound, prompt_length
 from rl.trainer import TrainerOptions
 
 
@@ -35,55 +45,125 @@ def test_both_trainers_are_measured_on_the_same_step(policy_path):
     assert stock.tokens > 3 * ours.tokens
 
 
-@given(st.floats(0, 500), st.floats(1e-6, 1e-3), st.floats(0.1, 5))
-def test_a_fit_finds_the_constants_behind_the_times(overhead, unit, dearer):
-    without, counted = Prices(pair=0, scored=0.4), Prices(pair=1e-3, scored=0.4)
-    measured = []
-    for p, c in product((60, 500, 2000), (2, 128)):
-        rest = unshared_cost(8, p, c, without)
-        attention = unshared_cost(8, p, c, counted) - rest
-        measured.append((unit * (overhead + rest + dearer * attention), rest, attention))
-    assert fit(measured) == (
-        pytest.approx(overhead, rel=0.01, abs=1),
-        pytest.approx(dearer, rel=0.01, abs=0.01),
-    )
+ROUNDS = 20
 
 
-@given(st.floats(0.3, 10), st.lists(st.floats(0.1, 10), min_size=3, max_size=20))
+def case(name: str, shape: Shape, times: float, *, shared: bool = True, step: float = 2.0) -> dict:
+    """A case of which our loss took a second and stock's ``times`` as long, in all rounds."""
+    counts = {"tokens": 10, "images": 1}
+    seconds = {
+        "stock": {**dict.fromkeys(PHASES, times), "step": step},
+        "ours": dict.fromkeys(PHASES, 1.0),
+    }
+    return {
+        "case": name,
+        "kind": "prompt",
+        "shape": asdict(shape),
+        "bound": counts,
+        "prices": asdict(Prices(pair=0.001, scored=0.4)),
+        "image_price": 18.0,
+        "stock_scores_all": True,
+        "shared": shared,
+        **{
+            side: {
+                "seconds": spent,
+                "steps": {phase: [s] * ROUNDS for phase, s in spent.items()},
+                **counts,
+            }
+            for side, spent in seconds.items()
+        },
+    }
+
+
+SHAPES = [
+    Shape(prompt=p, completion=c, G=g) for p, c, g in product((60, 500, 2000), (2, 128), (2, 8))
+]
+
+
+@given(st.floats(0, 500), st.floats(0, 5), st.floats(0, 5))
+def test_a_fit_finds_the_constants_behind_the_times(overhead, attention, images):
+    true = Constants(overhead, attention, images)
+    measured = [case(f"{i}", s, predicted(case("", s, 1.0), true)) for i, s in enumerate(SHAPES)]
+    found = fit(measured)
+    assert found is not None
+    assert astuple(found) == pytest.approx(astuple(true), rel=0.02, abs=0.02)
+    assert all(abs(error(each, found)) < 1e-3 for each in measured)
+    assert fit(measured[:3]) is None
+
+
+def test_the_best_solution_without_negative_parts():
+    matrix = numpy.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0]])
+    assert not_negative(matrix, numpy.array([1.0, 1.5, 2.0])) == pytest.approx([0.5, 0.5])
+    # Freely it is (3, -1): without the second it is the mean, without the first 10 / 14.
+    assert not_negative(matrix, numpy.array([2.0, 1.0, 0.0])) == pytest.approx([1.0, 0.0])
+    assert not_negative(matrix, numpy.array([-1.0, -1.0, -1.0])) == pytest.approx([0.0, 0.0])
+
+
+def test_the_lm_head_is_counted_where_it_is_applied():
+    """To whole sequences by TRL on a CPU, to completions alone by TRL on a GPU, and by us."""
+    shape = Shape(prompt=100, completion=10, G=4, prompts=2, images=1)
+    on_cpu = case("", shape, 1.0)
+    on_gpu = {**on_cpu, "stock_scores_all": False}
+    assert works(on_cpu)[0].tokens == pytest.approx(8 * 110 * 1.4)
+    assert works(on_gpu)[0].tokens == pytest.approx(8 * (110 + 10 * 0.4))
+    assert works(on_cpu)[1] == works(on_gpu)[1]
+    assert works(on_cpu)[1].tokens == pytest.approx(2 * (99 + 4 * 11) + 8 * 10 * 0.4)
+    assert works(on_cpu)[0].images == 8 * 18 and works(on_cpu)[1].images == 0
+
+
+@given(st.floats(0.3, 10), st.lists(st.floats(0.1, 10), min_size=6, max_size=20))
 def test_the_interval_is_of_ratios_so_what_slows_both_cancels(ratio, load):
     """Another program that slows pairs of steps alike widens nothing."""
     steps = {"ours": {"step": load}, "stock": {"step": [ratio * x for x in load]}}
-    result = {name: {"steps": of} for name, of in steps.items()}
-    assert between(result, "step") == pytest.approx((ratio, ratio), rel=1e-6)
-    uneven = {"stock": {"steps": {"step": [1.0, 2.0, 4.0]}}, "ours": {"steps": {"step": [1.0] * 3}}}
-    # Of the logarithms 0, 1, 2 to the base of 2: mean 1, standard error 1 / sqrt(3).
-    assert between(uneven, "step") == pytest.approx((2**-0.1316, 2**2.1316), rel=1e-3)
-    assert between({name: {"steps": {"step": [1.0]}} for name in steps}, "step") is None
+    found = ratios({name: {"steps": of} for name, of in steps.items()}, "step")
+    assert between(found) == pytest.approx((ratio, ratio), rel=1e-6)
+
+
+@pytest.mark.parametrize(("n", "k"), [(5, 0), (6, 1), (8, 1), (9, 2), (20, 6), (21, 6)])
+def test_the_interval_of_a_median_lies_between_the_kth_smallest_and_largest(n, k):
+    """From tables of the sign test; 5 values are too few."""
+    values = [float(v) for v in range(1, n + 1)]
+    assert between(values[::-1]) == ((k, n + 1 - k) if k else None)
+    if k:
+        covered = 1 - 2 * sum(comb(n, i) for i in range(k)) / 2**n
+        narrower = 1 - 2 * sum(comb(n, i) for i in range(k + 1)) / 2**n
+        assert narrower < 0.95 <= covered
+
+
+def test_cases_that_are_slower_than_stock_are_named():
+    fine = case("fine", SHAPES[0], 4.0, step=1.0)
+    slow = case("slow", SHAPES[0], 4.0, step=1.0)
+    slow["stock"]["steps"]["step"][:6] = [0.9] * 6  # the sixth smallest of 20
+    assert slower_line([fine, slow]).endswith("under 0.95: slow (0.90).")
+    slow["stock"]["steps"]["step"][5] = 0.96
+    assert "none of 2 cases (the least: slow, 0.96)" in slower_line([fine, slow])
+    for side in ("stock", "ours"):
+        slow[side]["steps"]["step"] = slow[side]["steps"]["step"][:5]
+    assert slower_line([fine, slow]).endswith("; too few steps for a bound: slow.")
 
 
 def test_a_report_says_how_far_the_prediction_was_off():
-    def case(name, prompt, stock, ours, shared=True):
-        seconds = [dict.fromkeys(PHASES, x) for x in (stock, ours)]
-        counts, steps = {"tokens": 10, "images": 1}, {"step": [], "loss": []}
-        return {
-            "case": name,
-            "kind": "prompt",
-            "shape": vars(Shape(prompt=prompt)),
-            "shared": shared,
-            "predicted": 4.0,
-            "bound": counts,
-            "prices": {"pair": 0.001, "scored": 0.4},
-            "image_price": 18.0,
-            "stock": {"seconds": seconds[0], "steps": steps, **counts},
-            "ours": {"seconds": seconds[1], "steps": steps, **counts},
-        }
+    results = [case(f"{i}", shape, 4.0) for i, shape in enumerate(SHAPES)]
+    results.append(case("apart", SHAPES[0], 2.0, shared=False))
+    errors = {"0": 0.1, "1": -0.2, "8": 0.3, "9": -0.05}
+    told = errors_of(results, errors, lambda result: result["case"] in "01")
+    assert told is not None
+    assert (told.cases, told.within, told.largest, told.worst) == (2, 1, 0.2, "1")
+    assert told.median == pytest.approx(0.15)
+    assert told.interval == pytest.approx((0.1, 0.2))  # of two, resampled
+    assert errors_of(results, errors, lambda result: False) is None
+    assert [long_prompt(r) for r in results[:4]] == [True, True, False, False]
+    said = summary(results)
+    assert "constants in use: P >= 4 C: median" in said and "over 8 cases" in said
+    assert "Best fit (in use): an overhead of" in said
+    assert "| 0 | 2.00, 1.00 | 2.00 [2.00, 2.00] | 4.00 [4.00, 4.00] |" in table_of(results)
+    assert predicted(results[-1]) == 1
 
-    results = [
-        case("long", 1000, 10.0, 2.0),
-        case("short", 60, 2.0, 1.0),
-        case("apart", 60, 2.0, 2.0, shared=False),
-    ]
-    found = fitted(results)
-    assert found["errors"] == pytest.approx({"long": -0.2, "short": 1.0})
-    assert found["largest_error_long_prompts"] == pytest.approx(0.2)
-    assert "| long | 10.00 | 5.00 | 5.00 | 4.00 |" in table_of(results)
+
+def test_left_out_a_case_is_predicted_by_the_others():
+    """One that no constants explain does not hide by pulling them."""
+    true = Constants(30.0, 2.0, 0.5)
+    results = [case(f"{i}", s, predicted(case("", s, 1.0), true)) for i, s in enumerate(SHAPES)]
+    odd = replace(SHAPES[5], prompt=700)
+    results.append(case("odd", odd, 2 * predicted(case("", odd, 1.0), true)))
+    assert errors_left_out(results)["odd"] == pytest.approx(-0.5, abs=0.01)
