@@ -8,13 +8,14 @@ Strict, over sets of names::
 
 Precision, recall and F1 are micro averages over captions. What counts as written is the one rule of
 :mod:`rewards.names`. A name is written or it is not: fifty times is once, and a caption wrapped in
-``<bo>...</bo>`` is markup and names nobody, as in the reward.
+``<bo>...</bo>`` is markup and names nobody, as in the reward. On whom a name stands is for
+:mod:`benchmarks.metrics.binding`.
 
 :mod:`benchmarks.metrics.repic_naming` says what RePIC's published metric counts, and what
 it ignores.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -24,7 +25,12 @@ from rewards.parsing import answer_part
 from rewards.unicode_text import normalise
 
 
-def count_names(text: str, expected: Sequence[str], absent: Sequence[str] = ()) -> Tally:
+def count_names(
+    text: str,
+    expected: Sequence[str],
+    absent: Sequence[str] = (),
+    places: Mapping[str, Sequence[bool]] | None = None,
+) -> Tally:
     """Hits, extras and misses of one caption.
 
     Args:
@@ -32,9 +38,11 @@ def count_names(text: str, expected: Sequence[str], absent: Sequence[str] = ()) 
             (:func:`rewards.parsing.answer_part`).
         expected: bare names of the concepts in the image.
         absent: bare names given in the prompt whose concept is not in the image.
+        places: on what the text puts the expected names, where that counts, too
+            (:func:`rewards.names.tally`).
     """
     found = find_names(answer_part(text), {*expected, *absent})
-    return tally(found.written - (found.closed & set(expected)), expected, found.unlisted)
+    return tally(found.written - (found.closed & set(expected)), expected, found.unlisted, places)
 
 
 def strict_tallies(

@@ -23,6 +23,10 @@ Sets, each with identities that training never sees (all of them, or one half: w
     description          describe an image, without any reference
     list                 list the toys: how many there are, and in which order they stand
 
+Which names a caption writes (F1) and whether each stands on its own toy (``f1_on_toy``,
+:mod:`benchmarks.metrics.binding`) are two scores. A policy that gives the right names to the wrong
+toys has only the first.
+
 Silence, the share of captions that name nobody where nobody is expected, is also given for each
 number of references: a policy that counts references is silent at some of them and not at others.
 
@@ -37,6 +41,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 from benchmarks.harness.benchmark import Benchmark, Question
 from benchmarks.metrics.attributes import attribute_metrics, length_metrics
+from benchmarks.metrics.binding import BINDING, binding_metrics
 from benchmarks.metrics.intervals import Metric
 from benchmarks.metrics.localization import localization_metrics
 from benchmarks.metrics.naming import count_names, naming_metrics
@@ -58,6 +63,7 @@ from data_gen.rows import OCT, VLT, check_row
 from data_gen.tasks.combinations import Combination
 from data_gen.tasks.names import draw_names
 from data_gen.tasks.questions import draw_caption_style, identity_consistency_row
+from data_gen.toybox.facts import name_places
 from data_gen.toybox.identity import HALVES, Identity, hard_negative
 from data_gen.toybox.language import read_caption
 from data_gen.toybox.rows import (
@@ -162,16 +168,8 @@ ABSENT_REFERENCES = ABSENT_TOYS = (1, 2, 3, 4)
 SPLITS = ("heldout", *HALVES)
 """Whose toys: all that training never sees, or a half of them."""
 
-_CAPTIONS = (
-    "precision",
-    "recall",
-    "f1",
-    "names_used",
-    "tokens",
-    "at_floor",
-    "attribute_accuracy",
-    "attribute_coverage",
-)
+_NAMES = ("precision", "recall", "f1")
+_TEXT = ("tokens", "at_floor", "attribute_accuracy", "attribute_coverage")
 
 
 @dataclass(kw_only=True)
@@ -255,6 +253,7 @@ class Toybox(Benchmark):
         "naming_open_2/f1",
         "naming_image_only/f1",
         "naming_mixed/f1",
+        *(f"{name}/f1_on_toy" for name in (*POOLED, *OPEN)),
         "naming_absent/names_nothing",
         *(f"{part}/names_nothing" for part in SILENT["naming_absent"]),
         "naming_wrong/names_nothing",
@@ -331,12 +330,12 @@ class Toybox(Benchmark):
         add("oct", _score_oct, ["oct"])
         add("vlt", _score_vlt, ["vlt"])
         for name in (*NAMED, *OWNED, *OPEN):
-            add(name, _score_captions, [name], _CAPTIONS)
+            add(name, _score_captions, [name], (*_NAMES, *BINDING, "names_used", *_TEXT))
         # A name where none is expected is an extra.
-        add(MIXED, _score_captions, [MIXED], (*_CAPTIONS[:3], *_CAPTIONS[4:]))
+        add(MIXED, _score_captions, [MIXED], (*_NAMES, *BINDING, *_TEXT))
         # With no name expected, recall and F1 say nothing.
         for name in NONE_EXPECTED:
-            add(name, _score_captions, [name], ("names_nothing", *_CAPTIONS[4:]))
+            add(name, _score_captions, [name], ("names_nothing", *_TEXT))
         for name, parts in SILENT.items():
             for part, r in parts.items():
                 keep = ("names_nothing",)
@@ -356,9 +355,9 @@ class Toybox(Benchmark):
                 keep,
                 lambda q, place=place, n=n: bool(q.names) and _rtk(q)[place] == n,
             )
-        add("naming_all", _score_captions, [*POOLED, ABSENT], ("precision", "recall", "f1"))
-        add("captions", _score_captions, list(POOLED), _CAPTIONS[3:])
-        add("description", _score_captions, ["description"], (*_CAPTIONS[4:], "names_nothing"))
+        add("naming_all", _score_captions, [*POOLED, ABSENT], (*_NAMES, *BINDING))
+        add("captions", _score_captions, list(POOLED), ("names_used", *_TEXT))
+        add("description", _score_captions, ["description"], (*_TEXT, "names_nothing"))
         add(LIST, _score_list, [LIST])
         return metrics
 
@@ -510,13 +509,16 @@ def _score_captions(questions, replies) -> dict[str, Metric]:
         (*q.absent_names, *(one.name for one in r.concepts if one.name not in q.names))
         for q, r in zip(questions, replies, strict=True)
     ]
+    texts, expected = [r.text for r in replies], [q.names for q in questions]
+    places = [
+        name_places(r.caption, q.truth["toys"], q.truth["toy_names"])
+        for q, r in zip(questions, replies, strict=True)
+    ]
     return {
         **naming_metrics(
-            [
-                count_names(r.text, q.names, a)
-                for q, r, a in zip(questions, replies, absent, strict=True)
-            ]
+            [count_names(*each) for each in zip(texts, expected, absent, strict=True)]
         ),
+        **binding_metrics(texts, expected, absent, places),
         **attribute_metrics(
             [read_caption(r.caption) for r in replies], [q.truth["toys"] for q in questions]
         ),

@@ -66,8 +66,8 @@ def owned_questions(
 ) -> list[Question]:
     """The first ``count`` questions of a set of :data:`OWNED`, without references.
 
-    ``truth`` holds ``toys``, left to right, and ``state``, the random numbers that
-    :func:`write_owned` continues with.
+    ``truth`` holds ``toys`` and ``toy_names``, left to right, and ``state``, the random numbers
+    that :func:`write_owned` continues with.
 
     Raises:
         InputError: fewer toys than an image shows.
@@ -82,7 +82,8 @@ def owned_questions(
         row_id = f"toybox-{settings.split}-{seed}-{SEED_KEYS[name]}-{index}"
         rng = random.Random(row_id)
         names = rng.sample(list(owned), m)
-        scene = compose(rng, [owned[n] for n in names], settings.query_px)
+        called = {owned[name]: name for name in names}
+        scene = compose(rng, list(called), settings.query_px)
         found.append(
             Question(
                 row_id,
@@ -94,6 +95,7 @@ def owned_questions(
                 source=f"toybox:{SEED_KEYS[name]}",
                 truth={
                     "toys": [asdict(toy.identity) for toy in scene.toys],
+                    "toy_names": [called[toy.identity] for toy in scene.toys],
                     "state": rng.getstate(),
                 },
             )

@@ -62,7 +62,7 @@ def right_answer(question) -> Reply:
     elif question.box:
         text = json.dumps({"bbox_2d": [v * 100 for v in question.box]})
     else:
-        names = [*question.names, *[None] * 4]  # which toy has which name is not scored
+        names = question.truth.get("toy_names", [None] * 4)
         text = " ".join(
             _one_sentence(Placed(Identity(**toy), 0.5, 0.5, 0.5, 0.0), name, "plain")
             for toy, name in zip(question.truth["toys"], names, strict=False)
@@ -72,8 +72,9 @@ def right_answer(question) -> Reply:
 
 def test_the_truth_scores_full_marks(benchmark):
     found = scored(benchmark, right_answer)
+    marks = {"tokens": 120, "on_another_toy": 0, "on_no_toy": 0, "named_twice": 0}
     for key, metric in found.items():
-        assert value(metric) == pytest.approx(120 if key.endswith("/tokens") else 1), key
+        assert value(metric) == pytest.approx(marks.get(key.split("/")[1], 1)), key
     assert set(benchmark.headlines) <= set(found)
     scored_sets = {key.split("/")[0] for key in found}
     # Few questions: some parts of naming_mixed have none.
@@ -98,6 +99,40 @@ def test_naming_everything_shown_does_not_pay(benchmark, sets):
     assert value(found["naming_absent/names_nothing"]) == 0
     # Absent concepts count against the pool.
     assert value(found["naming_all/precision"]) < value(found["naming_4/precision"])
+
+
+def described(question, names) -> Reply:
+    """The toys from left to right, each under one of ``names``."""
+    text = " ".join(
+        _one_sentence(Placed(Identity(**toy), 0.5, 0.5, 0.5, 0.0), name, "plain")
+        for toy, name in zip(question.truth["toys"], names, strict=True)
+    )
+    return Reply(question.id, text, 60)
+
+
+def test_the_right_names_on_the_wrong_toys(benchmark, sets):
+    """F1 does not see it; the scores of places do."""
+    chosen = {name: sets[name] for name in ("naming_2", "naming_4", "naming_open_1", "owned_2")}
+    for name, of in chosen.items():
+        assert all(sorted(filter(None, q.truth["toy_names"])) == sorted(q.names) for q in of), name
+
+    def moved(q):
+        return described(q, [*q.truth["toy_names"][1:], *q.truth["toy_names"][:1]])
+
+    found = {key: value(metric) for key, metric in scored(benchmark, moved, chosen).items()}
+    for name in chosen:
+        assert found[f"{name}/f1"] == 1 and found[f"{name}/f1_on_toy"] == 0
+        assert found[f"{name}/on_another_toy"] == 1 and found[f"{name}/named_twice"] == 0
+
+    def repeated(q):
+        return described(q, [q.truth["toy_names"][0]] * 4)
+
+    found = scored(benchmark, repeated, {"naming_4": sets["naming_4"]})
+    assert value(found["naming_4/f1"]) == 2 / 5
+    assert value(found["naming_4/f1_on_toy"]) == 2 / 8, "one hit, three extra, three missed"
+    assert (
+        value(found["naming_4/on_own_toy"]) == 1 / 4 and value(found["naming_4/named_twice"]) == 1
+    )
 
 
 def test_silence_is_told_apart_by_the_number_of_references():
