@@ -25,9 +25,9 @@ caption puts a name on is for a *reader*, given by its address, because nothing 
 It is given a caption and the row's `facts` (any text; JSON as a rule), and returns for the expected
 names that are written a list: for each thing on which the name stands, whether that is the subject
 that bears it. Names that are not in it, or with an empty list, stand on nothing: they are missed,
-and no extra. None says that this caption or row cannot be read, and pays F1. A reader that says so
-of captions which describe nothing lets them escape; the toybox's reader never does, because there
-whoever describes can be read. It must return for any text.
+and no extra. None pays F1, for captions in words that the reader does not know. That leaves a way
+out, to describe nobody in such words, so the toybox's reader never takes it: its policy is made to
+speak what it reads. It must return for any text.
 
 Source: `mention_ratio` is RePIC's reward (arXiv 2506.18369); its paper counts the floor in tokens,
 its released code in characters (`unit="characters"`). F1 with distractors is what later work found
@@ -38,12 +38,11 @@ Cheats refused by all: one name fifty times (names are a set), bare names and li
 echo of the prompt, and length made of blanks, padding or repetition (the floor counts what is shown
 and said anew, see `rewards.length`), a caption wrapped in `<bo>…</bo>` (markup is no mention, for
 any number of names; RePIC's code refuses it for one), names inside other words, names and length
-in reasoning (`<think>…</think>`; only what follows is the caption). Refused by
-all but `mention_ratio`: invented tags. Refused by `mention_binding` only: the right names on the
-wrong subjects, one name on several, and, by the toybox's reader, names apart from all descriptions
-and several names on one subject (in either way nobody is told who is who, and guessing pays more).
-Not refused there: a description so poor that it fits two subjects, which `caption_facts` does not
-pay for.
+in reasoning (`<think>…</think>`; only what follows is the caption). Refused by all but
+`mention_ratio`: invented tags. Refused by `mention_binding` only: the right names on the wrong
+subjects, one name on several and, by the toybox's reader, names apart from all descriptions and
+several names on one subject, which do not say who is who (a guess pays more). Not refused there: a
+description so poor that it fits two subjects; `caption_facts` pays little for it.
 
 A long caption that names everyone who was given, seen or not. `mention_ratio` pays for it in full.
 F1 pays 2m / (m + R) with R names given, more than half whenever more than a third are right, since

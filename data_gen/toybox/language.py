@@ -185,8 +185,8 @@ _NEIGHBOUR = re.compile(r"\b(?:and|with|near|by|to|beside|behind|before|above|be
 _ARTICLE = r"(?:an?|the|my|your|our)(?: [\w-]+){0,2} "
 _LEADS_ON = re.compile(
     rf"[ ,:(*\"'–—-]{{0,4}}(?:(?:who|which|that) )?(?:'?(?:s|is|was) )?(?:{_ARTICLE})?"
-    rf"|[^.!?;\n]{{0,{_FAR}}}\b(?<!there )(?:is|was) {_ARTICLE}"
-    rf"|[^.!?;\n]{{0,{_FAR}}}[.!?;\n]\s{{1,4}}(?:it|he|she|this|that)(?:'s| is| was) {_ARTICLE}"
+    rf"|[^.!?;\n\0]{{0,{_FAR}}}\b(?<!there )(?:is|was) {_ARTICLE}"
+    rf"|[^.!?;\n\0]{{0,{_FAR}}}[.!?;\n]\s{{1,4}}(?:it|he|she|this|that)(?:'s| is| was) {_ARTICLE}"
 )
 _TOGETHER = re.compile(r"[ ,/&+|()\"'*-]{0,4}(?:(?:and|or|alias|aka|also)[ ,]{0,4})?")
 
