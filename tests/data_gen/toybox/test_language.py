@@ -51,7 +51,7 @@ NAMED = {
     # names after their toys, as in this module's own captions
     "a red cat, <bo>, a blue dog, <mila> and a green owl, <zed>.": "bo / mila / zed",
     "A red cat with white stripes and a blue crown, <bo>, waits on the left.": "bo",
-    "There is a red cat. It wears a crown. It is <bo>. <bo> waits on the left. There is a blue dog. "
+    "There is a red cat. It wears a crown. It is <bo>. <bo> waits there. There is a blue dog. "
     "It wears a red crown. It is <mila>. <mila> looks big.": "bo / mila",
     "A red cat called Bo and a blue dog named Mila.": "bo / mila",
     "A red cat (Bo), a blue dog (**Mila**).": "bo / mila",
