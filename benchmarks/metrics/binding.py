@@ -15,7 +15,7 @@ from benchmarks.metrics.intervals import Metric, ratio
 from benchmarks.metrics.naming import count_names
 
 Places = Mapping[str, Sequence[bool | None]]
-"""Expected name that a caption writes -> for each toy under which it stands: True for its own,
+"""Name that a caption writes -> for each toy under which it stands: True for its own,
 False for another one, None for a description that fits no toy of the scene."""
 
 BINDING = ("f1_on_toy", "on_own_toy", "on_another_toy", "on_no_toy", "named_twice")
@@ -34,7 +34,7 @@ def binding_metrics(
         captions: N texts.
         expected, absent: N lists of bare names, as in
             :func:`benchmarks.metrics.naming.count_names`.
-        places: what each caption puts the expected names on.
+        places: what each caption puts these names on.
 
     Returns:
         ``f1_on_toy``: micro F1, 2 hits / (2 hits + extra + missed), 0-1. A *hit* is an expected
@@ -47,7 +47,7 @@ def binding_metrics(
         A mention is a name on one toy, however often, or a name that stands under no description;
         on no toy are the latter and those under a description that fits no toy of the scene.
 
-        ``named_twice``: share of captions that put an expected name on two toys or more.
+        ``named_twice``: share of captions that put one name, expected or not, on two toys or more.
     """
     found = [
         count_names(
@@ -60,7 +60,10 @@ def binding_metrics(
         for counts in ([t.hits for t in found], [t.extra + t.missed for t in found])
     )
     # A name that stands on none is one mention.
-    mentions = [[own for on in at.values() for own in on or [None]] for at in places]
+    mentions = [
+        [own for name, on in at.items() if name in names for own in on or [None]]
+        for names, at in zip(expected, places, strict=True)
+    ]
     own, another, nothing = (
         np.array([sum(own is kind for own in of) for of in mentions], float)
         for kind in (True, False, None)

@@ -511,8 +511,8 @@ def _score_captions(questions, replies) -> dict[str, Metric]:
     ]
     texts, expected = [r.text for r in replies], [q.names for q in questions]
     places = [
-        name_places(r.caption, q.truth["toys"], q.truth["toy_names"])
-        for q, r in zip(questions, replies, strict=True)
+        name_places(r.caption, q.truth["toys"], q.truth["toy_names"], a)
+        for q, r, a in zip(questions, replies, absent, strict=True)
     ]
     return {
         **naming_metrics(

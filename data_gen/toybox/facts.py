@@ -10,7 +10,7 @@ A name stands on the toy that the description under it fits best, and a toy with
 """
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from data_gen.toybox.identity import Identity
@@ -75,38 +75,44 @@ def read_names(text: str, facts: str) -> dict[str, list[bool]]:
 
 
 def name_places(
-    text: str, toys: Sequence[Attributes], names: Sequence[str | None]
+    text: str,
+    toys: Sequence[Attributes],
+    names: Sequence[str | None],
+    absent: Iterable[str] = (),
 ) -> dict[str, list[bool | None]]:
-    """On which toys a caption puts the names of a scene.
+    """On which toys a caption puts names.
 
     Args:
         text: a caption; any text.
         toys: the truth, all attributes of each toy.
         names: the name of each toy, or None.
+        absent: names that no toy of the scene bears.
 
     Returns:
-        For each of the names that the text writes, one entry for each thing under which it stands
+        For each of these names that the text writes, one entry for each thing under which it stands
         (:func:`data_gen.toybox.language.read_descriptions`): True for the toy that bears it, False
         for another one, None for a description that fits no toy of the scene
         (:func:`fitting_toys`). No entry where it stands under no description. Descriptions that fit
-        one toy only are one thing. A thing under which two of the names stand is nobody's: False
-        for both, so that it does not pay to leave open who is who.
+        one toy only are one thing. A thing under two names that toys of the scene bear is nobody's:
+        False for both, so that it does not pay to leave open who is who.
 
         Where a description fits two toys alike, such as *a red cat* in a scene of two, it may bear
         the name of either.
     """
     bearers = {name: i for i, name in enumerate(names) if name is not None}
+    listed = {*bearers, *absent}
     fits: dict[Hashable, set[int]] = {}
     on: dict[Hashable, set[str]] = {}
-    for n, described in enumerate(read_descriptions(text, bearers)):
+    for n, described in enumerate(read_descriptions(text, listed)):
         toys_there = fitting_toys(described.attributes, toys) if n < _MAX_CLAIMS else set()
         thing = frozenset(toys_there) if len(toys_there) == 1 else n
         fits[thing] = toys_there
-        on.setdefault(thing, set()).update(described.names & bearers.keys())
-    places: dict[str, list[bool | None]] = {name: [] for name in names_written(text, bearers)}
+        on.setdefault(thing, set()).update(described.names & listed)
+    places: dict[str, list[bool | None]] = {name: [] for name in names_written(text, listed)}
     for thing, there in on.items():
+        alone = len(there & bearers.keys()) == 1
         for name in there:
-            own = bearers[name] in fits[thing] and len(there) == 1
+            own = alone and bearers.get(name) in fits[thing]
             places.setdefault(name, []).append(own if fits[thing] else None)
     return places
 

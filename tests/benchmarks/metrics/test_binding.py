@@ -23,6 +23,10 @@ def test_a_name_counts_once_and_on_its_own_thing():
     assert (found["on_own_toy"], found["on_another_toy"], found["on_no_toy"]) == (1 / 2, 1 / 2, 0)
     found = scores(("<bo> <bo> <bo>", ["bo"], [], {"bo": [True, False]}))
     assert found["f1_on_toy"] == 2 / 3 and found["named_twice"] == 1
+    absent = {"bo": [True], "zuri": [False, None]}
+    found = scores(("<bo> <zuri> <zuri>", ["bo"], ["zuri"], absent))
+    assert found["f1_on_toy"] == 2 / 3, "an absent name is one extra, as in naming F1"
+    assert found["on_own_toy"] == 1 and found["named_twice"] == 1
 
 
 def test_a_name_on_nothing_is_missed_and_only_an_invented_thing_is_extra():

@@ -120,6 +120,9 @@ def test_own_toy_another_one_and_none():
     assert places("A green frog with a pink patch, <bo>.") == {"bo": [None]}, "nobody is like that"
     assert places("This is <bo>.") == places(f"<bo>. {A_CAT}.") == {"bo": []}
     assert places("") == places(f"{A_CAT}, <zuri>.") == {}
+    # A name that nobody here bears is on another toy, and takes nobody's name from it.
+    absent = name_places(f"{A_CAT}, <bo>, <zuri>. {A_DOG}, <zuri>.", SCENE, NAMES, ["zuri"])
+    assert absent == {"bo": [True], "zuri": [False, False]}
 
 
 def test_a_misread_attribute_does_not_make_it_another_toy():
