@@ -220,10 +220,12 @@ def choose(resume: str, directory: str | Path, processes: int) -> Path | None:
             )
     mark = _mark(chosen) if chosen is not None else None
     if mark is not None and mark["processes"] != processes:
+        adapter = " --lora_r 0" if (Path(chosen) / "adapter_config.json").exists() else ""
         raise InputError(
             f"{chosen} was written by {mark['processes']} process(es) and cannot be resumed by "
-            f"{processes}; use as many, give another --name, or --resume none, which moves the "
-            f"earlier run aside"
+            f"{processes}; use as many, or train on from its weights under another name (--name "
+            f"another --policy {chosen}{adapter}), or give --resume none, which moves the earlier "
+            f"run aside"
         )
     return chosen
 

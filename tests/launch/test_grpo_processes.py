@@ -60,26 +60,43 @@ def test_two_processes_agree_with_one(tiny, one, config, tmp_path, monkeypatch):
         torch.testing.assert_close(parameter, weights[name], atol=2e-5, rtol=1e-4, msg=name)
 
 
-def test_two_processes_sample_and_replace_together(tiny):
+@pytest.fixture(scope="module")
+def dynamic(tiny):
+    """Two processes, and dynamic sampling."""
+    run_under("cpu_2", tiny, "dynamic", *DYNAMIC)
+    return tiny["runs"] / "dynamic"
+
+
+DYNAMIC = ["--dynamic_sampling", "true", "--rewards", "tests/rl/letter_reward.py:even_rows"]
+DYNAMIC += ["--reward_weights", "1", "--per_device_train_batch_size", "4"]
+
+
+def test_two_processes_sample_and_replace_together(dynamic):
     """Dynamic sampling with other numbers of zero-variance groups on the two processes."""
-    reward = "tests/rl/letter_reward.py:even_rows"
-    run_under(
-        "cpu_2",
-        tiny,
-        "dynamic",
-        "--dynamic_sampling",
-        "true",
-        "--rewards",
-        reward,
-        "--reward_weights",
-        "1",
-        "--per_device_train_batch_size",
-        "4",
-    )
-    lines = log(tiny["runs"] / "dynamic")
-    for line, rows in zip(lines, completions(tiny["runs"] / "dynamic"), strict=True):
+    lines = log(dynamic)
+    for line, rows in zip(lines, completions(dynamic), strict=True):
         zero_variance = sum(r["round"] == 0 and int(r["id"][-1]) % 2 for r in rows) // 4
         assert line["dynamic_sampling/zero_variance"] == zero_variance
         assert line["dynamic_sampling/drawn"] == sum(r["round"] > 0 for r in rows) / 4
         assert line["dynamic_sampling/replaced"] + line["dynamic_sampling/left"] == zero_variance
     assert sum(line["dynamic_sampling/replaced"] for line in lines) > 0
+
+
+def test_one_process_resumes_nothing_of_two_and_may_train_on_from_their_weights(
+    tiny, dynamic, capsys
+):
+    saved = dynamic / "checkpoints" / "checkpoint-3"
+    before = {path: path.read_bytes() for path in dynamic.rglob("*") if path.is_file()}
+    assert launch.grpo.main(options(tiny, "dynamic", *DYNAMIC)) == 2
+    said = capsys.readouterr().err
+    assert "was written by 2 process(es) and cannot be resumed by 1" in said
+    assert f"--name another --policy {saved}" in said
+    assert {path: path.read_bytes() for path in dynamic.rglob("*") if path.is_file()} == before
+
+    still = ("--max_steps", "1", "--learning_rate", "0")
+    run_here(launch.grpo.main, *options(tiny, "another", *still, "--policy", str(saved)))
+    found, want = (load_policy(run)[0] for run in (tiny["runs"] / "another" / "policy", saved))
+    base = dict(load_policy(tiny["policy"])[0].named_parameters())
+    wanted = dict(want.named_parameters())
+    assert all(torch.equal(value, wanted[name]) for name, value in found.named_parameters())
+    assert any(not torch.equal(value, base[name]) for name, value in wanted.items())

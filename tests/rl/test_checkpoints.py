@@ -88,9 +88,16 @@ def test_a_path_without_a_complete_checkpoint_is_refused(tmp_path):
 
 
 def test_another_number_of_processes_is_refused(tmp_path):
-    _checkpoint(tmp_path, 3)
-    with pytest.raises(ValueError, match=r"written by 1 process\(es\) and cannot be resumed by 2"):
-        choose("auto", tmp_path, 2)
+    three = _checkpoint(tmp_path, 3)
+    for named in ("auto", str(three)):
+        with pytest.raises(ValueError, match="by 1 process.es. and cannot be resumed by 2") as told:
+            choose(named, tmp_path, 2)
+        assert f"(--name another --policy {three})" in str(told.value)
+    (three / "adapter_config.json").write_text("{}")
+    mark_complete(three, processes=4)
+    with pytest.raises(ValueError, match=f"by 4 .* by 3; .*--policy {three} --lora_r 0"):
+        choose("auto", tmp_path, 3)
+    assert choose("auto", tmp_path, 4) == three and choose("none", tmp_path, 3) is None
 
 
 def test_pruning_keeps_the_newest_and_does_not_touch_incomplete_ones(tmp_path):

@@ -16,7 +16,7 @@ from rl.policy.loading import LoraSettings, load_policy
 from rl.trainer import TrainerOptions
 from tests.rl.test_trainer import make
 
-PROMPT, COMPLETION, GROUP = 300, 40, 4
+GROUP = 4
 
 
 def test_peak_memory_counts_what_is_alive_at_once():
@@ -46,10 +46,16 @@ def test_what_backward_keeps_is_counted():
 
 @pytest.mark.parametrize("share", ["off", "on"])
 @pytest.mark.parametrize(
-    ("lora", "checkpointing"), [(None, False), (LoraSettings(4, 8, 0.0), True)]
+    ("prompt", "completion", "lora", "checkpointing"),
+    [
+        (300, 40, None, False),
+        (300, 40, LoraSettings(4, 8, 0.0), True),
+        (60, 250, None, False),
+        (900, 20, LoraSettings(4, 8, 0.0), False),
+    ],
 )
 def test_the_loss_peaks_where_it_is_predicted(
-    policy_path, rows, tmp_path, share, lora, checkpointing
+    policy_path, rows, tmp_path, share, prompt, completion, lora, checkpointing
 ):
     trainer = make(
         policy_path,
@@ -60,13 +66,13 @@ def test_the_loss_peaks_where_it_is_predicted(
         gradient_checkpointing=checkpointing,
         options=TrainerOptions(share_prompt=share, share_vision=share),
     )
-    measured = measure(trainer)
+    measured = measure(trainer, prompt, completion)
     shared = share == "on"
     run = Pass(
         rows=1 if shared else GROUP,
-        length=PROMPT + (GROUP if shared else 1) * COMPLETION,
-        # On a CPU TRL scores all tokens, and the completions' alone on a GPU.
-        scored=(PROMPT + GROUP * COMPLETION) if shared else GROUP * (PROMPT + COMPLETION),
+        length=prompt + (GROUP if shared else 1) * completion,
+        # On a CPU TRL scores all tokens, and this trainer the completions' alone.
+        scored=GROUP * (completion if shared else prompt + completion),
         dtype=torch.float32,
         lora=lora,
         checkpointing=checkpointing,
@@ -75,12 +81,12 @@ def test_the_loss_peaks_where_it_is_predicted(
     assert predicted == pytest.approx(measured, rel=0.15)
 
 
-def measure(trainer) -> int:
+def measure(trainer, length: int, width: int) -> int:
     """The most bytes alive in the real trainer's forward and backward pass over one group, beside
     weights and gradients."""
     generator = torch.Generator().manual_seed(0)
-    prompt = torch.randint(20, 300, (1, PROMPT), generator=generator).expand(GROUP, -1)
-    completions = torch.randint(20, 300, (GROUP, COMPLETION), generator=generator)
+    prompt = torch.randint(20, 300, (1, length), generator=generator).expand(GROUP, -1)
+    completions = torch.randint(20, 300, (GROUP, width), generator=generator)
     ids = torch.cat([prompt, completions], dim=1)
     model = trainer.model.train()
     for parameter in model.parameters():
@@ -88,11 +94,11 @@ def measure(trainer) -> int:
             parameter.grad = torch.zeros_like(parameter)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     trainer._get_per_token_logps_and_entropies(  # checks itself once, against the slow path
-        model, ids, torch.ones_like(ids), COMPLETION
+        model, ids, torch.ones_like(ids), width
     )
     with PeakMemory([*model.parameters(), *model.buffers(), *gradients, ids]) as memory:
         logps, *_ = trainer._get_per_token_logps_and_entropies(
-            model, ids, torch.ones_like(ids), COMPLETION
+            model, ids, torch.ones_like(ids), width
         )
         logps.mean().backward()
     return memory.peak
