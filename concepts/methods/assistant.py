@@ -147,6 +147,7 @@ class Assistant:
             for cost in self.method.learn(usable, negatives, progress):
                 costs[cost.name] = cost
             self._learned.update((concept.name, concept) for concept in usable)
+        self._forget_gone()
         return list(costs.values())
 
     def calibrate(self) -> Threshold:
@@ -172,7 +173,7 @@ class Assistant:
         self._follow()
         named = names_in(question, name_keys(self.database.concepts()))
         if image is None:
-            return tuple(Evidence(name) for name in named)
+            return tuple(Evidence(name) for name in named if self._known(name))
         opened = image if isinstance(image, Image.Image) else open_photo(image, PHOTO_PX)
         similarities: dict[str, float | None] = dict.fromkeys(named)
         if self.method.finder is not None:
@@ -217,16 +218,22 @@ class Assistant:
 
     def _follow(self) -> None:
         """Learn what has come to the database, and forget what has left it."""
-        concepts = self.database.concepts()
+        self.database.concepts()
         if self.database.loaded == self._loaded:
             return
         self._loaded = self.database.loaded
-        if gone := [name for name in self._learned if name not in concepts]:
-            self.method.forget(gone)
-            for name in gone:
-                del self._learned[name]
+        self._forget_gone()
         if self.method.learns:
             self.learn()
+
+    def _forget_gone(self) -> None:
+        """Forget what was learned of concepts that have left the database, perhaps while they were
+        learned."""
+        concepts = self.database.concepts()
+        gone = [name for name in self._learned if name not in concepts]
+        self.method.forget(gone)
+        for name in gone:
+            del self._learned[name]
 
     def _known(self, name: str) -> bool:
         concept = self.database.concepts().get(name)

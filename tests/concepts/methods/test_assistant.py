@@ -227,6 +227,21 @@ def test_a_database_edited_during_learning_is_learned_as_it_is_then(learner, pho
     assert {one.name for one in assistant.who(photos / "bo" / "9.png")} == {"bo", "Kim-Lou"}
 
 
+def test_a_concept_forgotten_while_it_is_learned_leaves_nothing(learner, photos):
+    assistant = learner()
+    learn = assistant.method.learn
+
+    def forgotten_meanwhile(concepts, *rest):
+        other = Database(photos / "database.json")
+        if "mia" in other.concepts():
+            forget(other, ["mia"])
+        return learn(concepts, *rest)  # which writes what it learned of her
+
+    assistant.method.learn = forgotten_meanwhile
+    assert "mia" in [cost.name for cost in assistant.learn()]
+    assert assistant.method.store.names() == ["Kim-Lou", "bo"]
+
+
 def test_a_photo_replaced_during_learning_makes_what_was_learned_stale(learner, photos, capsys):
     assistant = learner()
     concept = assistant.database.concepts()["bo"]
@@ -279,6 +294,7 @@ def test_a_concept_whose_photos_broke_is_left_out_of_answers_and_thresholds(
         answer = assistant.ask(photos / "mia" / "1.png", "Are <bo> and <mia> here?", 2)
         assert {one.name for one in answer.concepts} == {"Kim-Lou", "mia"}
         assert "mia" in answer.names
+    assert assistant.ask(None, "What are <bo> and <mia> like?", 2).names == ["mia"]
     assert assistant.skipped["concept none of whose photos opens: not an image"] == 1
     found = assistant.calibrate()
     assert found.n_positives == 1 + 2, "mia's third photo, and two of Kim-Lou's"
