@@ -119,10 +119,14 @@ def name_places(
 
 def fitting_toys(claim: Attributes, toys: Sequence[Attributes]) -> set[int]:
     """Which toys of a scene a description fits best: those that agree with it in the most
-    attributes, if they agree in more than half of what it says; else none."""
-    agree = [sum(toy.get(k) == v for k, v in claim.items()) for toy in toys]
-    most = max(agree, default=0)
-    return {i for i, n in enumerate(agree) if n == most} if 2 * most > len(claim) else set()
+    attributes, if that is half of what it says or more; of these the ones whose kind it has, then
+    the ones whose colour, so that what is half of one toy and half of another is one of them."""
+    agree = [{k for k, v in claim.items() if toy.get(k) == v} for toy in toys]
+    ranks = [(len(same), "kind" in same, "colour" in same) for same in agree]
+    best = max(ranks, default=(0, False, False))
+    return (
+        {i for i, rank in enumerate(ranks) if rank == best} if 2 * best[0] >= len(claim) else set()
+    )
 
 
 def true_attributes(claims: Sequence[Attributes], toys: Sequence[Attributes]) -> int:

@@ -127,7 +127,14 @@ def test_own_toy_another_one_and_none():
 
 def test_a_misread_attribute_does_not_make_it_another_toy():
     assert places("A red cat with white spots and a pink crown, <bo>.") == {"bo": [True]}
-    assert places("A red cat, <bo>, and a blue owl, <mila>.") == {"bo": [True], "mila": [None]}
+    # Between two toys that fit alike the kind decides.
+    assert places("A blue cat, <bo>, and a pink dog, <mila>.") == {"bo": [True], "mila": [True]}
+    mixed = (
+        "a blue cat with white spots and a blue scarf, <{}>, and a red dog with green stripes and "
+        "a red crown, <{}>."
+    )
+    assert places(mixed.format("bo", "mila")) == {"bo": [True], "mila": [True]}
+    assert places(mixed.format("mila", "bo")) == {"bo": [False], "mila": [False]}
 
 
 def test_a_name_given_twice():
@@ -160,8 +167,6 @@ CHEATS = {
     "names first": f"Here are <bo> and <mila>. {A_CAT}. {A_DOG}.",
     "names last": f"{A_CAT}. {A_DOG}. These are <bo> and <mila>.",
     "names alone": "<bo> and <mila>",
-    "half of one toy, half of the other": "a blue cat with white spots and a blue scarf, <bo>. "
-    "a red dog with green stripes and a red crown, <mila>.",
 }
 
 
@@ -213,7 +218,11 @@ claims = st.dictionaries(st.sampled_from(ATTRIBUTES), st.sampled_from("abc"), mi
 def test_the_toys_that_fit_best(claim, toys):
     fits = fitting_toys(claim, toys)
     scores = [sum(toy.get(k) == v for k, v in claim.items()) for toy in toys]
-    if not fits:
-        assert all(2 * score <= len(claim) for score in scores)
-    for i, score in enumerate(scores):
-        assert (i in fits) == (bool(fits) and score == max(scores))
+    assert bool(fits) == (2 * max(scores, default=0) >= len(claim))
+    best = [i for i, score in enumerate(scores) if score == max(scores)]
+    assert fits <= set(best)
+    for i in fits and best:
+        same = [k for k in ("kind", "colour") if claim.get(k) == toys[i].get(k, "")]
+        kept = [k for k in ("kind", "colour") if claim.get(k) == toys[min(fits)].get(k, "")]
+        assert (i in fits) == (same == kept)
+        assert "kind" in kept or "kind" not in same
