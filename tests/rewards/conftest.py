@@ -35,6 +35,12 @@ CAPTION = (
 
 NAMED = f"<bo> sits beside <black widow>. {CAPTION}"
 
+FACTS = (
+    '{"toys": [{"kind": "dog", "colour": "black"}, {"kind": "cat", "colour": "pink"}],'
+    ' "names": ["bo", "black widow"]}'
+)
+"""Who is who, for the toybox's readers, as if the two were toys."""
+
 NAMES = "<bo> sits beside <black widow> on a sofa. "
 
 CHEATS = {
@@ -115,6 +121,7 @@ def make_batch(texts, task, **columns):
         "absent_names": ["zuri"],
         "completion_ids": [7] * 119 + [2],
         "source": "test",
+        "facts": FACTS,
     } | columns
     return {name: [value] * len(texts) for name, value in row.items()} | {
         "prompts": [PROMPT] * len(texts),

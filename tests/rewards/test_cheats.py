@@ -11,14 +11,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rewards
+from rewards.loading import load_reward
 from tests.rewards.conftest import CAPTION
 
+binding = load_reward(
+    "rewards:mention_binding", {"reader": "data_gen.toybox.facts:read_names", "floor": 0}
+)
 OWN_TASK = {
     rewards.object_consistency: "object_consistency",
     rewards.visual_localization: "visual_localization",
     rewards.mention_ratio: "identity_consistency",
     rewards.mention_f1: "identity_consistency",
     rewards.mention_balanced: "identity_consistency",
+    binding: "identity_consistency",  # without a floor: names that stand on nobody earn nothing
     rewards.caption_length: "identity_consistency",
     rewards.repetition: "identity_consistency",
     rewards.copying: "identity_consistency",
