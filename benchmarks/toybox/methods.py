@@ -375,8 +375,6 @@ class MethodsBenchmark(Benchmark):
         }
         metrics: dict[str, Metric] = {}
         threshold = _threshold(replies.get(OWN, ()), likelihoods.get(OWN, ()))
-        if threshold is not None:
-            metrics[f"{OWN}/threshold"] = ratio([threshold.value])
         for name, pairs in replies.items():
             questions, said = [q for q, _ in pairs], [reply for _, reply in pairs]
             found = scores.get(name, _score_captions)(questions, said)
@@ -390,6 +388,8 @@ class MethodsBenchmark(Benchmark):
                 for key in keep
                 if key in found
             }
+        if threshold is not None:
+            metrics[f"{OWN}/threshold"] = ratio([threshold.value])
         return metrics
 
     def info(self, question: Question) -> str:

@@ -217,6 +217,10 @@ def test_the_table_has_a_line_for_each_system_with_what_it_cost(policy_dir, tmp_
     asked = {f"{name}/{key}" for name in own.sets for key in KEPT[name]}
     assert asked <= set(result["metrics"])
     assert result["metrics"]["text/choice"]["rows"] == 4
+    assert result["metrics"]["own_photos/threshold"]["rows"] == 1
+    assert (
+        "| *recognition, the owner's photos* | 4 |" in (tmp_path / "out/evaluation.md").read_text()
+    )
     (costs,) = result["learned"].values()
     assert [cost["name"] for cost in costs] == list(MethodsBenchmark(own).toys)
     assert all(seconds > 0 for seconds in result["seconds_per_query"].values())
