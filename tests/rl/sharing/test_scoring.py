@@ -7,7 +7,7 @@ import torch
 from trl.trainer import utils
 
 import rl.trainer
-from rl.sharing import sharing
+from rl.sharing import scoring, sharing
 from rl.sharing.scoring import completions_alone, scores_all
 from tests.rl.sharing.test_sharing_exact import LENGTHS, ON, distance, micro_batch, passed
 from tests.rl.test_trainer import make
@@ -16,7 +16,7 @@ from tests.rl.test_trainer import make
 @pytest.fixture
 def scored(monkeypatch) -> list[int]:
     """Tokens to which the LM head was applied, in each pass."""
-    found, usual = [], utils._ChunkedLogProbFunction
+    found, usual = [], scoring._whole
 
     class Counting:
         @staticmethod
@@ -24,12 +24,16 @@ def scored(monkeypatch) -> list[int]:
             found.append(len(hidden))
             return usual.apply(hidden, *rest)
 
+    monkeypatch.setattr(scoring, "_whole", Counting)
     monkeypatch.setattr(utils, "_ChunkedLogProbFunction", Counting)
     return found
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "whole sequences"])
-def test_values_and_gradients_stay(packed, policy_path, rows, tmp_path, monkeypatch, scored):
+@pytest.mark.parametrize("at_once", [10_000, 5])
+def test_values_and_gradients_stay(
+    packed, at_once, policy_path, rows, tmp_path, monkeypatch, scored
+):
     trainer = make(policy_path, rows, tmp_path, options=ON)
     trainer.model.train()
     batch = micro_batch(trainer)
@@ -37,9 +41,12 @@ def test_values_and_gradients_stay(packed, policy_path, rows, tmp_path, monkeypa
     if not packed:  # it does not pay
         monkeypatch.setattr(trainer.sharing, "always", False)
         monkeypatch.setattr(sharing, "MAX_COST_RATIO", -1.0)
+    vocabulary = trainer.model.get_output_embeddings().weight.size(0)
+    monkeypatch.setattr(scoring, "LARGEST", 4 * vocabulary * at_once)
+    monkeypatch.setattr(scoring, "LEAST", 1)
     scored.clear()
     alone = passed(trainer, batch, share=True)
-    assert sum(scored) == sum(LENGTHS)
+    assert sum(scored) == sum(LENGTHS) and max(scored) <= at_once
     scored.clear()
     monkeypatch.setattr(rl.trainer, "completions_alone", nullcontext)
     whole = passed(trainer, batch, share=True)
