@@ -1,8 +1,9 @@
 """What counting says the loss gains, how far that is off, and which constants fit best.
 
-A pass costs ``overhead + tokens + attention x (work of attention) + images x (work of the tower)``
-in tokens (:mod:`rl.sharing.cost`). Stock's cost over ours is the prediction of how many times
-faster ours is: each case is compared with itself, whatever a token takes in it.
+A pass costs ``overhead + tokens + attention x (work of attention) + images x (work of the tower) +
+head x (work of TRL's LM head on a CPU)`` in tokens (:mod:`rl.sharing.cost`). Stock's cost over ours
+is the prediction of how many times faster ours is: each case is compared with itself, whatever a
+token takes in it.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,10 @@ IMAGES = 1.0
 """How many times dearer a multiplication of a frozen vision tower is than one of the decoder's
 linear layers: measured by ``byname bench_step``."""
 
+HEAD = 1.0
+"""How many times dearer TRL's LM head on a CPU is, per token, than that of
+:mod:`rl.sharing.scoring`: measured in the same way."""
+
 AIM = 0.15
 """Error of a prediction that is aimed at where the prompt is at least :data:`LONG` completions."""
 
@@ -31,19 +36,22 @@ RESAMPLES = 2000
 @dataclass(frozen=True)
 class Constants:
     """Of the cost of a pass: its fixed part in tokens, and how many times dearer than counted
-    attention and images are; none is negative."""
+    attention, images and TRL's LM head are; none is negative."""
 
     overhead: float = OVERHEAD
     attention: float = ATTENTION
     images: float = IMAGES
+    head: float = HEAD
 
 
 class Work(NamedTuple):
-    """Work of a pass in tokens: of linear layers and LM head, of attention, of the vision tower."""
+    """Work of a pass in tokens: of linear layers and LM head, of attention, of the vision tower, of
+    TRL's LM head where it takes prompts, too."""
 
     tokens: float
     attention: float
     images: float
+    head: float
 
 
 class Errors(NamedTuple):
@@ -68,17 +76,18 @@ def works(result: dict) -> tuple[Work, Work]:
     """Stock's and our work in a case that bench_step measured."""
     shape, prices = Shape(**result["shape"]), Prices(**result["prices"])
     rows, P, C = shape.prompts * shape.G, shape.prompt, shape.completion
-    free = replace(prices, pair=0.0)
-    stock = unshared_cost(rows, P, C, free)
+    free, bare = replace(prices, pair=0.0), replace(prices, pair=0.0, scored=0.0)
+    dear = result["stock_scores_all"]
+    stock = unshared_cost(rows, P, C, bare if dear else free)
     ours = packed_cost(shape.prompts, shape.G, P, C, free)
-    prompts = rows * P * prices.scored if result["stock_scores_all"] else 0.0
     return (
         Work(
-            stock + prompts,
-            unshared_cost(rows, P, C, prices) - stock,
+            stock,
+            unshared_cost(rows, P, C, prices) - unshared_cost(rows, P, C, free),
             rows * shape.images * result["image_price"],
+            rows * (P + C) * prices.scored if dear else 0.0,
         ),
-        Work(ours, packed_cost(shape.prompts, shape.G, P, C, prices) - ours, 0.0),
+        Work(ours, packed_cost(shape.prompts, shape.G, P, C, prices) - ours, 0.0, 0.0),
     )
 
 
@@ -101,14 +110,15 @@ def error(result: dict, constants: Constants | None = None) -> float:
 
 
 def fit(results: Sequence[dict]) -> Constants | None:
-    """The constants that predict these cases best; ``None`` for fewer than four that share.
+    """The constants that predict these cases best; ``None`` for fewer than five that share. One
+    that no case tells anything of is as in use.
 
     Least squares of the relative error: with r the measured ratio, ``stock - r ours`` is linear in
     the constants, and is divided by the predicted cost of stock, which is computed anew until it
     stays.
     """
     shared = [result for result in results if result["shared"]]
-    if len(shared) < 4:
+    if len(shared) < 5:
         return None
     ratio = numpy.array([faster(result, "loss") for result in shared])
     stock, ours = (numpy.array(side) for side in zip(*map(works, shared), strict=True))
@@ -116,9 +126,12 @@ def fit(results: Sequence[dict]) -> Constants | None:
     matrix = side - ratio[:, None] * numpy.insert(ours[:, 1:], 0, 1, axis=1)
     target = ratio * ours[:, 0] - stock[:, 0]
     found = numpy.array(astuple(Constants()))
+    told = (side != 0).any(axis=0)
     for _ in range(50):
         before, weight = found, 1 / (stock[:, 0] + side @ found)
-        found = not_negative(matrix * weight[:, None], target * weight)
+        best = not_negative(matrix[:, told] * weight[:, None], target * weight)
+        found = before.copy()
+        found[told] = best
         if numpy.allclose(before, found, rtol=1e-6, atol=1e-9):
             break
     return Constants(*map(float, found))
@@ -185,4 +198,5 @@ def _cost(work: Work, constants: Constants) -> float:
         + work.tokens
         + constants.attention * work.attention
         + constants.images * work.images
+        + constants.head * work.head
     )

@@ -126,8 +126,9 @@ def summary(results: list[dict]) -> str:
     else:
         lines.append(
             f"Best fit (in use): an overhead of {best.overhead:.0f} tokens ({now.overhead:.0f}), "
-            f"attention at {best.attention:.2f} ({now.attention:.2f}) and images at "
-            f"{best.images:.2f} ({now.images:.2f}) times what counting says."
+            f"attention at {best.attention:.2f} ({now.attention:.2f}), images at "
+            f"{best.images:.2f} ({now.images:.2f}) and TRL's LM head on a CPU at {best.head:.2f} "
+            f"({now.head:.2f}) times what counting says."
         )
     return "\n".join(lines)
 

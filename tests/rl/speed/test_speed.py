@@ -6,7 +6,7 @@ from math import comb
 
 import numpy
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rl.sharing.cost import Prices
@@ -80,15 +80,32 @@ SHAPES = [
 ]
 
 
-@given(st.floats(0, 500), st.floats(0, 5), st.floats(0, 5))
-def test_a_fit_finds_the_constants_behind_the_times(overhead, attention, images):
-    true = Constants(overhead, attention, images)
+@given(st.floats(0, 500), st.floats(0, 5), st.floats(0, 5), st.floats(0, 3))
+@settings(max_examples=30)
+def test_a_fit_finds_the_constants_behind_the_times(overhead, attention, images, head):
+    true = Constants(overhead, attention, images, head)
     measured = [case(f"{i}", s, predicted(case("", s, 1.0), true)) for i, s in enumerate(SHAPES)]
     found = fit(measured)
     assert found is not None
     assert astuple(found) == pytest.approx(astuple(true), rel=0.02, abs=0.02)
     assert all(abs(error(each, found)) < 1e-3 for each in measured)
-    assert fit(measured[:3]) is None
+    assert fit(measured[:4]) is None
+
+
+def test_a_fit_leaves_alone_what_no_case_tells_anything_of():
+    true = Constants(30.0, 2.0, 0.5)
+    on_gpu = [
+        {**case(f"{i}", replace(s, images=0), 1.0), "stock_scores_all": False}
+        for i, s in enumerate(SHAPES)
+    ]
+    measured = [{**case("", SHAPES[0], predicted(c, true)), **_but_times(c)} for c in on_gpu]
+    found = fit(measured)
+    assert found is not None
+    assert astuple(found) == pytest.approx((30.0, 2.0, Constants().images, Constants().head))
+
+
+def _but_times(result: dict) -> dict:
+    return {key: value for key, value in result.items() if key not in ("stock", "ours")}
 
 
 def test_the_best_solution_without_negative_parts():
@@ -104,7 +121,8 @@ def test_the_lm_head_is_counted_where_it_is_applied():
     shape = Shape(prompt=100, completion=10, G=4, prompts=2, images=1)
     on_cpu = case("", shape, 1.0)
     on_gpu = {**on_cpu, "stock_scores_all": False}
-    assert works(on_cpu)[0].tokens == pytest.approx(8 * 110 * 1.4)
+    assert works(on_cpu)[0].tokens == 8 * 110
+    assert works(on_cpu)[0].head == pytest.approx(8 * 110 * 0.4) and works(on_gpu)[0].head == 0
     assert works(on_gpu)[0].tokens == pytest.approx(8 * (110 + 10 * 0.4))
     assert works(on_cpu)[1] == works(on_gpu)[1]
     assert works(on_cpu)[1].tokens == pytest.approx(2 * (99 + 4 * 11) + 8 * 10 * 0.4)
