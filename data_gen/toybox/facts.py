@@ -12,6 +12,7 @@ A name stands on the toy that the description under it fits best, and a toy with
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 from data_gen.toybox.identity import Identity
 from data_gen.toybox.language import read_caption, read_descriptions
@@ -93,27 +94,35 @@ def name_places(
         (:func:`data_gen.toybox.language.read_descriptions`): True for the toy that bears it, False
         for another one, None for a description that fits no toy of the scene
         (:func:`fitting_toys`). No entry where it stands under no description. Descriptions that fit
-        one toy only are one thing. A thing under two names that toys of the scene bear is nobody's:
-        False for both, so that it does not pay to leave open who is who.
+        one toy only are one thing, but for those that contradict the one which fits it best: they
+        fit none, since that toy is described already. A thing under two names that toys of the
+        scene bear is nobody's: False for both, so that it does not pay to leave open who is who.
 
         Where a description fits two toys alike, such as *a red cat* in a scene of two, it may bear
         the name of either.
     """
     bearers = {name: i for i, name in enumerate(names) if name is not None}
     listed = {*bearers, *absent}
-    fits: dict[Hashable, set[int]] = {}
-    on: dict[Hashable, set[str]] = {}
-    for n, described in enumerate(read_descriptions(text, listed)):
-        toys_there = fitting_toys(described.attributes, toys) if n < _MAX_CLAIMS else set()
-        thing = frozenset(toys_there) if len(toys_there) == 1 else n
-        fits[thing] = toys_there
-        on.setdefault(thing, set()).update(described.names & listed)
+    described = read_descriptions(text, listed)
+    claims = [one.attributes for one in described]
+    fits = [fitting_toys(c, toys) if n < _MAX_CLAIMS else set() for n, c in enumerate(claims)]
+    for i, toy in enumerate(toys):
+        same = [n for n, there in enumerate(fits) if there == {i}]
+        best = max((claims[n] for n in same), key=partial(_agreeing, toy), default={})
+        for n in same:
+            if any(best.get(k, v) != v for k, v in claims[n].items()):
+                fits[n] = set()
+    # Thing -> places of its descriptions: a toy, or a description that fits several or none.
+    things: dict[Hashable, list[int]] = {}
+    for n, there in enumerate(fits):
+        things.setdefault(frozenset(there) if len(there) == 1 else n, []).append(n)
     places: dict[str, list[bool | None]] = {name: [] for name in names_written(text, listed)}
-    for thing, there in on.items():
+    for of in things.values():
+        there = set().union(*(described[n].names for n in of)) & listed
         alone = len(there & bearers.keys()) == 1
         for name in there:
-            own = alone and bearers.get(name) in fits[thing]
-            places.setdefault(name, []).append(own if fits[thing] else None)
+            own = alone and bearers.get(name) in fits[of[0]]
+            places.setdefault(name, []).append(own if fits[of[0]] else None)
     return places
 
 
@@ -124,9 +133,13 @@ def fitting_toys(claim: Attributes, toys: Sequence[Attributes]) -> set[int]:
     agree = [{k for k, v in claim.items() if toy.get(k) == v} for toy in toys]
     ranks = [(len(same), "kind" in same, "colour" in same) for same in agree]
     best = max(ranks, default=(0, False, False))
-    return (
-        {i for i, rank in enumerate(ranks) if rank == best} if 2 * best[0] >= len(claim) else set()
-    )
+    if 2 * best[0] < len(claim):
+        return set()
+    return {i for i, rank in enumerate(ranks) if rank == best}
+
+
+def _agreeing(toy: Attributes, claim: Attributes) -> int:
+    return sum(toy.get(k) == v for k, v in claim.items())
 
 
 def true_attributes(claims: Sequence[Attributes], toys: Sequence[Attributes]) -> int:
@@ -139,10 +152,7 @@ def true_attributes(claims: Sequence[Attributes], toys: Sequence[Attributes]) ->
     Returns:
         A count, at most the number of claimed attributes.
     """
-    agree = [
-        [sum(toy.get(k) == v for k, v in claim.items()) for toy in toys]
-        for claim in claims[:_MAX_CLAIMS]
-    ]
+    agree = [[_agreeing(toy, claim) for toy in toys] for claim in claims[:_MAX_CLAIMS]]
     # best[m]: most true attributes with the toys of bit set m already matched.
     best = {0: 0}
     for row in agree:

@@ -144,6 +144,15 @@ def test_a_name_given_twice():
     assert places(f"{A_CAT}, <bo>. {A_CAT}, <bo>.") == {"bo": [True]}, "one toy, said twice"
 
 
+def test_a_toy_is_described_once():
+    """What contradicts its best description is another thing, and nobody."""
+    invented = "a red bear with white stripes and a blue balloon"
+    assert places(f"{A_CAT}, <bo>, and {invented}, <bo>.") == {"bo": [True, None]}
+    assert places(f"{A_CAT}, and {invented}, <bo>.") == {"bo": [None]}
+    assert places(f"{invented}, <bo>.") == {"bo": [True]}, "the cat, misread"
+    assert places(f"{A_CAT} waits on the left. A red cat, <bo>, looks big.") == {"bo": [True]}
+
+
 def test_twins_do_not_count_against_a_caption():
     twin = CAT | {"accessory": "balloon"}
     toys, names = [CAT, twin], ["bo", "mila"]
