@@ -245,19 +245,14 @@ class Database:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(f"{self.path}.lock", timeout=LOCK_SECONDS):
-                content, twice = {"concept_dict": {}, "path_to_concept": {}}, []
+                content: dict = {"concept_dict": {}, "path_to_concept": {}}
                 if self.path.exists():
-                    content, twice = read_database(self.path, exact=True)
-                if twice:
-                    raise DatabaseError(
-                        f"{self.path} gives {twice[0]!r} twice, and an edit would "
-                        "lose one of them; rename or delete one by hand"
-                    )
+                    content = read_to_edit(self.path)
                 known = self.path.exists() and self.loaded == version_of(self.path)
                 change(content["concept_dict"], content["path_to_concept"])
                 write_database(self.path, content)
                 if known:  # the next query need not read it again
-                    self._take(content, twice, version_of(self.path))
+                    self._take(content, [], version_of(self.path))
         except Timeout:
             raise DatabaseError(
                 f"{self.path} has been locked by another process for "
@@ -409,6 +404,21 @@ def read_database(path: Path, exact: bool = False) -> tuple[dict, list[str]]:
             "'concept_dict' and 'path_to_concept'"
         )
     return content, twice
+
+
+def read_to_edit(path: Path) -> dict:
+    """The content of a file that will be written again.
+
+    Raises:
+        DatabaseError: see :func:`read_database`; or it gives a key twice.
+    """
+    content, twice = read_database(path, exact=True)
+    if twice:
+        raise DatabaseError(
+            f"{path} gives {twice[0]!r} twice, and an edit would lose one of them; rename or "
+            "delete one by hand"
+        )
+    return content
 
 
 def write_database(path: Path, content: dict) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from concepts.concept import Concept
-from concepts.database import IMAGES, Database, DatabaseError, read_database
+from concepts.database import IMAGES, Database, DatabaseError, read_to_edit
 from concepts.methods.learned import LearnedStore, learned_folder
 from concepts.methods.registry import METHODS, method_class
 from data_gen.images.features import content_key, forget_features
@@ -47,7 +47,8 @@ def forget(
         caches: directories of features (:mod:`data_gen.images.features`).
 
     Raises:
-        DatabaseError: there is no such concept; none of the others is touched then.
+        DatabaseError: there is no such concept, or the database cannot be edited; none of the
+            others is touched then.
     """
     caches = list(caches)
     names = list({name_key(name): name for name in names}.values())
@@ -117,7 +118,7 @@ def _left_of(database: Database) -> dict[str, Concept]:
 def _entries(database: Database) -> dict[str, Concept]:
     """Key of a name -> its entry, with the images that it names, whether they are there or not."""
     found = {}
-    for tag, entry in read_database(database.path)[0]["concept_dict"].items():
+    for tag, entry in read_to_edit(database.path)["concept_dict"].items():
         entry = entry if isinstance(entry, dict) else {}
         several = entry.get("images")
         images = [entry.get("image"), *(several if isinstance(several, list) else [])]

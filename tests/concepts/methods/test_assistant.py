@@ -387,6 +387,13 @@ def test_shared_pictures_stay_and_unknown_names_touch_nothing(learner, photos):
     own.add(Concept("twin", (str(photos / "bo" / "0.png"),)))
     with pytest.raises(DatabaseError, match="no concept 'who'; it holds bo, twin"):
         forget(own, ["bo", "who"])
+    own.add(Concept("mia", (str(photos / "mia" / "0.png"),)))
+    text = own.path.read_text()
+    own.path.write_text(text.replace('"<twin>": {', '"<bo>": {}, "<twin>": {'))
+    with pytest.raises(DatabaseError, match="gives '<bo>' twice, and an edit would lose one"):
+        forget(own, ["mia"])
+    assert own.image_path(own.concepts()["mia"].images[0]).exists(), "nothing is lost"
+    own.path.write_text(text)
     (gone,) = forget(own, ["bo"])
     assert gone.n_pictures == 0 and own.image_path(own.concepts()["twin"].images[0]).exists()
 
