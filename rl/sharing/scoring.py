@@ -11,9 +11,12 @@ longer than the arithmetic.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from trl.trainer import utils
+
+_trl: Any = utils  # its private names
 
 LARGEST = 8 * 2**20
 """Bytes of logits that are computed at once on a CPU."""
@@ -24,23 +27,23 @@ LEAST = 256
 
 def scores_all(device: torch.device) -> bool:
     """Whether TRL itself applies the LM head to prompts, too."""
-    return not utils._use_triton(device)
+    return not _trl._use_triton(device)
 
 
 @contextmanager
 def completions_alone() -> Iterator[None]:
     """Inside, the LM head is applied on CPUs, too, to scored tokens alone (the values of all others
     are 0 either way), and to parts of them one after the other."""
-    usual = utils._use_triton, utils._ChunkedLogProbFunction
-    utils._use_triton = lambda device: device.type == "cpu" or usual[0](device)
-    utils._ChunkedLogProbFunction = _InParts
+    usual = _trl._use_triton, _trl._ChunkedLogProbFunction
+    _trl._use_triton = lambda device: device.type == "cpu" or usual[0](device)
+    _trl._ChunkedLogProbFunction = _InParts
     try:
         yield
     finally:
-        utils._use_triton, utils._ChunkedLogProbFunction = usual
+        _trl._use_triton, _trl._ChunkedLogProbFunction = usual
 
 
-_whole = utils._ChunkedLogProbFunction
+_whole = _trl._ChunkedLogProbFunction
 
 
 class _InParts:
