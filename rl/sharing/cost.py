@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-OVERHEAD = 50.0
+OVERHEAD = 150.0
 """Fixed cost of a forward pass, in tokens: measured by ``byname bench_step`` on one thread."""
 
 ATTENTION = 1.0
