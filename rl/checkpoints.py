@@ -219,8 +219,8 @@ def choose(resume: str, directory: str | Path, processes: int) -> Path | None:
                 f"or a checkpoint directory that holds {MARK}"
             )
     mark = _mark(chosen) if chosen is not None else None
-    if mark is not None and mark["processes"] != processes:
-        adapter = " --lora_r 0" if (Path(chosen) / "adapter_config.json").exists() else ""
+    if chosen is not None and mark is not None and mark["processes"] != processes:
+        adapter = " --lora_r 0" if (chosen / "adapter_config.json").exists() else ""
         raise InputError(
             f"{chosen} was written by {mark['processes']} process(es) and cannot be resumed by "
             f"{processes}; use as many, or train on from its weights under another name (--name "
