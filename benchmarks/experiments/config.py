@@ -97,7 +97,12 @@ def read_experiment(path: str | Path, changes: dict | None = None) -> Experiment
         if not name.replace("_", "").isalnum():
             raise ExperimentError(f"{path}: an arm's name is letters, digits and _, not {name!r}")
         arms[name] = Arm(**arm)
-    experiment = Experiment(**{**config, "arms": arms})
+    # A column's title may be a number to YAML.
+    tables = {
+        str(title): {figure: str(column) for figure, column in columns.items()}
+        for title, columns in config.get("tables", {}).items()
+    }
+    experiment = Experiment(**{**config, "arms": arms, "tables": tables})
     _check(experiment, str(path))
     return experiment
 

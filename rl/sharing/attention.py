@@ -270,7 +270,7 @@ class Call:
             self.query,
             *self._repeated(),
             self._expanded(),
-            out,
+            heads_inside(out),
             pad(total, (0, -total.size(-1) % 32), value=float("inf")).contiguous(),
             nothing,
             nothing,
@@ -335,6 +335,18 @@ def bias_of(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """What is added to scores: 0, or so little that a sum of it alone still has a logarithm."""
     bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
     return bias.masked_fill_(~seen, torch.finfo(dtype).min / 2)
+
+
+def heads_inside(out: torch.Tensor) -> torch.Tensor:
+    """(B, H, M, D) values laid out as (B, M, H, D), copied where they are not.
+
+    The backward pass of that kernel takes D H as the distance from one query's values to the next
+    one's, whatever the tensor's strides say (``o_strideM`` in PyTorch's ``kernel_backward.h``).
+    """
+    B, H, M, D = out.shape
+    if out.stride()[1:] == (D, H * D, 1):
+        return out
+    return out.transpose(1, 2).contiguous().transpose(1, 2)
 
 
 def _fold(x: torch.Tensor, K: int) -> torch.Tensor:

@@ -39,6 +39,11 @@ def test_each_ingredient_is_compared_with_the_whole_recipe_and_changes_one_thing
         assert set(arm.set) <= names
 
 
+def test_titles_of_columns_may_be_numbers():
+    columns = read_experiment(INGREDIENTS).tables["Silence where nobody shown is there"]
+    assert columns["naming_absent_2refs/names_nothing"] == "2"
+
+
 REFUSED = {
     "unknown key": (lambda c: c.update(armz=1), "unknown key 'armz'"),
     "missing key": (lambda c: c.pop("test"), "'test' is missing"),

@@ -13,7 +13,13 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLTextMod
 
 from rl.planning.peak import PeakMemory
 from rl.sharing import attention
-from rl.sharing.attention import Layout, kernel_differs, packed_attention, plain_attention
+from rl.sharing.attention import (
+    Layout,
+    heads_inside,
+    kernel_differs,
+    packed_attention,
+    plain_attention,
+)
 from rl.sharing.packed import use_shared_attention
 
 MIB = 2**20
@@ -43,6 +49,26 @@ def test_values_and_gradients_are_those_of_plain_attention(padding, G, W, heads,
         found.append([out, *torch.autograd.grad((out * weight).sum(), given)])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.integers(1, 4))
+def test_values_lie_as_the_kernel_of_a_gpu_reads_them(B, H, M, D):
+    """It takes the distance between queries from sizes: with other strides it read other values
+    (seen on an H200), so that plain attention was used."""
+    values = torch.arange(B * H * M * D).view(B, H, M, D)
+    whole = torch.arange(B * H * 2 * M * D).view(B, 2 * M, H, D).transpose(1, 2)
+    for given in (values, whole[:, :, M:], values.transpose(1, 2).contiguous().transpose(1, 2)):
+        laid = heads_inside(given)
+        assert torch.equal(laid, given)
+        read = laid.as_strided(laid.shape, (laid.stride(0), laid.stride(1), H * D, 1))
+        assert torch.equal(read, given)
+    assert heads_inside(whole[:, :, M:]).data_ptr() == whole[:, :, M:].data_ptr()  # not copied
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kernels_of_a_gpu_are_used(dtype):
+    assert not kernel_differs(torch.device("cuda"), dtype, 128)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
