@@ -57,11 +57,11 @@ def test_values_lie_as_the_kernel_of_a_gpu_reads_them(B, H, M, D):
     (seen on an H200), so that plain attention was used."""
     values = torch.arange(B * H * M * D).view(B, H, M, D)
     whole = torch.arange(B * H * 2 * M * D).view(B, 2 * M, H, D).transpose(1, 2)
-    for given in (values, whole[:, :, M:], values.transpose(1, 2).contiguous().transpose(1, 2)):
-        laid = heads_inside(given)
-        assert torch.equal(laid, given)
+    for out in (values, whole[:, :, M:], values.transpose(1, 2).contiguous().transpose(1, 2)):
+        laid = heads_inside(out)
+        assert torch.equal(laid, out)
         read = laid.as_strided(laid.shape, (laid.stride(0), laid.stride(1), H * D, 1))
-        assert torch.equal(read, given)
+        assert torch.equal(read, out)
     assert heads_inside(whole[:, :, M:]).data_ptr() == whole[:, :, M:].data_ptr()  # not copied
 
 
