@@ -39,6 +39,10 @@ class CompareSettings:
     only: list[str] | None = field(default=None, metadata={"help": "Arms; null: all."})
     out: str | None = field(default=None, metadata={"help": "Another directory than the config's."})
     jobs: int | None = field(default=None, metadata={"help": "Commands at a time."})
+    seeds: list[int] | None = field(
+        default=None,
+        metadata={"help": "Other seeds than the config's; more may be added later."},
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,7 +51,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         (settings,) = read_settings(rest, CompareSettings, program="compare", doc=__doc__)
         changes = {
-            key: value for key in ("out", "jobs") if (value := getattr(settings, key)) is not None
+            key: value
+            for key in ("out", "jobs", "seeds")
+            if (value := getattr(settings, key)) is not None
         }
         experiment = read_experiment(config_path(config) or DEFAULT, changes)
         steps = plan(experiment, settings.only)

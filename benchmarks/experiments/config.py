@@ -11,7 +11,6 @@ import json
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
-from concepts.methods.systems import policy_fingerprint
 from data_gen.files.errors import InputError
 from data_gen.files.files import fingerprint_of
 from data_gen.files.settings import find_config, read_yaml
@@ -110,6 +109,8 @@ def read_experiment(path: str | Path, changes: dict | None = None) -> Experiment
 def identity(experiment: Experiment) -> dict:
     """What an experiment is, part by part: results from two in which a part differs do not belong
     together. Seeds and whole arms may be added later."""
+    from concepts.methods.systems import policy_fingerprint  # loads torch: a plan is there at once
+
     e = experiment
     files = {e.rows["config"], *(arm.config for arm in e.arms.values() if arm.config)}
     labels = {"minutes", "paper", "title"}  # they do not change what an arm is

@@ -142,6 +142,25 @@ def test_the_plan_alone_touches_nothing(compare, config, tmp_path, capsys):
     assert "grpo" not in capsys.readouterr().out
 
 
+def test_a_plan_is_there_at_once_for_any_seeds():
+    """Torch takes ten seconds to load."""
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, launch.compare as c; c.main(sys.argv[1:]); print('torch' in sys.modules)",
+            *("--config", "configs/benchmarks/preferthinker_ladder.yaml"),
+            *("--plan", "true", "--seeds", "[7]"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert "train/sft-7" in said.stdout and "train/sft-1" not in said.stdout
+    assert said.stdout.split()[-1] == "False"
+
+
 def test_mistakes_are_one_sentence(compare, config, tmp_path):
     with pytest.raises(SystemExit, match="no arm 'dpo'"):
         compare.main(["--config", str(config), "--only", "dpo"])
