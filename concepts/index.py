@@ -103,6 +103,7 @@ def nearest(index: ConceptIndex, vectors: np.ndarray, k: int) -> list[list[tuple
     scores, places = index.faiss.search(np.ascontiguousarray(vectors, np.float32), rows)
     if index.faiss.metric_type == faiss.METRIC_L2:
         scores = 1 - scores / 2  # squared distance of vectors of length 1
+    scores = scores.clip(-1, 1)  # a picture beside itself: 1, and not a rounding above
     answers = []
     for score_row, place_row in zip(scores.tolist(), places.tolist(), strict=True):
         found: dict[str, float] = {}

@@ -6,14 +6,15 @@
     print(answer.text, answer.names)
 
 Whatever the method: the concepts that retrieval proposes (all of them, where there is none) are
-judged by the method's ``recognize``; those at or above the threshold, and those that the question
-names, are handed over with the question. The database may be edited meanwhile; an edit counts at
-the next question, and a new concept is learned before it is answered.
+judged by the method's ``recognize``; those at or above the threshold (where none was chosen from
+photos, the method's gate), and those that the question names, are handed over with the question.
+The database may be edited meanwhile; an edit counts at the next question, and a new concept is
+learned before it is answered.
 """
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,11 @@ class Assistant:
             similarities |= dict.fromkeys(self.database.concepts())
         known = [name for name in similarities if self._known(name)]
         p = self.method.recognize([(opened, name) for name in known])
-        least = DEFAULT if self.threshold is None else self.threshold.value
+        least = getattr(self.method.settings, "gate", None)
+        if self.threshold is not None:
+            least = self.threshold.value
+        elif least is None:
+            least = DEFAULT
         found = [
             Evidence(name, similarities[name], likely, used=likely >= least or name in named)
             for name, likely in zip(known, p, strict=True)
@@ -205,13 +210,13 @@ class Assistant:
         asked = [*(words for words, _ in conversation.turns), question]
         concepts = self.who(conversation.image, "\n".join(asked))
         references = tuple(self.method.reference(one.name) for one in concepts if one.used)
-        query = Query("ask", ICT, asked[0], conversation.image, references)
+        query = Query("ask", ICT, asked[0], conversation.image, references, judged=True)
         query = self.method.open(query)
         if conversation.turns:
             prompt = write_question(query, query.references or ())
             for (_, said), words in zip(conversation.turns, asked[1:], strict=True):
                 prompt += [_turn("assistant", said), _turn("user", words)]
-            query = Query(query.id, ICT, question, query.image, query.references, prompt=prompt)
+            query = replace(query, text=question, prompt=prompt)
         (reply,) = self.method.reply([query], max_new_tokens)
         conversation.turns.append((question, reply.text))
         return Answer(reply.text, concepts)

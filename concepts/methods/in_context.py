@@ -167,7 +167,7 @@ class InContext(Method):
         asked = [
             (i, j)
             for i, (query, references, _) in enumerate(found)
-            if self.settings.gate is not None and query.image is not None
+            if self.settings.gate is not None and query.image is not None and not query.judged
             for j, one in enumerate(references)
             if one.image is not None and not names_written(query.text, [one.name])
         ]

@@ -55,6 +55,7 @@ class Query:
         k: how many concepts the protocol lets a system retrieve; ``None``: the system's own number.
         prompt: the whole conversation where the benchmark has written it already, with a
             placeholder for each reference and then one for ``image``.
+        judged: who is there has been asked already: no gate asks again.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Query:
     options: tuple[str, ...] = ()
     k: int | None = None
     prompt: list[dict[str, Any]] | None = None
+    judged: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from PIL import Image
 from concepts.concept import Concept
 from concepts.database import Database, DatabaseError
 from concepts.importers import photo_database
-from concepts.methods import registry
+from concepts.methods import in_context, registry
 from concepts.methods.assistant import Assistant, Conversation, write_question
 from concepts.methods.calibration import best_threshold
 from concepts.methods.finding import RetrievalSettings
@@ -151,6 +151,26 @@ def test_references_of_who_is_there_stand_in_the_prompt(photos, policy, policy_d
     assert "bo" in named.names and isinstance(named.text, str)
     alone = assistant.ask(None, "What is <bo> like?", max_new_tokens=4)
     assert alone.names == ["bo"]
+
+
+@pytest.mark.parametrize("gate", [0.0, 1.0])
+def test_each_concept_is_judged_once(photos, policy, policy_dir, encoder, monkeypatch, gate):
+    """By the gate, where the method has one: it does not ask again before the answer."""
+    asked = []
+
+    def probabilities(model, processor, rows, **_):
+        asked.extend(rows)
+        return [0.5] * len(rows)
+
+    monkeypatch.setattr(in_context, "yes_probabilities", probabilities)
+    retrieval = RetrievalSettings(encoder=encoder, regions=None, k=2, cache=str(photos / "cache"))
+    settings = in_context.InContextSettings(gate=gate)
+    system = System("mine", str(policy_dir), retrieval, settings=settings)
+    assistant = Assistant(system, photo_database(photos), load=lambda: policy)
+    talk = Conversation(photos / "mia" / "1.png")
+    for turns in (1, 2):
+        answer = assistant.say(talk, "What is here?", max_new_tokens=4)
+        assert len(asked) == 2 * turns and len(answer.names) == (0 if gate else 2)
 
 
 def test_a_question_is_written_as_it_was_typed_and_a_caption_asked_for_as_in_training():
