@@ -216,11 +216,11 @@ def show(ends: dict, unit: str, *, sign: bool = False) -> str:
     if ends["value"] is None:
         return "–"
     scale = 100 if unit == "share" else 1
+    found = [ends[k] * scale for k in ("value", "low", "high")]
+    if unit == "share" and not sign:  # the area under a curve is resampled about its value
+        found = [min(max(x, 0.0), 100.0) for x in found]
     # Adding 0.0 turns a negative zero into zero.
-    value, low, high = (
-        f"{round(ends[k] * scale, 1) + 0.0:{'+' if sign else ''}.1f}"
-        for k in ("value", "low", "high")
-    )
+    value, low, high = (f"{round(x, 1) + 0.0:{'+' if sign else ''}.1f}" for x in found)
     return f"{value} [{low}, {high}]"
 
 

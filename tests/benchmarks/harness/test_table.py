@@ -54,6 +54,13 @@ def test_no_negative_zero():
     assert show(ends, "share", sign=True) == "+0.0 [+0.0, +0.0]"
 
 
+def test_a_share_is_between_nothing_and_all_and_a_difference_may_be_below():
+    ends = {"value": 0.99, "low": -0.01, "high": 1.03}
+    assert show(ends, "share") == "99.0 [0.0, 100.0]"
+    assert show(ends, "share", sign=True) == "+99.0 [-1.0, +103.0]"
+    assert show({k: 103.0 for k in ends}, "tokens") == "103.0 [103.0, 103.0]"
+
+
 def test_the_table_shows_controls_beside_the_score():
     metrics = {"naming/f1": ratio([1, 1]), "naming_absent/names_given": ratio([0, 1])}
     result = tabulate(
