@@ -276,9 +276,8 @@ class YoLLaVA(LearnedMethod):
 
             def done(now: Progress) -> None:
                 bar.update()
-                bar.set_postfix_str(
-                    f"loss {now.losses[-1]:.3f}, accuracy {max(0, now.accuracy):.1%}"
-                )
+                told = f", accuracy {now.accuracy:.1%}" if now.best else ""  # not yet measured
+                bar.set_postfix_str(f"loss {now.losses[-1]:.3f}{told}")
                 if unfinished is not None and now.epoch < s.epochs:
                     spent = before + busy_seconds() - began
                     unfinished.save(concept, *_kept(now, spent))
