@@ -28,7 +28,7 @@ from concepts.concept import Concept
 from concepts.database import Database
 from concepts.methods.myvlm.faces import face_descriptors, face_probability, faces_of_person
 from concepts.methods.myvlm.heads import Head, HeadSettings, learn_head
-from concepts.methods.myvlm.learning import VectorSettings, learn_vector
+from concepts.methods.myvlm.learning import VectorSettings, at_side, learn_vector
 from concepts.methods.myvlm.questions import is_person, load_questions
 from concepts.methods.myvlm.targets import caption_targets, question_targets, saying_who
 from concepts.methods.myvlm.vectors import vectors_behind_image
@@ -170,7 +170,7 @@ class MyVLM(LearnedMethod):
         facts: dict[str, Any] = {"head_seconds": round(busy_seconds() - began, 2)}
         if s.shows == "vector":
             model, processor = self.load()
-            images = list(photos.values())
+            images = [at_side(photo, s.vector.side) for photo in photos.values()]
             with frozen(model):
                 targets = {
                     CAPTION: caption_targets(
@@ -338,7 +338,7 @@ class MyVLM(LearnedMethod):
             rows = [
                 {
                     "prompt": conversation(random.Random(0), VLT, [], [], about=name),
-                    "images": [self._opened(image)],
+                    "images": [at_side(self._opened(image), self.settings.vector.side)],
                 }
                 for image, name in part
             ]
@@ -363,6 +363,9 @@ class MyVLM(LearnedMethod):
             there, shown = [one.name for one in evidence if one.used], []
             if self.settings.shows == "reference":
                 shown = [self._shown(query, name) for name in there]
+            if there and query.image is not None and self.settings.shows == "vector":
+                image = cast(Image.Image, query.image)
+                query = replace(query, image=at_side(image, self.settings.vector.side))
             row = self.row(query, shown)
             if self.settings.shows == "vector" and query.task == ICT:
                 said = names_written(query.text, there)

@@ -11,7 +11,7 @@ from concepts.database import Database
 from concepts.methods.learned import LearnedStore, learned_folder
 from concepts.methods.myvlm import targets
 from concepts.methods.myvlm.heads import HeadSettings
-from concepts.methods.myvlm.learning import VectorSettings
+from concepts.methods.myvlm.learning import VectorSettings, at_side
 from concepts.methods.myvlm.method import MyVLM, MyVLMSettings
 from concepts.methods.myvlm.questions import load_questions
 from concepts.methods.prompting import conversation, load_templates
@@ -172,6 +172,18 @@ def test_a_caption_is_asked_for_as_its_vector_was_learned(known):
     rows, _ = known.rows([caption, named, question, ask("white")])
     said = ["This picture shows <bo>." in str(row["prompt"]) for row in rows]
     assert said == [True, False, False, False]
+
+
+def test_pictures_with_a_vector_are_brought_to_its_size_and_no_others(known, monkeypatch):
+    at_96 = replace(known.settings, vector=replace(known.settings.vector, side=96))
+    monkeypatch.setattr(known, "settings", at_96)
+    queries = [ask("red"), ask("white", "q2"), ask("blue", "q3", image=plate("blue", 48))]
+    rows, evidence = known.rows([known.open(query) for query in queries])
+    fired = [any(one.used for one in of) for of in evidence]
+    assert fired == [True, False, True]
+    assert [row["images"][-1].size for row in rows] == [(96, 96), (40, 40), (96, 96)]
+    wide = at_side(Image.new("RGB", (80, 30)), 40)
+    assert wide.size == (40, 15) and at_side(wide, None) is wide and at_side(wide, 40) is wide
 
 
 def test_controls_put_no_vector_a_random_or_anothers_in_a_vectors_place(known):
