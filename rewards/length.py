@@ -16,8 +16,9 @@ Length is what a caption shows and has not said before: nothing else can reach a
 3. Reasoning is no caption (`rewards.parsing.answer_part`). Of its tokens the caption has the share
    that its words may take of all words, since no reward knows the tokenizer.
 
-So repeating a caption multiplies its length by at most 1.54, however often, and filling it up with
-one-token words by about 2.5; an echo of the prompt has no length.
+So repeating a caption multiplies its length by at most 1.54, however often (but for two words at
+the first seam), and filling it up with one-token words by about 2.5; an echo of the prompt has no
+length.
 
 Source: the floor is that of RePIC (arXiv 2506.18369), which multiplies it into the naming reward; a
 length that is a reward of its own leaves that to naming. The band is that of BalCapRL (arXiv
