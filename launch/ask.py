@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from concepts.methods.assistant import Assistant, Conversation
-from concepts.methods.calibration import DEFAULT
 from concepts.methods.protocol import Evidence
 from data_gen.files.errors import InputError
 from data_gen.files.settings import find_config, read_settings, take_options
@@ -98,7 +97,7 @@ def check_image(image: Path) -> None:
 
 def answer_all(assistant: Assistant, image: Path, question: str, max_new_tokens: int) -> None:
     """Say who is there; then answer the question, or every line that is typed."""
-    least = DEFAULT if assistant.threshold is None else assistant.threshold.value
+    least = assistant.least
     chosen = "by default" if assistant.threshold is None else "calibrated"
     print(f"who is there (p of {least:.2f} or more, {chosen}):")
     talk = Conversation(image)

@@ -99,7 +99,7 @@ def read_experiment(path: str | Path, changes: dict | None = None) -> Experiment
     # A column's title may be a number to YAML.
     tables = {
         str(title): {figure: str(column) for figure, column in columns.items()}
-        for title, columns in config.get("tables", {}).items()
+        for title, columns in (config.get("tables") or {}).items()
     }
     experiment = Experiment(**{**config, "arms": arms, "tables": tables})
     _check(experiment, str(path))

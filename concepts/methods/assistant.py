@@ -6,8 +6,8 @@
     print(answer.text, answer.names)
 
 Whatever the method: the concepts that retrieval proposes (all of them, where there is none) are
-judged by the method's ``recognize``; those at or above the threshold (where none was chosen from
-photos, the method's gate), and those that the question names, are handed over with the question.
+judged by the method's ``recognize``; those at or above the threshold (the method's own, where none
+was chosen from photos), and those that the question names, are handed over with the question.
 The database may be edited meanwhile; an edit counts at the next question, and a new concept is
 learned before it is answered.
 """
@@ -24,7 +24,6 @@ from concepts.concept import Concept
 from concepts.database import Database
 from concepts.importers import loose_photos
 from concepts.methods.calibration import (
-    DEFAULT,
     Threshold,
     calibrate,
     read_threshold,
@@ -164,6 +163,11 @@ class Assistant:
 
     # ---- asking ----
 
+    @property
+    def least(self) -> float:
+        """Least p of a concept that is there: chosen from photos, or else the method's own."""
+        return self.method.least if self.threshold is None else self.threshold.value
+
     def who(self, image: Picture | None, question: str = "") -> tuple[Evidence, ...]:
         """Who is in an image, or is asked for: candidates with similarity and p, the likeliest
         first.
@@ -184,13 +188,8 @@ class Assistant:
             similarities |= dict.fromkeys(self.database.concepts())
         known = [name for name in similarities if self._known(name)]
         p = self.method.recognize([(opened, name) for name in known])
-        least = getattr(self.method.settings, "gate", None)
-        if self.threshold is not None:
-            least = self.threshold.value
-        elif least is None:
-            least = DEFAULT
         found = [
-            Evidence(name, similarities[name], likely, used=likely >= least or name in named)
+            Evidence(name, similarities[name], likely, used=likely >= self.least or name in named)
             for name, likely in zip(known, p, strict=True)
         ]
         return tuple(sorted(found, key=lambda one: -(one.p or 0.0)))

@@ -24,9 +24,6 @@ from data_gen.files.files import write_text
 MOST_NEGATIVES = 20
 """Of one concept: drawn at random from photos of no concept and of the others alike."""
 
-DEFAULT = 0.5
-"""Of a method that has not been calibrated."""
-
 
 @dataclass(frozen=True)
 class Threshold:

@@ -101,6 +101,11 @@ class InContext(Method):
         with its words alone, where ``show`` is text."""
         return self._seen([(image, self._given(self.reference(name))) for image, name in pairs])
 
+    @property
+    def least(self) -> float:
+        """The gate, where there is one."""
+        return super().least if self.settings.gate is None else self.settings.gate
+
     def _seen(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[float]:
         """p(yes) that each reference is in its image; the larger one of two looks, where a closer
         one is taken."""

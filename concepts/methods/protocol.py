@@ -261,6 +261,12 @@ class Method(ABC):
 
     # ---- queries ----
 
+    @property
+    def least(self) -> float:
+        """Least p of :meth:`recognize` from which a concept is there, 0-1, where none was chosen
+        from its owner's photos."""
+        return 0.5
+
     @abstractmethod
     def recognize(self, pairs: Sequence[tuple[Picture, str]]) -> list[float]:
         """p in 0-1 that the named concept is in the image, for N pairs of image and name.

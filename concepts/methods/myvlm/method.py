@@ -170,7 +170,7 @@ class MyVLM(LearnedMethod):
         facts: dict[str, Any] = {"head_seconds": round(busy_seconds() - began, 2)}
         if s.shows == "vector":
             model, processor = self.load()
-            images = [at_side(photo, s.vector.side) for photo in photos.values()]
+            images = [self._sized(photo) for photo in photos.values()]
             with frozen(model):
                 targets = {
                     CAPTION: caption_targets(
@@ -338,7 +338,7 @@ class MyVLM(LearnedMethod):
             rows = [
                 {
                     "prompt": conversation(random.Random(0), VLT, [], [], about=name),
-                    "images": [at_side(self._opened(image), self.settings.vector.side)],
+                    "images": [self._sized(self._opened(image))],
                 }
                 for image, name in part
             ]
@@ -352,6 +352,11 @@ class MyVLM(LearnedMethod):
             ]
         return found
 
+    @property
+    def least(self) -> float:
+        """That from which a head switches its concept on."""
+        return self.settings.threshold
+
     def rows(self, queries: Sequence[Query]) -> tuple[list[dict], list[tuple[Evidence, ...]]]:
         """The queries without pictures and words of concepts, and what the heads say. Of concepts
         that are handed over only those are looked for; otherwise all that are known are."""
@@ -363,9 +368,8 @@ class MyVLM(LearnedMethod):
             there, shown = [one.name for one in evidence if one.used], []
             if self.settings.shows == "reference":
                 shown = [self._shown(query, name) for name in there]
-            if there and query.image is not None and self.settings.shows == "vector":
-                image = cast(Image.Image, query.image)
-                query = replace(query, image=at_side(image, self.settings.vector.side))
+            if there and query.image is not None:
+                query = replace(query, image=self._sized(cast(Image.Image, query.image)))
             row = self.row(query, shown)
             if self.settings.shows == "vector" and query.task == ICT:
                 said = names_written(query.text, there)
@@ -373,6 +377,11 @@ class MyVLM(LearnedMethod):
                 row["prompt"] = saying_who(row["prompt"], new)
             rows.append(row)
         return rows, used
+
+    def _sized(self, image: Image.Image) -> Image.Image:
+        """A picture as its vector was learned with; as it is, where no vectors are shown."""
+        vector = self.settings.shows == "vector"
+        return at_side(image, self.settings.vector.side) if vector else image
 
     def row(self, query: Query, references: Sequence[Reference]) -> dict:
         """``prompt`` and ``images`` that ask a query; a conversation that a benchmark has written

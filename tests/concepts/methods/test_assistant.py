@@ -168,6 +168,7 @@ def test_each_concept_is_judged_once(photos, policy, policy_dir, encoder, monkey
     system = System("mine", str(policy_dir), retrieval, settings=settings)
     assistant = Assistant(system, photo_database(photos), load=lambda: policy)
     talk = Conversation(photos / "mia" / "1.png")
+    assert assistant.least == gate
     for turns in (1, 2):
         answer = assistant.say(talk, "What is here?", max_new_tokens=4)
         assert len(asked) == 2 * turns and len(answer.names) == (0 if gate else 2)

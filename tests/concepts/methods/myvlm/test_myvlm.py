@@ -182,6 +182,9 @@ def test_pictures_with_a_vector_are_brought_to_its_size_and_no_others(known, mon
     fired = [any(one.used for one in of) for of in evidence]
     assert fired == [True, False, True]
     assert [row["images"][-1].size for row in rows] == [(96, 96), (40, 40), (96, 96)]
+    monkeypatch.setattr(known, "settings", replace(at_96, shows="reference", threshold=0.7))
+    shown, _ = known.rows([known.open(query) for query in queries])
+    assert shown[0]["images"][-1].size == (40, 40) and known.least == 0.7
     wide = at_side(Image.new("RGB", (80, 30)), 40)
     assert wide.size == (40, 15) and at_side(wide, None) is wide and at_side(wide, 40) is wide
 
