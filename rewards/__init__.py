@@ -19,6 +19,9 @@ Every function here has TRL's own signature and works unchanged as a `reward_fun
     repetition            penalty for repeated n-grams                    −1…0
     copying               penalty for n-grams copied from the prompt      −1…0
 
+`preference_parts` judges the parts of a chain by themselves, for `part_rewards`
+(`rl/credit/parts.py`).
+
 Nothing here imports torch, knows a tokenizer, or knows where rows come from.
 """
 
@@ -33,7 +36,12 @@ from rewards.identity_consistency import (
 from rewards.length import caption_length
 from rewards.object_consistency import object_consistency
 from rewards.penalties import copying, repetition
-from rewards.preference import preference_accuracy, preference_format, profile_similarity
+from rewards.preference import (
+    preference_accuracy,
+    preference_format,
+    preference_parts,
+    profile_similarity,
+)
 from rewards.visual_localization import visual_localization
 
 __all__ = [
@@ -48,6 +56,7 @@ __all__ = [
     "object_consistency",
     "preference_accuracy",
     "preference_format",
+    "preference_parts",
     "profile_similarity",
     "repetition",
     "visual_localization",

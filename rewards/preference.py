@@ -293,6 +293,123 @@ def profile_similarity(
     ]
 
 
+def preference_parts(
+    completions, *, task, liked_profile, disliked_profile, **_
+) -> list[list[tuple[str, int, int, float]]]:
+    """The terms, scores, totals and the answer of each chain, where they stand and whether they are
+    right; see the module's docstring.
+
+    A part that cannot be judged is left out: a term where no profile is known; a score where the
+    chain has no profiles, or where the reason does not begin with a term of one of them.
+
+    Args:
+        completions: B strings or conversations.
+        task: B task names; rows of other tasks have no parts.
+        liked_profile, disliked_profile: B lists of the five true terms, or None.
+
+    Returns:
+        B lists of (which part, its first character, the one behind its last, 0.0 or 1.0).
+    """
+    rows = zip(completions, task, liked_profile, disliked_profile, strict=True)
+    found = []
+    for completion, row_task, liked, disliked in rows:
+        parts = _parts(completion_text(completion), liked, disliked) if row_task == TASK else []
+        firsts = {part[0]: part for part in reversed(parts)}  # of a line written twice, the first
+        found.append([part for part in parts if part is firsts[part[0]]])
+    return found
+
+
+def _parts(text: str, liked, disliked) -> list[tuple[str, int, int, float]]:
+    chain = read_chain(text)
+    if chain.fault == "too long":
+        return []
+    parts: list[tuple[str, int, int, float]] = []
+    both = {"liked": (chain.liked, liked), "disliked": (chain.disliked, disliked)}
+    for tag, (said, true) in both.items():
+        if not said or not true:
+            continue
+        other = both["disliked" if tag == "liked" else "liked"][0] or ("",) * len(ELEMENTS)
+        _, cursor, end, _ = _block(tag, text) or (0, 0, 0, 0)
+        # In the short wording terms stand in the order of the elements, in the long one anywhere.
+        for element, term, truth, against in zip(ELEMENTS, said, true, other, strict=True):
+            at = text.find(term, cursor, end)
+            if at < 0:
+                at = text.find(term, 0, end)
+            elif ":" not in text[cursor:at]:
+                cursor = at + len(term)
+            right = _key(term) == _key(truth) != _key(against)
+            parts.append((f"{tag}/{element}", at, at + len(term), float(right)))
+    block = _block("think", text)
+    if block is None:
+        return parts
+    label, sums = "", {letter: 0 for letter in LETTERS}
+    for line in re.finditer(r"[^\n]+", text[block[1] : block[2]]):
+        start, words = block[1] + line.start(), line[0]
+        match = _LABELLED.fullmatch(words.strip()[:500])
+        if match and match[1].casefold() in _LABELS:
+            label = _LABELS[match[1].casefold()]
+            skipped = words.index(":") + 1
+            start, words = start + skipped, words[skipped:]
+        for letter, at, end, number, said in _numbered(words, total=label == "total"):
+            span = start + at, start + end
+            if label == "total":
+                parts.append((f"total/{letter}", *span, float(number == sums[letter])))
+            elif label:
+                sums[letter] += number
+                right = _follows(number, said, "(" in words, chain, label)
+                if right is not None:
+                    parts.append((f"score/{label}/{letter}", *span, float(right)))
+    if chain.answer and chain.totals:
+        _, start, end, _ = _block("answer", text) or (0, 0, 0, 0)
+        a, b = chain.totals
+        at = max(text.rfind(letter, start, end) for letter in LETTERS)
+        parts.append(("answer", at, at + 1, float(a != b and chain.answer == LETTERS[b > a])))
+    return parts
+
+
+def _numbered(words: str, *, total: bool) -> list[tuple[str, int, int, int, str]]:
+    """The numbers of a line: letter, where it begins and ends, number, and what is said with it."""
+    found = []
+    for piece in re.finditer(r"[^;\n]+" if "(" in words else r"[^,;\n]+", words):
+        plain = _plain(piece[0])
+        match = (
+            _TOTAL.fullmatch(plain)
+            if total
+            else _SCORE.match(plain) or _SHORT_SCORE.fullmatch(plain)
+        )
+        if not match:
+            continue
+        in_brackets = match.re is _SCORE
+        digits = match[2] if in_brackets else match[3]
+        at = piece[0].find(digits, piece[0].find("(")) if in_brackets else piece[0].rfind(digits)
+        reason = plain[match.end() :] if in_brackets else match[2] or ""
+        start = piece.start() + at
+        found.append((match[1], start, start + len(digits), int(digits), reason.strip(" -")))
+    return found
+
+
+def _follows(score: int, said: str, reason: bool, chain: Chain, element: str) -> bool | None:
+    """Whether a score follows from the chain's profiles; ``None`` where nothing tells.
+
+    Args:
+        said: with the score: a term, or a reason that may begin with one.
+        reason: which of the two.
+    """
+    if not chain.liked or not chain.disliked:
+        return None
+    liked, disliked = (
+        _key(profile[ELEMENTS.index(element)]) for profile in (chain.liked, chain.disliked)
+    )
+    term = _key(said.partition(",")[0])
+    if term == liked == disliked:
+        return False
+    if term == liked:
+        return score >= BEST - 1
+    if term == disliked:
+        return score <= 1
+    return None if reason else 2 <= score <= 3
+
+
 def _numbers(function: Callable, pairs: list, settings: Mapping | None) -> list[float]:
     """One number in 0-1 for each pair."""
     found = list(function(pairs, **(settings or {})))

@@ -16,7 +16,7 @@ from trl.trainer.grpo_config import GRPOConfig
 
 from data_gen.rows import read_rows
 from data_gen.toybox.weights import local_weights
-from rewards.loading import check_columns, checked, load_rewards, reward_name
+from rewards.loading import check_columns, checked, load_reward, load_rewards, reward_name
 from rl.checks import Judged, check_best, check_disk, check_options, try_rewards
 from rl.credit.credit import CreditOptions, check_credit
 from rl.credit.exact_answers import ExactAnswers
@@ -99,7 +99,8 @@ def prepare(settings: RunSettings, args: GRPOConfig) -> Ready:
         weights=args.reward_weights,
         uncounted_ids=tokenizer.all_special_ids,
     )
-    check_columns(rewards, rows.column_names)
+    judges = [load_reward(settings.part_rewards)] if settings.part_rewards else []
+    check_columns([*rewards, *judges], rows.column_names)
     judged = try_rewards(rewards, rows, tokenizer, settings.task_mix)
     evaluated = [] if eval_rows is None else eval_rows["task"]
     check_best(settings, args, [reward_name(reward) for reward in rewards], evaluated)

@@ -180,6 +180,16 @@ class RunSettings(PolicySettings):
             "token_credit; default: the task's own, mention_f1."
         },
     )
+    part_rewards: str | None = field(
+        default=None,
+        metadata={
+            "help": "A function that judges parts of completions, as rewards:preference_parts: "
+            "their tokens get the credit for them, beside the rewards' (rl/credit/parts.py)."
+        },
+    )
+    part_weight: float = field(
+        default=1.0, metadata={"help": "Factor of the advantages of part_rewards."}
+    )
     exact_answers: bool = field(
         default=False,
         metadata={

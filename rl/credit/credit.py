@@ -3,21 +3,26 @@
 Every option is off by default; then nothing here is called.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from trl.models.utils import disable_gradient_checkpointing
 from trl.trainer.grpo_config import GRPOConfig
 
 from data_gen.files.errors import InputError
 from data_gen.rows.contract import TRUTH
 from data_gen.tasks.table import TASKS
+from rewards.loading import load_reward, required_columns
 from rl.chunks import collate, split
 from rl.credit.advantages import Rollouts, advantage_parts, by_token, silent_bonus
 from rl.credit.exact_answers import ExactAnswers
 from rl.credit.names import NameTokens, asks_for_names, is_silent, listed_names
+from rl.credit.parts import by_part, judged, part_advantages
 from rl.credit.silence import NameWatch, mixture_weights, watched
 from rl.run_log import Scored
 from rl.sharing.image_rows import take_rows
@@ -50,6 +55,9 @@ class CreditOptions:
         exact_answers: rows whose task has candidate answers are not sampled;
             :mod:`rl.credit.exact_answers`.
         exact_weight: factor of their advantage (not of their KL).
+        part_rewards: address of a function that judges parts of completions;
+            :mod:`rl.credit.parts`.
+        part_weight: factor of the parts' advantages.
     """
 
     forced_silence: int = 0
@@ -60,6 +68,8 @@ class CreditOptions:
     naming_rewards: list[str] | None = None
     exact_answers: bool = False
     exact_weight: float = 1.0
+    part_rewards: str | None = None
+    part_weight: float = 1.0
 
     @classmethod
     def of(cls, settings) -> "CreditOptions":
@@ -70,7 +80,11 @@ class CreditOptions:
     def on(self) -> bool:
         """Whether any option is."""
         return bool(
-            self.forced_silence or self.silent_bonus or self.token_credit or self.exact_answers
+            self.forced_silence
+            or self.silent_bonus
+            or self.token_credit
+            or self.exact_answers
+            or self.part_rewards
         )
 
     @property
@@ -106,6 +120,14 @@ def check_credit(
         raise InputError(
             f"naming_rewards must name some of the run's rewards ({', '.join(rewards)}): none of "
             f"{', '.join(naming_rewards(options))} is among them"
+        )
+    if not math.isfinite(options.part_weight):
+        raise InputError(f"part_weight must be a number, not {options.part_weight}")
+    if options.part_rewards and (options.forced_silence or options.exact_answers):
+        switch = "forced_silence" if options.forced_silence else "exact_answers"
+        raise InputError(
+            f"part_rewards compares parts of sampled completions, of which {switch} leaves too "
+            f"few; unset one of them"
         )
     if options.watches:
         switch = "forced_silence" if options.forced_silence else "token_credit"
@@ -176,6 +198,10 @@ class CreditMixin(_Trainer):
         self._exact: ExactAnswers | None = None
         if options.exact_answers:
             self._exact = ExactAnswers(self._tokenizer, tasks, self._group)
+        self._judge_parts: Callable | None = None
+        if options.part_rewards:
+            self._judge_parts = load_reward(options.part_rewards)
+            self._part_columns = required_columns(self._judge_parts)
         self._log_silent = torch.zeros(0, 0)  # (B, C) of the last generation
         if options.watches and not self._names.tags:
             raise InputError("no token of this tokenizer holds '<', so no tag can be told from it")
@@ -313,11 +339,33 @@ class CreditMixin(_Trainer):
         if options.token_credit:
             places = self._naming_tokens(output, ids, asks, silent)
             output["advantages"] = by_token(whole[here], naming[here], places)
+        if self._judge_parts is not None:
+            credit = self._credit_parts(self._judge_parts, output).to(device)
+            per_token = output["advantages"]
+            per_token = per_token[:, None] if per_token.dim() == 1 else per_token
+            output["advantages"] = per_token + options.part_weight * credit
         if options.forced_silence or exact is not None:
             self._weight_rows(output, weight, is_listed, here, ids)
             self._scored.weights = weight.tolist()
         self._log_credit(rewards, weight, forced, is_listed, is_silent_, nobody, right)
         return advantages
+
+    def _credit_parts(self, function: Callable, output: dict) -> torch.Tensor:
+        """(B, C) what tokens are credited with for the parts that they write; logs the means."""
+        decoded = [self._names.text_and_ends(ids) for ids in self._texts[1]]
+        texts, ends = [text for text, _ in decoded], [stops for _, stops in decoded]
+        parts = judged(function, self._rows, self._part_columns, texts)
+        local = [{name: reward for name, *_, reward in each} for each in parts]
+        everywhere = gather_object(local)
+        first = self.accelerator.process_index * len(local)
+        advantages = part_advantages(everywhere, self._group)[first : first + len(local)]
+        rewards: dict[str, list[float]] = defaultdict(list)
+        for each in everywhere:
+            for name, reward in each.items():
+                rewards[name.partition("/")[0]].append(reward)
+        for name, given in rewards.items():
+            self._metrics[self._mode][f"parts/{name}"].append(sum(given) / len(given))
+        return by_part(parts, advantages, ends, output["completion_ids"].size(1))
 
     def _mixture_weights(self, output: dict) -> torch.Tensor:
         """(B,) weights of rollouts of groups with forced ones; of no use elsewhere."""

@@ -77,7 +77,7 @@ class NameTokens:
             T flags; none is true if no name is written, or if none of those written can be found
             again (as it is spelt in other characters than those listed).
         """
-        text, ends = self._text_and_ends(ids)
+        text, ends = self.text_and_ends(ids)
         text = answer_in_place(text)
         spans = [tag.span() for tag in _TAG.finditer(text)]
         for name in find_names(text, names).written:
@@ -90,7 +90,7 @@ class NameTokens:
             for start, end in zip(starts, ends, strict=True)
         ]
 
-    def _text_and_ends(self, ids: list[int]) -> tuple[str, list[int]]:
+    def text_and_ends(self, ids: list[int]) -> tuple[str, list[int]]:
         """A completion's text, and where in it each of its tokens ends."""
         text, ends, end = self.tokenizer.decode(ids, skip_special_tokens=True), [], 0
         for i in ids:

@@ -6,7 +6,12 @@ import time
 
 import pytest
 
-from rewards import preference_accuracy, preference_format, profile_similarity
+from rewards import (
+    preference_accuracy,
+    preference_format,
+    preference_parts,
+    profile_similarity,
+)
 from rewards.loading import load_rewards
 from rewards.preference import ELEMENTS, MOST_CHARACTERS, read_chain
 
@@ -211,6 +216,58 @@ def test_pictures_share_the_reward_with_terms():
         profile(SHORT, picture_weight=2)
 
 
+def parts_of(text, liked=LIKED, disliked=DISLIKED):
+    """Name of a part -> what it is written as, and whether it is right."""
+    (parts,) = preference_parts(
+        [text], task=["preference"], liked_profile=[liked], disliked_profile=[disliked]
+    )
+    assert len({name for name, *_ in parts}) == len(parts)
+    return {name: (text[start:end], right) for name, start, end, right in parts}
+
+
+def test_the_parts_of_a_true_chain_are_right_and_stand_where_they_are_said_to():
+    parts = parts_of(SHORT)
+    assert {right for _, right in parts.values()} == {1.0}
+    assert len(parts) == 10 + 10 + 2 + 1
+    assert parts["liked/medium"] == ("oil paint", 1.0)
+    assert parts["score/saturation/A"] == ("1", 1.0)
+    assert (parts["total/B"], parts["answer"]) == (("9", 1.0), ("A", 1.0))
+    # Reasons in words of their own do not say which term a score is for.
+    parts = parts_of(LONG)
+    assert {right for _, right in parts.values()} == {1.0}
+    assert {name.partition("/")[0] for name in parts} == {"liked", "disliked", "total", "answer"}
+    assert parts["disliked/medium"] == ("pencil", 1.0)
+    told = parts_of(LONG.replace("lines as in a comic; 7 of them", "cartoon, as in those"))
+    assert told["score/art_style/A"] == ("5", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wrong"),
+    [
+        ("A cartoon 5", "A cartoon 1", {"score/art_style/A", "total/A"}),
+        ("A cartoon 5", "A mosaic 5", {"score/art_style/A"}),  # seen otherwise, scored as before
+        ("A cartoon 5", "A pop art 5", {"score/art_style/A"}),  # nothing is known of it
+        ("A cartoon 5", "A pop art 3", {"total/A"}),
+        ("total: A 21", "total: A 22", {"total/A"}),
+        ("<answer>A", "<answer>B", {"answer"}),
+        ("<liked>cartoon", "<liked>mosaic", {"liked/art_style", "disliked/art_style",
+                                             "score/art_style/A", "score/art_style/B"}),
+        ("total:", "style: A mosaic 5, B cartoon 1\ntotal:", {"total/A", "total/B"}),
+    ],
+)  # fmt: skip
+def test_a_part_is_wrong_for_itself_alone(before, after, wrong):
+    parts = parts_of(SHORT.replace(before, after, 1))
+    assert {name for name, (_, right) in parts.items() if not right} == wrong
+
+
+def test_parts_that_cannot_be_judged_are_left_out():
+    assert not any(name.startswith(("liked", "disl")) for name in parts_of(SHORT, None, None))
+    assert not any(name.startswith("score") for name in parts_of(SHORT.replace("<liked>", "")))
+    assert preference_parts(
+        [SHORT], task=["object_consistency"], liked_profile=[None], disliked_profile=[None]
+    ) == [[]]  # fmt: skip
+
+
 def test_rows_of_other_tasks_and_without_a_profile_are_not_judged():
     rows = {"task": ["preference", "other"], "answer": ["A", "yes"]}
     assert preference_accuracy([SHORT, SHORT], **rows) == [1.0, None]
@@ -244,9 +301,12 @@ def test_any_text_is_read_fast_and_scored_within_bounds():
         chain = read_chain(text)
         assert form(text) == float(not chain.fault)
         assert 0.0 <= profile(text) <= 1.0 and accuracy(text) in (0.0, 1.0)
+        assert all(written for written, _ in parts_of(text).values())
     start = time.process_time()
     for text in ("\n", "A ", "<think>", "style:", "A(", '"', "total: A ", "1+", "Image A: "):
-        read_chain("<think>" + text * (MOST_CHARACTERS // len(text) - 4) + "</think>")
+        long = "<think>" + text * (MOST_CHARACTERS // len(text) - 4) + "</think>"
+        read_chain(long)
+        parts_of(long)
     assert time.process_time() - start < 2
 
 
