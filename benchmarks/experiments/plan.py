@@ -172,7 +172,6 @@ def _row_steps(e: Experiment, arm: Arm, seed: int) -> list[Step]:
         out = f"{e.out}/rows/{name}-{of_seed}"
 
         def command(changes=changes, out=out):
-            # Its values are YAML, of which JSON is a part.
             return [
                 sys.executable,
                 "-m",
@@ -181,7 +180,7 @@ def _row_steps(e: Experiment, arm: Arm, seed: int) -> list[Step]:
                 e.rows["config"],
                 "--out",
                 out,
-                *(w for k, v in changes.items() for w in (f"--{k}", json.dumps(v))),
+                *(w for k, v in changes.items() for w in (f"--{k}", _row_option(v))),
             ]
 
         steps.append(
@@ -195,6 +194,11 @@ def _row_steps(e: Experiment, arm: Arm, seed: int) -> list[Step]:
             )
         )
     return steps
+
+
+def _row_option(value) -> str:
+    """A text as it is; all else as JSON, which is a part of YAML."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _train(

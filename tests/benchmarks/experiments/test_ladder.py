@@ -31,6 +31,12 @@ def test_each_rung_begins_with_the_policy_of_the_one_below():
     at = weights.index("--reward_weights")
     assert weights[at + 1 : at + 4] == ["1.0", "0.3", "0.0"]
 
+    rows = steps["rows/questions-1"].command()
+    options = dict(zip(rows[3::2], rows[4::2], strict=True))
+    # A text in the quotes of JSON would be another text.
+    assert (options["--users"], options["--targets"]) == ("seen", "false")
+    assert json.loads(options["--counts"]) == {"preference": 1600}
+
 
 def test_one_rung_alone_brings_those_below_but_does_not_measure_them():
     names = {step.name for step in plan(read_experiment(LADDER), ["sft"])}
