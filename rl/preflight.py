@@ -240,6 +240,11 @@ def plan(settings: RunSettings, args: GRPOConfig, ready: Ready, trainable: Train
                 f"{spec} x{weight:g}"
                 for spec, weight in zip(settings.rewards, weights, strict=True)
             ),
+            **(
+                {"parts": f"{settings.part_rewards} x{settings.part_weight:g}"}
+                if settings.part_rewards
+                else {}
+            ),
             **ready.judged.lines(len(ready.rows)),
             "steps": f"{steps} of {per_step / G:g} prompts x {G} completions, up to "
             f"{args.max_completion_length} tokens each, on {args.world_size} process(es)",

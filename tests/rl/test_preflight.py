@@ -93,6 +93,20 @@ def test_vllm_makes_room_for_the_longest_row_not_for_the_whole_context(
     assert args.vllm_max_model_length is None
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("rewards:preference_part", "did you mean 'preference_parts'"),
+        ("rewards:preference_parts", "the data lacks columns for its rewards: 'preference_parts'"),
+    ],
+)
+def test_a_judge_of_parts_that_cannot_be_asked_is_refused(
+    tmp_path, policy_path, rows_path, address, said
+):
+    with pytest.raises(StartupError, match=said):
+        prepare(run(tmp_path, policy_path, rows_path, part_rewards=address), arguments(tmp_path))
+
+
 def test_steps_and_plan(tmp_path, policy_path, rows_path):
     args = arguments(tmp_path, gradient_accumulation_steps=2, num_train_epochs=3)
     assert steps_of(40, args) == (9, 16)  # ceil(40 / 16) steps per epoch
