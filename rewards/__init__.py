@@ -19,9 +19,6 @@ Every function here has TRL's own signature and works unchanged as a `reward_fun
     repetition            penalty for repeated n-grams                    −1…0
     copying               penalty for n-grams copied from the prompt      −1…0
 
-`preference_parts` judges the parts of a chain by themselves, for `part_rewards`
-(`rl/credit/parts.py`).
-
 Nothing here imports torch, knows a tokenizer, or knows where rows come from.
 """
 
@@ -39,7 +36,6 @@ from rewards.penalties import copying, repetition
 from rewards.preference import (
     preference_accuracy,
     preference_format,
-    preference_parts,
     profile_similarity,
 )
 from rewards.visual_localization import visual_localization
@@ -56,7 +52,6 @@ __all__ = [
     "object_consistency",
     "preference_accuracy",
     "preference_format",
-    "preference_parts",
     "profile_similarity",
     "repetition",
     "visual_localization",

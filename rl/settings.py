@@ -183,8 +183,9 @@ class RunSettings(PolicySettings):
     part_rewards: str | None = field(
         default=None,
         metadata={
-            "help": "A function that judges parts of completions, as rewards:preference_parts: "
-            "their tokens get the credit for them, beside the rewards' (rl/credit/parts.py)."
+            "help": "A function that judges parts of completions, as "
+            "rewards.preference:preference_parts: their tokens get the credit for them, beside the "
+            "rewards' (rl/credit/parts.py)."
         },
     )
     part_weight: float = field(

@@ -15,7 +15,8 @@ over all steps of the group's completions and credits a token with every step th
 Here parts are told apart by name and a token has the credit of its own part alone: a score is not
 to be made right by what was written before it.
 
-A function that judges parts is given by its address, as rewards are (`rewards:preference_parts`):
+A function that judges parts is given by its address, as rewards are, such as
+`rewards.preference:preference_parts`:
 
     def parts(completions: list[str], *, task, ..., **_) -> list[list[tuple[str, int, int, float]]]
 

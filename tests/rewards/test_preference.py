@@ -9,11 +9,10 @@ import pytest
 from rewards import (
     preference_accuracy,
     preference_format,
-    preference_parts,
     profile_similarity,
 )
 from rewards.loading import load_rewards
-from rewards.preference import ELEMENTS, MOST_CHARACTERS, read_chain
+from rewards.preference import ELEMENTS, MOST_CHARACTERS, preference_parts, read_chain
 
 LIKED = ("cartoon", "golden", "oil paint", "muted", "intricate")
 DISLIKED = ("mosaic", "icy", "pencil", "vivid", "minimal")

@@ -96,8 +96,11 @@ def test_vllm_makes_room_for_the_longest_row_not_for_the_whole_context(
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("rewards:preference_part", "did you mean 'preference_parts'"),
-        ("rewards:preference_parts", "the data lacks columns for its rewards: 'preference_parts'"),
+        ("rewards.preference:preference_part", "did you mean 'preference_parts'"),
+        (
+            "rewards.preference:preference_parts",
+            "lacks columns for its rewards: 'preference_parts'",
+        ),
     ],
 )
 def test_a_judge_of_parts_that_cannot_be_asked_is_refused(
