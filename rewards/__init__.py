@@ -33,11 +33,7 @@ from rewards.identity_consistency import (
 from rewards.length import caption_length
 from rewards.object_consistency import object_consistency
 from rewards.penalties import copying, repetition
-from rewards.preference import (
-    preference_accuracy,
-    preference_format,
-    profile_similarity,
-)
+from rewards.preference import preference_accuracy, preference_format, profile_similarity
 from rewards.visual_localization import visual_localization
 
 __all__ = [

@@ -180,7 +180,7 @@ def _row_steps(e: Experiment, arm: Arm, seed: int) -> list[Step]:
                 e.rows["config"],
                 "--out",
                 out,
-                *(w for k, v in changes.items() for w in (f"--{k}", _row_option(v))),
+                *_options(changes),
             ]
 
         steps.append(
@@ -194,11 +194,6 @@ def _row_steps(e: Experiment, arm: Arm, seed: int) -> list[Step]:
             )
         )
     return steps
-
-
-def _row_option(value) -> str:
-    """A text as it is; all else as JSON, which is a part of YAML."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _train(

@@ -29,7 +29,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import torch
-from trl.trainer.utils import nanstd
 
 from rl.credit.advantages import EPSILON
 
@@ -56,7 +55,7 @@ def part_advantages(rewards: Sequence[dict[str, float]], group: int) -> list[dic
                 values[name].append(reward)
         for name, given in values.items():
             x = torch.tensor(given)
-            std = nanstd(x).nan_to_num(nan=0.0) if len(given) > 1 else torch.tensor(0.0)
+            std = x.std() if len(given) > 1 else 0.0
             centered = iter(((x - x.mean()) / (std + EPSILON)).tolist())
             for i in rows:
                 if name in rewards[i]:
