@@ -73,6 +73,7 @@ BEST = 5
 
 MOST_CHARACTERS = 20_000
 MOST_OF_A_TERM = 60
+MOST_OF_A_LINE = 500
 
 BLOCKS = {
     "liked": ("liked", "visual preference profile"),
@@ -105,7 +106,7 @@ _LABELS = {
 _TAG = {
     tag: re.compile(rf"<(/?)(?:{'|'.join(names)})>", re.IGNORECASE) for tag, names in BLOCKS.items()
 }
-_LABELLED = re.compile(r'(?:\d\.)?[ "]{0,4}([A-Za-z_]+(?: [A-Za-z]+)?)"?[ ]{0,4}:(.*)', re.DOTALL)
+_LABELLED = re.compile(r'(?:\d\.)?[ "]{0,4}([A-Za-z_]+(?: [A-Za-z]+)?)"?[ ]{0,4}:')
 _NAME = r"(?:(?i:image|picture) )?([AB])\b"
 _SCORE = re.compile(rf"{_NAME} ?\( ?([0-9]{{1,3}}) ?\)")
 _SHORT_SCORE = re.compile(rf"{_NAME}:?([^()]{{0,80}}?)(?<!\w)([0-9]{{1,3}})\.?")
@@ -114,7 +115,7 @@ _TOTAL = re.compile(
     r"([0-9]{1,3})\.?"
 )
 _ANSWER = re.compile(rf"{_NAME}\.?")
-_NUMBER = re.compile(r"[0-9]+")
+_DIGITS = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -146,10 +147,14 @@ def read_chain(text: str) -> Chain:
     if len(text) > MOST_CHARACTERS:
         return Chain(fault="too long")
     found = {tag: _block(tag, text) for tag in BLOCKS}
-    inside = {tag: text[block[1] : block[2]] if block else None for tag, block in found.items()}
-    liked, disliked = _profile(inside["liked"]), _profile(inside["disliked"])
-    scores, totals, sums_agree = _scores(inside["think"])
-    letter = _ANSWER.fullmatch(_plain(inside["answer"] or ""))
+    liked, disliked = (_words(_terms(text, found[tag])) for tag in ("liked", "disliked"))
+    numbers, doubled = _numbers(text, found["think"])
+    scores, totals, sums_agree = None, None, False
+    if not doubled:
+        scores = _scores(numbers)
+        totals, sums_agree = _totals(numbers, scores)
+    said = found["answer"]
+    letter = _ANSWER.fullmatch(_plain(text[said[1] : said[2]] if said else ""))
     answer = letter[1] if letter else None
 
     fault = next((f"no one <{tag}> block" for tag in BLOCKS if not found[tag]), "")
@@ -278,12 +283,12 @@ def profile_similarity(
         for pair, count in zip(zip(predicted, true, strict=True), counts, strict=True)
         if count
     ]
-    found = _numbers(similarity or _equal, [pair for _, pair in terms], similarity_settings)
+    found = _values(similarity or _equal, [pair for _, pair in terms], similarity_settings)
     for (i, _pair), value in zip(terms, found, strict=True):
         judged[i][0] += value
     if pictures:
         drawn = [(i, (tuple(p), tuple(t))) for i, p, t, counts in profiles if any(counts)]
-        found = _numbers(pictures, [pair for _, pair in drawn], pictures_settings)
+        found = _values(pictures, [pair for _, pair in drawn], pictures_settings)
         for (i, _pair), value in zip(drawn, found, strict=True):
             judged[i][1] += value
     w = picture_weight if pictures else 0.0
@@ -324,41 +329,29 @@ def _parts(text: str, liked, disliked) -> list[tuple[str, int, int, float]]:
     if chain.fault == "too long":
         return []
     parts: list[tuple[str, int, int, float]] = []
-    both = {"liked": (chain.liked, liked), "disliked": (chain.disliked, disliked)}
-    for tag, (said, true) in both.items():
-        if not said or not true:
+    for tag, true, against in (
+        ("liked", liked, chain.disliked),
+        ("disliked", disliked, chain.liked),
+    ):
+        written = _terms(text, _block(tag, text)) or ()
+        others = against or ("",) * len(ELEMENTS)
+        for element, (term, start, end), truth, other in zip(
+            ELEMENTS, written, true or (), others, strict=False
+        ):
+            right = _key(term) == _key(truth) != _key(other)
+            parts.append((f"{tag}/{element}", start, end, float(right)))
+    numbers, _ = _numbers(text, _block("think", text))
+    sums: dict[str, int] = {letter: 0 for letter in LETTERS}
+    for one in numbers:
+        if one.label == "total":
+            right = one.value == sums[one.letter]
+            parts.append((f"total/{one.letter}", one.start, one.end, float(right)))
             continue
-        other = both["disliked" if tag == "liked" else "liked"][0] or ("",) * len(ELEMENTS)
-        _, cursor, end, _ = _block(tag, text) or (0, 0, 0, 0)
-        # In the short wording terms stand in the order of the elements, in the long one anywhere.
-        for element, term, truth, against in zip(ELEMENTS, said, true, other, strict=True):
-            at = text.find(term, cursor, end)
-            if at < 0:
-                at = text.find(term, 0, end)
-            elif ":" not in text[cursor:at]:
-                cursor = at + len(term)
-            right = _key(term) == _key(truth) != _key(against)
-            parts.append((f"{tag}/{element}", at, at + len(term), float(right)))
-    block = _block("think", text)
-    if block is None:
-        return parts
-    label, sums = "", {letter: 0 for letter in LETTERS}
-    for line in re.finditer(r"[^\n]+", text[block[1] : block[2]]):
-        start, words = block[1] + line.start(), line[0]
-        match = _LABELLED.fullmatch(words.strip()[:500])
-        if match and match[1].casefold() in _LABELS:
-            label = _LABELS[match[1].casefold()]
-            skipped = words.index(":") + 1
-            start, words = start + skipped, words[skipped:]
-        for letter, at, end, number, said in _numbered(words, total=label == "total"):
-            span = start + at, start + end
-            if label == "total":
-                parts.append((f"total/{letter}", *span, float(number == sums[letter])))
-            elif label:
-                sums[letter] += number
-                right = _follows(number, said, "(" in words, chain, label)
-                if right is not None:
-                    parts.append((f"score/{label}/{letter}", *span, float(right)))
+        sums[one.letter] += one.value
+        follows = _follows(one, chain)
+        if follows is not None:
+            name = f"score/{one.label}/{one.letter}"
+            parts.append((name, one.start, one.end, float(follows)))
     if chain.answer and chain.totals:
         _, start, end, _ = _block("answer", text) or (0, 0, 0, 0)
         a, b = chain.totals
@@ -367,50 +360,24 @@ def _parts(text: str, liked, disliked) -> list[tuple[str, int, int, float]]:
     return parts
 
 
-def _numbered(words: str, *, total: bool) -> list[tuple[str, int, int, int, str]]:
-    """The numbers of a line: letter, where it begins and ends, number, and what is said with it."""
-    found = []
-    for piece in re.finditer(r"[^;\n]+" if "(" in words else r"[^,;\n]+", words):
-        plain = _plain(piece[0])
-        match = (
-            _TOTAL.fullmatch(plain)
-            if total
-            else _SCORE.match(plain) or _SHORT_SCORE.fullmatch(plain)
-        )
-        if not match:
-            continue
-        in_brackets = match.re is _SCORE
-        digits = match[2] if in_brackets else match[3]
-        at = piece[0].find(digits, piece[0].find("(")) if in_brackets else piece[0].rfind(digits)
-        reason = plain[match.end() :] if in_brackets else match[2] or ""
-        start = piece.start() + at
-        found.append((match[1], start, start + len(digits), int(digits), reason.strip(" -")))
-    return found
-
-
-def _follows(score: int, said: str, reason: bool, chain: Chain, element: str) -> bool | None:
-    """Whether a score follows from the chain's profiles; ``None`` where nothing tells.
-
-    Args:
-        said: with the score: a term, or a reason that may begin with one.
-        reason: which of the two.
-    """
+def _follows(score: _Number, chain: Chain) -> bool | None:
+    """Whether a score follows from the chain's profiles; ``None`` where nothing tells."""
     if not chain.liked or not chain.disliked:
         return None
     liked, disliked = (
-        _key(profile[ELEMENTS.index(element)]) for profile in (chain.liked, chain.disliked)
+        _key(profile[ELEMENTS.index(score.label)]) for profile in (chain.liked, chain.disliked)
     )
-    term = _key(said.partition(",")[0])
-    if term == liked == disliked:
+    term = _key(score.said)
+    if score.value > BEST or term == liked == disliked:
         return False
     if term == liked:
-        return score >= BEST - 1
+        return score.value >= BEST - 1
     if term == disliked:
-        return score <= 1
-    return None if reason else 2 <= score <= 3
+        return score.value <= 1
+    return None if score.is_reason else 2 <= score.value <= 3
 
 
-def _numbers(function: Callable, pairs: list, settings: Mapping | None) -> list[float]:
+def _values(function: Callable, pairs: list, settings: Mapping | None) -> list[float]:
     """One number in 0-1 for each pair."""
     found = list(function(pairs, **(settings or {})))
     if len(found) != len(pairs):
@@ -446,66 +413,149 @@ def _order_fault(text: str, blocks: list[tuple[int, int, int, int]]) -> str:
     return "words outside the blocks" if "".join([*between, text[ends[-1] :]]).strip() else ""
 
 
-def _profile(inside: str | None) -> tuple[str, ...] | None:
+_Term = tuple[str, int, int]
+"""A term of a profile, its first character and the one behind its last."""
+
+
+def _terms(text: str, block: tuple[int, int, int, int] | None) -> tuple[_Term, ...] | None:
     """Five terms, labelled line by line or in one line in the order of the elements."""
-    if inside is None:
+    if block is None:
         return None
-    lines = [line.strip() for line in inside.split("\n") if line.strip()]
+    lines = [line for line in _pieces(r"[^\n]+", text, block[1], block[2]) if line[0].strip()]
+    given: dict[str, _Term] = {}
     if len(lines) == 1:
-        terms = [term.strip(' "') for term in lines[0].split(",")]
+        line, start, end = lines[0]
         # A single labelled line is one element and no profile.
-        given = dict(zip(ELEMENTS, terms, strict=False)) if len(terms) == len(ELEMENTS) else {}
+        if line.count(",") == len(ELEMENTS) - 1:
+            given = dict(zip(ELEMENTS, _pieces("[^,]+", text, start, end), strict=False))
     elif len(lines) == len(ELEMENTS):
-        read = [_LABELLED.fullmatch(line[:200]) for line in lines]
-        given = {
-            _LABELS.get(match[1].casefold(), ""): match[2].strip(' ",') for match in read if match
-        }
+        for line in lines:
+            if labelled := _labelled(line):
+                given[labelled[0]] = labelled[1]
     else:
         return None
-    terms = tuple(given.get(element, "") for element in ELEMENTS)
+    terms = [_bare(given.get(element, ("", 0, 0)), ' ",\t\r') for element in ELEMENTS]
     good = all(
-        term and len(term) <= MOST_OF_A_TERM and set(term).isdisjoint('<>:,;"') for term in terms
+        term and len(term) <= MOST_OF_A_TERM and set(term).isdisjoint('<>:,;"')
+        for term, *_ in terms
     )
-    return terms if good else None
+    return tuple(terms) if good else None
 
 
-def _scores(inside: str | None) -> tuple:
-    """Scores, totals, and whether the summands that are written are the scores."""
-    sections: dict[str, list[str]] = {}
-    current: list[str] = []
-    for line in (inside or "").split("\n"):
-        match = _LABELLED.fullmatch(line.strip()[:500])
-        label = _LABELS.get(match[1].casefold()) if match else None
-        if match and label:
-            if label in sections:
-                return None, None, False
-            current = sections[label] = []
-            line = match[2]
-        current += [_plain(piece) for piece in re.split("[,;]", line[:500])]
-    pairs = [_two_scores(sections.get(element, [])) for element in ELEMENTS]
-    scores = tuple(pair for pair in pairs if pair)
-    if len(scores) < len(ELEMENTS):
-        scores = None
+def _words(terms: tuple[_Term, ...] | None) -> tuple[str, ...] | None:
+    return None if terms is None else tuple(term for term, *_ in terms)
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A score or a total in the block of reasons.
+
+    Attributes:
+        label: the element, or ``total``.
+        letter: of the picture.
+        value: the number.
+        start, end: its first character, and the one behind its last.
+        said: with a score the term before it, or, ``is_reason``, what stands behind it, up to a
+            comma; with a total the sum before it.
+        is_reason: whether the number stands in brackets and a reason follows.
+    """
+
+    label: str
+    letter: str
+    value: int
+    start: int
+    end: int
+    said: str
+    is_reason: bool
+
+
+def _numbers(text: str, block: tuple[int, int, int, int] | None) -> tuple[list[_Number], bool]:
+    """The scores and totals in the block of reasons, in order, and whether a label stands twice."""
+    found: list[_Number] = []
+    labels: list[str] = []
+    for line in _pieces(r"[^\n]+", text, *((0, 0) if block is None else block[1:3])):
+        if labelled := _labelled(line):
+            labels.append(labelled[0])
+            line = labelled[1]
+        if not labels:
+            continue
+        _, start, end = line
+        for piece, at, _ in _pieces("[^,;]+", text, start, min(end, start + MOST_OF_A_LINE)):
+            plain, total = _plain(piece), labels[-1] == "total"
+            match = _TOTAL.fullmatch(plain) if total else _SCORE.match(plain)
+            bracketed = match is not None and not total
+            match = match or (None if total else _SHORT_SCORE.fullmatch(plain))
+            if not match:
+                continue
+            digits = match[2] if bracketed else match[3]
+            at += piece.index(digits, piece.index("(")) if bracketed else piece.rindex(digits)
+            said = plain[match.end() :] if bracketed else match[2] or ""
+            found.append(
+                _Number(
+                    labels[-1], match[1], int(digits), at, at + len(digits), said.strip(" -"),
+                    bracketed,
+                )
+            )  # fmt: skip
+    return found, len(set(labels)) < len(labels)
+
+
+def _scores(numbers: Sequence[_Number]) -> tuple[tuple[int, int], ...] | None:
+    """The scores of A and B for the five elements; ``None`` unless each has one."""
+    pairs = []
+    for element in ELEMENTS:
+        of = [one for one in numbers if one.label == element]
+        # Where numbers stand in brackets, others belong to the reasons.
+        of = [one for one in of if one.is_reason] or of
+        scores = {one.letter: one.value for one in of}
+        if len(of) != 2 or set(scores) != set(LETTERS) or max(scores.values()) > BEST:
+            return None
+        pairs.append(tuple(scores[letter] for letter in LETTERS))
+    return tuple(pairs)
+
+
+def _totals(
+    numbers: Sequence[_Number], scores: tuple[tuple[int, int], ...] | None
+) -> tuple[tuple[int, int] | None, bool]:
+    """The totals of A and B, and whether each is said once and any sum before it is of the
+    scores."""
     totals: dict[str, int] = {}
     agree = True
-    for piece in sections.get("total", []):
-        if match := _TOTAL.fullmatch(piece):
-            letter = match[1]
-            agree = agree and letter not in totals
-            totals[letter] = int(match[3])
-            if match[2] and scores:
-                parts = [int(n) for n in _NUMBER.findall(match[2])]
-                agree = agree and parts == [pair[LETTERS.index(letter)] for pair in scores]
-    both = tuple(totals.get(letter) for letter in LETTERS)
-    return scores, None if None in both else both, agree
+    for one in numbers:
+        if one.label != "total":
+            continue
+        agree = agree and one.letter not in totals
+        totals[one.letter] = one.value
+        if one.said and scores:
+            summands = [int(n) for n in _DIGITS.findall(one.said)]
+            agree = agree and summands == [pair[LETTERS.index(one.letter)] for pair in scores]
+    if set(totals) != set(LETTERS):
+        return None, agree
+    return (totals["A"], totals["B"]), agree
 
 
-def _two_scores(pieces: list[str]) -> tuple[int, int] | None:
-    """The scores of A and B in one element's part of the reasons; ``None`` unless each has one."""
-    found = [(m[1], int(m[2])) for piece in pieces if (m := _SCORE.match(piece))]
-    if not found:
-        found = [(m[1], int(m[3])) for piece in pieces if (m := _SHORT_SCORE.fullmatch(piece))]
-    scores = dict(found)
-    if len(found) != 2 or set(scores) != set(LETTERS) or max(scores.values()) > BEST:
+_Piece = tuple[str, int, int]
+"""A piece of a completion, its first character and the one behind its last."""
+
+
+def _pieces(pattern: str, text: str, start: int, end: int) -> list[_Piece]:
+    """Where a pattern is found in ``text[start:end]``."""
+    found = re.compile(pattern).finditer(text, start, end)
+    return [(match[0], match.start(), match.end()) for match in found]
+
+
+def _bare(piece: _Piece, around: str | None = None) -> _Piece:
+    """A piece without some characters around it; ``None``: blanks."""
+    words, start, _ = piece
+    start += len(words) - len(words.lstrip(around))
+    words = words.strip(around)
+    return words, start, start + len(words)
+
+
+def _labelled(line: _Piece) -> tuple[str, _Piece] | None:
+    """The element that a line's label names, or ``total``, and what follows it."""
+    words, start, end = _bare(line)
+    match = _LABELLED.match(words[:MOST_OF_A_LINE])
+    label = _LABELS.get(match[1].casefold()) if match else None
+    if not match or not label:
         return None
-    return scores["A"], scores["B"]
+    return label, (words[match.end() :], start + match.end(), end)

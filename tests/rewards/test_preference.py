@@ -247,6 +247,7 @@ def test_the_parts_of_a_true_chain_are_right_and_stand_where_they_are_said_to():
         ("A cartoon 5", "A mosaic 5", {"score/art_style/A"}),  # seen otherwise, scored as before
         ("A cartoon 5", "A pop art 5", {"score/art_style/A"}),  # nothing is known of it
         ("A cartoon 5", "A pop art 3", {"total/A"}),
+        ("A cartoon 5", "A cartoon 9", {"score/art_style/A", "total/A"}),  # there is no 9
         ("total: A 21", "total: A 22", {"total/A"}),
         ("<answer>A", "<answer>B", {"answer"}),
         ("<liked>cartoon", "<liked>mosaic", {"liked/art_style", "disliked/art_style",
@@ -257,6 +258,17 @@ def test_the_parts_of_a_true_chain_are_right_and_stand_where_they_are_said_to():
 def test_a_part_is_wrong_for_itself_alone(before, after, wrong):
     parts = parts_of(SHORT.replace(before, after, 1))
     assert {name for name, (_, right) in parts.items() if not right} == wrong
+
+
+def test_a_term_stands_where_it_is_said_of_its_element_also_inside_another():
+    text = LONG.replace("cartoon", "oil paint cartoon")  # the medium is oil paint
+    (parts,) = preference_parts(
+        [text], task=["preference"], liked_profile=[LIKED], disliked_profile=[DISLIKED]
+    )
+    places = {name: (start, end) for name, start, end, _ in parts}
+    assert text[slice(*places["liked/art_style"])] == "oil paint cartoon"
+    start, end = places["liked/medium"]
+    assert text[start:end] == "oil paint" and text[:start].endswith('"Artistic Medium": "')
 
 
 def test_parts_that_cannot_be_judged_are_left_out():
