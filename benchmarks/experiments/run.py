@@ -35,7 +35,8 @@ RESULTS = ("results.md", "results.json", "results.png", "evaluate.yaml")
 """What is written into the experiment's directory beside its own file."""
 
 _TAIL = 25  # lines of a failed command's log that are shown
-_WAIT = 10  # seconds a command is given to end when it is asked to
+_SAVES = 120  # seconds a command has to save where it is, when it is asked to end: a step of GRPO
+_WAIT = 10  # seconds until a killed one is gone
 
 
 @contextmanager
@@ -200,20 +201,29 @@ def run_steps(
 
 
 def end(processes: list[psutil.Process]) -> None:
-    """End processes and all that they started: SIGTERM first, then SIGKILL."""
+    """End processes and all that they started.
+
+    SIGTERM comes first, upon which training finishes its step and saves; what is still there after
+    :data:`_SAVES` seconds, or at a second Ctrl-C, is killed.
+    """
     family = {}
     for process in processes:
         try:
             family |= {p.pid: p for p in (process, *process.children(recursive=True))}
         except psutil.NoSuchProcess:
             continue
-    for act in (psutil.Process.terminate, psutil.Process.kill):
+    if family:
+        tqdm.write(f"the commands that run save where they are, for {_SAVES} s at most ...")
+    for act, seconds in ((psutil.Process.terminate, _SAVES), (psutil.Process.kill, _WAIT)):
         for process in family.values():
             try:
                 act(process)
             except psutil.NoSuchProcess:
                 continue
-        _, alive = psutil.wait_procs(list(family.values()), timeout=_WAIT)
+        try:
+            _, alive = psutil.wait_procs(list(family.values()), timeout=seconds)
+        except KeyboardInterrupt:
+            alive = [p for p in family.values() if p.is_running()]
         family = {p.pid: p for p in alive}
 
 

@@ -58,6 +58,7 @@ from data_gen.files.errors import InputError
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.boxes import Box
 from data_gen.images.encoders import EncoderError, load_encoder
+from data_gen.images.montage import composite
 from data_gen.images.photos import PhotoError
 from data_gen.rows import VLT
 from data_gen.tasks.prompts import conversation
@@ -118,6 +119,13 @@ class YoLLaVASettings:
     learning_rate: float = field(default=1e-3, metadata={"help": "Of AdamW, constant."})
     weight_decay: float = field(default=0.01, metadata={"help": "Of AdamW."})
     flip: float = field(default=0.5, metadata={"help": "Share of pictures that are mirrored."})
+    beside: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of pictures in recognition beside which a negative is put. From photos "
+            "of one thing alone it is learned that another thing in the image means no."
+        },
+    )
     select_after: int = field(
         default=4, metadata={"help": "Epochs before the first that may be chosen."}
     )
@@ -140,7 +148,7 @@ class YoLLaVASettings:
         _at_least("hard_negatives", self.hard_negatives, 0)
         for name in ("epochs", "batch_size"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("flip", "least"):
+        for name in ("flip", "beside", "least"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must be from 0 to 1, not {getattr(self, name)!r}")
         if not self.learning_rate > 0:
@@ -254,7 +262,7 @@ class YoLLaVA(LearnedMethod):
         if unfinished is not None and (kept := unfinished.load(concept)) is not None:
             state, before = _state(*kept), kept[1]["seconds"]
         with frozen(model):
-            examples, exam = self._examples(model, processor, concept, photos, len(pictures))
+            examples, exam = self._examples(model, processor, concept, photos, pictures)
             batches = Batches(model, tokens, pictures)
             if state is None:
                 features = (
@@ -294,7 +302,7 @@ class YoLLaVA(LearnedMethod):
             "epoch": state.best_epoch,
             "training_accuracy": state.accuracy,
             "losses": [round(loss, 4) for loss in state.losses],
-            "pictures": len(pictures),
+            "pictures": len(photos) + len(others),
         }
         cost = self._keep(concept, best, facts)
         if unfinished is not None:
@@ -302,12 +310,16 @@ class YoLLaVA(LearnedMethod):
         return cost
 
     def _examples(
-        self, model, processor, concept: Concept, photos: list, n_pictures: int
+        self, model, processor, concept: Concept, photos: list, pictures: list
     ) -> tuple[list[Example], list[tuple[Example, bool]]]:
-        """What is trained on, and the questions by which the best epoch is chosen."""
+        """What is trained on, and the questions by which the best epoch is chosen.
+
+        Args:
+            pictures: the photos and then the negatives; pairs of them are added.
+        """
         s, name = self.settings, concept.name
         personal = personal_prompt(name, s.tokens, self.phrasings)
-        shown, others = range(len(photos)), range(len(photos), n_pictures)
+        shown, others = range(len(photos)), range(len(photos), len(pictures))
         examples = recognition(
             random.Random(f"{s.seed}/phrasings"),
             name,
@@ -318,6 +330,8 @@ class YoLLaVA(LearnedMethod):
             s.photos_repeated,
             s.prompt_place,
         )
+        rng = random.Random(f"{s.seed}/beside")
+        examples = [self._beside(rng, example, pictures, others) for example in examples]
         if s.traits:
             examples += traits(
                 model,
@@ -342,7 +356,21 @@ class YoLLaVA(LearnedMethod):
             )
         question = self.phrasings.recognize.format(name=tag_of(name))
         asked = ask(personal, question, True, s.prompt_place)
-        return examples, [(Example(asked, "", i), i < len(photos)) for i in range(n_pictures)]
+        n = len(photos) + len(others)
+        return examples, [(Example(asked, "", i), i < len(photos)) for i in range(n)]
+
+    def _beside(
+        self, rng: random.Random, example: Example, pictures: list, others: Sequence[int]
+    ) -> Example:
+        """The example, or, by chance, the same of a new picture, in which a negative stands before
+        or behind the example's own."""
+        s = self.settings
+        if not s.beside or not others or example.picture is None or rng.random() >= s.beside:
+            return example
+        pair = [pictures[example.picture], pictures[rng.choice(others)]]
+        rng.shuffle(pair)
+        pictures.append(composite(pair, self.size, self.side))
+        return replace(example, picture=len(pictures) - 1)
 
     def _descent(self) -> Descent:
         s = self.settings

@@ -99,3 +99,29 @@ def test_a_failed_command_is_shown_and_given_again(config, read, tmp_path):
         run.run_steps(e, out, steps, lambda step: done.append(step.name))
         assert done == ["train/0", "train/1", "train/2"]
         assert run.seconds_left(out, steps)[0] == 0
+
+
+STUBBORN = """
+import pathlib, signal, sys, time
+def save(*_):
+    time.sleep(1.5)  # a step that must be finished first
+    pathlib.Path(sys.argv[1]).write_text("saved")
+    if sys.argv[2] == "ends":
+        sys.exit()
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+while True:
+    time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("how", ["ends", "never ends"])
+def test_a_command_that_is_stopped_has_time_to_save(tmp_path, monkeypatch, how):
+    if how == "never ends":
+        monkeypatch.setattr(run, "_SAVES", 3)
+    command = [sys.executable, "-c", STUBBORN, str(tmp_path / "saved"), how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline()
+        run.end([psutil.Process(process.pid)])
+        assert (tmp_path / "saved").read_text() == "saved"
+        assert not psutil.pid_exists(process.pid)
