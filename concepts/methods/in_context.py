@@ -22,9 +22,14 @@ from concepts.methods.protocol import (
     Query,
     Reference,
 )
-from concepts.methods.verification import presence_row, reasoned_probabilities
+from concepts.methods.verification import (
+    presence_question,
+    presence_row,
+    reasoned_probabilities,
+)
 from concepts.regions import around
 from data_gen.files.errors import InputError
+from data_gen.rows import OCT
 from rewards.names import names_written
 from rl.policy.generation import row_size
 from rl.policy.likelihood import yes_probabilities
@@ -51,8 +56,9 @@ class InContextSettings:
     reasons: bool = field(
         default=False,
         metadata={
-            "help": "Who is there is asked with reasons before the yes or no: slower, and better "
-            "where the policy can compare (docs/recipes.md)."
+            "help": "Whether a concept is there is asked with reasons before the yes or no, by the "
+            "gate and where that is the question: slower, and better where the policy can compare "
+            "(docs/methods.md)."
         },
     )
     closer: bool = field(
@@ -150,6 +156,8 @@ class InContext(Method):
     def row(self, query: Query, references: Sequence[Reference]) -> dict:
         """``prompt`` and ``images`` of a query, less what ``show`` leaves out."""
         show = self.settings.show
+        if self.with_reasons(query) and references:
+            query = replace(query, text=presence_question(references[0].name))
         wordless = show in ("pictures", "names")
         if wordless and query.prompt is None:
             references = [replace(one, info=None) for one in references]
@@ -157,6 +165,16 @@ class InContext(Method):
         if wordless:
             row["prompt"] = without_words(row["prompt"], [one.info for one in references])
         return without_pictures(row, len(references)) if show in ("text", "names") else row
+
+    def with_reasons(self, query: Query) -> bool:
+        """The question whether the one reference that is handed over is in the image, where the
+        settings ask for reasons and the benchmark has not written the prompt."""
+        return (
+            self.settings.reasons
+            and query.task == OCT
+            and query.prompt is None
+            and len(query.references or ()) == 1
+        )
 
     def rows(self, queries: Sequence[Query]) -> tuple[list[dict], list[tuple[Evidence, ...]]]:
         """The references that were handed over or retrieved and, where that is asked first, seen by

@@ -22,6 +22,7 @@ from torch import Tensor
 from concepts.concept import Concept
 from concepts.database import Database
 from concepts.methods.learned import LearnedStore
+from concepts.methods.verification import REASON_TOKENS, reasoned_probabilities
 from concepts.retrieval import Found
 from data_gen.files.errors import InputError
 from data_gen.files.skipped import SkippedItems
@@ -295,6 +296,8 @@ class Method(ABC):
             wants_box: say in which frame the policy writes boxes.
             temperature: of sampling, which the queries' ids seed; 0 is greedy.
         """
+        if self.with_reasons(queries[0]):
+            max_new_tokens = max(max_new_tokens, REASON_TOKENS)
         rows, concepts = self.rows(queries)
         model, processor = self.load()
         frames: Sequence[list[float] | None] = [None] * len(rows)
@@ -321,7 +324,13 @@ class Method(ABC):
                 option_log_likelihoods(model, processor, row, query.options)
                 for row, query in zip(rows, queries, strict=True)
             ]
-        return [[p] for p in yes_probabilities(model, processor, rows, batch_size=len(rows))]
+        reasoned = self.with_reasons(queries[0])
+        ask = reasoned_probabilities if reasoned else yes_probabilities
+        return [[p] for p in ask(model, processor, rows, batch_size=len(rows))]
+
+    def with_reasons(self, query: Query) -> bool:
+        """Whether this query, is a concept there?, is asked for reasons before its yes or no."""
+        return False
 
     def locate(self, pairs: Sequence[tuple[Picture, str]]) -> list[Box | None]:
         """Where the named concept is, for N pairs of image and name: x0 y0 x1 y1 in 0-1 of the

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from data_gen.tasks.prompts import EXPLAINED, load_prompts
+from data_gen.rows import OCT
+from data_gen.tasks.prompts import EXPLAINED, conversation, load_prompts
 from data_gen.tasks.questions import Reference, object_consistency_row
 from rl.policy.generation import complete, length_batches, row_size
 from rl.policy.likelihood import yes_probabilities
@@ -36,6 +37,12 @@ def reasoned_probabilities(
             verdicts = list(_VERDICT.finditer(text))
             begun[i] = text[: verdicts[-1].start()] if verdicts else f"{text} "
     return yes_probabilities(model, processor, rows, batch_size=batch_size, begun=begun)
+
+
+def presence_question(name: str) -> str:
+    """The words that ask for reasons before the answer whether the named concept is in an image."""
+    turn = conversation(random.Random(0), OCT, [], [], load_prompts(EXPLAINED), about=name)[-1]
+    return turn["content"][-1]["text"]
 
 
 def presence_row(

@@ -99,6 +99,14 @@ def fitted(width: int, height: int, size: int, side: str = "long") -> tuple[int,
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def at_side(image: Image.Image, side: int | None) -> Image.Image:
+    """A picture whose long side is ``side`` pixels; ``None``: as it is."""
+    if side is None or max(image.size) == side:
+        return image
+    width, height = (max(1, round(x * side / max(image.size))) for x in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
 def open_picture(source: str | Path | bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
     """Open a picture as far as its header; its pixels are decoded when they are asked for.
 

@@ -72,14 +72,6 @@ class VectorSettings:
             raise InputError(f"penalty must be 0 or more, not {self.penalty!r}")
 
 
-def at_side(image: Image.Image, side: int | None) -> Image.Image:
-    """A picture whose long side is ``side`` pixels; ``None``: as it is."""
-    if side is None or max(image.size) == side:
-        return image
-    width, height = (max(1, round(x * side / max(image.size))) for x in image.size)
-    return image.resize((width, height), Image.Resampling.BICUBIC)
-
-
 def learn_vector(
     model: Any,
     processor: Any,

@@ -28,7 +28,7 @@ from concepts.concept import Concept
 from concepts.database import Database
 from concepts.methods.myvlm.faces import face_descriptors, face_probability, faces_of_person
 from concepts.methods.myvlm.heads import Head, HeadSettings, learn_head
-from concepts.methods.myvlm.learning import VectorSettings, at_side, learn_vector
+from concepts.methods.myvlm.learning import VectorSettings, learn_vector
 from concepts.methods.myvlm.questions import is_person, load_questions
 from concepts.methods.myvlm.targets import caption_targets, question_targets, saying_who
 from concepts.methods.myvlm.vectors import vectors_behind_image
@@ -48,7 +48,7 @@ from concepts.methods.soft_prompts.tokens import frozen
 from data_gen.files.errors import InputError
 from data_gen.images.boxes import Box
 from data_gen.images.encoders import Encoder, EncoderError, load_encoder
-from data_gen.images.photos import PhotoError
+from data_gen.images.photos import PhotoError, at_side
 from data_gen.rows import ICT, OCT, VLT
 from data_gen.tasks.prompts import conversation
 from data_gen.tasks.questions import Reference

@@ -18,6 +18,7 @@ class Phrasings:
     Attributes:
         personal: the personal prompt; also with ``{tokens}``.
         recognize: the question by which a concept is recognized; its answer begins with yes or no.
+        explain: the question by which it is recognized with reasons before the yes or no.
         positive, negative: (question, answer) about pictures that show it, and that do not.
         persons: categories of concepts that are persons.
         person, thing: questions about a concept that need no picture once it is known.
@@ -28,6 +29,7 @@ class Phrasings:
 
     personal: str
     recognize: str
+    explain: str
     positive: tuple[tuple[str, str], ...]
     negative: tuple[tuple[str, str], ...]
     persons: tuple[str, ...]
@@ -54,6 +56,7 @@ def load_phrasings(name: str = "") -> Phrasings:
         found = Phrasings(
             personal=read["personal"],
             recognize=read["recognize"],
+            explain=read["explain"],
             positive=_pairs(read["positive"]),
             negative=_pairs(read["negative"]),
             persons=tuple(read["traits"]["persons"]),
@@ -63,7 +66,13 @@ def load_phrasings(name: str = "") -> Phrasings:
             subject=read["traits"]["subject"],
         )
         found.personal.format(name="", tokens="")
-        for text in (found.recognize, found.introduction, found.subject, *_texts(found)):
+        for text in (
+            found.recognize,
+            found.explain,
+            found.introduction,
+            found.subject,
+            *_texts(found),
+        ):
             text.format(name="")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(

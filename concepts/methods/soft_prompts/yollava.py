@@ -53,18 +53,20 @@ from concepts.methods.soft_prompts.negatives import Chosen, choose_negatives
 from concepts.methods.soft_prompts.phrasings import load_phrasings
 from concepts.methods.soft_prompts.start import first_vectors, picture_features
 from concepts.methods.soft_prompts.tokens import SoftTokens, frozen
+from concepts.methods.verification import REASON_TOKENS, presence_row, reasoned_probabilities
 from concepts.retrieval import Found
 from data_gen.files.errors import InputError
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.boxes import Box
 from data_gen.images.encoders import EncoderError, load_encoder
 from data_gen.images.montage import composite
-from data_gen.images.photos import PhotoError
-from data_gen.rows import VLT
+from data_gen.images.photos import PhotoError, at_side
+from data_gen.rows import OCT, VLT
 from data_gen.tasks.prompts import conversation
 from data_gen.tasks.questions import Reference
 from rewards.names import names_written
-from rl.policy.generation import length_batches, row_size
+from rewards.parsing import answer_part, yes_or_no
+from rl.policy.generation import generate, length_batches, row_size
 from rl.policy.likelihood import yes_probabilities
 
 
@@ -129,6 +131,21 @@ class YoLLaVASettings:
     select_after: int = field(
         default=4, metadata={"help": "Epochs before the first that may be chosen."}
     )
+    reasons: int = field(
+        default=0,
+        metadata={
+            "help": "Recognition examples with reasons before the answer, half of them of the "
+            "concept: the policy writes them with a photo as a reference, and those that end with "
+            "the truth are trained. Above 0, concepts are recognized with reasons, too."
+        },
+    )
+    side: int | None = field(
+        default=None,
+        metadata={
+            "help": "Long side, in pixels, to which every picture is brought, learned from or "
+            "asked about; null: as they are. Tokens speak best in the size they were learned in."
+        },
+    )
     seed: int = field(default=0, metadata={"help": "Of vectors, phrasings and order."})
     least: float = field(
         default=0.5,
@@ -145,7 +162,9 @@ class YoLLaVASettings:
     def __post_init__(self):
         for name, least in (("tokens", 0), ("photos", 0), ("random_negatives", 0)):
             _at_least(name, getattr(self, name), least)
-        _at_least("hard_negatives", self.hard_negatives, 0)
+        for name in ("hard_negatives", "reasons"):
+            _at_least(name, getattr(self, name), 0)
+        _at_least("side", 1 if self.side is None else self.side, 1)
         for name in ("epochs", "batch_size"):
             _at_least(name, getattr(self, name), 1)
         for name in ("flip", "beside", "least"):
@@ -256,7 +275,7 @@ class YoLLaVA(LearnedMethod):
         s, name, began = self.settings, concept.name, busy_seconds()
         model, processor = self._policy()
         others = self._others(concept, pool, chosen)
-        pictures = [*photos, *others]
+        pictures = [self._shown(picture) for picture in (*photos, *others)]
         tokens = SoftTokens(processor, [words_of(name, s.tokens)])
         state, before, unfinished = None, 0.0, self._unfinished()
         if unfinished is not None and (kept := unfinished.load(concept)) is not None:
@@ -266,7 +285,7 @@ class YoLLaVA(LearnedMethod):
             batches = Batches(model, tokens, pictures)
             if state is None:
                 features = (
-                    [picture_features(model, processor, photo) for photo in photos]
+                    [picture_features(model, processor, shown) for shown in pictures[: len(photos)]]
                     if s.start == "pictures"
                     else ()
                 )
@@ -332,6 +351,8 @@ class YoLLaVA(LearnedMethod):
         )
         rng = random.Random(f"{s.seed}/beside")
         examples = [self._beside(rng, example, pictures, others) for example in examples]
+        if s.reasons:
+            examples += self._reasoned(model, processor, name, personal, photos, pictures, others)
         if s.traits:
             examples += traits(
                 model,
@@ -359,6 +380,43 @@ class YoLLaVA(LearnedMethod):
         n = len(photos) + len(others)
         return examples, [(Example(asked, "", i), i < len(photos)) for i in range(n)]
 
+    def _reasoned(
+        self,
+        model,
+        processor,
+        name: str,
+        personal: str,
+        photos: list,
+        pictures: list,
+        others: range,
+    ) -> list[Example]:
+        """Recognition with reasons that the policy writes, to which a photo is shown as a
+        reference; what does not end with the truth is left out, and as much of the other answer."""
+        s = self.settings
+        rng = random.Random(f"{s.seed}/reasons")
+        question = self.phrasings.explain.format(name=tag_of(name))
+        asked = ask(personal, question, True, s.prompt_place)
+        made, rows = [], []
+        for i in range(s.reasons):
+            photo, truth = rng.randrange(len(photos)), "no" if i % 2 and others else "yes"
+            picture = photo if truth == "yes" else rng.choice(others)
+            example = Example(asked, truth, picture, may_flip=False)
+            example = self._beside(rng, example, pictures, others)
+            # Another photo, where there is one: of the same the reasons would be too easy.
+            reference = rng.choice([j for j in range(len(photos)) if j != photo] or [photo])
+            shown = pictures[example.picture or 0]
+            rows.append(presence_row(shown, name, photos[reference], reasons=True))
+            made.append(example)
+        texts = generate(
+            model, processor, rows, max_new_tokens=REASON_TOKENS, batch_size=self.batch_size
+        )
+        right: dict[str, list[Example]] = {"yes": [], "no": []}
+        for example, (text, _) in zip(made, texts, strict=True):
+            if yes_or_no(answer_part(text)) == example.answer:
+                right[example.answer].append(replace(example, answer=text.strip()))
+        least = min(len(of) for of in right.values() if of or others)
+        return [example for of in right.values() for example in of[:least]]
+
     def _beside(
         self, rng: random.Random, example: Example, pictures: list, others: Sequence[int]
     ) -> Example:
@@ -369,7 +427,7 @@ class YoLLaVA(LearnedMethod):
             return example
         pair = [pictures[example.picture], pictures[rng.choice(others)]]
         rng.shuffle(pair)
-        pictures.append(composite(pair, self.size, self.side))
+        pictures.append(at_side(composite(pair, self.size, self.side), s.side))
         return replace(example, picture=len(pictures) - 1)
 
     def _descent(self) -> Descent:
@@ -407,10 +465,10 @@ class YoLLaVA(LearnedMethod):
         """See :meth:`concepts.methods.protocol.Method.recognize`: p(yes) as the answer's first
         token, asked with the concept's own personal prompt."""
         self._need([name for _, name in pairs])
+        words = self.phrasings.explain if self.settings.reasons else self.phrasings.recognize
+        judge = reasoned_probabilities if self.settings.reasons else yes_probabilities
         rows = [
-            self._row(
-                [name], self.phrasings.recognize.format(name=tag_of(name)), self._opened(image)
-            )
+            self._row([name], words.format(name=tag_of(name)), self._shown(image))
             for image, name in pairs
         ]
         found = [0.0] * len(rows)
@@ -419,7 +477,7 @@ class YoLLaVA(LearnedMethod):
         with self._tokens_in_model() as (model, processor):
             for batch in length_batches([row_size(row) for row in rows], self.batch_size):
                 asked = [rows[i] for i in batch]
-                p = yes_probabilities(model, processor, asked, batch_size=len(asked))
+                p = judge(model, processor, asked, batch_size=len(asked))
                 for i, of in zip(batch, p, strict=True):
                     found[i] = of
         return found
@@ -447,7 +505,7 @@ class YoLLaVA(LearnedMethod):
         rows = []
         for image, name in pairs:
             turn = conversation(random.Random(0), VLT, [], [], about=name)[0]
-            rows.append(self._row([name], turn["content"][-1]["text"], self._opened(image)))
+            rows.append(self._row([name], turn["content"][-1]["text"], self._shown(image)))
         with self._tokens_in_model():
             return self.boxes(rows)
 
@@ -465,7 +523,9 @@ class YoLLaVA(LearnedMethod):
 
     def row(self, query: Query, references: Sequence) -> dict:
         """``prompt`` and ``images`` that ask a query with the references' personal prompts."""
-        names, image = [r.name for r in references], self._opened(query.image)
+        names, image = [r.name for r in references], self._shown(query.image)
+        if self.with_reasons(query) and names:
+            return self._row(names, self.phrasings.explain.format(name=tag_of(names[0])), image)
         if query.prompt is not None:  # the benchmark's conversation shows pictures of concepts
             return self._row(names, query.text, image)
         prompt = self.write(replace(query, references=()), ())
@@ -473,6 +533,17 @@ class YoLLaVA(LearnedMethod):
             "prompt": self._introduced(prompt, names),
             "images": [] if image is None else [image],
         }
+
+    def with_reasons(self, query: Query) -> bool:
+        """The question whether the one concept that is handed over is in the image, where reasons
+        were trained."""
+        handed = len(query.references or ()) == 1
+        return self.settings.reasons > 0 and query.task == OCT and handed
+
+    def _shown(self, image: Any) -> Any:
+        """A picture as tokens are learned from it, or asked about it."""
+        opened = self._opened(image)
+        return None if opened is None else at_side(opened, self.settings.side)
 
     def _evidence(self, queries: Sequence[Query]) -> list[list[Evidence]]:
         """Per query the concepts that may stand in its prompt."""

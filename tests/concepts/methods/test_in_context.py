@@ -1,5 +1,6 @@
 """In-context personalization: references handed over, retrieved, verified; batches of replies."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ from PIL import Image
 
 from concepts.concept import Concept
 from concepts.database import Database
+from concepts.importers import draw_toys
 from concepts.methods import in_context, protocol
 from concepts.methods.finding import ReferenceFinder, RetrievalSettings, settings_digest
 from concepts.methods.in_context import InContext, InContextSettings
@@ -22,7 +24,10 @@ from data_gen.files.errors import InputError
 from data_gen.files.settings import settings_from
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.photos import PhotoError
-from data_gen.rows import ICT
+from data_gen.rows import ICT, OCT
+from data_gen.toybox.curriculum.perception import hard_negative
+from data_gen.toybox.scene import compose
+from rewards.parsing import yes_or_no
 from rl.policy.generation import generate, row_size
 from rl.policy.likelihood import yes_probabilities
 from rl.policy.loading import load_policy
@@ -392,6 +397,45 @@ def test_recognizing_is_the_policys_yes_with_the_concepts_picture(policy, finder
     assert said.recognize([(image, "bo")]) == pytest.approx([words], abs=1e-5)
     with pytest.raises(InputError, match="'who' is no concept with a picture; add it"):
         asked.recognize([(image, "who")])
+
+
+def test_asked_with_reasons_the_shipped_policy_tells_what_differs_in_one_attribute():
+    loaded = load_policy("toybox_base")
+    queries, truths = [], []
+    for i, (name, toy) in enumerate(draw_toys(10, 3, half="test").items()):
+        rng = random.Random(i)
+        shown = toy if i % 2 else hard_negative(rng, toy)
+        reference = Reference(name, compose(rng, [toy], 64).image)
+        image = compose(rng, [shown], 96).image
+        queries.append(
+            Query(f"{i}", OCT, f"Is <{name}> in this picture? Yes or no.", image, (reference,))
+        )
+        truths.append("yes" if i % 2 else "no")
+
+    def toybox_write(query, references):
+        parts = []
+        for one in references:
+            parts += [
+                {"type": "image", "text": None},
+                {"type": "text", "text": f"This is <{one.name}>.\n"},
+            ]
+        parts += [{"type": "image", "text": None}, {"type": "text", "text": query.text}]
+        return [{"role": "user", "content": parts}]
+
+    found = {}
+    for reasons in (False, True):
+        asked = InContext(lambda: loaded, toybox_write, settings=InContextSettings(reasons=reasons))
+        replies = asked.reply(queries, 8)  # reasons need more tokens, and get them
+        found[reasons] = [yes_or_no(reply.text) for reply in replies]
+        p = [one for (one,) in asked.likelihoods(queries)]
+        assert [("no", "yes")[one >= 0.5] for one in p] == found[reasons]
+        assert all(("here:" in reply.text) == reasons for reply in replies)
+    right = {k: [a == b for a, b in zip(said, truths, strict=True)] for k, said in found.items()}
+    assert sum(right[True][::2]) >= 4 > sum(right[False][::2])  # five hard negatives
+    assert sum(right[True][1::2]) >= 4
+    # A prompt that a benchmark has written is asked as it stands.
+    (row,), _ = asked.rows([replace(queries[0], prompt=write(queries[0], queries[0].references))])
+    assert "First say" not in row["prompt"][-1]["content"][-1]["text"]
 
 
 def test_boxes_are_fractions_of_the_image(policy, owned, tmp_path, monkeypatch):

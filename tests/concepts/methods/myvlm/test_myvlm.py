@@ -11,13 +11,14 @@ from concepts.database import Database
 from concepts.methods.learned import LearnedStore, learned_folder
 from concepts.methods.myvlm import targets
 from concepts.methods.myvlm.heads import HeadSettings
-from concepts.methods.myvlm.learning import VectorSettings, at_side
+from concepts.methods.myvlm.learning import VectorSettings
 from concepts.methods.myvlm.method import MyVLM, MyVLMSettings
 from concepts.methods.myvlm.questions import load_questions
 from concepts.methods.prompting import conversation, load_templates
 from concepts.methods.protocol import Query, Reference
 from concepts.methods.registry import method_class
 from data_gen.files.errors import InputError
+from data_gen.images.photos import at_side
 from data_gen.rows import ICT, OCT
 from rl.policy.generation import complete
 from rl.policy.likelihood import yes_probabilities

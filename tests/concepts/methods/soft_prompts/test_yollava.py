@@ -9,15 +9,17 @@ import torch
 
 from concepts.concept import Concept
 from concepts.database import Database
-from concepts.methods import prompting
+from concepts.methods import prompting, protocol
 from concepts.methods.learned import LearnedStore, learned_folder
 from concepts.methods.protocol import Query, Reference
 from concepts.methods.soft_prompts import examples, yollava
 from concepts.methods.soft_prompts.examples import words_of
+from concepts.methods.soft_prompts.phrasings import load_phrasings
 from concepts.methods.soft_prompts.yollava import YoLLaVA, YoLLaVASettings
 from concepts.retrieval import Found
 from data_gen.files.errors import InputError
-from data_gen.rows import ICT
+from data_gen.images.photos import at_side, open_photo
+from data_gen.rows import ICT, OCT
 from rl.policy.loading import LoraSettings, load_policy
 from tests.rl.families import save_tiny_llava, save_tiny_qwen3
 from tests.tiny import drawing, save_tiny_policy
@@ -299,6 +301,84 @@ def test_locate_gives_boxes_of_the_image_or_none(method, database, negatives):
     assert all(box is None or 0 <= box[0] < box[2] <= 1 for box in boxes)
 
 
+def test_a_negative_stands_beside_pictures_of_recognition_and_of_nothing_else(
+    method, database, negatives, monkeypatch
+):
+    trained = []
+
+    def kept(model, tokens, batches, examples, exam, start, how, done):
+        sizes = [None if e.picture is None else batches.images[e.picture].size for e in examples]
+        trained.append([(e.answer, size) for e, size in zip(examples, sizes, strict=True)])
+        assert {batches.images[e.picture].size for e, _ in exam} == {(48, 48)}
+        return replace(start, best=start.vectors)
+
+    monkeypatch.setattr(yollava, "descend", kept)
+    for beside in (1, 1, 0):
+        learning = method(settings=replace(QUICK, beside=beside, side=48))
+        learning.learn(concepts_of(database)[:1], negatives)
+        learning.forget(["bo"])
+    pairs, again, alone = trained
+    assert pairs == again  # so that learning that was stopped goes on with the same pictures
+    answers = set(load_phrasings().positive + load_phrasings().negative)
+    answers = {answer.format(name="<bo>") for _, answer in answers}
+    assert {size for answer, size in alone if answer in answers} == {(48, 48)}
+    # Two drawings of 48 x 48 side by side, brought to 48 again.
+    assert {size for answer, size in pairs if answer in answers} == {(48, 24)}
+    assert all(size in (None, (48, 48)) for answer, size in pairs if answer not in answers)
+    (row,), _ = learning.rows([Query("q", ICT, "What?", negatives[0], ())])
+    assert row["images"][0].size == (48, 48)
+
+
+def test_reasons_are_the_policys_own_and_as_many_of_either_answer(
+    method, database, negatives, monkeypatch
+):
+    trained, asked = [], []
+
+    def written(model, processor, rows, **_):
+        """Of six, three of either answer: one yes and two no have the truth."""
+        asked.extend(rows)
+        return [
+            (f"<bo>, here: {i}. {said}", 4)
+            for i, said in enumerate(["yes", "no", "no", "no", "no", "yes"])
+        ]
+
+    def kept(model, tokens, batches, examples, exam, start, how, done):
+        trained.extend(e for e in examples if "here:" in e.answer)
+        return replace(start, best=start.vectors)
+
+    monkeypatch.setattr(yollava, "generate", written)
+    monkeypatch.setattr(yollava, "descend", kept)
+    learning = method(settings=replace(QUICK, reasons=6, side=48, traits=False, captions=False))
+    learning.learn(concepts_of(database)[:1], negatives)
+    assert [e.answer for e in trained] == ["<bo>, here: 0. yes", "<bo>, here: 1. no"]
+    assert trained[0].prompt[-1]["content"][-1]["text"].endswith("then answer yes or no.")
+    # The reference is the photo as it is; what is asked about, as the tokens will see it.
+    assert {tuple(i.size for i in row["images"]) for row in asked} == {((64, 64), (48, 48))}
+    first, second = (open_photo(database.image_path(f"bo{i}.png"), 512) for i in range(2))
+    pairs = [(first, at_side(second, 48)), (second, at_side(first, 48))]
+    assert all(tuple(row["images"]) in pairs for row in asked[::2])  # never of itself
+
+
+def test_after_learning_with_reasons_they_are_asked_for(method, database, negatives, monkeypatch):
+    learning = method(settings=replace(QUICK, reasons=2, epochs=1))
+    learning.learn(concepts_of(database)[:1], negatives)
+    rows = []
+
+    def judged(model, processor, asked, **_):
+        rows.extend(asked)
+        return [0.25] * len(asked)
+
+    for module in (yollava, protocol):
+        monkeypatch.setattr(module, "reasoned_probabilities", judged)
+    assert learning.recognize([(negatives[0], "bo")]) == [0.25]
+    query = Query("q", OCT, "Is <bo> here?", negatives[0], (Reference("bo", None),))
+    assert learning.likelihoods([query]) == [[0.25]]
+    for row in rows:
+        assert "First say what the photo shows" in row["prompt"][-1]["content"][-1]["text"]
+    assert len(rows) == 2 and learning.with_reasons(query)
+    assert not learning.with_reasons(replace(query, task=ICT))
+
+
 def test_forgetting_leaves_nothing(method, database, negatives):
     known = method(settings=replace(QUICK, epochs=1))
     known.learn(concepts_of(database)[:1], negatives)
@@ -324,6 +404,9 @@ def test_what_cannot_be_learned_is_refused_before_the_policy_loads(method, datab
     [
         ({"tokens": -1}, "tokens must be at least 0"),
         ({"flip": 2}, "flip must be from 0 to 1"),
+        ({"beside": -0.1}, "beside must be from 0 to 1"),
+        ({"side": 0}, "side must be at least 1"),
+        ({"reasons": -1}, "reasons must be at least 0"),
         ({"learning_rate": 0}, "learning_rate must be above 0"),
         ({"phrasings": "nowhere.yaml"}, "cannot read nowhere.yaml"),
     ],
