@@ -64,6 +64,12 @@ SETS = {
 }
 """Set -> whose profiles, number of tastes, label in tables."""
 
+POOLS = {
+    "seen": "seen profiles, one taste and several, A and B in both orders",
+    "unseen": "unseen profiles, one taste and several, A and B in both orders",
+}
+"""Whose profiles -> label of all their sets together."""
+
 RELEASED = "released"
 EXCHANGED = "exchanged"
 CONTROLS = {
@@ -191,6 +197,7 @@ class Preferences(Benchmark):
     Settings = PreferenceBenchmarkSettings
     headlines = (
         *(f"{name}/{key}" for name in (*SETS, RELEASED) for key in ("right", "profile")),
+        *(f"{pool}/right" for pool in POOLS),
         *(f"{name}/agreement" for name in (*SETS, RELEASED)),
         *(f"{name}_opposite/flipped" for name in ("unseen_one", "unseen_several", RELEASED)),
         "reading/terms",
@@ -260,6 +267,7 @@ class Preferences(Benchmark):
         count = self.settings.sizes[self.settings.size]["questions"]
         count = min(count, self.limit or count)
         found = {}
+        self.titles |= POOLS
         for name, (users, tastes, _) in SETS.items():
             rows = self.settings.row_settings(users, tastes)
             paint = painter(rows)
@@ -311,7 +319,7 @@ class Preferences(Benchmark):
             metrics |= {f"{name}/{key}": metric for key, metric in found.items()}
         for name in (*SETS, RELEASED):
             metrics |= _across(name, replies)
-        return metrics
+        return metrics | _pooled(metrics)
 
     def _nearest(self, ids: Sequence[str]) -> dict[str, bool]:
         """Whether the baseline is right, for each question."""
@@ -424,6 +432,17 @@ def _across(name: str, replies: Mapping[str, Sequence[tuple[Question, Reply]]]) 
             found[f"{key}/{metric}"] = ratio(
                 changes, [a is not None and b is not None for a, b in both]
             )
+    return found
+
+
+def _pooled(metrics: dict[str, Metric]) -> dict[str, Metric]:
+    """Right answers of all sets about the same users: the mean over sets and orders of A and B."""
+    found: dict[str, Metric] = {}
+    for pool in POOLS:
+        names = [name for name, (users, *_) in SETS.items() if users == pool]
+        keys = [f"{key}/right" for name in names for key in (name, f"{name}_{EXCHANGED}")]
+        if all(key in metrics for key in keys):
+            found[f"{pool}/right"] = [pair for key in keys for pair in metrics[key]]
     return found
 
 

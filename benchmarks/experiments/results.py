@@ -96,7 +96,13 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
             "before": a,
             "after": b,
             "key": key,
-            **asdict(pooled_difference([r[key] for r in runs[a]], [r[key] for r in runs[b]])),
+            **asdict(
+                pooled_difference(
+                    [r[key] for r in runs[a]],
+                    [r[key] for r in runs[b]],
+                    paired_runs=_same_runs(experiment, runs, a, b),
+                )
+            ),
         }
         for a, b in experiment.compare
         if a in runs and b in runs
@@ -130,6 +136,18 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
     write_whole(out / "results.md", text)
     (plot_table if experiment.tables else plot)(experiment, figures, out / "results.png")
     return text
+
+
+def _same_runs(experiment: Experiment, runs: Runs, before: str, after: str) -> bool:
+    """Whether each run of one arm was trained from that of the other, and all are measured."""
+    whole = all(len(runs[name]) == len(experiment.seeds) for name in (before, after))
+    return whole and _comes_from(experiment, after, before)
+
+
+def _comes_from(experiment: Experiment, name: str, other: str) -> bool:
+    """Whether an arm's runs were trained, by any number of steps, from those of the other."""
+    start = experiment.arms[name].start
+    return bool(start) and (start == other or _comes_from(experiment, start, other))
 
 
 def estimates(runs: Runs, keys: set[str] | None = None) -> dict[str, dict[str, dict]]:

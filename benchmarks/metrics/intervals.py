@@ -117,19 +117,30 @@ def pooled_difference(
     before: Sequence[Metric],
     after: Sequence[Metric],
     *,
+    paired_runs: bool = False,
     level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """Mean over the runs of ``after`` less that of ``before``, paired over rows; runs are drawn
-    independently. See :func:`pooled`."""
+    """Mean over the runs of ``after`` less that of ``before``, paired over rows as in
+    :func:`pooled`.
+
+    Args:
+        paired_runs: run s of ``after`` was trained from run s of ``before``: the same runs of both
+            are drawn. Otherwise they are drawn independently.
+
+    Raises:
+        ValueError: not the same rows, or ``paired_runs`` and not as many runs.
+    """
+    if paired_runs and len(before) != len(after):
+        raise ValueError(f"paired runs must be as many, not {len(before)} and {len(after)}")
     if len(before[0][0][0]) != len(after[0][0][0]):
         raise ValueError(
             f"a paired difference needs the same rows, not {len(before[0][0][0])} "
             f"and {len(after[0][0][0])}"
         )
     first, low = _pooled(before, resamples, seed, draw=1)
-    second, high = _pooled(after, resamples, seed, draw=2)
+    second, high = _pooled(after, resamples, seed, draw=1 if paired_runs else 2)
     return _estimate(_mean(second) - _mean(first), high - low, level, len(before[0][0][0]))
 
 

@@ -65,7 +65,7 @@ def test_it_is_registered_and_every_set_is_asked_in_both_orders_and_under_every_
         *(f"{name}_{control}" for name in unseen for control in CONTROLS),
         "reading",
     }
-    assert set(benchmark.sets) == wanted == set(benchmark.titles)
+    assert set(benchmark.sets) == wanted == set(benchmark.titles) - {"seen", "unseen"}
     assert len({q.id for of in benchmark.sets.values() for q in of}) == N * (len(wanted) - 1) + 3
     assert EvaluateSettings(benchmark="preferences").out == "runs/evaluation/preferences"
 
@@ -113,6 +113,7 @@ def test_who_knows_the_user_is_right_in_everything(benchmark):
     for name in SETS:
         for key in ("right", "answered", "format", "profile", "profile_colour", "agreement"):
             assert found[f"{name}/{key}"] == 1.0
+    assert found["seen/right"] == found["unseen/right"] == 1.0
     assert found["unseen_one_opposite/flipped"] == found["unseen_one_opposite/right"] == 1.0
     assert found["reading/terms"] == found["reading/medium"] == 1.0
     assert 0.0 <= found["unseen_one/nearest"] <= 1.0
@@ -134,6 +135,12 @@ def test_who_looks_at_the_candidates_alone_agrees_and_never_flips(benchmark):
 
     found = scores(benchmark, say)
     assert found["unseen_one/agreement"] == 1.0
+    of = [
+        found[f"unseen_{n}{order}/right"]
+        for n in ("one", "several")
+        for order in ("", "_exchanged")
+    ]
+    assert found["unseen/right"] == pytest.approx(sum(of) / 4)
     assert found["unseen_one_opposite/flipped"] == 0.0
     assert found["unseen_one_opposite/right"] == 1 - found["unseen_one/right"]
 

@@ -56,6 +56,25 @@ def test_the_table_says_what_was_measured(config, read):
     assert (Path(e.out) / "results.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_runs_are_compared_with_those_that_they_began_from(config, read):
+    """Seeds that differ much, and all gain the same."""
+    widths = {}
+    for start in ("sft_n", ""):  # trained from the other arm's policy, or from the base
+        arm = config["arms"]["grpo_n"]
+        arm |= {"start": start, "rates": [1e-4]} if start else {"start": ""}
+        config["out"] = f"{config['out']}-{start}"
+        e = read(config)
+        for seed, share in zip((1, 2), (2, 7), strict=True):
+            for name, right in (("sft_n", share), ("grpo_n", share + 1)):
+                write_test(e, f"{name}-{seed}", [int(i % 10 < right) for i in range(40)])
+        results.write_results(e)
+        changes = json.loads((Path(e.out) / "results.json").read_text())["changes"]
+        (change,) = [c for c in changes if c["key"] == "naming_1/f1"]
+        assert abs(change["value"] - 0.1) < 1e-9
+        widths[start] = change["high"] - change["low"]
+    assert 2 * widths["sft_n"] < widths[""]
+
+
 def test_skills_that_did_not_move_have_stayed(config, read):
     e = read(config)
     for run in ("base", "sft_n-1", "grpo_n-1"):

@@ -122,3 +122,17 @@ def test_a_pooled_difference_is_paired_over_rows():
     assert found.high - found.low == pytest.approx(paired.high - paired.low, rel=0.2)
     none = pooled_difference([ratio(before)], [ratio(before)])
     assert (none.value, none.low, none.high) == (0, 0, 0)
+
+
+def test_runs_that_began_with_those_before_are_drawn_together():
+    """Runs that differ much, and all gain the same: how they differ is not of the gain."""
+    rows = np.arange(200)
+    before = [ratio(rows % 10 < share) for share in (2, 5, 8)]
+    after = [ratio(rows % 10 < share + 1) for share in (2, 5, 8)]
+    apart = pooled_difference(before, after)
+    together = pooled_difference(before, after, paired_runs=True)
+    assert together.value == apart.value == pytest.approx(0.1)
+    assert apart.low < -0.1 and apart.high > 0.3
+    assert 0.05 < together.low < together.high < 0.15
+    with pytest.raises(ValueError, match="must be as many, not 3 and 2"):
+        pooled_difference(before, after[:2], paired_runs=True)
