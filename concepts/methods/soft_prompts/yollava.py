@@ -142,8 +142,8 @@ class YoLLaVASettings:
     side: int | None = field(
         default=None,
         metadata={
-            "help": "Long side, in pixels, to which every picture is brought, learned from or "
-            "asked about; null: as they are. Tokens speak best in the size they were learned in."
+            "help": "Long side, in pixels, to which pictures are brought, learned from or asked "
+            "about; null: as they are. Tokens speak best in the size they were learned in."
         },
     )
     seed: int = field(default=0, metadata={"help": "Of vectors, phrasings and order."})
@@ -427,7 +427,7 @@ class YoLLaVA(LearnedMethod):
             return example
         pair = [pictures[example.picture], pictures[rng.choice(others)]]
         rng.shuffle(pair)
-        pictures.append(at_side(composite(pair, self.size, self.side), s.side))
+        pictures.append(composite(pair, self.size, self.side))
         return replace(example, picture=len(pictures) - 1)
 
     def _descent(self) -> Descent:

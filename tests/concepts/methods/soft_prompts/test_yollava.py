@@ -322,8 +322,8 @@ def test_a_negative_stands_beside_pictures_of_recognition_and_of_nothing_else(
     answers = set(load_phrasings().positive + load_phrasings().negative)
     answers = {answer.format(name="<bo>") for _, answer in answers}
     assert {size for answer, size in alone if answer in answers} == {(48, 48)}
-    # Two drawings of 48 x 48 side by side, brought to 48 again.
-    assert {size for answer, size in pairs if answer in answers} == {(48, 24)}
+    # Two of 48 x 48 side by side, as large as they are.
+    assert {size for answer, size in pairs if answer in answers} == {(96, 48)}
     assert all(size in (None, (48, 48)) for answer, size in pairs if answer not in answers)
     (row,), _ = learning.rows([Query("q", ICT, "What?", negatives[0], ())])
     assert row["images"][0].size == (48, 48)
