@@ -142,8 +142,8 @@ class YoLLaVASettings:
     side: int | None = field(
         default=None,
         metadata={
-            "help": "Long side, in pixels, to which pictures are brought, learned from or asked "
-            "about; null: as they are. Tokens speak best in the size they were learned in."
+            "help": "Long side, in pixels, to which pictures are brought in recognition, learned "
+            "from or asked about; null: as they are. A concept is known best in one size."
         },
     )
     seed: int = field(default=0, metadata={"help": "Of vectors, phrasings and order."})
@@ -365,7 +365,7 @@ class YoLLaVA(LearnedMethod):
                 self.batch_size,
             )
         if s.captions:
-            examples += captions(
+            written = captions(
                 random.Random(f"{s.seed}/captions"),
                 model,
                 processor,
@@ -375,6 +375,9 @@ class YoLLaVA(LearnedMethod):
                 s.prompt_place,
                 self.batch_size,
             )
+            # In the photos' own size, as images are described.
+            examples += [replace(e, picture=len(pictures) + (e.picture or 0)) for e in written]
+            pictures += photos
         question = self.phrasings.recognize.format(name=tag_of(name))
         asked = ask(personal, question, True, s.prompt_place)
         n = len(photos) + len(others)
@@ -505,7 +508,7 @@ class YoLLaVA(LearnedMethod):
         rows = []
         for image, name in pairs:
             turn = conversation(random.Random(0), VLT, [], [], about=name)[0]
-            rows.append(self._row([name], turn["content"][-1]["text"], self._shown(image)))
+            rows.append(self._row([name], turn["content"][-1]["text"], self._opened(image)))
         with self._tokens_in_model():
             return self.boxes(rows)
 
@@ -523,7 +526,8 @@ class YoLLaVA(LearnedMethod):
 
     def row(self, query: Query, references: Sequence) -> dict:
         """``prompt`` and ``images`` that ask a query with the references' personal prompts."""
-        names, image = [r.name for r in references], self._shown(query.image)
+        names, image = [r.name for r in references], self._opened(query.image)
+        image = self._shown(image) if query.task == OCT else image
         if self.with_reasons(query) and names:
             return self._row(names, self.phrasings.explain.format(name=tag_of(names[0])), image)
         if query.prompt is not None:  # the benchmark's conversation shows pictures of concepts
@@ -541,7 +545,7 @@ class YoLLaVA(LearnedMethod):
         return self.settings.reasons > 0 and query.task == OCT and handed
 
     def _shown(self, image: Any) -> Any:
-        """A picture as tokens are learned from it, or asked about it."""
+        """A picture in which concepts are recognized, in its size."""
         opened = self._opened(image)
         return None if opened is None else at_side(opened, self.settings.side)
 

@@ -325,8 +325,9 @@ def test_a_negative_stands_beside_pictures_of_recognition_and_of_nothing_else(
     # Two of 48 x 48 side by side, as large as they are.
     assert {size for answer, size in pairs if answer in answers} == {(96, 48)}
     assert all(size in (None, (48, 48)) for answer, size in pairs if answer not in answers)
-    (row,), _ = learning.rows([Query("q", ICT, "What?", negatives[0], ())])
-    assert row["images"][0].size == (48, 48)
+    for task, size in ((OCT, (48, 48)), (ICT, (64, 64))):
+        (row,), _ = learning.rows([Query("q", task, "What?", negatives[0], ())])
+        assert row["images"][0].size == size
 
 
 def test_reasons_are_the_policys_own_and_as_many_of_either_answer(
