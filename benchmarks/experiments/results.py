@@ -107,7 +107,7 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
         for a, b in experiment.compare
         if a in runs and b in runs
         for key in compared
-        if key in runs[a][0] and key in runs[b][0]
+        if all(key in run for run in (*runs[a], *runs[b]))
     ]
     general = general_changes(experiment, runs)
     sweeps = {
@@ -151,7 +151,8 @@ def _comes_from(experiment: Experiment, name: str, other: str) -> bool:
 
 
 def estimates(runs: Runs, keys: set[str] | None = None) -> dict[str, dict[str, dict]]:
-    """Arm -> metric key -> ``{"value", "low", "high", "rows"}``, over all its runs.
+    """Arm -> metric key -> ``{"value", "low", "high", "rows"}``, over all its runs; a metric that one
+    of them, measured earlier, does not have is left out.
 
     Args:
         keys: of the metrics; all when ``None``.
@@ -160,7 +161,7 @@ def estimates(runs: Runs, keys: set[str] | None = None) -> dict[str, dict[str, d
         name: {
             key: asdict(pooled([run[key] for run in of]))
             for key in of[0]
-            if keys is None or key in keys
+            if (keys is None or key in keys) and all(key in run for run in of)
         }
         for name, of in runs.items()
     }
