@@ -151,8 +151,8 @@ def _comes_from(experiment: Experiment, name: str, other: str) -> bool:
 
 
 def estimates(runs: Runs, keys: set[str] | None = None) -> dict[str, dict[str, dict]]:
-    """Arm -> metric key -> ``{"value", "low", "high", "rows"}``, over all its runs; a metric that one
-    of them, measured earlier, does not have is left out.
+    """Arm -> metric key -> ``{"value", "low", "high", "rows"}``, over all its runs; a metric that
+    one of them, measured earlier, does not have is left out.
 
     Args:
         keys: of the metrics; all when ``None``.
