@@ -417,7 +417,15 @@ class YoLLaVA(LearnedMethod):
         for example, (text, _) in zip(made, texts, strict=True):
             if yes_or_no(answer_part(text)) == example.answer:
                 right[example.answer].append(replace(example, answer=text.strip()))
-        least = min(len(of) for of in right.values() if of or others)
+        wanted = ("yes", "no") if others else ("yes",)
+        least = min(len(right[answer]) for answer in wanted)
+        if not least:
+            counts = ", ".join(f"{answer} {len(right[answer])}" for answer in wanted)
+            print(
+                f"reasons of {name!r}: of {s.reasons} that the policy wrote, too few end with the "
+                f"truth ({counts}); none is learned from",
+                flush=True,
+            )
         return [example for of in right.values() for example in of[:least]]
 
     def _beside(

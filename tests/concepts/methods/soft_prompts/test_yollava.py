@@ -360,9 +360,12 @@ def test_reasons_are_the_policys_own_and_as_many_of_either_answer(
     assert all(tuple(row["images"]) in pairs for row in asked[::2])  # never of itself
 
 
-def test_after_learning_with_reasons_they_are_asked_for(method, database, negatives, monkeypatch):
+def test_after_learning_with_reasons_they_are_asked_for(
+    method, database, negatives, monkeypatch, capsys
+):
     learning = method(settings=replace(QUICK, reasons=2, epochs=1))
     learning.learn(concepts_of(database)[:1], negatives)
+    assert "of 2 that the policy wrote, too few end with the truth" in capsys.readouterr().out
     rows = []
 
     def judged(model, processor, asked, **_):
