@@ -490,12 +490,9 @@ def _numbers(text: str, block: tuple[int, int, int, int] | None) -> tuple[list[_
             digits = match[2] if bracketed else match[3]
             at += piece.index(digits, piece.index("(")) if bracketed else piece.rindex(digits)
             said = plain[match.end() :] if bracketed else match[2] or ""
-            found.append(
-                _Number(
-                    labels[-1], match[1], int(digits), at, at + len(digits), said.strip(" -"),
-                    bracketed,
-                )
-            )  # fmt: skip
+            place = at, at + len(digits)
+            said = said.strip(" -")
+            found.append(_Number(labels[-1], match[1], int(digits), *place, said, bracketed))
     return found, len(set(labels)) < len(labels)
 
 

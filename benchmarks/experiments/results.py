@@ -139,15 +139,16 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
 
 
 def _same_runs(experiment: Experiment, runs: Runs, before: str, after: str) -> bool:
-    """Whether each run of one arm was trained from that of the other, and all are measured."""
+    """Whether each run of one arm was trained from that of the other, or both from the same, and
+    all are measured."""
     whole = all(len(runs[name]) == len(experiment.seeds) for name in (before, after))
-    return whole and _comes_from(experiment, after, before)
+    return whole and not _stages(experiment, before).isdisjoint(_stages(experiment, after))
 
 
-def _comes_from(experiment: Experiment, name: str, other: str) -> bool:
-    """Whether an arm's runs were trained, by any number of steps, from those of the other."""
+def _stages(experiment: Experiment, name: str) -> set[str]:
+    """An arm, and those that it was trained from, one from the other."""
     start = experiment.arms[name].start
-    return bool(start) and (start == other or _comes_from(experiment, start, other))
+    return {name} | (_stages(experiment, start) if start else set())
 
 
 def estimates(runs: Runs, keys: set[str] | None = None) -> dict[str, dict[str, dict]]:

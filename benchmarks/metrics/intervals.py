@@ -126,8 +126,8 @@ def pooled_difference(
     :func:`pooled`.
 
     Args:
-        paired_runs: run s of ``after`` was trained from run s of ``before``: the same runs of both
-            are drawn. Otherwise they are drawn independently.
+        paired_runs: run s of ``after`` was trained from run s of ``before``, or both from the same:
+            the same runs of both are drawn. Otherwise they are drawn independently.
 
     Raises:
         ValueError: not the same rows, or ``paired_runs`` and not as many runs.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_gen.images.photos import PhotoError, fitted, open_photo
+from data_gen.images.photos import PhotoError, at_side, fitted, open_photo
 from data_gen.sources.photo_folders import scan
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -48,6 +48,12 @@ def test_size_bounds_one_side_and_never_enlarges(tmp_path, size, side, expected)
     halves().save(tmp_path / "a.png")
     assert open_photo(tmp_path / "a.png", size, side).size == expected
     assert fitted(60, 40, size, side) == expected
+
+
+def test_a_picture_is_brought_to_a_side_also_by_enlarging_it():
+    wide = at_side(Image.new("RGB", (80, 30)), 40)
+    assert wide.size == (40, 15) and at_side(wide, None) is wide and at_side(wide, 40) is wide
+    assert at_side(wide, 80).size == (80, 30)
 
 
 def test_no_side_becomes_nothing():

@@ -18,7 +18,6 @@ from concepts.methods.prompting import conversation, load_templates
 from concepts.methods.protocol import Query, Reference
 from concepts.methods.registry import method_class
 from data_gen.files.errors import InputError
-from data_gen.images.photos import at_side
 from data_gen.rows import ICT, OCT
 from rl.policy.generation import complete
 from rl.policy.likelihood import yes_probabilities
@@ -186,8 +185,6 @@ def test_pictures_with_a_vector_are_brought_to_its_size_and_no_others(known, mon
     monkeypatch.setattr(known, "settings", replace(at_96, shows="reference", threshold=0.7))
     shown, _ = known.rows([known.open(query) for query in queries])
     assert shown[0]["images"][-1].size == (40, 40) and known.least == 0.7
-    wide = at_side(Image.new("RGB", (80, 30)), 40)
-    assert wide.size == (40, 15) and at_side(wide, None) is wide and at_side(wide, 40) is wide
 
 
 def test_controls_put_no_vector_a_random_or_anothers_in_a_vectors_place(known):
