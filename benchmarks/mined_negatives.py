@@ -49,6 +49,7 @@ class MinedNegatives(Benchmark):
 
     name = "mined_negatives"
     Settings = MinedNegativesSettings
+    drawn = True
     headlines = tuple(f"{kind}/accuracy" for kind in KINDS)
     limits = dict.fromkeys(KINDS, 16)
     fixed_concepts = False

@@ -195,6 +195,7 @@ class Preferences(Benchmark):
 
     name = "preferences"
     Settings = PreferenceBenchmarkSettings
+    drawn = True
     headlines = (
         *(f"{name}/{key}" for name in (*SETS, RELEASED) for key in ("right", "profile")),
         *(f"{pool}/right" for pool in POOLS),

@@ -10,8 +10,10 @@ beside those of every evaluation. Writes ``evaluation.html`` (to look at: scores
 their images; ``--shown 1000`` shows more of them), ``evaluation.md``, ``evaluation.json``,
 ``gallery.json`` (the samples), ``columns.json`` (every metric question by question, to pool it over
 seeds), and ``predictions/<system>/<set>.jsonl``; a run that was killed resumes from the latter, and
-``--score_only true`` scores them where neither policy nor GPU is at hand. Under ``accelerate
-launch`` its processes share the questions.
+``--score_only true`` scores them where neither policy nor GPU is at hand. With ``--draws 3`` the
+benchmark is drawn three times, other questions and toys each time: each draw is evaluated in a
+folder of its own, and the tables pool them. Under ``accelerate launch`` processes share the
+questions.
 """
 
 import sys
@@ -20,9 +22,9 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
+from benchmarks.harness.draws import evaluate_draws
 from benchmarks.harness.evaluation import (
     EvaluateSettings,
-    evaluate,
     printed,
     refuse_other_evaluation,
     systems_of,
@@ -51,8 +53,9 @@ def main(argv: list[str] | None = None) -> None:
         refuse_other_evaluation(Path(settings.out), settings.benchmark)
         # Launchers do not tell processes on a CPU that they are to talk over gloo.
         PartialState(cpu=settings.device == "cpu" or not torch.accelerator.is_available())
-        benchmark = benchmark_class(settings.benchmark)(own, settings.limit)
-        result = evaluate(settings, benchmark)
+        benchmark = benchmark_class(settings.benchmark)
+        draws = [benchmark.redrawn(own, k) for k in range(settings.draws)]
+        result = evaluate_draws(settings, lambda k: benchmark(draws[k], settings.limit))
     except (ValueError, OSError) as error:
         sys.exit(f"evaluate: {error}")
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ question of ``sets`` and hands the replies to ``score``; nothing in it knows a b
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from PIL import Image
@@ -96,6 +96,7 @@ class Benchmark(ABC):
         caption_sets: sets of captions, for further scores of captions (``captions``).
         fixed_concepts: whether a name stands for the same concept in all questions, so that it can
             be learned.
+        drawn: whether its questions, and toys, are drawn with ``seed`` and ``toys_seed``.
         in_memory: whether questions hold opened images; otherwise they are opened
             :data:`IMAGE_CHUNK` at a time.
 
@@ -121,6 +122,7 @@ class Benchmark(ABC):
     retrieval_sets: ClassVar[tuple[str, ...]] = ()
     caption_sets: ClassVar[tuple[str, ...]] = ()
     fixed_concepts: ClassVar[bool] = True
+    drawn: ClassVar[bool] = False
     in_memory: bool = False
 
     def __init__(self, settings: Any, limit: int | None = None):
@@ -137,6 +139,20 @@ class Benchmark(ABC):
         self.truths: dict[str, Sequence[str]] = {}
         self.finders: dict[str, Any] = {}
         self.temperature: float = 0.0
+
+    @classmethod
+    def redrawn(cls, settings: Any, k: int) -> Any:
+        """The settings of the k-th draw, from 0 on: those given, with other seeds from 1 on.
+
+        Raises:
+            InputError: the benchmark's questions are not drawn.
+        """
+        seeds = [f.name for f in fields(settings) if f.name in ("seed", "toys_seed")]
+        if k and not (cls.drawn and seeds):
+            raise InputError(
+                f"draws: the questions of {cls.name} are not drawn, so there is one draw"
+            )
+        return replace(settings, **{name: getattr(settings, name) + k for name in seeds})
 
     def group(self, name: str) -> str:
         """The key of ``limits`` for a set."""

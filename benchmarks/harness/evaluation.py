@@ -103,6 +103,17 @@ class EvaluateSettings:
     out: str = field(
         default="", metadata={"help": "Output directory; default: runs/evaluation/<benchmark>."}
     )
+    draws: int = field(
+        default=1,
+        metadata={
+            "help": "How often the benchmark is drawn, each time other questions, and other toys "
+            "where it has a user's; tables pool all draws."
+        },
+    )
+    once: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Labels of systems that are asked in the first draw alone."},
+    )
     limit: int | None = field(default=None, metadata={"help": "The first so many questions."})
     score_only: bool = field(
         default=False, metadata={"help": "Score the replies under `out`; load no policy."}
@@ -138,6 +149,8 @@ class EvaluateSettings:
         refuse_no_folder(self.out, "out")
         if self.shown is not None and self.shown < 0:
             raise InputError(f"shown is {self.shown}; it must be a number of samples")
+        if self.draws < 1:
+            raise InputError(f"draws is {self.draws}; it must be 1 or more")
         if self.limit is not None and self.limit < 1:
             raise InputError("limit must be 1 or more; an empty benchmark scores nothing")
 
@@ -200,12 +213,15 @@ def systems_of(settings: EvaluateSettings) -> list[System]:
     )
 
 
-def evaluate(settings: EvaluateSettings, benchmark: Benchmark) -> dict | None:
+def evaluate(
+    settings: EvaluateSettings, benchmark: Benchmark, systems: Sequence[System] | None = None
+) -> dict | None:
     """Ask every system every question, score, and write the files of the result.
 
     Args:
         settings: what to measure.
         benchmark: its sets are built already.
+        systems: some of those of the settings; default: all of them.
 
     Returns:
         What evaluation.json holds; ``None`` in processes but the first, which only help with the
@@ -216,7 +232,7 @@ def evaluate(settings: EvaluateSettings, benchmark: Benchmark) -> dict | None:
             is possible; or another evaluation writes to ``out``.
     """
     times = Times()
-    systems = systems_of(settings)
+    systems = systems_of(settings) if systems is None else systems
     _check(settings, benchmark, systems)
     _announce(settings, benchmark, systems)
     first = PartialState().is_main_process
@@ -355,18 +371,29 @@ def score(
         "seconds": times.to_json(),
         **table,
     }
+    if corpus:
+        result["corpus_bleu"] = corpus
+    Path(settings.out).mkdir(parents=True, exist_ok=True)
+    write_columns(Path(settings.out), metrics)
+    parts = tables(result, benchmark)
+    if corpus:
+        parts.append(corpus_line(corpus))
+    parts.append(benchmark.skipped.line())
+    return result, samples, "\n".join(parts).rstrip() + "\n"
+
+
+def tables(result: dict, benchmark: Benchmark) -> list[str]:
+    """The tables of evaluation.md: systems side by side, what they cost, all metrics."""
     parts = []
-    if columns := {head: key for head, key in benchmark.columns.items() if key in table["metrics"]}:
+    if columns := {head: k for head, k in benchmark.columns.items() if k in result["metrics"]}:
         parts.append(side_by_side(result, columns))
     if result["learned"]:
         parts.append(cost_table(result))
-    parts.append(markdown(result))
-    if corpus:
-        result["corpus_bleu"] = corpus
-        parts.append(corpus_line(corpus))
-    parts.append(benchmark.skipped.line())
-    out = Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
+    return [*parts, markdown(result)]
+
+
+def write_columns(out: Path, metrics: dict[str, dict[str, Metric]]) -> None:
+    """Write columns.json: system label -> metric key -> ratios, each ``[tops, bottoms]``."""
     rows = {
         label: {
             key: [[list(top), list(bottom)] for top, bottom in metric] for key, metric in of.items()
@@ -374,7 +401,6 @@ def score(
         for label, of in metrics.items()
     }
     write_text(out / "columns.json", json.dumps(rows))
-    return result, samples, "\n".join(parts).rstrip() + "\n"
 
 
 def write(out: Path, result: dict, samples: list[dict], text: str) -> dict:

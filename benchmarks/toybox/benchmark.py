@@ -243,6 +243,7 @@ class Toybox(Benchmark):
 
     name = "toybox"
     Settings = ToyboxBenchmarkSettings
+    drawn = True
     headlines = (
         "oct/accuracy",
         "vlt/iou50",

@@ -142,6 +142,7 @@ class MethodsBenchmark(Benchmark):
 
     name = "methods"
     Settings = MethodsBenchmarkSettings
+    drawn = True
     headlines = (
         "recognition/accuracy",
         "captions_1/f1",

@@ -66,6 +66,7 @@ class NamingOdds(Benchmark):
 
     name = "naming_odds"
     Settings = NamingOddsSettings
+    drawn = True
     headlines = tuple(
         f"{name}/{key}" for name in SETS for key in ("named_expected", "named_not", "auroc")
     )
