@@ -112,8 +112,12 @@ class MethodsBenchmarkSettings:
     negatives: int = field(
         default=400,
         metadata={
-            "help": "Pictures that show none of them, for methods that learn; half are hard."
+            "help": "Pictures that show none of them, for methods that learn."
         },
+    )
+    hard_share: float = field(
+        default=0.5,
+        metadata={"help": "Of these, how many differ in one attribute from one of the toys; 0-1."},
     )
     reference_px: int = field(default=64, metadata={"help": "Side of photos, in pixels."})
     query_px: int = field(default=96, metadata={"help": "Side of images asked about, in pixels."})
@@ -124,6 +128,8 @@ class MethodsBenchmarkSettings:
     def __post_init__(self):
         if self.toys < 4 or self.photos < 1 or self.negatives < 0:
             raise InputError("toys, photos and negatives must be 4, 1 and 0 or more")
+        if not 0 <= self.hard_share <= 1:
+            raise InputError(f"hard_share is {self.hard_share}; it must be from 0 to 1")
         if self.questions < self.toys:
             raise InputError(
                 f"questions is {self.questions}; each of {self.toys} toys needs one in every set"
@@ -210,9 +216,10 @@ class MethodsBenchmark(Benchmark):
         found: list[Identity] = []
         while len(found) < s.negatives:
             (toy,) = draw_identities(rng, 1, settings)
-            if len(found) % 2:
+            hard = int(len(found) * s.hard_share)  # so far
+            if int((len(found) + 1) * s.hard_share) > hard:
                 attribute = rng.choice(ATTRIBUTES)
-                known = owned[len(found) // 2 % len(owned)]
+                known = owned[hard % len(owned)]
                 toy = replace(known, **{attribute: getattr(toy, attribute)})
             if not is_legal(toy) or (is_held_out(toy) and half_of(toy) == ASKED):
                 continue
@@ -221,7 +228,7 @@ class MethodsBenchmark(Benchmark):
         return [compose(rng, [toy], s.reference_px).image for toy in found]
 
     def negatives(self) -> Sequence[Picture]:
-        """Single toys, every second of which is a hard negative of one of the user's."""
+        """Single toys, of which ``hard_share`` are hard negatives of one of the user's."""
         return self._negatives
 
     def group(self, name: str) -> str:

@@ -132,6 +132,12 @@ def test_what_methods_learn_from_is_never_asked_about(benchmark, monkeypatch):
     hard = zip(shown[1::2], owned * 25, strict=True)
     assert all(differences(a, b) == 1 for a, b in hard) and not set(shown) & set(owned)
 
+    shown.clear()
+    easy = MethodsBenchmark.__new__(MethodsBenchmark)
+    easy.settings, easy.toys = replace(fresh.settings, hard_share=0.0), benchmark.toys
+    assert len(easy.negatives()) == 200
+    assert not any(differences(a, b) == 1 for a in shown for b in owned)
+
 
 def test_a_question_of_a_trait_has_the_other_toys_trait_for_its_wrong_option(benchmark):
     for q in (*benchmark.sets["visual"], *benchmark.sets["text"]):
@@ -236,6 +242,7 @@ def test_the_table_has_a_line_for_each_system_with_what_it_cost(policy_dir, tmp_
     "wrong, said",
     [
         ({"toys": 2}, "toys, photos and negatives must be"),
+        ({"hard_share": 1.5}, "hard_share is 1.5"),
         ({"questions": 3}, "each of 12 toys needs one"),
         ({"sets": ["boxs"]}, "there is no 'boxs'"),
     ],
