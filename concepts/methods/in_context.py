@@ -29,7 +29,6 @@ from concepts.methods.verification import (
 )
 from concepts.regions import around
 from data_gen.files.errors import InputError
-from data_gen.rows import OCT
 from rewards.names import names_written
 from rl.policy.generation import row_size
 from rl.policy.likelihood import yes_probabilities
@@ -169,12 +168,7 @@ class InContext(Method):
     def with_reasons(self, query: Query) -> bool:
         """The question whether the one reference that is handed over is in the image, where the
         settings ask for reasons and the benchmark has not written the prompt."""
-        return (
-            self.settings.reasons
-            and query.task == OCT
-            and query.prompt is None
-            and len(query.references or ()) == 1
-        )
+        return self.settings.reasons and query.asks_presence and query.prompt is None
 
     def rows(self, queries: Sequence[Query]) -> tuple[list[dict], list[tuple[Evidence, ...]]]:
         """The references that were handed over or retrieved and, where that is asked first, seen by

@@ -28,6 +28,7 @@ from data_gen.files.errors import InputError
 from data_gen.files.skipped import SkippedItems
 from data_gen.images.boxes import Box, relative
 from data_gen.images.photos import PhotoError, open_photo
+from data_gen.rows import OCT
 from data_gen.tasks.questions import Reference, visual_localization_row
 from rewards.parsing import answer_part, one_box
 from rl.policy.boxes import box_frames
@@ -68,6 +69,11 @@ class Query:
     k: int | None = None
     prompt: list[dict[str, Any]] | None = None
     judged: bool = False
+
+    @property
+    def asks_presence(self) -> bool:
+        """Whether it asks if the one concept that is handed over is in the image."""
+        return self.task == OCT and len(self.references or ()) == 1
 
 
 @dataclass(frozen=True)

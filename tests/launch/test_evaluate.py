@@ -99,6 +99,14 @@ def test_two_policies_side_by_side_and_again(run, policy, monkeypatch, capsys):
         run(*arguments)
 
 
+def test_a_benchmark_drawn_twice(run, policy, capsys):
+    out = run("--policy", f"base={policy}", "--draws", "2")
+    result = json.loads((out / "evaluation.json").read_text())
+    assert result["counts"]["oct"] == 8 and result["metrics"]["vlt/mean_iou"]["rows"] == 6
+    assert "draw 2 of 2" in capsys.readouterr().out
+    assert (out / "2" / "evaluation.html").is_file()
+
+
 def test_captions_are_scored_further_from_what_was_kept(run, policy, tmp_path):
     encoder = save_open_clip(tmp_path / "clip")
     made = json.loads((run("--policy", f"base={policy}") / "evaluation.json").read_text())

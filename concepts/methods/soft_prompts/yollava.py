@@ -549,8 +549,7 @@ class YoLLaVA(LearnedMethod):
     def with_reasons(self, query: Query) -> bool:
         """The question whether the one concept that is handed over is in the image, where reasons
         were trained."""
-        handed = len(query.references or ()) == 1
-        return self.settings.reasons > 0 and query.task == OCT and handed
+        return self.settings.reasons > 0 and query.asks_presence
 
     def _shown(self, image: Any) -> Any:
         """A picture in which concepts are recognized, in its size."""
