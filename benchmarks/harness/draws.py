@@ -92,7 +92,11 @@ def pool(
         **first,
         "counts": {name: sum(r["counts"][name] for r in results) for name in first["counts"]},
         "draws": [r["settings"] for r in results],
-        "skipped": {f"draw {k + 1}": r["skipped"] for k, r in enumerate(results) if r["skipped"]},
+        "skipped": {
+            f"draw {k + 1}: {reason}": about
+            for k, r in enumerate(results)
+            for reason, about in r["skipped"].items()
+        },
         "systems": [system for system in first["systems"] if system["label"] in labels],
         "learned": {
             label: [cost for r in results for cost in r["learned"].get(label, ())]

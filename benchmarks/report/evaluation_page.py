@@ -35,37 +35,37 @@ def scores(evaluation: dict) -> str:
     """Headlines as dots with intervals, and the table of all metrics, folded."""
     metrics, labels = evaluation["metrics"], [p["label"] for p in evaluation["systems"]]
     keys = [k for k in evaluation["headlines"] if k in metrics and metrics[k]["unit"] == "share"]
-    legend = "".join(
-        f'<span class="key {policy_class(i)}">{safe(label)}</span>'
-        for i, label in enumerate(labels)
-    )
     rows = "".join(_dots(metrics[key], labels) for key in keys)
+    who = min(26, max(len("per cent"), *map(len, labels)))
     percent = "".join(f'<i style="left:{v}%">{v}</i>' for v in (0, 25, 50, 75, 100))
     total = sum(evaluation["counts"].values())
     return (
         f'<p class="note">{total:,} questions; bars are {evaluation["level"]:.0%} '
-        f'bootstrap intervals.</p><div class="dots"><div class="legend">{legend}</div>'
-        f'<div class="scale"><span>per cent</span><span>{percent}</span>'
-        f'<div class="numbers"></div></div>{rows}</div>' + _table(evaluation, labels)
+        f'bootstrap intervals.</p><div class="dots" style="--who:{who}ch">'
+        f'<div class="row scale"><span></span>'
+        f'<div class="line"><span class="who">per cent</span><span>{percent}</span><span></span>'
+        f"</div></div>{rows}</div>" + _table(evaluation, labels)
     )
 
 
 def _dots(metric: dict, labels: list[str]) -> str:
-    marks, numbers = [], []
+    """A metric's row: what it is, and a line for each system with its name, dot and figures."""
+    lines = []
     for i, label in enumerate(labels):
-        e, css, top = metric["values"][label], policy_class(i), f"{0.65 + 0.9 * i:.2f}rem"
-        shown = f"{_show(e['value'], 'share')} {_range(e, 'share')}"
-        numbers.append(f'<span class="{css}">{shown}</span>')
+        e, marks = metric["values"][label], ""
         if e["value"] is not None:
-            marks.append(
-                f'<i class="{css}" style="top:{top};left:{e["low"]:.2%};'
-                f'width:{e["high"] - e["low"]:.2%}"></i>'
-                f'<b class="{css}" style="top:{top};left:{e["value"]:.2%}"></b>'
+            marks = (
+                f'<i style="left:{e["low"]:.2%};width:{e["high"] - e["low"]:.2%}"></i>'
+                f'<b style="left:{e["value"]:.2%}"></b>'
             )
+        lines.append(
+            f'<div class="line {policy_class(i)}"><span class="who">{safe(label)}</span>'
+            f'<span class="track">{marks}</span><span class="numbers">'
+            f"<b>{_show(e['value'], 'share')}</b> {_range(e, 'share')}</span></div>"
+        )
     return (
         f'<div class="row"><div class="what">{safe(metric["set"])}<small>'
-        f'{safe(metric["title"])}</small></div><div class="track" style="--n:{len(labels)}">'
-        f'{"".join(marks)}</div><div class="numbers">{"".join(numbers)}</div></div>'
+        f"{safe(metric['title'])}</small></div><div>{''.join(lines)}</div></div>"
     )
 
 

@@ -111,9 +111,7 @@ class MethodsBenchmarkSettings:
     toys_seed: int = field(default=0, metadata={"help": "Which toys, and their photos."})
     negatives: int = field(
         default=400,
-        metadata={
-            "help": "Pictures that show none of them, for methods that learn."
-        },
+        metadata={"help": "Pictures that show none of them, for methods that learn."},
     )
     hard_share: float = field(
         default=0.5,
