@@ -29,6 +29,7 @@ from concepts.methods.verification import (
 )
 from concepts.regions import around
 from data_gen.files.errors import InputError
+from data_gen.images.photos import at_side
 from rewards.names import names_written
 from rl.policy.generation import row_size
 from rl.policy.likelihood import yes_probabilities
@@ -60,6 +61,13 @@ class InContextSettings:
             "(docs/methods.md)."
         },
     )
+    side: int | None = field(
+        default=None,
+        metadata={
+            "help": "Long side, in pixels, to which an image is brought where the question is who "
+            "is there: that in which the policy learned to compare. null: as it is."
+        },
+    )
     closer: bool = field(
         default=False,
         metadata={
@@ -80,6 +88,8 @@ class InContextSettings:
             raise InputError(f"show must be one of {', '.join(SHOW)}, not {self.show!r}")
         if self.closer and self.show in ("text", "names"):
             raise InputError(f"closer: a concept is located by its picture; show is {self.show!r}")
+        if self.side is not None and self.side < 1:
+            raise InputError(f"side must be 1 or more, not {self.side!r}")
         if self.gate is not None and not 0 <= self.gate <= 1:
             raise InputError(f"gate must be a probability, not {self.gate!r}")
 
@@ -136,7 +146,11 @@ class InContext(Method):
             picture = self._opened(reference.image)
             info = reference.info if self.settings.show == "text" else None
             row = presence_row(
-                self._opened(image), reference.name, picture, info, reasons=self.settings.reasons
+                at_side(self._opened(image), self.settings.side),
+                reference.name,
+                picture,
+                info,
+                reasons=self.settings.reasons,
             )
             rows.append(without_pictures(row, 1) if words else row)
         if not rows:
@@ -155,6 +169,9 @@ class InContext(Method):
     def row(self, query: Query, references: Sequence[Reference]) -> dict:
         """``prompt`` and ``images`` of a query, less what ``show`` leaves out."""
         show = self.settings.show
+        if query.asks_presence and query.prompt is None and query.image is not None:
+            shown = at_side(self._opened(query.image), self.settings.side)
+            query = replace(query, image=shown)
         if self.with_reasons(query) and references:
             query = replace(query, text=presence_question(references[0].name))
         wordless = show in ("pictures", "names")

@@ -433,6 +433,15 @@ def test_asked_with_reasons_the_shipped_policy_tells_what_differs_in_one_attribu
     right = {k: [a == b for a, b in zip(said, truths, strict=True)] for k, said in found.items()}
     assert sum(right[True][::2]) >= 4 > sum(right[False][::2])  # five hard negatives
     assert sum(right[True][1::2]) >= 4
+    # Photos of 64 px, smaller than the images in which it was taught: brought to their size.
+    small = [replace(q, image=q.image.resize((64, 64), Image.Resampling.BICUBIC)) for q in queries]
+    settings = InContextSettings(reasons=True, side=96)
+    asked = InContext(lambda: loaded, toybox_write, settings=settings)
+    said = [yes_or_no(reply.text) for reply in asked.reply(small, 8)]
+    p = asked._asked([(q.image, q.references[0]) for q in small])
+    assert [("no", "yes")[one >= 0.5] for one in p] == said, "the gate looks at it alike"
+    assert sum(a == b for a, b in zip(said, truths, strict=True)) >= 8
+
     # A prompt that a benchmark has written is asked as it stands.
     (row,), _ = asked.rows([replace(queries[0], prompt=write(queries[0], queries[0].references))])
     assert "First say" not in row["prompt"][-1]["content"][-1]["text"]
