@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+from accelerate import PartialState
 
 from benchmarks.harness.benchmark import Benchmark
 from benchmarks.harness.evaluation import (
@@ -49,7 +50,8 @@ def evaluate_draws(settings: EvaluateSettings, draw: Callable[[int], Benchmark])
         return evaluate(settings, draw(0), systems)
     results, benchmark = [], None
     for k in range(settings.draws):
-        print(f"draw {k + 1} of {settings.draws}", flush=True)
+        if PartialState().is_main_process:
+            print(f"draw {k + 1} of {settings.draws}", flush=True)
         benchmark = draw(k)
         of_draw = replace(settings, out=f"{settings.out}/{k + 1}")
         results.append(evaluate(of_draw, benchmark, in_all if k else systems))
