@@ -28,7 +28,7 @@ class Arm:
 
     Attributes:
         title: its label in tables.
-        program: a key of :data:`PROGRAMS`; ``None`` is the base as it is.
+        program: a key of :data:`PROGRAMS`; ``None`` is the base as it is, or ``policy_of``.
         config: of the program.
         rows: which of the row sets.
         extra_rows: option -> row set, for programs that take a second one.
@@ -37,6 +37,8 @@ class Arm:
         rate_of: the arm whose chosen rate is taken instead.
         start: the arm whose policy, of the same seed, training begins with; empty: the
             experiment's.
+        policy_of: the arm whose policies are measured, behind ``system``; nothing is trained.
+        system: file of a system (configs/methods) whose method and settings these policies get.
         minutes: one training takes about so long on one core.
         paper: set -> figure of the paper's own counterpart, as text.
     """
@@ -50,8 +52,15 @@ class Arm:
     rates: list[float] = field(default_factory=list)
     rate_of: str = ""
     start: str = ""
+    policy_of: str = ""
+    system: str = ""
     minutes: float = 1.0
     paper: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_base(self) -> bool:
+        """Whether it is the base as it is: measured once, not once for each seed."""
+        return self.program is None and not self.policy_of
 
 
 @dataclass(frozen=True)
@@ -112,8 +121,13 @@ def identity(experiment: Experiment) -> dict:
     from concepts.methods.systems import policy_fingerprint  # loads torch: a plan is there at once
 
     e = experiment
-    files = {e.rows["config"], *(arm.config for arm in e.arms.values() if arm.config)}
+    files = {e.rows["config"]}.union(*({arm.config, arm.system} for arm in e.arms.values())) - {""}
     labels = {"minutes", "paper", "title"}  # they do not change what an arm is
+    later = {
+        "start",
+        "policy_of",
+        "system",
+    }  # experiments from before these keys stay what they are
     parts = {
         "policy": policy_fingerprint(e.policy),
         "evaluate": e.evaluate,
@@ -126,7 +140,7 @@ def identity(experiment: Experiment) -> dict:
         **{f"rows {name}": rows for name, rows in e.rows["sets"].items()},
         **{
             f"arm {name}": {
-                k: v for k, v in asdict(arm).items() if k not in labels and (v or k != "start")
+                k: v for k, v in asdict(arm).items() if k not in labels and (v or k not in later)
             }
             for name, arm in e.arms.items()
         },
@@ -187,9 +201,17 @@ def _check(e: Experiment, where: str) -> None:
             raise ExperimentError(f"{where}: {key} needs `size` and `seed`")
         if what["size"] not in e.evaluate.get("sizes", {}):
             raise ExperimentError(f"{where}: {key}: evaluate.sizes has no {what['size']!r}")
-    if not any(arm.program is None for arm in e.arms.values()):
+    if not any(arm.is_base for arm in e.arms.values()):
         raise ExperimentError(f"{where}: one arm must be the base, without a program")
     for name, arm in e.arms.items():
+        if bool(arm.policy_of) != bool(arm.system) or (arm.policy_of and arm.program):
+            raise ExperimentError(
+                f"{where}: arm {name}: policy_of and system stand together, without a program"
+            )
+        if arm.policy_of and e.arms.get(arm.policy_of, arm).program is None:
+            raise ExperimentError(
+                f"{where}: arm {name}: policy_of {arm.policy_of!r} is no arm that is trained"
+            )
         if arm.program is None:
             continue
         if arm.program not in PROGRAMS:
@@ -212,6 +234,7 @@ def _check(e: Experiment, where: str) -> None:
     for pair in e.compare:
         if len(pair) != 2 or not set(pair) <= set(e.arms):
             raise ExperimentError(f"{where}: compare: {pair} are not two arms")
-    for file in (e.rows["config"], e.accelerate, *(a.config for a in e.arms.values() if a.config)):
+    files = (file for arm in e.arms.values() for file in (arm.config, arm.system) if file)
+    for file in (e.rows["config"], e.accelerate, *files):
         if not config_file(file).is_file():
             raise ExperimentError(f"{where}: there is no file {file}")

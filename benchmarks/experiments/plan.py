@@ -56,9 +56,7 @@ def plan(experiment: Experiment, only: list[str] | None = None) -> list[Step]:
     for name in only or []:
         if name not in e.arms:
             raise ExperimentError(f"no arm {name!r}; there are {', '.join(e.arms)}")
-    chosen = [
-        name for name, arm in e.arms.items() if not only or name in only or arm.program is None
-    ]
+    chosen = [name for name, arm in e.arms.items() if not only or name in only or arm.is_base]
     steps: dict[str, Step] = {}
 
     def add(step: Step) -> str:
@@ -66,9 +64,10 @@ def plan(experiment: Experiment, only: list[str] | None = None) -> list[Step]:
         return step.name
 
     for name in chosen:
-        if e.arms[name].program is None:
+        if e.arms[name].is_base:
             add(_test(e, name, None, ()))
-    for name in dict.fromkeys(_rate_arm(e, n) for n in chosen if e.arms[n].program):
+    measured = [name for name in chosen if not e.arms[name].is_base]
+    for name in dict.fromkeys(_rate_arm(e, _trained(e, n)) for n in measured):
         for step in _sweep(e, name):
             add(step)
 
@@ -92,8 +91,8 @@ def plan(experiment: Experiment, only: list[str] | None = None) -> list[Step]:
 
     # Seed by seed, so that a stopped experiment has all arms of some seeds.
     for seed in e.seeds:
-        for name in (n for n in chosen if e.arms[n].program):
-            add(_test(e, name, seed, (add_training(name, seed),)))
+        for name in measured:
+            add(_test(e, name, seed, (add_training(_trained(e, name), seed),)))
     return list(steps.values())
 
 
@@ -235,21 +234,24 @@ def _train(
 
 def _test(e: Experiment, name: str, seed: int | None, needs: tuple[str, ...]) -> Step:
     run = name if seed is None else f"{name}-{seed}"
-    policy = e.policy if seed is None else f"{e.out}/train/{run}/policy"
-    base = [f"test/{n}" for n, arm in e.arms.items() if arm.program is None and n != name]
+    policy = e.policy if seed is None else f"{e.out}/train/{_trained(e, name)}-{seed}/policy"
+    base = [f"test/{n}" for n, arm in e.arms.items() if arm.is_base and n != name]
     # The database and its features are made once, in the base's test; the others read them.
     needs += tuple(base) if seed is not None else ()
     return Step(
         f"test/{run}",
         name,
         "test",
-        lambda: _evaluate(e, "test", run, e.test, policy),
+        lambda: _evaluate(e, "test", run, e.test, policy, e.arms[name].system),
         needs,
         e.test.get("minutes", 1.0),
     )
 
 
-def _evaluate(e: Experiment, place: str, run: str, what: dict, policy: str) -> list[str]:
+def _evaluate(
+    e: Experiment, place: str, run: str, what: dict, policy: str, system: str = ""
+) -> list[str]:
+    behind = {run: {"file": str(config_file(system)), "policy": policy}} if system else {}
     return [
         sys.executable,
         "-m",
@@ -264,8 +266,7 @@ def _evaluate(e: Experiment, place: str, run: str, what: dict, policy: str) -> l
         SPLITS[place],
         "--out",
         f"{e.out}/{place}/{run}",
-        "--policy",
-        f"{run}={policy}",
+        *(["--systems", json.dumps(behind)] if behind else ["--policy", f"{run}={policy}"]),
     ]
 
 
@@ -278,6 +279,11 @@ def _options(values: dict) -> list[str]:
         parts = value if isinstance(value, list) else [value]
         words += [f"--{key}", *(json.dumps(p) if isinstance(p, dict) else str(p) for p in parts)]
     return words
+
+
+def _trained(e: Experiment, name: str) -> str:
+    """The arm whose policies an arm measures."""
+    return e.arms[name].policy_of or name
 
 
 def _rate_arm(e: Experiment, name: str) -> str:

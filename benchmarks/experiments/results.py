@@ -54,7 +54,7 @@ def read_runs(experiment: Experiment) -> Runs:
     """The measured runs of every arm, seeds in order; arms without any are skipped."""
     found: Runs = {}
     for name, arm in experiment.arms.items():
-        runs = [name] if arm.program is None else [f"{name}-{seed}" for seed in experiment.seeds]
+        runs = [name] if arm.is_base else [f"{name}-{seed}" for seed in experiment.seeds]
         for run in runs:
             file = Path(experiment.out) / "test" / run / "columns.json"
             if file.exists():
@@ -146,9 +146,9 @@ def _same_runs(experiment: Experiment, runs: Runs, before: str, after: str) -> b
 
 
 def _stages(experiment: Experiment, name: str) -> set[str]:
-    """An arm, and those that it was trained from, one from the other."""
-    start = experiment.arms[name].start
-    return {name} | (_stages(experiment, start) if start else set())
+    """An arm, and those that its policies were trained from, one from the other."""
+    before = experiment.arms[name].start or experiment.arms[name].policy_of
+    return {name} | (_stages(experiment, before) if before else set())
 
 
 def estimates(runs: Runs, keys: set[str] | None = None) -> dict[str, dict[str, dict]]:
@@ -171,7 +171,7 @@ def estimates(runs: Runs, keys: set[str] | None = None) -> dict[str, dict[str, d
 def general_changes(experiment: Experiment, runs: Runs) -> dict[str, dict[str, dict]]:
     """Arm -> general skill -> its change from the base, and ``stayed``: true where the whole
     interval lies within :data:`MARGIN`, false where all of it lies outside, else null."""
-    base = next((n for n, arm in experiment.arms.items() if arm.program is None and n in runs), "")
+    base = next((n for n, arm in experiment.arms.items() if arm.is_base and n in runs), "")
     found: dict[str, dict[str, dict]] = {}
     for name in runs if base else []:
         for key in GENERAL:
@@ -202,7 +202,7 @@ def markdown(experiment, runs, figures, changes, general, sweeps) -> str:
     missing = [
         name
         for name, arm in experiment.arms.items()
-        if len(runs.get(name, [])) < (1 if arm.program is None else len(experiment.seeds))
+        if len(runs.get(name, [])) < (1 if arm.is_base else len(experiment.seeds))
     ]
     if experiment.tables:
         lines = tables_markdown(experiment, figures, changes)
@@ -290,7 +290,7 @@ def _naming_markdown(experiment, figures, changes, general, titles) -> list[str]
         row_line(["", *GENERAL.values(), "within 2 points"]),
         _rule(len(GENERAL) + 1),
     ]
-    base = next((n for n, arm in experiment.arms.items() if arm.program is None), "")
+    base = next((n for n, arm in experiment.arms.items() if arm.is_base), "")
     if base in figures:
         lines.append(
             row_line(

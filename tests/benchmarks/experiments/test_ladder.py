@@ -86,3 +86,39 @@ def test_the_tables_are_those_of_the_config(config, read):
     assert "| GRPO, N rows − SFT, N rows | +45.0 [" in text
     assert "### Else" in text and "Names" not in text
     assert (Path(e.out) / "results.png").read_bytes().startswith(b"\x89PNG")
+
+
+GATED = {"title": "gated", "policy_of": "grpo_n", "system": "configs/methods/in_context_gated.yaml"}
+
+
+def test_policies_are_measured_behind_a_system_without_training_again(config, read):
+    config["arms"]["grpo_n"]["rates"] = [1e-4]
+    plain = identity(read(config))
+    config["arms"]["gated"] = GATED
+    e = read(config, compare=[["grpo_n", "gated"]])
+    assert plain.items() <= identity(e).items(), "other arms stay what they are"
+    steps = {step.name: step for step in plan(e, ["gated"])}
+    step = steps["test/gated-2"]
+    words = step.command()
+    (label, system), *_ = json.loads(words[words.index("--systems") + 1]).items()
+    assert label == "gated-2" and "--policy" not in words
+    assert system["policy"] == f"{e.out}/train/grpo_n-2/policy"
+    assert Path(system["file"]).is_file()
+    assert {"train/grpo_n-2", "test/base"} <= set(step.needs)
+    assert not {"train/gated-2", "test/grpo_n-2"} & set(steps)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"policy_of": "nobody"}, "policy_of 'nobody' is no arm that is trained"),
+        ({"policy_of": "base"}, "policy_of 'base' is no arm that is trained"),
+        ({"system": ""}, "policy_of and system stand together"),
+        ({"program": "grpo"}, "policy_of and system stand together"),
+        ({"system": "configs/methods/none.yaml"}, "no file configs/methods/none.yaml"),
+    ],
+)
+def test_a_system_without_policies_is_refused(config, read, changes, said):
+    config["arms"]["gated"] = GATED | changes
+    with pytest.raises(ExperimentError, match=said):
+        read(config)
