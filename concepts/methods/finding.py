@@ -193,8 +193,9 @@ class _Owned(Mapping[str, Reference]):
 
 
 def as_reference(database: Database, concept: Concept) -> Reference:
-    """A concept with its first picture, a file, and its info."""
-    return Reference(concept.name, database.image_path(concept.images[0]), concept.info)
+    """A concept with its first picture, a file, its info, and its other pictures."""
+    first, *others = (database.image_path(image) for image in concept.images)
+    return Reference(concept.name, first, concept.info, tuple(others))
 
 
 def _tools(

@@ -9,8 +9,10 @@ every reply.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import cast
+from statistics import fmean
+from typing import Any, cast
 
 from concepts.concept import Concept
 from concepts.methods.prompting import without_pictures, without_references, without_words
@@ -29,7 +31,7 @@ from concepts.methods.verification import (
 )
 from concepts.regions import around
 from data_gen.files.errors import InputError
-from data_gen.images.photos import at_side
+from data_gen.images.photos import PhotoError, at_side
 from rewards.names import names_written
 from rl.policy.generation import row_size
 from rl.policy.likelihood import yes_probabilities
@@ -61,6 +63,13 @@ class InContextSettings:
             "(docs/methods.md)."
         },
     )
+    photos: int = field(
+        default=1,
+        metadata={
+            "help": "The gate compares an image with so many photos of a concept that is in a "
+            "database, one after another, and takes the mean p: one photo may be misread."
+        },
+    )
     side: int | None = field(
         default=None,
         metadata={
@@ -88,8 +97,9 @@ class InContextSettings:
             raise InputError(f"show must be one of {', '.join(SHOW)}, not {self.show!r}")
         if self.closer and self.show in ("text", "names"):
             raise InputError(f"closer: a concept is located by its picture; show is {self.show!r}")
-        if self.side is not None and self.side < 1:
-            raise InputError(f"side must be 1 or more, not {self.side!r}")
+        for name, least in (("photos", self.photos), ("side", self.side)):
+            if least is not None and least < 1:
+                raise InputError(f"{name} must be 1 or more, not {least!r}")
         if self.gate is not None and not 0 <= self.gate <= 1:
             raise InputError(f"gate must be a probability, not {self.gate!r}")
 
@@ -139,25 +149,42 @@ class InContext(Method):
         return p
 
     def _asked(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[float]:
-        """p(yes) of the policy that each reference is in its image."""
-        rows = []
-        for image, reference in pairs:
+        """p(yes) of the policy that each reference is in its image: the mean over its photos."""
+        rows, owners = [], []
+        for i, (image, reference) in enumerate(pairs):
             words = self.settings.show in ("text", "names")
-            picture = self._opened(reference.image)
             info = reference.info if self.settings.show == "text" else None
-            row = presence_row(
-                at_side(self._opened(image), self.settings.side),
-                reference.name,
-                picture,
-                info,
-                reasons=self.settings.reasons,
-            )
-            rows.append(without_pictures(row, 1) if words else row)
+            for picture in self._photos_of(image, reference)[: 1 if words else None]:
+                row = presence_row(
+                    at_side(self._opened(image), self.settings.side),
+                    reference.name,
+                    picture,
+                    info,
+                    reasons=self.settings.reasons,
+                )
+                rows.append(without_pictures(row, 1) if words else row)
+                owners.append(i)
         if not rows:
             return []
         model, processor = self.load()
         ask = reasoned_probabilities if self.settings.reasons else yes_probabilities
-        return ask(model, processor, rows, batch_size=self.batch_size)
+        found: list[list[float]] = [[] for _ in pairs]
+        for i, p in zip(
+            owners, ask(model, processor, rows, batch_size=self.batch_size), strict=True
+        ):
+            found[i].append(p)
+        return [fmean(of) for of in found]
+
+    def _photos_of(self, image: Picture, reference: Reference) -> list[Any]:
+        """The photos of a concept that an image is compared with: its reference, and others that
+        open, but the image itself."""
+        found = [self._opened(reference.image)]
+        for other in reference.others:
+            if len(found) == self.settings.photos:
+                break
+            with suppress(PhotoError):
+                found += [] if other == image else [self._opened(other)]
+        return found
 
     def query_size(self, query: Query) -> tuple[int, int, int]:
         """As of the base, before the gate."""
@@ -237,7 +264,9 @@ class InContext(Method):
         assert self.finder is not None
         at = (owned.index(reference.name) + len(owned) // 2) % len(owned)
         other = self.finder.owned[owned[at]]
-        return replace(reference, image=self._opened(other.image), info=other.info)
+        return replace(
+            reference, image=self._opened(other.image), info=other.info, others=other.others
+        )
 
     def _retrieved(self, query: Query) -> tuple[list[Reference], list[Evidence]]:
         if self.finder is None:

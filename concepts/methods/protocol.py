@@ -145,7 +145,8 @@ Write = Callable[[Query, Sequence[Reference]], list[dict]]
 
 
 def reference_of(database: Database, concept: Concept) -> Reference:
-    """A concept with the first of its pictures that opens, a file, and its info.
+    """A concept with the first of its pictures that opens, a file, its info, and the pictures that
+    come after that one.
 
     Raises:
         InputError: none of them does.
@@ -156,7 +157,8 @@ def reference_of(database: Database, concept: Concept) -> Reference:
         raise InputError(
             f"no photo of {concept.name!r} can be used ({skipped.line()}); give it one that opens"
         )
-    return Reference(concept.name, photo, concept.info)
+    files = [database.image_path(image) for image in concept.images]
+    return Reference(concept.name, photo, concept.info, tuple(files[files.index(photo) + 1 :]))
 
 
 def busy_seconds() -> float:

@@ -7,6 +7,7 @@ its truth is is decided here, once, so that every source gets every task.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -23,11 +24,13 @@ class Reference:
         name: bare (``bo``).
         image: an opened image; in queries, which open images when they are asked, also a file.
         info: what the user says about it, a sentence or two.
+        others: further pictures of it, files, that no prompt shows beside ``image``.
     """
 
     name: str
     image: Any
     info: str | None = None
+    others: tuple[Path, ...] = ()
 
 
 def object_consistency_row(

@@ -8,9 +8,14 @@ from PIL import Image
 
 from concepts.concept import Concept
 from concepts.database import Database
-from concepts.importers import draw_toys
+from concepts.importers import draw_toys, photo_database
 from concepts.methods import in_context, protocol
-from concepts.methods.finding import ReferenceFinder, RetrievalSettings, settings_digest
+from concepts.methods.finding import (
+    ReferenceFinder,
+    RetrievalSettings,
+    as_reference,
+    settings_digest,
+)
 from concepts.methods.in_context import InContext, InContextSettings
 from concepts.methods.prompting import (
     conversation,
@@ -18,7 +23,7 @@ from concepts.methods.prompting import (
     query_of_row,
     without_pictures,
 )
-from concepts.methods.protocol import Evidence, Learned, Query, Reference
+from concepts.methods.protocol import Evidence, Learned, Query, Reference, reference_of
 from concepts.methods.verification import presence_row
 from data_gen.files.errors import InputError
 from data_gen.files.settings import settings_from
@@ -252,6 +257,46 @@ def test_references_that_are_handed_over_pass_the_gate_or_are_not_shown(
         expected, _ = InContext(list, write).rows([asked.open(plain)])
         assert row["prompt"] == expected[0]["prompt"]
         assert [i.tobytes() for i in row["images"]] == [i.tobytes() for i in expected[0]["images"]]
+
+
+@pytest.mark.parametrize(
+    "photos, p", [(1, 0.1), (2, 0.5), (3, 0.6), (9, 0.6)], ids=["one", "two", "three", "all"]
+)
+def test_a_gate_takes_the_mean_over_photos_so_that_one_may_be_misread(
+    owned, tmp_path, monkeypatch, photos, p
+):
+    yes = {(255, 0, 0): 0.1, (0, 255, 0): 0.9, (255, 255, 0): 0.8}  # by the photo's colour
+
+    def probabilities(model, processor, rows, *, batch_size):
+        return [yes[row["images"][0].getpixel((0, 0))] for row in rows]
+
+    monkeypatch.setattr(in_context, "yes_probabilities", probabilities)
+    files = []
+    for name in ("red", "lime", "yellow"):
+        files.append(tmp_path / f"{name}.png")
+        Image.new("RGB", (40, 40), name).save(files[-1])
+    torn = owned["torn"].image
+    bo = Reference("bo", files[0], others=(files[1], torn, files[2]))
+    settings = InContextSettings(gate=0.5, photos=photos)
+    asked = InContext(lambda: (None, None), write, settings=settings)
+    given = replace(ask("blue"), references=(bo,))
+    _, ((evidence,),) = asked.rows([asked.open(given)])
+    assert evidence.p == pytest.approx(p) and evidence.used == (p >= 0.5)
+    # A photo of its own is no evidence for itself.
+    if photos == 3:
+        assert asked._seen([(files[1], bo)]) == [pytest.approx(0.45)]
+
+
+def test_the_other_photos_of_a_concept_come_with_its_reference(tmp_path):
+    (tmp_path / "bo").mkdir()
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (40, 40), "red").save(tmp_path / "bo" / f"{name}.png")
+    database = photo_database(tmp_path)
+    concept = database.concepts()["bo"]
+    assert [p.name for p in as_reference(database, concept).others] == ["b.png", "c.png"]
+    (tmp_path / "bo" / "a.png").write_bytes(b"torn")
+    found = reference_of(database, concept)
+    assert (found.image.name, [p.name for p in found.others]) == ("b.png", ["c.png"])
 
 
 def test_what_is_not_seen_is_located_and_looked_at_closely(owned, monkeypatch):
