@@ -289,8 +289,8 @@ def test_a_gate_takes_the_mean_over_photos_so_that_one_may_be_misread(
 
 def test_the_other_photos_of_a_concept_come_with_its_reference(tmp_path):
     (tmp_path / "bo").mkdir()
-    for name in ("a", "b", "c"):
-        Image.new("RGB", (40, 40), "red").save(tmp_path / "bo" / f"{name}.png")
+    for name, colour in (("a", "red"), ("b", "blue"), ("c", "green")):
+        Image.new("RGB", (40, 40), colour).save(tmp_path / "bo" / f"{name}.png")
     database = photo_database(tmp_path)
     concept = database.concepts()["bo"]
     assert [p.name for p in as_reference(database, concept).others] == ["b.png", "c.png"]
