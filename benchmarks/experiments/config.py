@@ -123,11 +123,8 @@ def identity(experiment: Experiment) -> dict:
     e = experiment
     files = {e.rows["config"]}.union(*({arm.config, arm.system} for arm in e.arms.values())) - {""}
     labels = {"minutes", "paper", "title"}  # they do not change what an arm is
-    later = {
-        "start",
-        "policy_of",
-        "system",
-    }  # experiments from before these keys stay what they are
+    # What experiments from before these keys were stays what it is.
+    later = {"start", "policy_of", "system"}
     parts = {
         "policy": policy_fingerprint(e.policy),
         "evaluate": e.evaluate,

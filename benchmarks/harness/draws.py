@@ -68,7 +68,8 @@ def pool(
     """Pool the evaluations of several draws, and write the files of the pooled one.
 
     A metric's rows are those of all draws, one behind the other: each has been drawn anew, so
-    intervals and paired differences are over all of them. Samples are the first draw's.
+    intervals and paired differences are over all of them. A metric that is not defined in every
+    draw is left out. Samples are the first draw's.
 
     Args:
         settings: of the evaluation; the draws lie below its ``out``.
