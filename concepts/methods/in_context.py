@@ -151,36 +151,33 @@ class InContext(Method):
     def _asked(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[float]:
         """p(yes) of the policy that each reference is in its image: the mean over its photos."""
         rows, owners = [], []
+        words = self.settings.show in ("text", "names")
         for i, (image, reference) in enumerate(pairs):
-            words = self.settings.show in ("text", "names")
+            shown = at_side(self._opened(image), self.settings.side)
             info = reference.info if self.settings.show == "text" else None
-            for picture in self._photos_of(image, reference)[: 1 if words else None]:
+            photos = self._photos_of(image, reference, 1 if words else self.settings.photos)
+            for picture in photos:
                 row = presence_row(
-                    at_side(self._opened(image), self.settings.side),
-                    reference.name,
-                    picture,
-                    info,
-                    reasons=self.settings.reasons,
+                    shown, reference.name, picture, info, reasons=self.settings.reasons
                 )
                 rows.append(without_pictures(row, 1) if words else row)
-                owners.append(i)
+            owners += [i] * len(photos)
         if not rows:
             return []
         model, processor = self.load()
         ask = reasoned_probabilities if self.settings.reasons else yes_probabilities
+        p = ask(model, processor, rows, batch_size=self.batch_size)
         found: list[list[float]] = [[] for _ in pairs]
-        for i, p in zip(
-            owners, ask(model, processor, rows, batch_size=self.batch_size), strict=True
-        ):
-            found[i].append(p)
+        for i, one in zip(owners, p, strict=True):
+            found[i].append(one)
         return [fmean(of) for of in found]
 
-    def _photos_of(self, image: Picture, reference: Reference) -> list[Any]:
+    def _photos_of(self, image: Picture, reference: Reference, most: int) -> list[Any]:
         """The photos of a concept that an image is compared with: its reference, and others that
         open, but the image itself."""
         found = [self._opened(reference.image)]
         for other in reference.others:
-            if len(found) == self.settings.photos:
+            if len(found) == most:
                 break
             with suppress(PhotoError):
                 found += [] if other == image else [self._opened(other)]
