@@ -8,7 +8,7 @@ that it says yes to. What was retrieved, how similar it is and what the policy s
 every reply.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -29,8 +29,9 @@ from concepts.methods.verification import (
     presence_row,
     reasoned_probabilities,
 )
-from concepts.regions import around
+from concepts.regions import around, windows
 from data_gen.files.errors import InputError
+from data_gen.images.boxes import Box
 from data_gen.images.photos import PhotoError, at_side
 from rewards.names import names_written
 from rl.policy.generation import row_size
@@ -84,6 +85,20 @@ class InContextSettings:
             "about that part of the image, enlarged: crowded images hide less."
         },
     )
+    windows: float | None = field(
+        default=None,
+        metadata={
+            "help": "What is located in a part smaller than this share of the image's sides, or "
+            "nowhere, is looked for through overlapping windows of that size, too. Needs closer."
+        },
+    )
+    votes: int = field(
+        default=2,
+        metadata={
+            "help": "Of the image, the part and the windows, so many must show it: more let fewer "
+            "look-alikes pass, and fewer that are there."
+        },
+    )
     gate: float | None = field(
         default=None,
         metadata={
@@ -97,9 +112,14 @@ class InContextSettings:
             raise InputError(f"show must be one of {', '.join(SHOW)}, not {self.show!r}")
         if self.closer and self.show in ("text", "names"):
             raise InputError(f"closer: a concept is located by its picture; show is {self.show!r}")
-        for name, least in (("photos", self.photos), ("side", self.side)):
+        for name, least in (("photos", self.photos), ("side", self.side), ("votes", self.votes)):
             if least is not None and least < 1:
                 raise InputError(f"{name} must be 1 or more, not {least!r}")
+        if self.windows is not None and not (self.closer and 0 < self.windows < 1):
+            raise InputError(
+                f"windows must be a share of an image, as 0.6, beside closer: true; not "
+                f"{self.windows!r} beside closer: {str(self.closer).lower()}"
+            )
         if self.gate is not None and not 0 <= self.gate <= 1:
             raise InputError(f"gate must be a probability, not {self.gate!r}")
 
@@ -132,21 +152,50 @@ class InContext(Method):
         return super().least if self.settings.gate is None else self.settings.gate
 
     def _seen(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[float]:
-        """p(yes) that each reference is in its image; the larger one of two looks, where a closer
-        one is taken."""
+        """p(yes) that each reference is in its image. With a closer look the larger one of the
+        image's and of the part's; with windows, where it is small, the ``votes``-th largest."""
         p = self._asked(pairs)
         if not self.settings.closer:
             return p
-        doubted = [i for i, one in enumerate(p) if one < 0.5]
-        boxes = self._where([pairs[i] for i in doubted])
-        found = {i: box for i, box in zip(doubted, boxes, strict=True) if box is not None}
-        parts = [
-            (around(self._opened(pairs[i][0]), box, CONTEXT), pairs[i][1])
-            for i, box in found.items()
+        side = self.settings.windows
+        looked = [i for i, one in enumerate(p) if one < 0.5 or side is not None]
+        boxes = dict(zip(looked, self._where([pairs[i] for i in looked]), strict=True))
+        looks = [[one] for one in p]
+        self._look(looks, pairs, {i: [box] for i, box in boxes.items() if box is not None}, CONTEXT)
+        if side is None:
+            return [max(of) for of in looks]
+        votes = self.settings.votes
+        small = {
+            i
+            for i, box in boxes.items()
+            if box is None or max(box[2] - box[0], box[3] - box[1]) <= side
+        }
+        undecided = [i for i in sorted(small) if sum(one >= 0.5 for one in looks[i]) < votes]
+        through = {i: windows(self._opened(pairs[i][0]), (side,)) for i in undecided}
+        self._look(looks, pairs, through)
+        return [
+            sorted(of)[-min(votes, len(of))] if i in small else max(of)
+            for i, of in enumerate(looks)
         ]
-        for i, again in zip(found, self._asked(parts), strict=True):
-            p[i] = max(p[i], again)
-        return p
+
+    def _look(
+        self,
+        looks: list[list[float]],
+        pairs: Sequence[tuple[Picture, Reference]],
+        boxes: Mapping[int, Sequence[Box]],
+        context: float = 1.0,
+    ) -> None:
+        """Add to the looks of some pairs what the policy says of parts of their images, enlarged.
+
+        Args:
+            looks: p of each of N pairs.
+            boxes: number of a pair -> parts, in 0-1 of its image.
+            context: see :func:`concepts.regions.around`.
+        """
+        asked = [(i, box) for i, of in boxes.items() for box in of]
+        parts = [(around(self._opened(pairs[i][0]), box, context), pairs[i][1]) for i, box in asked]
+        for (i, _), p in zip(asked, self._asked(parts), strict=True):
+            looks[i].append(p)
 
     def _asked(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[float]:
         """p(yes) of the policy that each reference is in its image: the mean over its photos."""

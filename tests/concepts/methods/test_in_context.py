@@ -333,6 +333,40 @@ def test_what_is_not_seen_is_located_and_looked_at_closely(owned, monkeypatch):
         InContextSettings(show="text", closer=True)
 
 
+def test_what_is_small_is_looked_for_through_windows_and_needs_votes(owned, monkeypatch):
+    image = Image.new("RGB", (80, 80), "blue")
+    small, large = (0.5, 0.5, 0.75, 0.75), (0.1, 0.1, 0.9, 0.9)
+    given = [(image, owned[name]) for name in ("bo", "mia", "kim", "bo")]
+    through = {}
+
+    def looked(windowed):
+        """What three looks say, two of them at the image and the part, of four pairs."""
+        answers = iter([[0.9, 0.8, 0.1, 0.2], [0.7, 0.3, 0.4], windowed])
+
+        def probabilities(model, processor, rows, *, batch_size):
+            found = next(answers)
+            through.setdefault("sizes", []).append(len(rows))
+            return found[: len(rows)]
+
+        monkeypatch.setattr(in_context, "yes_probabilities", probabilities)
+        method = InContext(
+            lambda: (None, None),
+            write,
+            settings=InContextSettings(closer=True, windows=0.6, gate=0.5),
+        )
+        monkeypatch.setattr(method, "_where", lambda pairs: [small, small, large, None])
+        return method._seen(given)
+
+    # Bo: the image and the part show it, no window is needed. Mia: the image alone, and one window
+    # of nine. Kim is large: the larger of two looks. Bo again, located nowhere: no two windows.
+    assert looked([0.6] + [0.0] * 8 + [0.7] + [0.1] * 8) == [0.7, 0.6, 0.4, 0.2]
+    assert through["sizes"] == [4, 3, 18]
+    assert looked([0.0] * 9 + [0.7, 0.6] + [0.1] * 7) == [0.7, 0.3, 0.4, 0.6]
+    for wrong in ({"windows": 0.6}, {"windows": 1.5, "closer": True}):
+        with pytest.raises(InputError, match="windows must be a share of an image, as 0.6, beside"):
+            InContextSettings(**wrong)
+
+
 @pytest.mark.parametrize("gate", [-0.1, 1.5])
 def test_a_gate_is_a_probability(gate):
     with pytest.raises(InputError, match="gate must be a probability"):
