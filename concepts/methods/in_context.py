@@ -40,6 +40,9 @@ from rl.policy.likelihood import yes_probabilities
 CONTEXT = 1.6
 """Side of the part of an image that is looked at closely, in longer sides of the box."""
 
+PARTS = 512
+"""Parts of images that are held in memory at a time."""
+
 SHOW = ("both", "text", "pictures", "names", "wrong")
 """What the policy is given of a concept beside its name; the last two are controls."""
 
@@ -192,10 +195,14 @@ class InContext(Method):
             boxes: number of a pair -> parts, in 0-1 of its image.
             context: see :func:`concepts.regions.around`.
         """
-        asked = [(i, box) for i, of in boxes.items() for box in of]
-        parts = [(around(self._opened(pairs[i][0]), box, context), pairs[i][1]) for i, box in asked]
-        for (i, _), p in zip(asked, self._asked(parts), strict=True):
-            looks[i].append(p)
+        wanted = [(i, box) for i, of in boxes.items() for box in of]
+        for begin in range(0, len(wanted), PARTS):
+            asked = wanted[begin : begin + PARTS]
+            parts = [
+                (around(self._opened(pairs[i][0]), box, context), pairs[i][1]) for i, box in asked
+            ]
+            for (i, _), p in zip(asked, self._asked(parts), strict=True):
+                looks[i].append(p)
 
     def _asked(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[float]:
         """p(yes) of the policy that each reference is in its image: the mean over its photos."""
