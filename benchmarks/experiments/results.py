@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.experiments.config import Experiment
 from benchmarks.experiments.plan import rate_of, sweep_scores
 from benchmarks.experiments.run import write_whole
-from benchmarks.experiments.tables import plot_table, table_keys, tables_markdown
+from benchmarks.experiments.tables import plot_tables, table_keys, tables_markdown
 from benchmarks.harness.table import row_line, show
 from benchmarks.metrics.intervals import Metric, pooled, pooled_difference
 from data_gen.files.files import atomic_file
@@ -134,7 +134,7 @@ def write_results(experiment: Experiment, every: bool = True) -> str:
         + "\n",
     )
     write_whole(out / "results.md", text)
-    (plot_table if experiment.tables else plot)(experiment, figures, out / "results.png")
+    (plot_tables if experiment.tables else plot)(experiment, figures, out / "results.png")
     return text
 
 

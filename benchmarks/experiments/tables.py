@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 from benchmarks.experiments.config import Experiment
 from benchmarks.harness.table import row_line, show
@@ -44,34 +45,48 @@ def _head(columns: Mapping[str, str]) -> list[str]:
     return [row_line(["", *columns.values()]), row_line(["---", *["---:"] * len(columns)])]
 
 
-def plot_table(experiment: Experiment, figures: Mapping[str, dict], path: Path) -> None:
-    """The first table: a group of bars for each of its columns, a bar for each arm."""
+def plot_tables(experiment: Experiment, figures: Mapping[str, dict], path: Path) -> None:
+    """A panel for each table: a group of bars for each of its columns, a bar for each arm."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
-    title, columns = next(iter(experiment.tables.items()))
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    panel, width = figure.subplots(), 0.8 / max(1, len(figures))
-    for k, (name, of) in enumerate(figures.items()):
-        known = [
-            (i, of[key])
-            for i, key in enumerate(columns)
-            if key in of and of[key]["value"] is not None
-        ]
-        if known:
-            panel.bar(
-                [i + width * (k - (len(figures) - 1) / 2) for i, _ in known],
-                [100 * f["value"] for _, f in known],
-                width,
-                yerr=[
-                    [max(0, 100 * (f["value"] - f["low"])) for _, f in known],
-                    [max(0, 100 * (f["high"] - f["value"])) for _, f in known],
-                ],
-                capsize=2,
-                label=experiment.arms[name].title,
-            )
-    panel.set(title=title, xticks=range(len(columns)), ylabel="%", ylim=(0, 101))
-    panel.set_xticklabels(list(columns.values()))
-    panel.grid(axis="y", alpha=0.3)
-    figure.legend(loc="outside right center", fontsize=8)
+    tables, palette = experiment.tables, colormaps["tab10" if len(figures) <= 10 else "tab20"]
+    arms = [
+        Patch(color=palette(k % palette.N), label=experiment.arms[name].title)
+        for k, name in enumerate(figures)
+    ]
+    figure = Figure(figsize=(10, 0.8 + 2.9 * len(tables)), layout="constrained")
+    panels = figure.subplots(len(tables), squeeze=False)[:, 0]
+    for panel, (title, columns) in zip(panels, tables.items(), strict=True):
+        for k, of in enumerate(figures.values()):
+            _bars(panel, [of.get(key) for key in columns], k, arms)
+        panel.set(title=title, xticks=range(len(columns)), ylabel="%", ylim=(0, 101))
+        panel.set_xticklabels([fill(words, 18) for words in columns.values()])
+        panel.set_xlim(-0.6, len(columns) - 0.4)
+        panel.grid(axis="y", alpha=0.3)
+    figure.legend(handles=arms, loc="outside lower center", fontsize=9, ncols=3)
     with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=110)
+
+
+def _bars(panel, figures: Sequence[dict | None], k: int, arms: Sequence) -> None:
+    """The bars of arm ``k``, with their intervals; none where nothing was measured.
+
+    Args:
+        arms: the entries of the legend, whose colours the bars have.
+    """
+    width = 0.8 / len(arms)
+    known = [(i, f) for i, f in enumerate(figures) if f is not None and f["value"] is not None]
+    panel.bar(
+        [i + width * (k - (len(arms) - 1) / 2) for i, _ in known],
+        [100 * f["value"] for _, f in known],
+        width,
+        yerr=[
+            [max(0, 100 * (f["value"] - f["low"])) for _, f in known],
+            [max(0, 100 * (f["high"] - f["value"])) for _, f in known],
+        ],
+        capsize=2,
+        error_kw={"elinewidth": 1},
+        color=arms[k].get_facecolor(),
+    )
