@@ -198,9 +198,8 @@ class InContext(Method):
         wanted = [(i, box) for i, of in boxes.items() for box in of]
         for begin in range(0, len(wanted), PARTS):
             asked = wanted[begin : begin + PARTS]
-            parts = [
-                (around(self._opened(pairs[i][0]), box, context), pairs[i][1]) for i, box in asked
-            ]
+            images = {i: self._opened(pairs[i][0]) for i in {i for i, _ in asked}}
+            parts = [(around(images[i], box, context), pairs[i][1]) for i, box in asked]
             for (i, _), p in zip(asked, self._asked(parts), strict=True):
                 looks[i].append(p)
 
