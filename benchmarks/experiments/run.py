@@ -64,6 +64,7 @@ def _claim(experiment: Experiment, out: Path) -> None:
             for key in what
             if key in before
             and before[key] != what[key]
+            and not _not_begun(key, out)
             and not _longer_sweep(experiment, key, before[key], out)
         )
         if differ:
@@ -74,6 +75,17 @@ def _claim(experiment: Experiment, out: Path) -> None:
         what = before | what
     write_whole(file, json.dumps(what, indent=1))
     write_whole(out / "evaluate.yaml", yaml.safe_dump(experiment.evaluate, sort_keys=False))
+
+
+def _not_begun(key: str, out: Path) -> bool:
+    """Whether nothing was made yet with an arm or a set of rows: then it may change."""
+    what, _, name = key.partition(" ")
+    places = {"arm": ("sweep", "validate", "train", "test"), "rows": ("rows",)}.get(what, ())
+    return bool(places) and not any(
+        path.name == name or path.name.startswith(f"{name}-")
+        for place in places
+        for path in (out / place).glob("*")
+    )
 
 
 def _longer_sweep(experiment: Experiment, key: str, before: dict, out: Path) -> bool:

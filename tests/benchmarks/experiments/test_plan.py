@@ -72,6 +72,7 @@ def test_commands_are_what_one_would_type(config, read):
             "grpo_n-5e-05": 0.2,
             "grpo_n-0.0002": 0.6,
             "grpo_n-0.0005": 0.6,
+            "sft_n-1.25e-05": 0.4,
             "sft_n-5e-05": 0.5,
             "sft_n-0.0002": None,
             "sft_n-0.0008": 0.1,

@@ -31,7 +31,26 @@ def test_a_directory_holds_one_experiment(config, read):
     ):
         pass
     config["arms"]["sft_n"]["rates"] = [0.5]
+    (out / "test" / "sft_n-1").mkdir(parents=True)
     with pytest.raises(ExperimentError, match=r"\(other arm sft_n\)"), run.claimed(read(config)):
+        pass
+
+
+@pytest.mark.parametrize("made", ["sweep/sft_n-0.1", "train/sft_n-1", "rows/few-1"])
+def test_what_nothing_was_made_with_may_change(config, read, made):
+    with run.claimed(read(config)) as out:
+        pass
+    for place in ("rows/many-1", "train/grpo_n-1", "test/base"):  # of others
+        (out / place).mkdir(parents=True)
+    config["arms"]["sft_n"]["set"] = {"weight_decay": 0.1}
+    config["rows"]["sets"]["few"] = {"facts": True}
+    with run.claimed(read(config)):
+        pass
+    (out / made).mkdir(parents=True)
+    config["arms"]["sft_n"]["set"] = {"weight_decay": 0.2}
+    config["rows"]["sets"]["few"] = {"facts": False}
+    other = "rows few" if made.startswith("rows") else "arm sft_n"
+    with pytest.raises(ExperimentError, match=rf"\(other {other}\)"), run.claimed(read(config)):
         pass
 
 
