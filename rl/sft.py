@@ -155,10 +155,11 @@ def mixed(rows: Dataset, general: Dataset | None, share: float) -> Dataset:
         return rows
     n = round(len(rows) * share / (1 - share))
     columns = [c for c in rows.column_names if c in general.column_names]
+    rows = rows.select_columns(columns)
     taken = general.select([i % len(general) for i in range(n)]).select_columns(columns)
-    return concatenate_datasets(
-        [rows.select_columns(columns), taken.cast(rows.select_columns(columns).features)]
-    )
+    if taken.features != rows.features:  # a cast writes every image once more
+        taken = taken.cast(rows.features)
+    return concatenate_datasets([rows, taken])
 
 
 @dataclass(kw_only=True)

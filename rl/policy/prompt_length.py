@@ -8,7 +8,7 @@ installed processor, whatever its version.
 from dataclasses import dataclass, field
 from typing import Any
 
-from datasets import Dataset, Image, List
+from datasets import Dataset
 from PIL import Image as PILImage
 
 from data_gen.images.photos import orientation
@@ -20,8 +20,13 @@ def image_sizes(dataset: Dataset) -> list[list[tuple[int, int]]]:
 
     Images stored sideways (EXIF orientation 5-8) are measured upright, as they are decoded.
     """
-    encoded = dataset.select_columns(["images"]).cast_column("images", List(Image(decode=False)))
-    return [[_size(image) for image in images or []] for images in encoded["images"]]
+    # As stored. A cast to undecoded images would write all of them to the cache once more.
+    stored = dataset.select_columns(["images"]).with_format("arrow")
+    return [
+        [_size(image) for image in images or []]
+        for table in stored.iter(batch_size=32)
+        for images in table["images"].to_pylist()
+    ]
 
 
 def _size(image: dict) -> tuple[int, int]:
