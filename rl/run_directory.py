@@ -119,10 +119,13 @@ def claimed(settings: PolicySettings) -> Iterator[RunDirectory]:
     """The run's directory, for this run alone while inside; it is made where there is none.
 
     Raises:
-        StartupError: another process trains there, it cannot be written to, or ``name`` leads out
-            of ``output_root``.
+        StartupError: another process trains there, it cannot be written to, it is a row set that is
+            read, or ``name`` leads out of ``output_root``.
     """
     run = RunDirectory(settings)
+    for key, path in settings.row_sets.items():
+        if Path(path).resolve() == run.path:  # what a run writes would be taken for rows
+            raise StartupError(f"{key} {path} is where this run would write: give another --name")
     try:
         on_first(run._take)
         yield run

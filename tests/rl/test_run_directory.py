@@ -159,6 +159,15 @@ def test_a_run_does_not_move_aside_what_it_reads(tmp_path, settings, key):
         resume_from(run(tmp_path, resume="none", **{key: value}), ONE)
 
 
+def test_a_run_is_not_written_into_its_rows(tmp_path):
+    rows = tmp_path / "runs" / "run"
+    rows.mkdir(parents=True)
+    (rows / "train-00000.parquet").write_text("rows")
+    with pytest.raises(StartupError, match="rows .* is where this run would write"):
+        start(run(tmp_path, rows=str(tmp_path / "runs" / ".." / "runs" / "run")))
+    assert [file.name for file in rows.iterdir()] == ["train-00000.parquet"]
+
+
 def test_two_trainings_do_not_share_a_directory(tmp_path, settings):
     with claimed(settings):
         for resume in ("auto", "none"):
