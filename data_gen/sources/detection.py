@@ -72,6 +72,7 @@ def detection_rows(
     absent_share: float = 0.5,
     expected_counts: dict[int, float] = EXPECTED_COUNTS,
     combinations: dict[str, float] | None = None,
+    paired_rows: bool = False,
     hard_share: float = 0.5,
     info_share: float = 0.5,
     named_share: float = 0.5,
@@ -102,8 +103,9 @@ def detection_rows(
             the id of its first box.
         subject_counts: weights of the number of subjects in an identity row's query: 1 takes any
             image of a subject, more take a scene with all that it shows.
-        reference_counts, absent_share, expected_counts, combinations, hard_share, info_share,
-        named_share, mirrored_share, padded_share: see :class:`data_gen.tasks.views.Shares`.
+        reference_counts, absent_share, expected_counts, combinations, paired_rows, hard_share,
+        info_share, named_share, mirrored_share, padded_share: see
+            :class:`data_gen.tasks.views.Shares`.
         name: begins the rows' ids, and so tells sets in a mixture apart.
         templates: from :func:`data_gen.tasks.prompts.load_prompts`.
         report: is given a line that says how many boxes are used and why others are not.
@@ -124,6 +126,7 @@ def detection_rows(
         subject_counts,
         expected_counts,
         combinations,
+        paired_rows,
     )
     limits = Limits(min_share, max_share, min_side, min_margin, duplicate_iou, max_overlap)
     found, kept = open_boxes(annotations, images, references, box_format, categories, limits)

@@ -71,6 +71,7 @@ def folder_rows(
     absent_share: float = 0.5,
     expected_counts: dict[int, float] = EXPECTED_COUNTS,
     combinations: dict[str, float] | None = None,
+    paired_rows: bool = False,
     hard_share: float = 0.5,
     info_share: float = 0.5,
     names: str = "random",
@@ -101,6 +102,7 @@ def folder_rows(
         expected_counts: weights of how many of the references are in the query, where any is.
         combinations: weights of ``"references/subjects/expected"`` in place of these four, for
             mixtures in which the numbers tell the answer.
+        paired_rows: two rows for each query, see :class:`data_gen.tasks.views.Shares`.
         hard_share: share of "no" rows whose query is of the reference's class, reached as far as
             classes with several subjects go. Distractors and unlisted subjects are drawn the same
             way.
@@ -127,6 +129,7 @@ def folder_rows(
         subject_counts=subject_counts,
         expected_counts=expected_counts,
         combinations=combinations,
+        paired_rows=paired_rows,
     )
     root = folder_of_root(root)
     file = (
@@ -168,6 +171,7 @@ def folder_rows(
         counts,
         rows.make,
         order=interleaved,
+        columns=rows.columns,
         skipped=skipped,
         fingerprint=fingerprint_of(
             str(templates),

@@ -57,6 +57,7 @@ def subjects200k_rows(
     absent_share: float = 0.5,
     expected_counts: dict[int, float] = EXPECTED_COUNTS,
     combinations: dict[str, float] | None = None,
+    paired_rows: bool = False,
     hard_share: float = 0.5,
     info_share: float = 0.5,
     templates: dict | None = None,
@@ -82,8 +83,8 @@ def subjects200k_rows(
         negatives: what a hard "no" is: ``category`` (the same) or ``nearest`` (in ``neighbours``).
         neighbours: file of :func:`data_gen.negatives.table.write_neighbours`; subjects' keys are
             ``<file>:<row group>:<row>``.
-        reference_counts, subject_counts, absent_share, expected_counts, combinations, hard_share,
-        info_share: see :class:`data_gen.tasks.views.Shares`.
+        reference_counts, subject_counts, absent_share, expected_counts, combinations,
+        paired_rows, hard_share, info_share: see :class:`data_gen.tasks.views.Shares`.
         templates: from :func:`data_gen.tasks.prompts.load_prompts`.
         report: is given a line that says how many pairs are used and why others are not.
 
@@ -100,6 +101,7 @@ def subjects200k_rows(
         subject_counts=subject_counts,
         expected_counts=expected_counts,
         combinations=combinations,
+        paired_rows=paired_rows,
     )
     if is_hub_id(path):
         path = fetch_pairs(str(path), cache, limit)

@@ -17,6 +17,9 @@ who is asked for. So who stands for what is the same for a subject and its negat
 references alone or the query alone tell nothing. In a scene the subjects are given, and its
 distractors are of other scenes.
 
+With ``paired_rows`` rows 2k and 2k + 1 of object and of identity consistency have one and the same
+query, and differ in who is asked about: yes and no are right, or somebody and nobody is expected.
+
 Limit: a subject seen in one image only, as in most detection sets, is its own reference. Its
 close-up and the query then share pixels, however cropped or mirrored, and their sizes and sharpness
 go together (``docs/data.md`` has how much that tells).
@@ -26,6 +29,8 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pkgutil import resolve_name
+
+from datasets import Value
 
 from data_gen.files.errors import ImageError
 from data_gen.images.boxes import (
@@ -107,12 +112,19 @@ class SourceRows:
         """Tasks whose rows sources make."""
         return tuple(name for name, task in TASKS.items() if task.build)
 
+    @property
+    def columns(self) -> dict[str, Value]:
+        """Columns beyond the contract's."""
+        return {"pair": Value("string")} if self.shares.paired_rows else {}
+
     def make(self, task: str, i: int) -> dict | Skipped:
         """Row ``i`` of a task (a key of :data:`data_gen.tasks.table.TASKS`); skipped where one of
         its images cannot be used, or where there is no negative that it needs."""
         row_id = f"{self.prefix}-{task}-{i}"
         try:
-            return builder_of(TASKS[task].build)(self, random.Random(row_id), row_id, i)
+            row = builder_of(TASKS[task].build)(self, random.Random(row_id), row_id, i)
+            pair = f"{self.prefix}-{task}-pair-{i // 2}" if task in (OCT, ICT) else None
+            return row | ({"pair": pair} if self.shares.paired_rows else {})
         except ImageError as error:
             return Skipped(error.reason)
         except NoNegativeAvailable:
@@ -133,15 +145,19 @@ def object_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: int
     other, how = found
     if rows.swapped and drawn.random() < 0.5:
         subject, other = other, subject
-    turn = rng.choice(TURNS)
-    shown = renderer.reference_view(subject, turn)
-    query = renderer.query_view(rng, subject if same else other, turn)
+    asked, seen = subject, subject if same else other
+    if rows.shares.paired_rows:
+        asked, seen = seen, asked  # one query for both rows, another subject is asked about
+    of_query = drawn if rows.shares.paired_rows else rng
+    turn = of_query.choice(TURNS)
+    shown = renderer.reference_view(asked, turn)
+    query = renderer.query_view(of_query, seen, turn)
     _refuse_copies(rows, [shown], [query])
-    (reference,) = renderer.references(rng, [(subject, shown)])
+    (reference,) = renderer.references(rng, [(asked, shown)])
     image = query.open()
     if query.box:
-        around = surroundings(rng, Framed(image, query.box))
-        image = renderer.maybe_mirrored(rng, around).image
+        around = surroundings(of_query, Framed(image, query.box))
+        image = renderer.maybe_mirrored(of_query, around).image
     return questions.object_consistency_row(
         rng,
         row_id,
@@ -223,11 +239,17 @@ def _panel_localization(rows: SourceRows, rng: random.Random, row_id: str, i: in
 
 def identity_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: int) -> dict:
     """Row ``i`` of identity consistency."""
-    renderer, (r, t, k) = rows.renderer, rows.shares.draw_combination(rng)
+    renderer, pairs = rows.renderer, rows.shares.paired_rows
+    of_query = random.Random(f"{rows.prefix}/{ICT}/{i // 2}") if pairs else rng
+    r, t, k = rows.shares.draw_combination(of_query)
+    if pairs and i % 2:
+        k = 0
+    place = i // 2 if pairs else i
     if t > 1 and rows.source.scenes:
-        scene = rows.source.scenes[rows.sampler.shuffled_index("scenes", i, "scenes")]
-        inside = rng.sample(scene.subjects, len(scene.subjects))
-        distractors = _cast(rows, rng, inside, len(inside) + r, rows.in_scenes)[len(inside) :]
+        scene = rows.source.scenes[rows.sampler.shuffled_index("scenes", place, "scenes")]
+        inside = of_query.sample(scene.subjects, len(scene.subjects))
+        distractors = _cast(rows, of_query, inside, len(inside) + r, rows.in_scenes)
+        distractors = distractors[len(inside) :]
         if r and not distractors:
             raise NoNegativeAvailable
         r, t = min(r, len(distractors)), len(inside)
@@ -237,21 +259,25 @@ def identity_consistency(rows: SourceRows, rng: random.Random, row_id: str, i: i
         of_first = rows.subjects[inside[0]].views
         seen = [next(view for view in of_first if view.image_id == scene.image)]
     else:
-        cast = _cast(rows, rng, [rows.sampler.shuffled_index(ICT, i)], r + t)
+        cast = _cast(rows, of_query, [rows.sampler.shuffled_index(ICT, place)], r + t)
         if r and len(cast) < 2:
             raise NoNegativeAvailable
         # With fewer subjects than R + T both are smaller; whether K is 0 stays as drawn.
         t = min(t, len(cast) - min(r, 1))
         r = min(r, len(cast) - t)
         k = min(k, r, t)
-        rng.shuffle(cast)
-        turn, shown = rng.choice(TURNS), cast[:r]
+        of_query.shuffle(cast)
+        turn = of_query.choice(TURNS)
+        if pairs:  # whoever is in the query is so in both rows
+            inside, shown = cast[:t], cast[:k] + cast[t : t + r - k]
+        else:
+            inside, shown = cast[:k] + cast[r : r + t - k], cast[:r]
         views = [renderer.reference_view(one, turn) for one in shown]
-        seen = [renderer.query_view(rng, one, turn) for one in cast[:k] + cast[r : r + t - k]]
+        seen = [renderer.query_view(of_query, one, turn) for one in inside]
         _refuse_copies(rows, views, seen)
     here = [(one, view, n < k) for n, (one, view) in enumerate(zip(shown, views, strict=True))]
     rng.shuffle(here)
-    rng.shuffle(seen)
+    of_query.shuffle(seen)
     photos = [view.open() for view in seen]
     return questions.identity_consistency_row(
         rng,

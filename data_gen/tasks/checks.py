@@ -55,6 +55,7 @@ def indexed_rows(
     return IndexedRows(
         dict(counts),
         rows.make,
+        columns=rows.columns,
         order=interleaved,
         skipped=skipped,
         fingerprint=fingerprint_of(fingerprint, str(rows.templates)),

@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
-from data_gen.files.errors import InputError
+from data_gen.files.errors import InputError, SourceError
 
 Key = TypeVar("Key")
 
@@ -103,6 +103,22 @@ def read_combinations(given: Mapping[str, float] | None) -> dict[Combination, fl
     if found:
         _check_weights("combinations", found)
     return found
+
+
+def check_paired_rows(
+    absent: float, references: Mapping[int, float], combinations: Mapping[str, float] | None
+) -> None:
+    """Refuse settings by which not every caption row that expects somebody can have a mate, about
+    the same query, that expects nobody.
+
+    Raises:
+        SourceError: naming the settings.
+    """
+    if absent != 0.5 or references.get(0) or combinations:
+        raise SourceError(
+            "paired_rows: of two caption rows one expects somebody and one nobody: absent_share "
+            "must be 0.5, rows without any reference cannot be, and combinations must be null"
+        )
 
 
 def _check_weights(name: str, weights: Mapping) -> None:

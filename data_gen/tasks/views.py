@@ -13,6 +13,7 @@ from data_gen.tasks.combinations import (
     MAX_REFERENCES,
     MAX_SUBJECTS,
     Combination,
+    check_paired_rows,
     draw_combination,
     read_combinations,
     read_weights,
@@ -50,6 +51,8 @@ class Shares:
             ask for it in words.
         mirrored: images with a box that are mirrored, where no words tell left from right.
         padded: localization queries with white margins.
+        paired_rows: two rows for each query of object and identity consistency, which differ in the
+            answer or in whether somebody is expected (column ``pair``).
     """
 
     absent: float = 0.5
@@ -62,6 +65,7 @@ class Shares:
     subject_counts: Mapping[int, float] = field(default_factory=lambda: dict(SUBJECT_COUNTS))
     expected_counts: Mapping[int, float] = field(default_factory=lambda: dict(EXPECTED_COUNTS))
     combinations: Mapping[str, float] | None = None
+    paired_rows: bool = False
 
     def __post_init__(self):
         for share_of in fields(self):
@@ -81,14 +85,16 @@ class Shares:
             read_combinations(self.combinations)
         except InputError as error:
             raise SourceError(str(error)) from None
+        if self.paired_rows:
+            check_paired_rows(self.absent, self.reference_counts, self.combinations)
 
     def draw_combination(self, rng: random.Random) -> Combination:
-        """R, T and K of an identity row."""
+        """R, T and K of an identity row; of the one that expects somebody, of a pair."""
         return draw_combination(
             rng,
             self.reference_counts,
             self.subject_counts,
-            self.absent,
+            0 if self.paired_rows else self.absent,
             self.expected_counts,
             self.combinations,
         )

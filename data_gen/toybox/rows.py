@@ -26,6 +26,7 @@ from data_gen.tasks.combinations import (
     MAX_REFERENCES,
     MAX_SUBJECTS,
     Combination,
+    check_paired_rows,
     choose,
     draw_combination,
     read_combinations,
@@ -87,6 +88,9 @@ class ToyboxSettings:
     # Weights of "R/T/K" in place of the four settings above, for mixtures that are not honest:
     # whatever R and T tell about K by these weights can be guessed.
     combinations: dict[str, float] | None = None
+    # OCT and ICT rows 2k and 2k + 1 ask about one and the same query image, and differ in the
+    # answer, or in whether somebody is expected; column `pair`, for the trainer's `pairs_together`.
+    paired_rows: bool = False
     # OCT and VLT: weights of how many further references stand in the prompt, about which nothing
     # is asked (RAP's noise concepts). Of captions, `references` and `expected` say so.
     noise: dict[int, float] = field(default_factory=lambda: {0: 1.0})
@@ -115,6 +119,8 @@ class ToyboxSettings:
         for name, (least, most) in COUNTS.items():
             setattr(self, name, read_weights(name, getattr(self, name), least, most))
         read_combinations(self.combinations)
+        if self.paired_rows:
+            check_paired_rows(self.absent_share, self.references, self.combinations)
 
     @property
     def half(self) -> str | None:
@@ -154,6 +160,8 @@ def _object_consistency(
     rng: random.Random, row_id: str, index: int, settings: ToyboxSettings
 ) -> dict:
     same = index % 2 == 0  # exactly balanced
+    if settings.paired_rows:
+        return _paired_object_consistency(rng, row_id, index, settings)
     (identity,) = draw_identities(rng, 1, settings)
     others = draw_identities(rng, choose(rng, settings.oct_toys) - 1, settings, avoid=[identity])
     kind, shown = "same", identity
@@ -166,18 +174,55 @@ def _object_consistency(
         )
         kind = "hard" if hard else "easy"
     scene = compose(rng, [shown, *others], settings.query_px)
-    reference, noise = _draw_asked(rng, identity, [identity, shown, *others], settings)
+    there = [shown, *others]
+    return _asked_of(rng, row_id, identity, there, scene, kind, settings)
+
+
+def _paired_object_consistency(
+    rng: random.Random, row_id: str, index: int, settings: ToyboxSettings
+) -> dict:
+    pair, drawn = _pair_of(row_id, index)
+    shown, *others = there = draw_identities(drawn, choose(drawn, settings.oct_toys), settings)
+    scene = compose(drawn, there, settings.query_px)
+    if index % 2 == 0:
+        kind, asked = "same", shown
+    elif rng.random() < settings.hard_share:
+        kind, asked = "hard", shown
+        while asked in there:
+            asked = hard_negative(rng, shown, settings.half)
+    else:
+        kind, asked = "easy", draw_identities(rng, 1, settings, there)[0]
+    return {**_asked_of(rng, row_id, asked, there, scene, kind, settings), "pair": pair}
+
+
+def _asked_of(
+    rng: random.Random,
+    row_id: str,
+    asked: Identity,
+    there: Sequence[Identity],
+    scene: Scene,
+    kind: str,
+    settings: ToyboxSettings,
+) -> dict:
+    """The OCT row that asks whether ``asked`` is in the scene of those who are ``there``."""
+    reference, noise = _draw_asked(rng, asked, [asked, *there], settings)
     row = object_consistency_row(
         rng,
         row_id,
         reference,
         scene.image,
-        same=same,
+        same=kind == "same",
         source=f"toybox:{kind}",
         templates=load_templates(settings),
         noise=noise,
     )
     return _with_target(row, row["answer"], settings)
+
+
+def _pair_of(row_id: str, index: int) -> tuple[str, random.Random]:
+    """The pair that a row belongs to, and the generator of what its rows share."""
+    pair = f"{row_id.removesuffix(str(index))}pair-{index // 2}"
+    return pair, random.Random(pair)
 
 
 def _visual_localization(
@@ -213,13 +258,23 @@ def box_target(box: Box, settings: ToyboxSettings) -> str:
 def _identity_consistency(
     rng: random.Random, row_id: str, index: int, settings: ToyboxSettings
 ) -> dict:
-    shown, in_scene, n_hard = draw_cast(rng, combination_of(rng, settings), settings)
-    scene = compose(rng, in_scene, settings.query_px)
+    asked: dict[str, str] = {}
+    if settings.paired_rows:
+        pair, drawn = _pair_of(row_id, index)
+        r, t, k = combination_of(drawn, replace(settings, paired_rows=False, absent_share=0))
+        there = draw_identities(drawn, t, settings)
+        scene = compose(drawn, there, settings.query_px)
+        combination = Combination(r, t, 0 if index % 2 else k)
+        shown, in_scene, n_hard = draw_cast(rng, combination, settings, there)
+        asked = {"pair": pair}
+    else:
+        shown, in_scene, n_hard = draw_cast(rng, combination_of(rng, settings), settings)
+        scene = compose(rng, in_scene, settings.query_px)
     names = dict(zip(shown, draw_names(rng, len(shown)), strict=True))
     present = [identity in in_scene for identity in shown]
     caption_style = draw_caption_style(rng)
     references = [draw_reference(rng, i, names[i], settings) for i in shown]
-    references, asked = _tell(rng, references, present, settings)
+    references, questions_asked = _tell(rng, references, present, settings)
     row = identity_consistency_row(
         rng,
         row_id,
@@ -230,7 +285,7 @@ def _identity_consistency(
         templates=load_templates(settings),
         caption_style=caption_style,
     )
-    row = _with_facts(row | asked, scene, names, settings)
+    row = _with_facts(row | asked | questions_asked, scene, names, settings)
     return _with_target(row, caption_target(rng, scene, names, caption_style, settings), settings)
 
 
@@ -243,12 +298,23 @@ def combination_of(rng: random.Random, settings: ToyboxSettings) -> Combination:
 
 
 def draw_cast(
-    rng: random.Random, combination: Combination, settings: ToyboxSettings
+    rng: random.Random,
+    combination: Combination,
+    settings: ToyboxSettings,
+    there: Sequence[Identity] = (),
 ) -> tuple[list[Identity], list[Identity], int]:
     """The toys of the references and those of the query, either in random order, and how many of
-    the distractors are hard ones: they differ in one attribute from an unlisted toy."""
+    the distractors are hard ones: they differ in one attribute from an unlisted toy.
+
+    Args:
+        there: the toys of the query, where they are drawn already.
+    """
     r, t, k = combination
-    everyone = draw_identities(rng, r + t - k, settings)
+    if there:
+        here = rng.sample(there, t)
+        everyone = [*here[:k], *draw_identities(rng, r - k, settings, there), *here[k:]]
+    else:
+        everyone = draw_identities(rng, r + t - k, settings)
     both, distractors, unlisted = everyone[:k], everyone[k:r], everyone[r:]
     n_hard = 0
     for i in range(len(distractors)):
@@ -370,6 +436,7 @@ def _columns(settings: ToyboxSettings) -> list[str]:
         "target": settings.targets,
         "facts": settings.facts,
         "questions": settings.owner_words,
+        "pair": settings.paired_rows,
     }
     return [name for name, is_wanted in wanted.items() if is_wanted]
 

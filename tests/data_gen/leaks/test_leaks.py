@@ -74,6 +74,12 @@ def test_the_toybox_tells_nothing_with_the_settings_of_shipped_configs(name):
     assert all(g.prior < 0.6 for g in found if "is this name?" not in g.question)
 
 
+def test_two_rows_about_one_query_tell_nothing_either():
+    settings = ToyboxSettings(paired_rows=True, **SMALL)
+    found = find_leaks(toybox_rows({OCT: N, ICT: N}, 4, settings), thumbnails)
+    assert len(found) >= 10 and not [g for g in found if g.low > g.prior + CHANCE]
+
+
 def test_where_the_number_of_references_tells_it_is_found():
     settings = ToyboxSettings(
         combinations={"1/2/0": 3, "1/2/1": 1, "2/2/0": 1, "2/2/1": 3}, **SMALL
@@ -89,14 +95,15 @@ def test_the_mixture_of_the_paper_can_be_answered_unseen():
 
 
 @pytest.mark.parametrize(
-    ("name", "source"),
+    ("name", "source", "paired"),
     [
-        ("folders", toy_source(60, 0, size=24, views=3)),
-        ("subjects200k", toy_source(60, 1, size=24)),
-        ("detection", toys_in_scenes(40)),
+        ("folders", toy_source(60, 0, size=24, views=3), False),
+        ("folders", toy_source(60, 0, size=24, views=3), True),
+        ("subjects200k", toy_source(60, 1, size=24), False),
+        ("detection", toys_in_scenes(40), False),
     ],
 )
-def test_sources_tell_nothing_with_the_shares_of_shipped_configs(name, source):
+def test_sources_tell_nothing_with_the_shares_of_shipped_configs(name, source, paired):
     told = config(name)
     counts = {k: v for k, v in told.items() if k.endswith("_counts")}
     shares = {
@@ -104,7 +111,8 @@ def test_sources_tell_nothing_with_the_shares_of_shipped_configs(name, source):
         for k in ("absent", "hard", "info", "named", "mirrored", "padded")
         if f"{k}_share" in told
     }
-    rows = SourceRows(source, 1, shares=Shares(**shares, **counts), size=32)
+    shares = Shares(**shares, **counts, paired_rows=paired)
+    rows = SourceRows(source, 1, shares=shares, size=32)
     made = [rows.make(task, i) for task in (OCT, ICT) for i in range(N)]
     assert not any(isinstance(row, Skipped) for row in made)
     found = find_leaks(made, thumbnails)

@@ -271,6 +271,39 @@ def test_scenes_give_several_references_and_tell_the_truth():
     assert set(counts) == {0, 1, 2, 3} and counts[0] / 120 == pytest.approx(0.3, abs=0.12)
 
 
+# ---- two rows for one query ----
+
+
+@pytest.mark.parametrize("source", [portraits(12), scenes(8)], ids=["portraits", "scenes"])
+def test_rows_of_a_pair_have_one_query_and_differ_in_who_is_asked_about(source):
+    shares = Shares(paired_rows=True, subject_counts={1: 0.5, 2: 0.5}, mirrored=0.5)
+    rows = rows_of(source, {OCT: 40, ICT: 60}, seed=2, size=96, shares=shares)
+    asked = Counter()
+    for task, n in ((OCT, 40), (ICT, 60)):
+        of_task = [row for row in rows if row["task"] == task]
+        assert len({row["pair"] for row in of_task}) == n / 2
+        for one, other in zip(of_task[::2], of_task[1::2], strict=True):
+            assert one["pair"] == other["pair"]
+            assert one["images"][-1].tobytes() == other["images"][-1].tobytes()
+            assert len(one["images"]) == len(other["images"])
+            (shown, seen), (not_shown, seen_again) = views_of(one), views_of(other)
+            assert seen == seen_again and shown != not_shown
+            if task == OCT:
+                assert {one["answer"], other["answer"]} == {"yes", "no"}
+                asked[one["answer"]] += 1
+            else:
+                assert one["names"] and not other["names"]
+                colours = {c for _, c in other["images"][-1].getcolors(10**6)}
+                assert not any(colour(number(where)) in colours for where in not_shown)
+    assert min(asked.values()) > 4, "the first of two is not always the yes"
+
+
+def test_a_pair_is_of_one_that_expects_somebody_and_one_that_does_not():
+    for told in ({"absent": 0.4}, {"reference_counts": {0: 1}}, {"combinations": {"1/1/1": 1}}):
+        with pytest.raises(SourceError, match="paired_rows: of two caption rows one expects"):
+            Shares(paired_rows=True, **told)
+
+
 # ---- images that cannot be used ----
 
 

@@ -1,6 +1,7 @@
 """Toybox rows: the contract, determinism, balance, targets."""
 
 import itertools
+import json
 import random
 import re
 from collections import Counter
@@ -59,6 +60,44 @@ def test_oct_is_balanced_and_half_of_the_negatives_are_hard():
     assert Counter(row["answer"] for row in rows) == {"yes": 300, "no": 300}
     sources = Counter(row["source"] for row in rows)
     assert 120 < sources["toybox:hard"] < 180
+
+
+def test_rows_of_a_pair_ask_about_one_query_and_differ_in_the_answer():
+    settings = ToyboxSettings(paired_rows=True, query_px=32, reference_px=32, facts=True)
+    for task, n in ((OCT, 200), (ICT, 200)):
+        rows = [toybox_row(task, i, 0, settings) for i in range(n)]
+        assert len({row["pair"] for row in rows}) == n / 2
+        for one, other in zip(rows[::2], rows[1::2], strict=True):
+            assert one["pair"] == other["pair"]
+            assert one["images"][-1].tobytes() == other["images"][-1].tobytes()
+            assert one["images"][0].tobytes() != other["images"][0].tobytes()
+            if task == OCT:
+                assert (one["answer"], other["answer"]) == ("yes", "no")
+            else:
+                assert one["names"] and not other["names"]
+                assert len(one["images"]) == len(other["images"]), "R tells nothing"
+    kinds = Counter(toybox_row(OCT, i, 0, settings)["source"] for i in range(1, 400, 2))
+    assert set(kinds) == {"toybox:hard", "toybox:easy"} and 70 < kinds["toybox:hard"] < 130
+    assert toybox_row(VLT, 0, 0, settings)["pair"] is None
+
+
+def test_of_a_pair_one_row_names_toys_of_the_query_and_the_other_none():
+    """Also where every distractor is a hard one: those are drawn after the query."""
+    settings = ToyboxSettings(paired_rows=True, query_px=32, reference_px=32, facts=True,
+                              hard_distractor_share=1.0)  # fmt: skip
+    for i in range(100):
+        row = toybox_row(ICT, i, 0, settings)
+        on_toys = [name for name in json.loads(row["facts"])["names"] if name]
+        assert sorted(on_toys) == sorted(row["names"]) and bool(on_toys) == (i % 2 == 0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"absent_share": 0.4}, {"references": {0: 1, 1: 1}}, {"combinations": {"1/1/1": 1}}],
+)
+def test_pairs_need_as_many_rows_of_either_kind(settings):
+    with pytest.raises(InputError, match="paired_rows: of two caption rows one expects somebody"):
+        ToyboxSettings(paired_rows=True, **settings)
 
 
 def test_vlt_queries_hold_two_to_four_toys():
