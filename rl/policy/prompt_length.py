@@ -21,7 +21,7 @@ def image_sizes(dataset: Dataset) -> list[list[tuple[int, int]]]:
     Images stored sideways (EXIF orientation 5-8) are measured upright, as they are decoded.
     """
     # As stored. A cast to undecoded images would write all of them to the cache once more.
-    stored = dataset.select_columns(["images"]).with_format("arrow")
+    stored: Any = dataset.select_columns(["images"]).with_format("arrow")
     return [
         [_size(image) for image in images or []]
         for table in stored.iter(batch_size=32)
