@@ -200,17 +200,25 @@ class InContext(Method):
             asked = wanted[begin : begin + PARTS]
             images = {i: self._opened(pairs[i][0]) for i in {i for i, _ in asked}}
             parts = [(around(images[i], box, context), pairs[i][1]) for i, box in asked]
-            for (i, _), p in zip(asked, self._asked(parts), strict=True):
+            whole = [pairs[i][0] for i, _ in asked]
+            for (i, _), p in zip(asked, self._asked(parts, whole), strict=True):
                 looks[i].append(p)
 
-    def _asked(self, pairs: Sequence[tuple[Picture, Reference]]) -> list[float]:
-        """p(yes) of the policy that each reference is in its image: the mean over its photos."""
+    def _asked(
+        self, pairs: Sequence[tuple[Picture, Reference]], whole: Sequence[Picture] | None = None
+    ) -> list[float]:
+        """p(yes) of the policy that each reference is in its image: the mean over its photos.
+
+        Args:
+            whole: what each image is a part of, where it is one.
+        """
         rows, owners = [], []
         words = self.settings.show in ("text", "names")
         for i, (image, reference) in enumerate(pairs):
             shown = at_side(self._opened(image), self.settings.side)
             info = reference.info if self.settings.show == "text" else None
-            photos = self._photos_of(image, reference, 1 if words else self.settings.photos)
+            itself = image if whole is None else whole[i]
+            photos = self._photos_of(itself, reference, 1 if words else self.settings.photos)
             for picture in photos:
                 row = presence_row(
                     shown, reference.name, picture, info, reasons=self.settings.reasons
@@ -228,8 +236,8 @@ class InContext(Method):
         return [fmean(of) for of in found]
 
     def _photos_of(self, image: Picture, reference: Reference, most: int) -> list[Any]:
-        """The photos of a concept that an image is compared with: its reference, and others that
-        open, but the image itself."""
+        """The photos of a concept that an image, or a part of it, is compared with: its reference,
+        and others that open, but the image itself."""
         found = [self._opened(reference.image)]
         for other in reference.others:
             if len(found) == most:

@@ -285,6 +285,9 @@ def test_a_gate_takes_the_mean_over_photos_so_that_one_may_be_misread(
     # A photo of its own is no evidence for itself.
     if photos == 3:
         assert asked._seen([(files[1], bo)]) == [pytest.approx(0.45)]
+        closer = InContext(lambda: (None, None), write, settings=replace(settings, closer=True))
+        monkeypatch.setattr(closer, "_where", lambda pairs: [(0.2, 0.2, 0.6, 0.6) for _ in pairs])
+        assert closer._seen([(files[1], bo)]) == [pytest.approx(0.45)], "nor a part of it"
 
 
 def test_the_other_photos_of_a_concept_come_with_its_reference(tmp_path):
