@@ -124,7 +124,8 @@ def claimed(settings: PolicySettings) -> Iterator[RunDirectory]:
     """
     run = RunDirectory(settings)
     for key, path in settings.row_sets.items():
-        if Path(path).resolve() == run.path:  # what a run writes would be taken for rows
+        here = _inside(path, run.path) and run.path.is_relative_to(Path(path).resolve())
+        if here:  # what a run writes would be taken for rows
             raise StartupError(f"{key} {path} is where this run would write: give another --name")
     try:
         on_first(run._take)

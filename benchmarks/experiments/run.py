@@ -81,11 +81,11 @@ def _not_begun(key: str, out: Path) -> bool:
     """Whether nothing was made yet with an arm or a set of rows: then it may change."""
     what, _, name = key.partition(" ")
     places = {"arm": ("sweep", "validate", "train", "test"), "rows": ("rows",)}.get(what, ())
-    return bool(places) and not any(
-        path.name == name or path.name.startswith(f"{name}-")
-        for place in places
-        for path in (out / place).glob("*")
-    )
+    made = [path.name for place in places for path in (out / place).glob("*")]
+    for place in places:  # also what was deleted since
+        markers = (out / "done").glob(f"{place}-*.json")
+        made += [path.stem.removeprefix(f"{place}-") for path in markers]
+    return bool(places) and not any(of == name or of.startswith(f"{name}-") for of in made)
 
 
 def _longer_sweep(experiment: Experiment, key: str, before: dict, out: Path) -> bool:

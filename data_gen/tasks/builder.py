@@ -123,8 +123,10 @@ class SourceRows:
         row_id = f"{self.prefix}-{task}-{i}"
         try:
             row = builder_of(TASKS[task].build)(self, random.Random(row_id), row_id, i)
-            pair = f"{self.prefix}-{task}-pair-{i // 2}" if task in (OCT, ICT) else None
-            return row | ({"pair": pair} if self.shares.paired_rows else {})
+            if self.shares.paired_rows:
+                of_two = task in (OCT, ICT)
+                row["pair"] = f"{self.prefix}-{task}-pair-{i // 2}" if of_two else None
+            return row
         except ImageError as error:
             return Skipped(error.reason)
         except NoNegativeAvailable:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
-from data_gen.files.errors import InputError, SourceError
+from data_gen.files.errors import InputError
 
 Key = TypeVar("Key")
 
@@ -112,10 +112,10 @@ def check_paired_rows(
     the same query, that expects nobody.
 
     Raises:
-        SourceError: naming the settings.
+        InputError: naming the settings.
     """
     if absent != 0.5 or references.get(0) or combinations:
-        raise SourceError(
+        raise InputError(
             "paired_rows: of two caption rows one expects somebody and one nobody: absent_share "
             "must be 0.5, rows without any reference cannot be, and combinations must be null"
         )

@@ -83,10 +83,10 @@ class Shares:
                 weights = read_weights(name, getattr(self, name), least, most)
                 object.__setattr__(self, name, weights)
             read_combinations(self.combinations)
+            if self.paired_rows:
+                check_paired_rows(self.absent, self.reference_counts, self.combinations)
         except InputError as error:
             raise SourceError(str(error)) from None
-        if self.paired_rows:
-            check_paired_rows(self.absent, self.reference_counts, self.combinations)
 
     def draw_combination(self, rng: random.Random) -> Combination:
         """R, T and K of an identity row; of the one that expects somebody, of a pair."""

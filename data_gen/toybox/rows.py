@@ -173,8 +173,8 @@ def _object_consistency(
             else draw_identities(rng, 1, settings, [identity])[0]
         )
         kind = "hard" if hard else "easy"
-    scene = compose(rng, [shown, *others], settings.query_px)
     there = [shown, *others]
+    scene = compose(rng, there, settings.query_px)
     return _asked_of(rng, row_id, identity, there, scene, kind, settings)
 
 
@@ -258,15 +258,14 @@ def box_target(box: Box, settings: ToyboxSettings) -> str:
 def _identity_consistency(
     rng: random.Random, row_id: str, index: int, settings: ToyboxSettings
 ) -> dict:
-    asked: dict[str, str] = {}
+    more: dict[str, str] = {}
     if settings.paired_rows:
-        pair, drawn = _pair_of(row_id, index)
-        r, t, k = combination_of(drawn, replace(settings, paired_rows=False, absent_share=0))
+        more["pair"], drawn = _pair_of(row_id, index)
+        r, t, k = combination_of(drawn, settings)
         there = draw_identities(drawn, t, settings)
         scene = compose(drawn, there, settings.query_px)
         combination = Combination(r, t, 0 if index % 2 else k)
         shown, in_scene, n_hard = draw_cast(rng, combination, settings, there)
-        asked = {"pair": pair}
     else:
         shown, in_scene, n_hard = draw_cast(rng, combination_of(rng, settings), settings)
         scene = compose(rng, in_scene, settings.query_px)
@@ -274,7 +273,7 @@ def _identity_consistency(
     present = [identity in in_scene for identity in shown]
     caption_style = draw_caption_style(rng)
     references = [draw_reference(rng, i, names[i], settings) for i in shown]
-    references, questions_asked = _tell(rng, references, present, settings)
+    references, asked = _tell(rng, references, present, settings)
     row = identity_consistency_row(
         rng,
         row_id,
@@ -285,16 +284,16 @@ def _identity_consistency(
         templates=load_templates(settings),
         caption_style=caption_style,
     )
-    row = _with_facts(row | asked | questions_asked, scene, names, settings)
+    row = _with_facts(row | more | asked, scene, names, settings)
     return _with_target(row, caption_target(rng, scene, names, caption_style, settings), settings)
 
 
 def combination_of(rng: random.Random, settings: ToyboxSettings) -> Combination:
-    """R, T and K of an ICT row, drawn as the settings weight them."""
+    """R, T and K of an ICT row, drawn as the settings weight them; of the one that expects
+    somebody, of a pair."""
     s = settings
-    return draw_combination(
-        rng, s.references, s.scene_toys, s.absent_share, s.expected, s.combinations
-    )
+    absent = 0 if s.paired_rows else s.absent_share
+    return draw_combination(rng, s.references, s.scene_toys, absent, s.expected, s.combinations)
 
 
 def draw_cast(

@@ -36,7 +36,11 @@ def test_a_directory_holds_one_experiment(config, read):
         pass
 
 
-@pytest.mark.parametrize("made", ["sweep/sft_n-0.1", "train/sft_n-1", "rows/few-1"])
+MADE = ["sweep/sft_n-0.1", "train/sft_n-1", "rows/few-1", "done/test-sft_n-1.json",
+        "done/rows-few-1.json"]  # fmt: skip
+
+
+@pytest.mark.parametrize("made", MADE)
 def test_what_nothing_was_made_with_may_change(config, read, made):
     with run.claimed(read(config)) as out:
         pass
@@ -49,7 +53,7 @@ def test_what_nothing_was_made_with_may_change(config, read, made):
     (out / made).mkdir(parents=True)
     config["arms"]["sft_n"]["set"] = {"weight_decay": 0.2}
     config["rows"]["sets"]["few"] = {"facts": False}
-    other = "rows few" if made.startswith("rows") else "arm sft_n"
+    other = "rows few" if "rows" in made else "arm sft_n"
     with pytest.raises(ExperimentError, match=rf"\(other {other}\)"), run.claimed(read(config)):
         pass
 
